@@ -1,0 +1,151 @@
+"""Reading an Ansible INI inventory into drafts of platforms. Pure, like `core.inventory`."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from testum.core.inventory import Draft, Inventory, Problem, parse_port
+
+MAX_RANGE = 10_000
+
+
+def parse_ansible(text: str) -> Inventory:
+    """An Ansible INI inventory: groups become tags, and `ansible_*` variables say how to log in.
+
+    Variables win as in Ansible: the host's own, then those of its groups, nearest first, then `all`.
+    """
+    found = Inventory()
+    hosts: dict[str, dict[str, str]] = {}
+    lines: dict[str, int] = {}
+    members: dict[str, set[str]] = {}
+    parents: dict[str, set[str]] = {}
+    group_vars: dict[str, dict[str, str]] = {}
+    group, kind = "ungrouped", "hosts"
+    for line, written in enumerate(text.splitlines(), 1):
+        content = written.strip()
+        if not content or content[0] in "#;":
+            continue
+        section = re.match(r"\[([^:\]]+)(?::(vars|children|hosts))?\]\s*(?:[#;].*)?$", content)
+        try:
+            if section:
+                group, kind = section[1].strip(), section[2] or "hosts"
+            elif kind == "vars":
+                key, equals, value = content.partition("=")
+                if not equals:
+                    raise ValueError("a variable is written as name=value")
+                group_vars.setdefault(group, {})[key.strip()] = _unquote(value)
+            elif kind == "children":
+                child = content.split("#")[0].strip()
+                if group in _ancestors(child, parents) | {child}:
+                    continue
+                if child in _ancestors(group, parents):
+                    raise ValueError(f"{group} and {child} contain each other")
+                parents.setdefault(child, set()).add(group)
+            else:
+                pattern, *words = shlex.split(content, comments=True)
+                pairs = dict(word.partition("=")[::2] for word in words)
+                for name, port in _ansible_hosts(pattern):
+                    lines.setdefault(name, line)
+                    members.setdefault(name, set()).add(group)
+                    own = hosts.setdefault(name, {})
+                    own.update({"ansible_port": port} if port else {}, **pairs)
+        except ValueError as error:
+            message = str(error).replace("No closing quotation", "a quote is not closed")
+            found.problems.append(Problem(line, message))
+    for name, own in hosts.items():
+        groups = {above for group in members[name] for above in _ancestors(group, parents) | {group}}
+        values = dict(group_vars.get("all", {}))
+        # Farther groups first, so that nearer ones overwrite them; equals in the alphabet's order.
+        for group in sorted(groups - {"all"}, key=lambda group: (_depth(group, parents), group)):
+            values.update(group_vars.get(group, {}))
+        _ansible_draft(name, lines[name], values | own, sorted(groups - {"all", "ungrouped"}), found)
+    return found
+
+
+def _ansible_draft(
+    name: str, line: int, values: Mapping[str, str], tags: Sequence[str], found: Inventory
+) -> None:
+    def value(*keys: str) -> str:
+        return next((values[key] for key in keys if values.get(key)), "")
+
+    connection = value("ansible_connection")
+    if connection and connection not in ("ssh", "smart", "paramiko", "paramiko_ssh"):
+        found.notes.append(Problem(line, f"{name}: its connection is {connection}, not SSH; left out", name))
+        return
+    port = parse_port(value("ansible_port", "ansible_ssh_port"))
+    options = value("ansible_ssh_common_args") + " " + value("ansible_ssh_extra_args")
+    jump = re.search(r"(?:-J\s*|ProxyJump[= ]\s*)[\"']?([^\s\"']+)", options)
+    if "ProxyCommand" in options:
+        found.notes.append(Problem(line, f"{name}: ProxyCommand is not used", name))
+    key_file = value("ansible_ssh_private_key_file", "ansible_private_key_file")
+    draft = Draft(
+        name=name,
+        host=value("ansible_host", "ansible_ssh_host") or name,
+        line=line,
+        port=port or 0,
+        username=value("ansible_user", "ansible_ssh_user"),
+        password=value("ansible_password", "ansible_ssh_pass", "ansible_ssh_password"),
+        key_files=(key_file,) if key_file else (),
+        tags=tuple(tags),
+        jumps=tuple(jump[1].split(",")) if jump else (),
+    )
+    if any("{{" in text for text in (draft.host, draft.username, draft.password, key_file)):
+        found.problems.append(Problem(line, "a {{ template }} cannot be filled in here", name))
+        return
+    if draft.password and draft.key_files:
+        # Ansible would try the key first; so does the platform.
+        draft = replace(draft, password="")
+    found.add(draft)
+
+
+def _ansible_hosts(pattern: str) -> Iterator[tuple[str, str]]:
+    """The names, each with its port, of `web[01:12].example.com:2222`. Raises ValueError."""
+    with_port = re.fullmatch(r"(\[[0-9a-fA-F:.]*::?[0-9a-fA-F:.]*\]|.*[^:]):([0-9]+)", pattern)
+    name, port = (with_port[1], with_port[2]) if with_port and with_port[1].count(":") != 7 else (pattern, "")
+    if name.endswith(":") or name.startswith("-"):
+        raise ValueError(f"{pattern}: not a host (inventories in YAML are not read)")
+    names = [""]
+    for place, piece in enumerate(
+        re.split(r"\[([0-9]{1,9}:[0-9]{1,9}(?::[0-9]{1,9})?|[a-zA-Z]:[a-zA-Z])\]", name)
+    ):
+        values = _ansible_range(piece) if place % 2 else [piece]
+        if len(names) * len(values) > MAX_RANGE:
+            raise ValueError(f"{pattern}: more than {MAX_RANGE} hosts")
+        names = [before + value for before in names for value in values]
+    return ((name, port) for name in names)
+
+
+def _ansible_range(text: str) -> list[str]:
+    first, last, *step = text.split(":")
+    if not first.isdigit():
+        values = [chr(code) for code in range(ord(first), ord(last) + 1)]
+    else:
+        if int(last) - int(first) > MAX_RANGE * int(*step or ["1"]) or step == ["0"]:
+            raise ValueError(f"[{text}]: more than {MAX_RANGE} hosts")
+        values = [
+            str(number).zfill(len(first)) for number in range(int(first), int(last) + 1, int(*step or ["1"]))
+        ]
+    if not values:
+        raise ValueError(f"[{text}]: runs backwards")
+    return values
+
+
+def _ancestors(group: str, parents: Mapping[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = list(parents.get(group, ()))
+    while waiting:
+        above = waiting.pop()
+        if above not in found:
+            found.add(above)
+            waiting.extend(parents.get(above, ()))
+    return found
+
+
+def _depth(group: str, parents: Mapping[str, set[str]]) -> int:
+    return 1 + max((_depth(above, parents) for above in parents.get(group, ())), default=0)
+
+
+def _unquote(text: str) -> str:
+    text = text.strip()
+    return text[1:-1] if len(text) > 1 and text[0] in "\"'" and text[-1] == text[0] else text

@@ -1,0 +1,312 @@
+"""Reading lists of hosts that people already have: CSV and OpenSSH client configuration.
+
+Text in, drafts of platforms and problems with line numbers out; nothing is opened here. A line that
+cannot be used costs only itself.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+CSV_COLUMNS = (
+    "name", "host", "port", "username", "auth_method", "password",
+    "private_key", "passphrase", "key_file", "tags", "description",
+)  # fmt: skip
+_MAX_INCLUDES = 16
+
+Include = Callable[[str], Sequence[tuple[str, str]]]
+"""Given an Include directive's argument, the files it names, each with its text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A platform as the file describes it. Empty means that the file does not say.
+
+    `key_files` are paths as written, first choice first; `jumps` are the hops on the way to the host,
+    nearest to the client first, each `name` or `user@host:port`.
+    """
+
+    name: str
+    host: str
+    line: int
+    port: int = 22
+    username: str = ""
+    auth_method: str = ""
+    password: str = field(default="", repr=False)
+    private_key: str = field(default="", repr=False)
+    passphrase: str = field(default="", repr=False)
+    key_files: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    jumps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a line was not used, in whole (`name` says which platform is missing) or in part (a note)."""
+
+    line: int
+    message: str
+    name: str = ""
+    file: str = ""
+
+
+@dataclass(slots=True)
+class Inventory:
+    """What was read: platforms to add, lines that could not be used, and things left out on purpose."""
+
+    drafts: list[Draft] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+    _lines: dict[str, int] = field(default_factory=dict, repr=False)
+
+    def add(self, draft: Draft) -> None:
+        """Take the draft, unless its name was there before (the first one counts) or it says nonsense."""
+        problem = _nonsense(draft)
+        if draft.name in self._lines:
+            problem = f"{draft.name} is already on line {self._lines[draft.name]}"
+        if problem:
+            self.problems.append(Problem(draft.line, problem, draft.name))
+            return
+        self._lines[draft.name] = draft.line
+        self.drafts.append(draft)
+
+
+def sniff(text: str, filename: str = "") -> str:
+    """Which format a file is in: `csv`, `ssh-config` or `ansible`, judged by its name and first lines."""
+    if filename.lower().endswith((".csv", ".tsv")):
+        return "csv"
+    lines = [line.strip() for line in text.splitlines() if line.strip() and line.strip()[0] not in "#;"]
+    if any(re.match(r"(?i)(host|match|include)[ \t=]+\S", line) for line in lines):
+        return "ssh-config"
+    first = lines[0].lower() if lines else ""
+    return "csv" if re.search(r"(^|[,;\t])\W*(name|host)\W*([,;\t]|$)", first) else "ansible"
+
+
+def parse_csv(text: str) -> Inventory:
+    """A table whose first row names columns out of `CSV_COLUMNS`, in any order; only `name` must be there.
+
+    Separated by commas, semicolons or tabs. `tags` holds words separated by spaces, commas, `;` or `|`.
+    """
+    found = Inventory()
+    lines = text.removeprefix("\ufeff").splitlines(keepends=True)
+    header_line = next((line for line in lines if line.strip()), "")
+    delimiter = max(",;\t", key=header_line.count)
+    header: list[str] = []
+    for line, row in _csv_rows(lines, delimiter, found):
+        if not header:
+            header = [column.strip().lower() for column in row]
+            if "name" not in header:
+                found.problems.append(
+                    Problem(line, f"the first row must name the columns: {', '.join(CSV_COLUMNS)}")
+                )
+                return found
+            for column in header:
+                if column not in CSV_COLUMNS:
+                    found.notes.append(Problem(line, f"column {column!r} is not known and not used"))
+        elif len(row) > len(header):
+            found.problems.append(
+                Problem(line, f"{len(row)} fields, but {len(header)} columns", row[0].strip())
+            )
+        else:
+            _csv_draft(line, dict(zip(header, row, strict=False)), found)
+    return found
+
+
+def _csv_rows(lines: list[str], delimiter: str, found: Inventory) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, each with its first line's number.
+
+    A quote left open swallows what follows; so after such a row, reading starts again on the next line.
+    """
+    start = 0
+    width = 0
+    while start < len(lines):
+        reader = csv.reader(lines[start:], delimiter=delimiter, strict=True, skipinitialspace=True)
+        begun, used = start, 0
+        try:
+            for row in reader:
+                begun, used = start + used, reader.line_num
+                if width and len(row) > width and start + used - begun > 1:
+                    raise csv.Error("a quote is not closed")
+                if any(value.strip() for value in row):
+                    width = width or len(row)
+                    yield begun + 1, row
+            return
+        except csv.Error as error:
+            if reader.line_num > used:
+                begun = start + used
+            found.problems.append(Problem(begun + 1, f"not readable as CSV: {error}"))
+            start = begun + 1
+
+
+def _csv_draft(line: int, row: Mapping[str, str], found: Inventory) -> None:
+    row = {column: value if column == "private_key" else value.strip() for column, value in row.items()}
+    name = row.get("name", "")
+    port = parse_port(row.get("port", ""))
+    if port is None:
+        found.problems.append(Problem(line, "port: a number from 1 to 65535", name))
+        return
+    key_file = row.get("key_file", "")
+    found.add(
+        Draft(
+            name=name,
+            host=row.get("host", "") or name,
+            line=line,
+            port=port,
+            username=row.get("username", ""),
+            auth_method=row.get("auth_method", ""),
+            password=row.get("password", ""),
+            # A spreadsheet cell may hold the key with its line breaks written out.
+            private_key=row.get("private_key", "").strip().replace("\\n", "\n"),
+            passphrase=row.get("passphrase", ""),
+            key_files=(key_file,) if key_file else (),
+            tags=tuple(dict.fromkeys(re.split(r"[\s,;|]+", row.get("tags", "")))) if row.get("tags") else (),
+            description=row.get("description", ""),
+        )
+    )
+
+
+def parse_ssh_config(text: str, include: Include | None = None) -> Inventory:
+    """Every `Host` alias without a wildcard, with the values OpenSSH would use for it: the first one wins.
+
+    `include` resolves Include directives. Match blocks other than `Match all` are left out with a note.
+    """
+    found = Inventory()
+    config = _SshConfig(include or (lambda _: ()), found)
+    config.read(text, "", ())
+    for alias, (line, file) in config.aliases.items():
+        options, key_files = config.options_of(alias)
+        if "proxycommand" in options and "proxyjump" not in options:
+            found.notes.append(Problem(line, f"{alias}: ProxyCommand is not used", alias, file))
+        port = parse_port(options.get("port", ""))
+        if port is None:
+            found.problems.append(Problem(line, "Port: a number from 1 to 65535", alias, file))
+            continue
+        jump = options.get("proxyjump", "none")
+        host = _expand_tokens(options.get("hostname", alias), {"h": alias, "n": alias})
+        user = options.get("user", "")
+        tokens = {"h": host, "n": alias, "r": user, "p": str(port)}
+        found.add(
+            Draft(
+                name=alias,
+                host=host,
+                line=line,
+                port=port,
+                username=user,
+                key_files=tuple(_expand_tokens(path, tokens) for path in key_files),
+                # `Host *` often names a jump host for all, itself included.
+                jumps=()
+                if jump.lower() in ("none", alias.lower())
+                else tuple(map(str.strip, jump.split(","))),
+            )
+        )
+    return found
+
+
+class _SshConfig:
+    """The blocks of a client configuration, in the order in which OpenSSH would look at them."""
+
+    def __init__(self, include: Include, found: Inventory) -> None:
+        self.aliases: dict[str, tuple[int, str]] = {}
+        self._include = include
+        self._found = found
+        self._options: list[tuple[tuple[tuple[str, ...], ...], str, str]] = []
+        self._depth = 0
+
+    def read(self, text: str, file: str, outer: tuple[tuple[str, ...], ...]) -> None:
+        """Take one file's lines; `outer` are the Host patterns under which it was included."""
+        conditions = outer
+        for line, written in enumerate(text.splitlines(), 1):
+            match = re.match(r"\s*([A-Za-z]+)(?:\s*=\s*|\s+)(.*)$", written)
+            words = _words(match[2]) if match else []
+            if not match or not words:
+                if written.strip() and not written.lstrip().startswith("#"):
+                    self._found.problems.append(
+                        Problem(line, f"not understood: {written.strip()[:60]}", file=file)
+                    )
+                continue
+            keyword = match[1].lower()
+            if keyword == "host":
+                conditions = (*outer, tuple(words))
+                for word in words:
+                    if not re.search(r"[*?!]", word):
+                        self.aliases.setdefault(word, (line, file))
+            elif keyword == "match":
+                everyone = [word.lower() for word in words] == ["all"]
+                conditions = (*outer, ("*",) if everyone else ())
+                if not everyone:
+                    self._found.notes.append(
+                        Problem(line, "Match is not used: it depends on the moment", file=file)
+                    )
+            elif keyword == "include":
+                self._read_included(words, line, file, conditions)
+            else:
+                self._options.append((conditions, keyword, " ".join(words)))
+
+    def _read_included(
+        self, words: list[str], line: int, file: str, conditions: tuple[tuple[str, ...], ...]
+    ) -> None:
+        if self._depth >= _MAX_INCLUDES:
+            self._found.problems.append(Problem(line, "Include: nested too deeply", file=file))
+            return
+        self._depth += 1
+        for word in words:
+            for name, text in self._include(word):
+                self.read(text, name, conditions)
+        self._depth -= 1
+
+    def options_of(self, alias: str) -> tuple[dict[str, str], list[str]]:
+        """The first value of every keyword that applies to `alias`, and all its identity files."""
+        options: dict[str, str] = {}
+        key_files: list[str] = []
+        for conditions, keyword, value in self._options:
+            if not all(_host_matches(alias, patterns) for patterns in conditions):
+                continue
+            if keyword == "identityfile" and value.lower() != "none":
+                key_files.append(value)
+            options.setdefault(keyword, value)
+        return options, key_files
+
+
+def _host_matches(alias: str, patterns: Sequence[str]) -> bool:
+    """Whether one pattern matches and none with `!` does."""
+    name = alias.lower()
+    if any(fnmatchcase(name, pattern[1:].lower()) for pattern in patterns if pattern.startswith("!")):
+        return False
+    return any(fnmatchcase(name, pattern.lower()) for pattern in patterns if not pattern.startswith("!"))
+
+
+def _words(text: str) -> list[str]:
+    """A directive's arguments: double quotes hold words together, `#` begins a comment."""
+    words: list[str] = []
+    for match in re.finditer(r'"([^"]*)"|(\S+)', text):
+        if (match[2] or "").startswith("#"):
+            break
+        words.append(match[1] if match[1] is not None else match[2])
+    return words
+
+
+def _expand_tokens(text: str, tokens: Mapping[str, str]) -> str:
+    return re.sub(r"%(.)", lambda match: "%" if match[1] == "%" else tokens.get(match[1], match[0]), text)
+
+
+def parse_port(text: str) -> int | None:
+    """The port that `text` says, 22 if it says nothing, None if it is not one."""
+    if not text:
+        return 22
+    return int(text) if re.fullmatch(r"[0-9]{1,5}", text) and 0 < int(text) < 65536 else None
+
+
+def _nonsense(draft: Draft) -> str:
+    """What is wrong with a draft in itself, or nothing."""
+    if not draft.name:
+        return "a name is missing"
+    if not draft.port:
+        return "port: a number from 1 to 65535"
+    if draft.auth_method not in ("", "password", "private_key"):
+        return "auth_method: password or private_key"
+    if not draft.auth_method and draft.password and (draft.private_key or draft.key_files):
+        return "a password and a key are given: say which counts in auth_method"
+    return ""
