@@ -1,0 +1,156 @@
+"""`testum exec`: start a job and watch it to its end."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from testum.cli.failures import INTERRUPTED, OK, SOME_FAILED, Refused, WrongUse
+from testum.cli.folding import expand
+from testum.cli.options import Json, Url, print_json
+
+if TYPE_CHECKING:
+    from testum.cli.api import Api
+
+Group = Annotated[bool, typer.Option("--group", "-b", help="Show the same output once, under all names.")]
+
+
+def execute(
+    command: Annotated[
+        list[str] | None, typer.Argument(help="The command; with --script, the script's arguments.")
+    ] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option("--on", metavar="NAMES", help="Platforms: web1,db*,web[01-12]; may be repeated."),
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="Only those with this tag; may be repeated.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All platforms, or all with the given tags.")
+    ] = False,
+    timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds a task may take.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Tasks that run at once.")] = None,
+    script: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Run this file's text; - reads it from stdin.")
+    ] = None,
+    interpreter: Annotated[
+        str | None, typer.Option(help="For --script; else its #! line, else /bin/sh.")
+    ] = None,
+    group: Group = False,
+    as_json: Json = False,
+    url: Url = None,
+) -> None:
+    """Run a command or a script on many platforms and show the output as it comes.
+
+    --on, --tag and --all narrow each other. Ctrl-C cancels the job, a second one leaves at once.
+    Exit status: 0 all succeeded, 1 some did not, 2 wrong use, 3 the server refused, 130 interrupted.
+    """
+    body: dict[str, Any] = {"targets": _targets(on or [], tag or [], everything=everything)}
+    if script is not None:
+        body |= {"type": "run_script", "script": _script(script, interpreter, command or [])}
+    elif interpreter is not None:
+        raise WrongUse("--interpreter goes with --script.")
+    elif not command:
+        raise WrongUse("What is to run? Give a command, or a --script.")
+    else:
+        # Several words are joined as ssh and clush do.
+        body |= {"type": "run_command", "command": " ".join(command)}
+    if timeout is not None:
+        body["timeout"] = int(timeout) if timeout == int(timeout) else timeout
+    if concurrency is not None:
+        body["concurrency"] = concurrency
+    from testum.cli.api import Api
+
+    with Api(url) as api:
+        raise typer.Exit(run_and_watch(api, body, group=group, as_json=as_json))
+
+
+def run_and_watch(
+    api: "Api", body: dict[str, Any] | None, *, job_id: str = "", group: bool = False, as_json: bool = False
+) -> int:
+    """Start the job that `body` describes, or take up the one with `job_id`; returns the exit status.
+
+    Raises WrongUse if no platform matches; otherwise what the API's calls raise.
+    """
+    from testum.cli.gather import Gatherer
+    from testum.cli.interrupt import Interrupt
+    from testum.cli.screen import Screen
+    from testum.cli.summary import summary, unfinished
+    from testum.cli.watch import Watcher
+
+    watcher: Watcher | None = None
+
+    def last_words() -> str:
+        if watcher is None:
+            return "The server has not answered; a job may have been started: testum jobs list"
+        names = unfinished(watcher.tasks.values())
+        return f"Not finished: {names or 'unknown'}. Job: testum jobs show {watcher.job_id}"
+
+    screen = Screen()
+    with Interrupt(last_words) as interrupt:
+        job = _start(api, body) if body is not None else api.get(f"/jobs/{job_id}")
+        watcher = Watcher(
+            api, job, screen, interrupt,
+            show_lines=not as_json and not group,
+            gatherer=Gatherer() if group and not as_json else None,
+        )  # fmt: skip
+        try:
+            watcher.run()
+        finally:
+            lines = summary(watcher.tasks.values(), watcher.total, time.monotonic() - watcher.started)
+            good = watcher.status == "success"
+            lines[0] += "." if good else f"; testum jobs show {watcher.job_id}"
+            screen.say("\n".join(lines))
+        if as_json:
+            tasks = list(api.pages("/tasks/", job_id=watcher.job_id))
+            print_json({"job": api.get(f"/jobs/{watcher.job_id}"), "tasks": tasks})
+        if interrupt.requested:
+            return INTERRUPTED
+    return OK if good else SOME_FAILED
+
+
+def _start(api: "Api", body: dict[str, Any]) -> dict[str, Any]:
+    try:
+        job: dict[str, Any] = api.post("/jobs/", body)
+    except Refused as refusal:
+        if refusal.code == "no_targets":
+            raise WrongUse(refusal.message) from None
+        raise
+    return job | {"id": job.get("id") or job["job_id"]}
+
+
+def _targets(names: list[str], tags: list[str], *, everything: bool) -> dict[str, Any]:
+    if not (names or tags or everything):
+        raise WrongUse("Where? Name platforms with --on, --tag or --all.")
+    if names and everything:
+        raise WrongUse("--all and --on contradict each other.")
+    targets: dict[str, Any] = {}
+    try:
+        if names:
+            targets["names"] = [name for text in names for name in expand(text)]
+    except ValueError as error:
+        raise WrongUse(f"--on {error}.") from None
+    if names and not targets["names"]:
+        raise WrongUse("--on: no name is given.")
+    if tags:
+        targets["tags"] = tags
+    if everything:
+        targets["all"] = True
+    return targets
+
+
+def _script(path: str, interpreter: str | None, arguments: list[str]) -> dict[str, Any]:
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
+    except OSError as error:
+        raise WrongUse(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise WrongUse(f"{path}: not text in UTF-8.") from None
+    spec: dict[str, Any] = {"text": text, "arguments": arguments}
+    first = text.partition("\n")[0]
+    if interpreter is None and first.startswith("#!"):
+        interpreter = first[2:].strip()
+    return spec | ({"interpreter": interpreter} if interpreter else {})

@@ -1,0 +1,76 @@
+"""The `testum` command: its tree of commands, and how errors become exit statuses.
+
+Only what `--help` needs is imported here; each command imports what it works with.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from testum import __version__
+from testum.cli import account, execute, server
+from testum.cli.failures import INTERRUPTED, OUTPUT_CLOSED, Failure
+from testum.cli.jobs import jobs, tasks
+from testum.cli.keys import keys
+from testum.cli.platforms import platforms
+
+app = typer.Typer(
+    help="Run commands on any number of SSH hosts, without an agent.",
+    no_args_is_help=True,
+    # Without markup typer needs no rich, which takes longer to import than all the rest.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("exec")(execute.execute)
+app.add_typer(platforms, name="platforms")
+app.add_typer(keys, name="keys")
+app.add_typer(jobs, name="jobs")
+app.add_typer(tasks, name="tasks")
+app.command()(account.login)
+app.command()(account.logout)
+app.command()(account.whoami)
+app.command()(account.passwd)
+app.command()(server.serve)
+app.command()(server.demo)
+app.add_typer(server.db, name="db")
+app.command("generate-key")(server.generate_key)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"testum {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    try:
+        app()
+    except Failure as failure:
+        if failure.message:
+            print(f"testum: {failure.message}", file=sys.stderr)
+        _leave(failure.status)
+    except KeyboardInterrupt:
+        _leave(INTERRUPTED)
+    except BrokenPipeError:
+        _leave(OUTPUT_CLOSED)
+
+
+def _leave(status: int) -> None:
+    """Exit. What is still buffered for a reader that has gone is dropped without a word."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(status)
