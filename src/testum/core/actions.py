@@ -1,0 +1,110 @@
+"""The kinds of job there are, what each takes, and the rules its parameters keep."""
+
+import shlex
+from dataclasses import dataclass, field
+from enum import StrEnum
+from uuid import UUID
+
+from testum.errors import FieldProblem, InvalidInput
+
+MAX_COMMAND = 128 * 1024 - 1024
+"""Bytes of a command: Linux takes at most 128 KiB in one argument (MAX_ARG_STRLEN, execve(2))."""
+MAX_SCRIPT = 1024 * 1024
+MAX_TIMEOUT = 7 * 86_400.0
+MAX_CONCURRENCY = 1000
+
+
+class JobType(StrEnum):
+    """What a job does on each of its platforms."""
+
+    RUN_COMMAND = "run_command"
+    RUN_SCRIPT = "run_script"
+    DEPLOY = "deploy"
+    GATHER_FACTS = "gather_facts"
+    TEST_CONNECTION = "test_connection"
+
+
+class RerunOf(StrEnum):
+    """Which of a job's tasks a rerun takes: all, those that did not succeed, or those that never ended."""
+
+    ALL = "all"
+    FAILED = "failed"
+    UNFINISHED = "unfinished"
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptSpec:
+    """A program to run: its text goes to `interpreter` over stdin, never onto a command line."""
+
+    text: str
+    interpreter: str = "/bin/sh"
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What a job is to do, apart from where. Times in seconds; None leaves the choice to the settings."""
+
+    type: JobType
+    command: str | None = None
+    script: ScriptSpec | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    key_ids: tuple[UUID, ...] | None = None
+    """For `deploy`: the keys; None means all there are."""
+    timeout: float | None = None
+    idle_timeout: float | None = None
+    concurrency: int | None = None
+
+    def check(self) -> None:
+        """Raise InvalidInput that names every field that breaks a rule."""
+        problems: list[FieldProblem] = []
+
+        def problem(name: str, message: str) -> None:
+            problems.append(FieldProblem(name, message))
+
+        wants_command = self.type is JobType.RUN_COMMAND
+        wants_script = self.type is JobType.RUN_SCRIPT
+        if wants_command and not (self.command or "").strip():
+            problem("command", "is needed.")
+        if self.command is not None:
+            if not wants_command:
+                problem("command", f"a {self.type} job takes none.")
+            if "\0" in self.command:
+                problem("command", "must not contain a NUL character.")
+            if len(self.command.encode("utf-8", "surrogatepass")) > MAX_COMMAND:
+                problem("command", f"is over {MAX_COMMAND} bytes; run it as a script.")
+        if wants_script and (self.script is None or not self.script.text.strip()):
+            problem("script", "is needed.")
+        if self.script is not None:
+            if not wants_script:
+                problem("script", f"a {self.type} job takes none.")
+            self._check_script(self.script, problem)
+        if self.environment and not (wants_command or wants_script):
+            problem("environment", f"a {self.type} job takes none.")
+        for name, value in self.environment.items():
+            if not (name.isascii() and name.isidentifier()):
+                problem("environment", "names are letters, digits and underscores, not first a digit.")
+            if "\0" in value:
+                problem("environment", "values must not contain a NUL character.")
+        if self.key_ids is not None and self.type is not JobType.DEPLOY:
+            problem("key_ids", f"a {self.type} job takes none.")
+        if self.key_ids is not None and not self.key_ids:
+            problem("key_ids", "name at least one key, or leave it out for all.")
+        if problems:
+            raise InvalidInput(f"{problems[0].field}: {problems[0].message}", fields=problems)
+
+    @staticmethod
+    def _check_script(script: ScriptSpec, problem: object) -> None:
+        assert callable(problem)
+        if "\0" in script.text:
+            problem("script.text", "must not contain a NUL character.")
+        if len(script.text.encode("utf-8", "surrogatepass")) > MAX_SCRIPT:
+            problem("script.text", f"is over {MAX_SCRIPT} bytes.")
+        if any("\0" in argument for argument in script.arguments):
+            problem("script.arguments", "must not contain a NUL character.")
+        try:
+            words = shlex.split(script.interpreter)
+        except ValueError:
+            words = []
+        if not words or any(ord(character) < 32 for character in script.interpreter):
+            problem("script.interpreter", "must be a program and its options, such as `python3 -u`.")

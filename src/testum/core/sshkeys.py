@@ -1,0 +1,126 @@
+"""Reading SSH keys that people give us: is it one, which, and what is its fingerprint."""
+
+import base64
+import binascii
+import hashlib
+import struct
+from dataclasses import dataclass
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+    load_ssh_private_key,
+    load_ssh_public_key,
+)
+
+from testum.errors import InvalidInput
+
+MAX_KEY_TEXT = 64 * 1024
+
+_SECURITY_KEYS = frozenset({"sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"})
+_PLAIN_KEYS = frozenset(
+    {"ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A public key in OpenSSH's one-line form. `fingerprint` is `SHA256:` and base64 (ssh-keygen -l)."""
+
+    algorithm: str
+    line: str
+    fingerprint: str
+    comment: str
+
+    @property
+    def identity(self) -> str:
+        """Algorithm and key without the comment: two lines with the same identity are the same key."""
+        return " ".join(self.line.split(" ")[:2])
+
+
+def fingerprint_of(blob: bytes) -> str:
+    """The SHA-256 fingerprint of a key in its wire form (RFC 4253, section 6.6), as OpenSSH prints it."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+
+
+def parse_public_key(text: str, field: str = "public_key") -> PublicKey:
+    """One OpenSSH public key line: `algorithm base64 [comment]`. Raises InvalidInput saying what is wrong."""
+    line = text.strip()
+    if "PRIVATE KEY" in line:
+        raise InvalidInput.field(field, "this is a private key; paste the public one (the .pub file).")
+    if len(line) > MAX_KEY_TEXT:
+        raise InvalidInput.field(field, "this is too long for a public key.")
+    if any(ord(character) < 32 or ord(character) == 127 for character in line):
+        raise InvalidInput.field(field, "one key on one line, without control characters.")
+    parts = line.split(None, 2)
+    if len(parts) < 2:
+        raise InvalidInput.field(field, "not a public key: expected `ssh-ed25519 AAAA... comment`.")
+    algorithm, encoded = parts[0], parts[1]
+    if algorithm not in _PLAIN_KEYS | _SECURITY_KEYS:
+        raise InvalidInput.field(
+            field, "unknown key type; expected ssh-ed25519, ssh-rsa, ecdsa-sha2-nistp* or sk-*@openssh.com."
+        )
+    try:
+        blob = base64.b64decode(encoded, validate=True)
+        (length,) = struct.unpack_from(">I", blob)
+        if blob[4 : 4 + length] != algorithm.encode():
+            raise InvalidInput.field(
+                field, "the key's contents are of another type than its first word says."
+            )
+        if algorithm in _PLAIN_KEYS:
+            load_ssh_public_key(f"{algorithm} {encoded}".encode())
+    except (binascii.Error, struct.error, ValueError, UnsupportedAlgorithm):
+        raise InvalidInput.field(field, "the key is damaged: its base64 part does not hold a key.") from None
+    comment = parts[2].strip() if len(parts) > 2 else ""
+    normal = f"{algorithm} {encoded}" + (f" {comment}" if comment else "")
+    return PublicKey(algorithm, normal, fingerprint_of(blob), comment)
+
+
+def check_private_key(text: str, passphrase: str | None, field: str = "private_key") -> str | None:
+    """Whether `text` is a private key, and its public half's identity where that can be read.
+
+    An encrypted key without a passphrase is accepted (None is returned); a wrong passphrase is not.
+    Slow for encrypted keys (bcrypt): call it in a thread. Raises InvalidInput.
+    """
+    if len(text) > MAX_KEY_TEXT:
+        raise InvalidInput.field(field, "this is too long for a private key.")
+    if "PRIVATE KEY" not in text:
+        raise InvalidInput.field(
+            field, "not a private key: expected a block that begins with -----BEGIN ... PRIVATE KEY-----."
+        )
+    data = text.strip().encode() + b"\n"
+    secret = passphrase.encode() if passphrase else None
+    load = load_ssh_private_key if b"OPENSSH PRIVATE KEY" in data else load_pem_private_key
+    try:
+        key = load(data, secret)
+    except TypeError:
+        # cryptography's way to say that a passphrase is missing, or given for a key that has none.
+        if secret is None:
+            return None
+        return check_private_key(text, None, field)
+    except UnsupportedAlgorithm:
+        raise InvalidInput.field(field, "a key of this type or encryption is not supported.") from None
+    except ValueError as error:
+        if secret is None and ("encrypted" in str(error).lower() or "password" in str(error).lower()):
+            return None
+        if secret is not None and _loads_as_encrypted(data):
+            raise InvalidInput.field("passphrase", "does not open the private key.") from None
+        raise InvalidInput.field(field, "the private key is damaged or incomplete.") from None
+    try:
+        line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    except (ValueError, UnsupportedAlgorithm, AttributeError):
+        raise InvalidInput.field(field, "a key of this type cannot be used for SSH.") from None
+    return line
+
+
+def _loads_as_encrypted(data: bytes) -> bool:
+    """Whether the key's own framing is sound, so that a failure can only be the passphrase's."""
+    if b"ENCRYPTED" in data:
+        return True
+    try:
+        body = base64.b64decode(b"".join(data.split(b"\n")[1:-2]))
+    except binascii.Error:
+        return False
+    return body.startswith(b"openssh-key-v1\0") and b"none" not in body[15:30]

@@ -1,0 +1,64 @@
+"""The states of tasks and jobs, and which may follow which: the only place that says so."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class TaskStatus(StrEnum):
+    """Where a task is. `lost`: its worker died, and whether the command finished is not known."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+class JobStatus(StrEnum):
+    """Where a job is, as the sum of its tasks."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
+    TaskStatus.PENDING: frozenset({TaskStatus.RUNNING, TaskStatus.CANCELLED}),
+    TaskStatus.RUNNING: frozenset(
+        {TaskStatus.SUCCESS, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.LOST}
+    ),
+    TaskStatus.SUCCESS: frozenset(),
+    TaskStatus.FAILED: frozenset(),
+    TaskStatus.CANCELLED: frozenset(),
+    TaskStatus.LOST: frozenset(),
+}
+"""What may follow each task status; an empty set marks a final one."""
+
+FINAL = frozenset(status for status, following in TRANSITIONS.items() if not following)
+UNFINISHED = frozenset(TRANSITIONS) - FINAL
+FINAL_JOB = frozenset({JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.CANCELLED})
+
+
+def sources_of(status: TaskStatus) -> frozenset[TaskStatus]:
+    """The statuses from which `status` may be reached."""
+    return frozenset(source for source, following in TRANSITIONS.items() if status in following)
+
+
+def job_status(counts: Mapping[TaskStatus, int], *, cancel_requested: bool) -> JobStatus:
+    """A job's status from the number of its tasks in each status.
+
+    A job is final only when all its tasks are. One that someone cancelled, and of which anything was
+    in fact cancelled, is `cancelled` whatever the other tasks did; otherwise one failed or lost task
+    makes it `failed`.
+    """
+    if any(counts.get(status, 0) for status in UNFINISHED):
+        started = any(number for status, number in counts.items() if status is not TaskStatus.PENDING)
+        return JobStatus.RUNNING if started else JobStatus.PENDING
+    if cancel_requested and counts.get(TaskStatus.CANCELLED, 0):
+        return JobStatus.CANCELLED
+    if counts.get(TaskStatus.FAILED, 0) or counts.get(TaskStatus.LOST, 0):
+        return JobStatus.FAILED
+    return JobStatus.CANCELLED if counts.get(TaskStatus.CANCELLED, 0) else JobStatus.SUCCESS

@@ -1,0 +1,66 @@
+"""Target selection: which platforms a job is for.
+
+Selectors of different kinds narrow each other (`names` within `tags`), because on a fleet the careful
+reading is the smaller one; several values of `platform_ids` or `names` add up; several tags must all
+be there. `all` stands alone or is narrowed by tags.
+"""
+
+import re
+from dataclasses import dataclass
+from uuid import UUID
+
+from testum.errors import FieldProblem, InvalidInput
+
+MAX_VALUES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What a person asked for. `names` are exact names or patterns with `*`, `?` and `[...]`."""
+
+    platform_ids: tuple[UUID, ...] = ()
+    names: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    all: bool = False
+
+    def check(self) -> None:
+        """Raise InvalidInput unless at least one selector is given and all are usable."""
+        if not (self.platform_ids or self.names or self.tags or self.all):
+            raise InvalidInput(
+                "targets: name platforms by platform_ids, names or tags, or say all.",
+                code="no_targets",
+                fields=[FieldProblem("targets", "no selector is given.")],
+            )
+        if self.all and (self.platform_ids or self.names):
+            raise InvalidInput.field(
+                "targets.all", "stands alone or with tags: platforms were named as well."
+            )
+
+
+def no_match(targets: Targets) -> InvalidInput:
+    """The error for a selection that fits no platform, saying what was asked for."""
+    asked = [
+        *(["all"] if targets.all else []),
+        *([f"names {', '.join(targets.names[:5])}"] if targets.names else []),
+        *([f"tags {', '.join(targets.tags[:5])}"] if targets.tags else []),
+        *([f"{len(targets.platform_ids)} ids"] if targets.platform_ids else []),
+    ]
+    return InvalidInput(
+        f"No platform matches {' and '.join(asked)}.",
+        code="no_targets",
+        fields=[FieldProblem("targets", "no platform matches.")],
+    )
+
+
+def is_pattern(name: str) -> bool:
+    """Whether `name` is a pattern and not an exact name."""
+    return any(character in name for character in "*?[")
+
+
+def pattern_to_like(pattern: str) -> str:
+    """A LIKE pattern (escape character `\\`) that matches at least all that `pattern` matches.
+
+    The database uses it to read few rows; `fnmatch` then decides.
+    """
+    escaped = re.sub(r"([%_\\])", r"\\\1", pattern)
+    return re.sub(r"\[[^\]]*\]|\?", "_", escaped).replace("*", "%").replace("[", "%")

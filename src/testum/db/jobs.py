@@ -1,0 +1,100 @@
+"""Jobs: one request to do one thing on one or many platforms."""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, String, Text, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from testum.core.states import FINAL_JOB, UNFINISHED, JobStatus, TaskStatus, job_status
+from testum.db.base import Base, new_id, utc_now
+from testum.db.tasks import Task
+
+
+class Job(Base):
+    """A job. `parameters` holds what is not secret; `sealed_environment` belongs to the record
+    `sealed_for`, which for a rerun is the first job of the line."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_status", "status", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    type: Mapped[str] = mapped_column(String(32))
+    status: Mapped[str] = mapped_column(String(16), default=JobStatus.PENDING)
+    targets: Mapped[dict[str, Any]] = mapped_column()
+    parameters: Mapped[dict[str, Any]] = mapped_column()
+    sealed_environment: Mapped[str | None] = mapped_column(Text)
+    sealed_for: Mapped[UUID | None] = mapped_column()
+    timeout: Mapped[float | None] = mapped_column()
+    idle_timeout: Mapped[float | None] = mapped_column()
+    concurrency: Mapped[int] = mapped_column()
+    task_count: Mapped[int] = mapped_column()
+    rerun_of: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    created_by: Mapped[str] = mapped_column(String(150))
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+    started_at: Mapped[dt.datetime | None] = mapped_column()
+    finished_at: Mapped[dt.datetime | None] = mapped_column()
+    cancel_requested_at: Mapped[dt.datetime | None] = mapped_column()
+    cancel_requested_by: Mapped[str | None] = mapped_column(String(150))
+
+
+async def get(session: AsyncSession, job_id: UUID) -> Job | None:
+    """The job with this id."""
+    return await session.get(Job, job_id)
+
+
+async def counts(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, dict[TaskStatus, int]]:
+    """For each job, how many of its tasks are in each status."""
+    rows = await session.execute(
+        select(Task.job_id, Task.status, func.count())
+        .where(Task.job_id.in_(job_ids))
+        .group_by(Task.job_id, Task.status)
+    )
+    result: dict[UUID, dict[TaskStatus, int]] = {job_id: {} for job_id in job_ids}
+    for job_id, status, number in rows:
+        result[job_id][TaskStatus(status)] = number
+    return result
+
+
+async def settle(session: AsyncSession, job_ids: Iterable[UUID]) -> dict[UUID, JobStatus]:
+    """Bring the jobs' status in line with their tasks'; the ones that thereby ended are returned.
+
+    Call it in the transaction that changed the tasks.
+    """
+    ended: dict[UUID, JobStatus] = {}
+    for job_id in job_ids:
+        unfinished = select(Task.id).where(Task.job_id == job_id, Task.status.in_(UNFINISHED)).limit(1)
+        if await session.scalar(unfinished) is not None:
+            continue
+        job = await session.get(Job, job_id)
+        if job is None or job.status in FINAL_JOB:
+            continue
+        number = (await counts(session, [job_id]))[job_id]
+        job.status = job_status(number, cancel_requested=job.cancel_requested_at is not None)
+        job.finished_at = utc_now()
+        ended[job_id] = JobStatus(job.status)
+    return ended
+
+
+async def mark_started(session: AsyncSession, job_id: UUID) -> None:
+    """The first of the job's tasks was claimed."""
+    await session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.status == JobStatus.PENDING)
+        .values(status=JobStatus.RUNNING, started_at=utc_now())
+    )
+
+
+async def unfinished(session: AsyncSession) -> list[UUID]:
+    """The jobs that are not final, oldest first."""
+    return list(await session.scalars(select(Job.id).where(Job.status.not_in(FINAL_JOB)).order_by(Job.id)))
+
+
+async def cancel_requested(session: AsyncSession, job_ids: Sequence[UUID]) -> list[UUID]:
+    """Those of the jobs that someone has cancelled."""
+    return list(
+        await session.scalars(select(Job.id).where(Job.id.in_(job_ids), Job.cancel_requested_at.is_not(None)))
+    )

@@ -1,0 +1,40 @@
+"""SSH keys kept for deployment and for logging in."""
+
+import datetime as dt
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import String, Text, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from testum.db.base import Base, new_id, utc_now
+
+
+class SSHKey(Base):
+    """A public key and, where platforms log in with it, its sealed private half."""
+
+    __tablename__ = "ssh_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    public_key: Mapped[str] = mapped_column(Text)
+    fingerprint: Mapped[str] = mapped_column(String(80), index=True)
+    algorithm: Mapped[str] = mapped_column(String(64))
+    encrypted_private_key: Mapped[str | None] = mapped_column(Text)
+    encrypted_passphrase: Mapped[str | None] = mapped_column(Text)
+    created_by: Mapped[str] = mapped_column(String(150))
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+
+
+async def get(session: AsyncSession, key_id: UUID) -> SSHKey | None:
+    """The key with this id."""
+    return await session.get(SSHKey, key_id)
+
+
+async def by_ids(session: AsyncSession, key_ids: Sequence[UUID] | None) -> list[SSHKey]:
+    """The keys with these ids, or all, in the order they were made."""
+    statement = select(SSHKey).order_by(SSHKey.id)
+    if key_ids is not None:
+        statement = statement.where(SSHKey.id.in_(key_ids))
+    return list(await session.scalars(statement))

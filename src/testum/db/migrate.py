@@ -1,0 +1,51 @@
+"""Migrations: bring a database to the schema of this release."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from testum.db.tables import metadata
+from testum.errors import ConfigurationError
+
+
+def config(url: str) -> Config:
+    """Alembic's configuration, without a file of its own."""
+    result = Config()
+    result.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    result.set_main_option("path_separator", "os")
+    result.attributes["url"] = url
+    result.attributes["metadata"] = metadata
+    return result
+
+
+async def upgrade(url: str) -> str:
+    """Bring the database to the newest schema; its revision is returned.
+
+    Raises ConfigurationError where the database is of a newer release.
+    """
+    settings = config(url)
+    newest = ScriptDirectory.from_config(settings).get_current_head()
+    assert newest is not None
+    engine = create_async_engine(url)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_upgrade, settings)
+    finally:
+        await engine.dispose()
+    return newest
+
+
+def _upgrade(connection: Connection, settings: Config) -> None:
+    present = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(settings).walk_revisions()}
+    if present is not None and present not in known:
+        raise ConfigurationError(
+            f"DATABASE_URL: the database is of a newer testum (schema {present}). Upgrade testum, or restore a backup."
+        )
+    settings.attributes["connection"] = connection
+    command.upgrade(settings, "head")

@@ -1,0 +1,99 @@
+"""Paging by keyset: a page begins after the last row of the one before, whatever was added meanwhile."""
+
+import base64
+import binascii
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from testum.errors import InvalidInput
+
+Row = TypeVar("Row")
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which page: at most `limit` rows after the cursor, sorted by a column (`-` first: descending)."""
+
+    limit: int = DEFAULT_LIMIT
+    after: str | None = None
+    sort: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """The rows, how many there are in all, and the cursor of the next page where there is one."""
+
+    items: Sequence[Row]
+    total: int
+    next: str | None
+
+
+async def fetch(
+    session: AsyncSession,
+    statement: Select[Row],
+    request: PageRequest,
+    *,
+    sorts: Mapping[str, InstrumentedAttribute[Any]],
+    key: InstrumentedAttribute[UUID],
+    default_sort: str,
+) -> Page[Row]:
+    """One page of `statement`. `sorts` names the columns that may be sorted by; none may be NULL.
+
+    Raises InvalidInput for an unknown sort or a cursor that is not ours.
+    """
+    sort = request.sort or default_sort
+    descending, name = sort.startswith("-"), sort.removeprefix("-")
+    column = sorts.get(name)
+    if column is None:
+        raise InvalidInput.field(
+            "sort", f"can be {', '.join(sorted(sorts))}, with - in front for descending."
+        )
+    total = await session.scalar(select(func.count()).select_from(statement.order_by(None).subquery())) or 0
+    if request.after:
+        value, row_id = _read_cursor(request.after, sort)
+        beyond = column < value if descending else column > value
+        tie = key < row_id if descending else key > row_id
+        statement = statement.where(or_(beyond, and_(column == value, tie)))
+    order = [column.desc(), key.desc()] if descending else [column.asc(), key.asc()]
+    rows = list(await session.scalars(statement.order_by(None).order_by(*order).limit(request.limit + 1)))
+    more = len(rows) > request.limit
+    rows = rows[: request.limit]
+    cursor = None
+    if more:
+        last = rows[-1]
+        cursor = _write_cursor(getattr(last, column.key), getattr(last, key.key), sort)
+    return Page(rows, total, cursor)
+
+
+def _write_cursor(value: Any, row_id: UUID, sort: str) -> str:
+    kind = "t" if isinstance(value, dt.datetime) else "u" if isinstance(value, UUID) else "v"
+    plain = value.isoformat() if kind == "t" else str(value) if kind == "u" else value
+    return base64.urlsafe_b64encode(json.dumps([sort, kind, plain, row_id.hex]).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str, sort: str) -> tuple[Any, UUID]:
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        made_for, kind, value, row_id = json.loads(base64.urlsafe_b64decode(padded))
+        if made_for != sort or kind not in ("t", "u", "v") or not isinstance(value, str | int):
+            raise ValueError("not for this list")
+        if kind == "t":
+            value = dt.datetime.fromisoformat(str(value))
+        elif kind == "u":
+            value = UUID(str(value))
+        return value, UUID(row_id)
+    except (ValueError, TypeError, AttributeError, binascii.Error, RecursionError):
+        raise InvalidInput.field(
+            "after", "is not a cursor of this list; take it from the Link header."
+        ) from None

@@ -1,0 +1,174 @@
+"""Platforms, their tags and the host keys seen on them."""
+
+import datetime as dt
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, String, Text, delete, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from testum.core.targets import Targets, is_pattern, pattern_to_like
+from testum.db.base import Base, new_id, utc_now
+
+_IN_CHUNK = 5_000
+"""SQLite takes 32,766 parameters in a statement; PostgreSQL's driver 65,535."""
+
+
+class PlatformTag(Base):
+    """One tag of one platform."""
+
+    __tablename__ = "platform_tags"
+    __table_args__ = (Index("ix_platform_tags_tag", "tag", "platform_id"),)
+
+    platform_id: Mapped[UUID] = mapped_column(
+        ForeignKey("platforms.id", ondelete="CASCADE"), primary_key=True
+    )
+    tag: Mapped[str] = mapped_column(String(100), primary_key=True)
+
+
+class HostKeyRecord(Base):
+    """A host key that a platform is trusted by. Full keys are compared, never only fingerprints."""
+
+    __tablename__ = "host_keys"
+
+    platform_id: Mapped[UUID] = mapped_column(
+        ForeignKey("platforms.id", ondelete="CASCADE"), primary_key=True
+    )
+    fingerprint: Mapped[str] = mapped_column(String(80), primary_key=True)
+    algorithm: Mapped[str] = mapped_column(String(64))
+    public_key: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+
+
+class Platform(Base):
+    """A remote host. `revision` grows with every change to how it is reached, so that pooled
+    connections made before the change are not used after it."""
+
+    __tablename__ = "platforms"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    host: Mapped[str] = mapped_column(String(255))
+    port: Mapped[int] = mapped_column(default=22)
+    username: Mapped[str] = mapped_column(String(150))
+    auth_method: Mapped[str] = mapped_column(String(16))
+    encrypted_password: Mapped[str | None] = mapped_column(Text)
+    encrypted_private_key: Mapped[str | None] = mapped_column(Text)
+    encrypted_passphrase: Mapped[str | None] = mapped_column(Text)
+    key_id: Mapped[UUID | None] = mapped_column(ForeignKey("ssh_keys.id", ondelete="RESTRICT"), index=True)
+    jump_platform_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("platforms.id", ondelete="RESTRICT"), index=True
+    )
+    known_host_fingerprint: Mapped[str | None] = mapped_column(String(80))
+    host_key_policy: Mapped[str | None] = mapped_column(String(16))
+    shell: Mapped[str] = mapped_column(String(16), default="posix")
+    description: Mapped[str] = mapped_column(Text, default="")
+    facts: Mapped[dict[str, Any] | None] = mapped_column()
+    facts_at: Mapped[dt.datetime | None] = mapped_column()
+    revision: Mapped[int] = mapped_column(default=1)
+    created_by: Mapped[str] = mapped_column(String(150), default="")
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[dt.datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+
+    tag_rows: Mapped[list[PlatformTag]] = relationship(
+        lazy="selectin", cascade="all, delete-orphan", passive_deletes=True, order_by=PlatformTag.tag
+    )
+    host_keys: Mapped[list[HostKeyRecord]] = relationship(
+        lazy="selectin", cascade="all, delete-orphan", passive_deletes=True, order_by=HostKeyRecord.created_at
+    )
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags, in order."""
+        return [row.tag for row in self.tag_rows]
+
+
+async def get(session: AsyncSession, platform_id: UUID) -> Platform | None:
+    """The platform with this id."""
+    return await session.get(Platform, platform_id)
+
+
+async def by_ids(session: AsyncSession, platform_ids: Sequence[UUID]) -> dict[UUID, Platform]:
+    """The platforms with these ids that there are."""
+    found: dict[UUID, Platform] = {}
+    for start in range(0, len(platform_ids), _IN_CHUNK):
+        chunk = platform_ids[start : start + _IN_CHUNK]
+        for platform in await session.scalars(select(Platform).where(Platform.id.in_(chunk))):
+            found[platform.id] = platform
+    return found
+
+
+async def select_targets(session: AsyncSession, targets: Targets) -> list[tuple[UUID, str]]:
+    """The ids and names of the platforms that `targets` selects, ordered by name."""
+    base = select(Platform.id, Platform.name)
+    for tag in dict.fromkeys(targets.tags):
+        base = base.where(Platform.id.in_(select(PlatformTag.platform_id).where(PlatformTag.tag == tag)))
+    if targets.names:
+        exact = [name for name in targets.names if not is_pattern(name)]
+        patterns = [name for name in targets.names if is_pattern(name)]
+        wanted = [Platform.name.like(pattern_to_like(pattern), escape="\\") for pattern in patterns]
+        base = base.where(or_(Platform.name.in_(exact), *wanted))
+    chunks: list[Sequence[UUID] | None] = [None]
+    if targets.platform_ids:
+        ids = targets.platform_ids
+        chunks = [ids[start : start + _IN_CHUNK] for start in range(0, len(ids), _IN_CHUNK)]
+    found: dict[UUID, str] = {}
+    for chunk in chunks:
+        rows = await session.execute(base if chunk is None else base.where(Platform.id.in_(chunk)))
+        found.update({row.id: row.name for row in rows})
+    if targets.names:
+        found = {
+            key: name
+            for key, name in found.items()
+            if any(fnmatchcase(name, want) or name == want for want in targets.names)
+        }
+    return sorted(found.items(), key=lambda item: item[1])
+
+
+async def missing_ids(session: AsyncSession, platform_ids: Sequence[UUID]) -> list[UUID]:
+    """Those of the ids that are no platform's."""
+    found: set[UUID] = set()
+    for start in range(0, len(platform_ids), _IN_CHUNK):
+        chunk = platform_ids[start : start + _IN_CHUNK]
+        found.update(await session.scalars(select(Platform.id).where(Platform.id.in_(chunk))))
+    return [key for key in platform_ids if key not in found]
+
+
+async def jump_chain(session: AsyncSession, platform: Platform) -> list[Platform]:
+    """The platforms that connections to `platform` go through, nearest to it first. Ends at a loop."""
+    chain: list[Platform] = []
+    seen = {platform.id}
+    following = platform.jump_platform_id
+    while following is not None and following not in seen:
+        seen.add(following)
+        jump = await session.get(Platform, following)
+        if jump is None:
+            break
+        chain.append(jump)
+        following = jump.jump_platform_id
+    return chain
+
+
+async def users_of_key(session: AsyncSession, key_id: UUID) -> list[str]:
+    """Names of up to five platforms that log in with this key."""
+    return list(await session.scalars(select(Platform.name).where(Platform.key_id == key_id).limit(5)))
+
+
+async def users_of_jump(session: AsyncSession, platform_id: UUID) -> list[str]:
+    """Names of up to five platforms that are reached through this one."""
+    return list(
+        await session.scalars(select(Platform.name).where(Platform.jump_platform_id == platform_id).limit(5))
+    )
+
+
+async def forget_host_keys(session: AsyncSession, platform_id: UUID) -> None:
+    """Remove all host keys of the platform: the next connection counts as the first."""
+    await session.execute(delete(HostKeyRecord).where(HostKeyRecord.platform_id == platform_id))
+
+
+async def count(session: AsyncSession) -> int:
+    """How many platforms there are."""
+    return await session.scalar(select(func.count()).select_from(Platform)) or 0

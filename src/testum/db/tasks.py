@@ -1,0 +1,359 @@
+"""Tasks (`task_runs`): a job's work on one platform; the row decides who may do it and what came of it."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, defer, mapped_column
+
+from testum.core.states import TaskStatus, sources_of
+from testum.db.base import Base, SafeText, new_id, utc_now
+
+
+class Task(Base):
+    """A task. `platform_name` and `platform_address` are as they were: deleting a platform keeps its history.
+
+    `worker_id`, `fence` and `lease_expires_at` say who owns a running task: a write about a task counts only
+    while the fence is the one its writer got with the claim.
+    """
+
+    __tablename__ = "task_runs"
+    __table_args__ = (
+        Index("ix_task_runs_job", "job_id", "status", "ordinal"),
+        Index("ix_task_runs_ordinal", "job_id", "ordinal"),
+        Index("ix_task_runs_platform", "platform_id", "id"),
+        Index("ix_task_runs_status", "status", "lease_expires_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    celery_task_id: Mapped[str | None] = mapped_column(String(64))
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    ordinal: Mapped[int] = mapped_column()
+    type: Mapped[str] = mapped_column(String(32))
+    platform_id: Mapped[UUID] = mapped_column()
+    platform_name: Mapped[str] = mapped_column(String(200))
+    platform_address: Mapped[str] = mapped_column(String(420), default="")
+    status: Mapped[str] = mapped_column(String(16), default=TaskStatus.PENDING)
+    exit_code: Mapped[int | None] = mapped_column()
+    exit_signal: Mapped[str | None] = mapped_column(String(32))
+    result_location: Mapped[str | None] = mapped_column(String(300))
+    stdout: Mapped[str | None] = mapped_column(SafeText)
+    stderr: Mapped[str | None] = mapped_column(SafeText)
+    output_frames: Mapped[int] = mapped_column(default=0)
+    output_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    error_code: Mapped[str | None] = mapped_column(String(32), index=True)
+    error_message: Mapped[str | None] = mapped_column(SafeText)
+    details: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
+    worker_id: Mapped[str | None] = mapped_column(String(100))
+    fence: Mapped[int] = mapped_column(default=0)
+    lease_expires_at: Mapped[dt.datetime | None] = mapped_column()
+    started_position: Mapped[int | None] = mapped_column(BigInteger)
+    finished_position: Mapped[int | None] = mapped_column(BigInteger)
+    started_at: Mapped[dt.datetime | None] = mapped_column()
+    finished_at: Mapped[dt.datetime | None] = mapped_column()
+    created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
+
+
+class TaskOutput(Base):
+    """The frames of a task whose output is small; larger output is the artifact `result_location`."""
+
+    __tablename__ = "task_outputs"
+
+    task_id: Mapped[UUID] = mapped_column(ForeignKey("task_runs.id", ondelete="CASCADE"), primary_key=True)
+    frames: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to do one task: what its owner needs, and the fence that proves the right."""
+
+    id: UUID
+    job_id: UUID
+    platform_id: UUID
+    platform_name: str
+    fence: int
+    position: int
+
+
+@dataclass(slots=True)
+class Result:
+    """How a task ended, as it goes into its row. `frames` are those of a small output."""
+
+    task_id: UUID
+    job_id: UUID
+    fence: int
+    status: TaskStatus
+    position: int
+    exit_code: int | None = None
+    exit_signal: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    stdout: str | None = None
+    stderr: str | None = None
+    output_frames: int = 0
+    output_bytes: int = 0
+    result_location: str | None = None
+    frames: bytes | None = None
+
+
+ENDING_WIDTH = 2
+"""Positions that a task's end takes: one for `error`, where there is one, and the last for `done`."""
+
+
+def moment(position: int) -> dt.datetime:
+    """The time that a position stands for."""
+    return dt.datetime.fromtimestamp(position / 1_000_000, dt.UTC)
+
+
+async def get(session: AsyncSession, task_id: UUID) -> Task | None:
+    """The task with this id."""
+    return await session.get(Task, task_id)
+
+
+async def frames_of(session: AsyncSession, task_id: UUID) -> bytes:
+    """The frames kept in the database for a task; empty where there are none."""
+    return await session.scalar(select(TaskOutput.frames).where(TaskOutput.task_id == task_id)) or b""
+
+
+async def of_job(session: AsyncSession, job_id: UUID, *, changed_after: int | None = None) -> list[Task]:
+    """The job's tasks that have begun or ended, without their output; after a position, only those
+    that are running or ended later than it."""
+    statement = (
+        select(Task)
+        .options(defer(Task.stdout), defer(Task.stderr))
+        .where(Task.job_id == job_id, Task.status != TaskStatus.PENDING)
+        .order_by(Task.ordinal)
+    )
+    if changed_after is not None:
+        statement = statement.where(
+            (Task.status == TaskStatus.RUNNING) | (Task.finished_position > changed_after)
+        )
+    return list(await session.scalars(statement))
+
+
+async def by_ids(session: AsyncSession, task_ids: Sequence[UUID]) -> list[Task]:
+    """The tasks with these ids, without their output."""
+    found: list[Task] = []
+    for start in range(0, len(task_ids), 1000):
+        chunk = task_ids[start : start + 1000]
+        found += await session.scalars(
+            select(Task).options(defer(Task.stdout), defer(Task.stderr)).where(Task.id.in_(chunk))
+        )
+    return found
+
+
+async def pending(session: AsyncSession, job_id: UUID, limit: int) -> list[Task]:
+    """Up to `limit` tasks of the job that nobody has claimed, in order, locked for this transaction."""
+    return list(
+        await session.scalars(
+            select(Task)
+            .options(defer(Task.stdout), defer(Task.stderr))
+            .where(Task.job_id == job_id, Task.status == TaskStatus.PENDING)
+            .order_by(Task.ordinal)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+    )
+
+
+_table = Task.__table__
+_CLAIM = (
+    update(Task)
+    .where(_table.c.id == bindparam("of"), _table.c.status == TaskStatus.PENDING)
+    .values(
+        status=TaskStatus.RUNNING,
+        worker_id=bindparam("worker"),
+        fence=bindparam("new_fence"),
+        lease_expires_at=bindparam("lease"),
+        started_position=bindparam("begun"),
+        started_at=bindparam("begun_at"),
+    )
+)
+
+
+async def claim(
+    session: AsyncSession, tasks: Sequence[Task], positions: Sequence[int], *, worker: str, lease: dt.datetime
+) -> list[Claim]:
+    """Take the tasks (from `pending`, in the same transaction): they are running from the commit on."""
+    claims = [
+        Claim(task.id, task.job_id, task.platform_id, task.platform_name, task.fence + 1, position)
+        for task, position in zip(tasks, positions, strict=True)
+    ]
+    if claims:
+        connection = await session.connection()
+        await connection.execute(
+            _CLAIM,
+            [
+                {
+                    "of": claim.id,
+                    "worker": worker,
+                    "new_fence": claim.fence,
+                    "lease": lease,
+                    "begun": claim.position,
+                    "begun_at": moment(claim.position),
+                }
+                for claim in claims
+            ],
+        )
+    return claims
+
+
+_FINISH = (
+    update(Task)
+    .where(
+        _table.c.id == bindparam("of"),
+        _table.c.fence == bindparam("of_fence"),
+        _table.c.status == TaskStatus.RUNNING,
+    )
+    .values(
+        {
+            name: bindparam(f"new_{name}")
+            for name in (
+                "status",
+                "exit_code",
+                "exit_signal",
+                "error_code",
+                "error_message",
+                "details",
+                "stdout",
+                "stderr",
+                "output_frames",
+                "output_bytes",
+                "result_location",
+                "finished_position",
+                "finished_at",
+            )
+        }
+    )
+    .values(lease_expires_at=None)
+)
+
+
+async def finish(session: AsyncSession, results: Sequence[Result]) -> list[Result]:
+    """Write how tasks ended; the results that were refused, because their task is not the writer's
+    any more, are returned and have changed nothing."""
+    connection = await session.connection()
+    written = await connection.execute(_FINISH, [_finish_row(result) for result in results])
+    refused: list[Result] = []
+    if written.rowcount != len(results):
+        owned = {
+            row.id: (row.fence, row.finished_position)
+            for row in await session.execute(
+                select(Task.id, Task.fence, Task.finished_position).where(
+                    Task.id.in_([result.task_id for result in results])
+                )
+            )
+        }
+        refused = [
+            result for result in results if owned.get(result.task_id) != (result.fence, result.position)
+        ]
+    gone = {result.task_id for result in refused}
+    outputs = [
+        {"task_id": result.task_id, "frames": result.frames}
+        for result in results
+        if result.frames and result.task_id not in gone
+    ]
+    if outputs:
+        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+        # A task whose worker was salvaged may have its output stored already: the same frames again.
+        await connection.execute(dialect.insert(TaskOutput).on_conflict_do_nothing(), outputs)
+    return refused
+
+
+def _finish_row(result: Result) -> dict[str, Any]:
+    return {
+        "of": result.task_id,
+        "of_fence": result.fence,
+        "new_status": result.status,
+        "new_exit_code": result.exit_code,
+        "new_exit_signal": result.exit_signal,
+        "new_error_code": result.error_code,
+        "new_error_message": result.error_message,
+        "new_details": result.details,
+        "new_stdout": result.stdout,
+        "new_stderr": result.stderr,
+        "new_output_frames": result.output_frames,
+        "new_output_bytes": result.output_bytes,
+        "new_result_location": result.result_location,
+        "new_finished_position": result.position,
+        "new_finished_at": moment(result.position),
+    }
+
+
+async def cancel_pending(
+    session: AsyncSession, job_id: UUID, positions: Sequence[int], ids: Sequence[UUID]
+) -> None:
+    """End tasks that had not begun as cancelled."""
+    connection = await session.connection()
+    await connection.execute(
+        update(Task)
+        .where(
+            _table.c.id == bindparam("of"),
+            _table.c.job_id == job_id,
+            _table.c.status.in_(sources_of(TaskStatus.CANCELLED) - {TaskStatus.RUNNING}),
+        )
+        .values(
+            status=TaskStatus.CANCELLED,
+            error_code="cancelled",
+            error_message="Cancelled before it began: nothing was run on the platform.",
+            finished_position=bindparam("ended"),
+            finished_at=bindparam("ended_at"),
+        ),
+        [
+            {"of": task_id, "ended": position, "ended_at": moment(position)}
+            for task_id, position in zip(ids, positions, strict=True)
+        ],
+    )
+
+
+async def pending_ids(session: AsyncSession, job_id: UUID) -> list[UUID]:
+    """The ids of the job's tasks that nobody has claimed."""
+    return list(
+        await session.scalars(
+            select(Task.id)
+            .where(Task.job_id == job_id, Task.status == TaskStatus.PENDING)
+            .order_by(Task.ordinal)
+            .with_for_update()
+        )
+    )
+
+
+async def renew(session: AsyncSession, worker: str, lease: dt.datetime) -> None:
+    """The worker lives: its running tasks' leases now end at `lease`."""
+    await session.execute(
+        update(Task)
+        .where(Task.status == TaskStatus.RUNNING, Task.worker_id == worker)
+        .values(lease_expires_at=lease)
+    )
+
+
+async def abandoned(
+    session: AsyncSession, *, alive: str | None, now: dt.datetime | None, limit: int = 500
+) -> list[Task]:
+    """Running tasks whose owner is gone: with `now`, those whose lease ran out; with `alive`, all that
+    are not that worker's (right only where no other worker can exist)."""
+    statement = (
+        select(Task).options(defer(Task.stdout), defer(Task.stderr)).where(Task.status == TaskStatus.RUNNING)
+    )
+    if alive is not None:
+        statement = statement.where(Task.worker_id != alive)
+    if now is not None:
+        statement = statement.where(Task.lease_expires_at < now)
+    return list(
+        await session.scalars(statement.order_by(Task.id).limit(limit).with_for_update(skip_locked=True))
+    )
+
+
+async def fence_off(session: AsyncSession, task: Task) -> int:
+    """Take a task from its owner, who can write nothing about it any more; the new fence is returned."""
+    fence = task.fence + 1
+    await session.execute(
+        update(Task).where(Task.id == task.id, Task.fence == task.fence).values(fence=fence)
+    )
+    return fence

@@ -1,0 +1,95 @@
+"""Domain errors: each has a stable `code` that clients may rely on and a message a person can act on.
+
+They know nothing of HTTP; `web/errors.py` is the one map from here to status codes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """What is wrong with one field of the input.
+
+    `field` is a dotted path (`targets.names`), `message` a sentence without the offending value,
+    because values may be secrets.
+    """
+
+    field: str
+    message: str
+
+
+class TestumError(Exception):
+    """Base of all errors a caller can be told about."""
+
+    __test__ = False
+    """pytest must not take the class for a test because of its name."""
+
+    code = "internal"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if code is not None:
+            self.code = code
+
+
+class InvalidInput(TestumError):
+    """The request is understood but its values are not acceptable."""
+
+    code = "invalid"
+
+    def __init__(self, message: str, *, code: str | None = None, fields: Sequence[FieldProblem] = ()) -> None:
+        super().__init__(message, code=code)
+        self.fields = tuple(fields)
+
+    @classmethod
+    def field(cls, field: str, message: str) -> "InvalidInput":
+        """The common case of one bad field."""
+        return cls(f"{field}: {message}", fields=[FieldProblem(field, message)])
+
+
+class NotFound(TestumError):
+    """The object does not exist, or the asker may not know that it does."""
+
+    code = "not_found"
+
+
+class Conflict(TestumError):
+    """The request collides with what is stored: a taken name, a state that forbids it."""
+
+    code = "conflict"
+
+
+class Unauthenticated(TestumError):
+    """Nobody is logged in, or the login given is not valid (any more)."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(TestumError):
+    """The account is known and its role does not allow this."""
+
+    code = "forbidden"
+
+
+class Throttled(TestumError):
+    """Too many attempts; `retry_after` says in how many seconds the next one is heard."""
+
+    code = "throttled"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StorageFull(TestumError):
+    """The disk under `DATA_DIR` has no room left for what must be kept."""
+
+    code = "storage_full"
+
+
+class ConfigurationError(TestumError):
+    """A setting is missing or unusable; the message names the setting and the remedy."""
+
+    code = "configuration"

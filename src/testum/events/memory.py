@@ -1,0 +1,64 @@
+"""Events within one process."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from testum.events.base import Hint
+
+
+class MemorySubscription:
+    """See Subscription."""
+
+    def __init__(self) -> None:
+        self._heard: set[Hint] = set()
+        self._wake = asyncio.Event()
+
+    def hear(self, hint: Hint) -> None:
+        """Take a hint in."""
+        self._heard.add(hint)
+        self._wake.set()
+
+    async def wait(self, seconds: float) -> set[Hint]:
+        """See Subscription.wait."""
+        if not self._heard:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                return set()
+        heard, self._heard = self._heard, set()
+        self._wake.clear()
+        return heard
+
+
+class MemoryEvents:
+    """See Events."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[UUID, set[MemorySubscription]] = {}
+
+    def publish(self, hint: Hint) -> None:
+        """See Events.publish."""
+        for topic in (hint.job_id, hint.task_id):
+            if topic is not None:
+                for listener in self._listeners.get(topic, ()):
+                    listener.hear(hint)
+
+    @asynccontextmanager
+    async def subscribe(
+        self, *, job_id: UUID | None = None, task_id: UUID | None = None
+    ) -> AsyncIterator[MemorySubscription]:
+        """See Events.subscribe."""
+        topic = job_id or task_id
+        assert topic is not None
+        subscription = MemorySubscription()
+        self._listeners.setdefault(topic, set()).add(subscription)
+        try:
+            yield subscription
+        finally:
+            listeners = self._listeners[topic]
+            listeners.discard(subscription)
+            if not listeners:
+                del self._listeners[topic]

@@ -1,0 +1,137 @@
+"""From a platform's row to an endpoint of the SSH engine. The only place where secrets are opened."""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from testum.core.secrets import Opener
+from testum.db import keys, platforms
+from testum.db.audit import AuditLog
+from testum.db.base import utc_now
+from testum.db.platforms import HostKeyRecord, Platform
+from testum.db.session import Database
+from testum.errors import TestumError
+from testum.ssh import Endpoint, HostKey, HostKeyChanged, KeyAuth, PasswordAuth
+
+Policy = Literal["auto_add", "strict"]
+
+
+class StoredTrust:
+    """A platform's trusted host keys, as the SSH engine asks for them (see ssh.HostTrust)."""
+
+    def __init__(self, database: Database, platform: Platform, policy: Policy) -> None:
+        self._database = database
+        self._platform_id = platform.id
+        self._name = platform.name
+        self.policy: Policy = policy
+        self._known = [
+            HostKey(record.algorithm, record.public_key, record.fingerprint) for record in platform.host_keys
+        ]
+
+    @property
+    def known(self) -> Sequence[HostKey]:
+        """The full keys this host is trusted by."""
+        return self._known
+
+    async def record(self, key: HostKey) -> None:
+        """Trust on first use: keep the key, unless another connection kept a different one meanwhile."""
+        async with self._database.write() as session:
+            platform = await platforms.get(session, self._platform_id)
+            if platform is None:
+                return
+            if platform.host_keys:
+                if all(record.public_key != key.public_key for record in platform.host_keys):
+                    raise HostKeyChanged(
+                        f"{self._name}: the host showed another key than it did a moment ago. "
+                        "Check that nobody stands between.",
+                        host_key=key,
+                    )
+                return
+            platform.host_keys.append(
+                HostKeyRecord(fingerprint=key.fingerprint, algorithm=key.algorithm, public_key=key.public_key)
+            )
+            platform.known_host_fingerprint = key.fingerprint
+            session.add(
+                AuditLog(
+                    user="testum",
+                    action="host_key.trust",
+                    object_type="platform",
+                    object_id=str(self._platform_id),
+                    meta={"name": self._name, "fingerprint": key.fingerprint, "first_use": True},
+                )
+            )
+        self._known.append(key)
+
+
+class Endpoints:
+    """Builds endpoints. They hold secrets in clear: keep them no longer than a task needs."""
+
+    def __init__(self, database: Database, opener: Opener, default_policy: Policy) -> None:
+        self._database = database
+        self._opener = opener
+        self._default_policy = default_policy
+
+    async def of_rows(
+        self, session: AsyncSession, rows: Iterable[Platform]
+    ) -> dict[UUID, Endpoint | TestumError]:
+        """The platforms' endpoints, or why one cannot be made (a secret that no key opens)."""
+        made: dict[UUID, Endpoint | TestumError] = {}
+        for platform in rows:
+            try:
+                chain = await platforms.jump_chain(session, platform)
+                made[platform.id] = await self._endpoint(session, platform, chain)
+            except TestumError as error:
+                made[platform.id] = error
+        return made
+
+    async def _endpoint(
+        self, session: AsyncSession, platform: Platform, chain: Sequence[Platform]
+    ) -> Endpoint:
+        jump = await self._endpoint(session, chain[0], chain[1:]) if chain else None
+        return Endpoint(
+            # A changed platform is another endpoint: no connection made before the change serves it.
+            id=f"{platform.id}:{platform.revision}" + (f">{jump.id}" if jump else ""),
+            host=platform.host,
+            port=platform.port,
+            username=platform.username,
+            auth=await self._auth(session, platform),
+            trust=StoredTrust(self._database, platform, self._policy(platform)),
+            jump=jump,
+        )
+
+    def _policy(self, platform: Platform) -> Policy:
+        if platform.host_key_policy == "strict" or self._default_policy == "strict":
+            return "strict"
+        return "auto_add"
+
+    async def _auth(self, session: AsyncSession, platform: Platform) -> PasswordAuth | KeyAuth:
+        if platform.auth_method == "password":
+            return PasswordAuth(self._open(platform.id, platform.encrypted_password) or "")
+        if platform.key_id is not None:
+            key = await keys.get(session, platform.key_id)
+            assert key is not None, "a foreign key keeps it"
+            return KeyAuth(
+                self._open(key.id, key.encrypted_private_key) or "",
+                self._open(key.id, key.encrypted_passphrase),
+            )
+        return KeyAuth(
+            self._open(platform.id, platform.encrypted_private_key) or "",
+            self._open(platform.id, platform.encrypted_passphrase),
+        )
+
+    def _open(self, owner: UUID, sealed: str | None) -> str | None:
+        return self._opener.open(owner, sealed) if sealed is not None else None
+
+
+async def store_facts(database: Database, platform_id: UUID, facts: dict[str, object]) -> dt.datetime:
+    """Keep what was gathered about a platform; the time it is of is returned."""
+    now = utc_now()
+    async with database.write() as session:
+        platform = await platforms.get(session, platform_id)
+        if platform is not None:
+            platform.facts = facts
+            platform.facts_at = now
+    return now

@@ -1,0 +1,238 @@
+"""The recorder: takes a task's output as it comes and stores it as frames before anyone is told of it."""
+
+import asyncio
+from dataclasses import dataclass
+from uuid import UUID
+
+from testum.artifacts.base import Artifacts, Writer, output_key
+from testum.core.frames import MAX_FRAME, Frame, Stream, decode_text, encode, incomplete_utf8_tail
+from testum.core.positions import Sequencer
+from testum.errors import StorageFull, TestumError
+from testum.events.base import Change, Events, Hint
+
+SMALL_OUTPUT = 32 * 1024
+"""Frames of at most this many bytes in all end in the database and leave no file."""
+ROW_TEXT = 32 * 1024
+"""Of larger output, the row holds this many last bytes of each stream."""
+_FLUSH_DELAY = 0.02
+"""Seconds that output may wait for more: short tasks then write no file at all, and nobody sees the wait."""
+
+
+class OutputLimit(TestumError):
+    """The task printed more than it may."""
+
+    code = "output_limit"
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What was stored: the row's share of it. `frames` only where the output is small."""
+
+    stdout: str
+    stderr: str
+    truncated: bool
+    output_frames: int
+    output_bytes: int
+    result_location: str | None
+    frames: bytes | None
+    positions: list[int]
+    """Positions that become readable with the row; release them after the commit."""
+
+
+class Recorder:
+    """Records one task. Memory is bounded: `write` waits for the disk once a frame's worth is held."""
+
+    def __init__(
+        self,
+        task_id: UUID,
+        job_id: UUID,
+        *,
+        artifacts: Artifacts,
+        sequencer: Sequencer,
+        events: Events,
+        limit: int,
+    ) -> None:
+        self._task_id = task_id
+        self._job_id = job_id
+        self._artifacts = artifacts
+        self._sequencer = sequencer
+        self._events = events
+        self._limit = limit
+        self._held: list[tuple[Stream, bytearray]] = []
+        self._held_bytes = 0
+        self._begun: dict[Stream, bytes] = {}
+        """The first bytes of a character whose rest has not come yet."""
+        self._tails = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
+        self._small: bytearray | None = bytearray()
+        self._writer: Writer | None = None
+        self._frames = 0
+        self._bytes = 0
+        self._in_file = 0
+        self._received = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+        self._failure: Exception | None = None
+
+    @property
+    def key(self) -> str:
+        """Where the output is kept while it grows, and for good when it is large."""
+        return output_key(str(self._task_id))
+
+    async def write(self, stream: Stream, data: bytes) -> None:
+        """Take output. Raises StorageFull or OutputLimit; what came before stays stored."""
+        if self._failure is not None:
+            raise self._failure
+        room = max(self._limit - self._received, 0)
+        self._received += len(data)
+        if self._held and self._held[-1][0] is stream:
+            self._held[-1][1].extend(data[:room])
+        else:
+            self._held.append((stream, bytearray(data[:room])))
+        self._held_bytes += len(data)
+        if len(data) > room:
+            raise OutputLimit(
+                f"The output went over the limit of {self._limit} bytes; it is kept up to there, and the command was ended."
+            )
+        if self._held_bytes >= MAX_FRAME:
+            await self._flush()
+        elif self._timer is None and self._flushing is None:
+            self._timer = asyncio.get_running_loop().call_later(_FLUSH_DELAY, self._flush_soon)
+
+    def _flush_soon(self) -> None:
+        self._timer = None
+        self._flushing = asyncio.create_task(self._flush_in_background())
+
+    async def _flush_in_background(self) -> None:
+        try:
+            await self._flush()
+        except Exception as error:  # handed to the next write: it stops the command
+            self._failure = error
+        finally:
+            self._flushing = None
+            if self._held and self._failure is None and self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(_FLUSH_DELAY, self._flush_soon)
+
+    async def _flush(self) -> None:
+        """Put what is held into the file and say so."""
+        async with self._lock:
+            frames = self._take(last=False)
+            if not frames:
+                return
+            try:
+                await self._append(frames)
+            finally:
+                for frame in frames:
+                    self._sequencer.release(self._job_id, frame.position)
+        self._events.publish(Hint(self._job_id, self._task_id, Change.OUTPUT))
+
+    async def _append(self, frames: list[Frame]) -> None:
+        """Write frames to the file; where that fails, none of them is there afterwards."""
+        encoded = b"".join(map(encode, frames))
+        try:
+            if self._writer is None:
+                self._writer = await self._artifacts.writer(self.key)
+            await self._writer.append(encoded)
+        except Exception:
+            if self._writer is not None:
+                await self._artifacts.truncate(self.key, self._in_file)
+            raise
+        self._in_file += len(encoded)
+        self._account(frames, encoded)
+
+    def _take(self, *, last: bool) -> list[Frame]:
+        """What is held, cut into frames that end where a character ends; at the `last`, all of it."""
+        held, self._held, self._held_bytes = self._held, [], 0
+        frames: list[Frame] = []
+        for stream, data in held:
+            whole = self._begun.pop(stream, b"") + bytes(data)
+            start = 0
+            while start < len(whole):
+                piece = whole[start : start + MAX_FRAME]
+                start += len(piece)
+                tail = incomplete_utf8_tail(piece)
+                if tail and start < len(whole):
+                    piece, start = piece[:-tail], start - tail
+                elif tail:
+                    self._begun[stream], piece = piece[-tail:], piece[:-tail]
+                if piece:
+                    frames.append(self._frame(stream, piece))
+        if last:
+            frames += [self._frame(stream, rest) for stream, rest in self._begun.items()]
+            self._begun.clear()
+        return frames
+
+    def _frame(self, stream: Stream, data: bytes) -> Frame:
+        return Frame(self._sequencer.reserve(self._job_id), stream, data)
+
+    def _account(self, frames: list[Frame], encoded: bytes) -> None:
+        for frame in frames:
+            self._frames += 1
+            self._bytes += len(frame.data)
+            tail = self._tails[frame.stream]
+            tail += frame.data[-ROW_TEXT:]
+            if len(tail) > 2 * ROW_TEXT:
+                del tail[:-ROW_TEXT]
+        if self._small is not None:
+            self._small += encoded
+            if len(self._small) > SMALL_OUTPUT:
+                self._small = None
+
+    async def finish(self) -> Recorded:
+        """Store the rest and close. Never raises for a full disk: what could not be stored was reported
+        by `write`, or is small enough for the row."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._flushing is not None:
+            await self._flushing
+        async with self._lock:
+            frames = self._take(last=True)
+            positions = [frame.position for frame in frames]
+            if frames:
+                await self._store_rest(frames)
+            if self._writer is not None:
+                await self._writer.close()
+        if self._failure is None and self._small is not None:
+            blob: bytes | None = bytes(self._small)
+        else:
+            blob = None
+        return Recorded(
+            stdout=self.text(Stream.STDOUT),
+            stderr=self.text(Stream.STDERR),
+            truncated=blob is None,
+            output_frames=self._frames,
+            output_bytes=self._bytes,
+            result_location=self.key if blob is None else None,
+            frames=blob,
+            positions=positions,
+        )
+
+    async def _store_rest(self, frames: list[Frame]) -> None:
+        """The last frames: into the row when all of the output is small, else into the file."""
+        if self._failure is not None:
+            return
+        encoded = b"".join(map(encode, frames))
+        if self._small is not None and len(self._small) + len(encoded) <= SMALL_OUTPUT:
+            self._account(frames, encoded)
+            return
+        try:
+            await self._append(frames)
+        except (StorageFull, OSError) as error:
+            self._failure = error
+
+    async def discard_file(self) -> None:
+        """The row has it all (committed): the file, where there was one, is not needed any more."""
+        if self._writer is not None:
+            await self._artifacts.delete(self.key)
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the output could not be stored to its end, if so."""
+        return self._failure
+
+    def text(self, stream: Stream) -> str:
+        """A stream's output as text: all of it while it is small, else its last ROW_TEXT bytes."""
+        held = b"".join(bytes(data) for of, data in self._held if of is stream)
+        tail = bytes(self._tails[stream]) + self._begun.get(stream, b"") + held
+        return decode_text(tail if self._small is not None else tail[-ROW_TEXT:])[0]

@@ -1,0 +1,299 @@
+"""The runner: does a job's tasks, as many at once as the job and the process allow."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import structlog
+
+from testum.artifacts.base import Artifacts
+from testum.core.actions import JobType
+from testum.core.positions import Sequencer
+from testum.core.secrets import Opener
+from testum.core.states import TaskStatus
+from testum.db import platforms
+from testum.db.platforms import Platform
+from testum.db.session import Database
+from testum.db.tasks import ENDING_WIDTH, Claim, Result
+from testum.errors import StorageFull, TestumError
+from testum.events.base import Events
+from testum.execution.actions import ACTIONS
+from testum.execution.endpoints import Endpoints
+from testum.execution.ledger import Ledger
+from testum.execution.outcome import Context, JobWork, Outcome
+from testum.execution.recorder import OutputLimit, Recorder
+from testum.execution.work import load_work
+from testum.ssh import Endpoint, Pool, SSHError
+
+log = structlog.get_logger(__name__)
+
+_LEAVES_PROCESSES = frozenset({"timeout", "idle_timeout", "connection_lost", "output_limit", "storage_full"})
+"""Errors after which something may still run on the host."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """A task under way. `reason` is set when it is to be ended before its time."""
+
+    job_id: UUID
+    action: asyncio.Task[Outcome] | None = None
+    reason: Outcome | None = None
+
+    def end(self, reason: Outcome) -> None:
+        if self.reason is None:
+            self.reason = reason
+            if self.action is not None:
+                self.action.cancel()
+
+
+class Slots:
+    """How many tasks may run in this process at once, shared out among jobs first come, first served."""
+
+    def __init__(self, number: int) -> None:
+        self._free = asyncio.Semaphore(number)
+
+    async def take(self, most: int) -> int:
+        """At least one slot, and up to `most` where that many are free."""
+        await self._free.acquire()
+        taken = 1
+        while taken < most and not self._free.locked():
+            await self._free.acquire()
+            taken += 1
+        return taken
+
+    def give(self, number: int) -> None:
+        """Give slots back."""
+        for _ in range(number):
+            self._free.release()
+
+
+class Runner:
+    """Runs jobs on one worker."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        opener: Opener,
+        endpoints: Endpoints,
+        pool: Pool,
+        ledger: Ledger,
+        sequencer: Sequencer,
+        events: Events,
+        artifacts: Artifacts,
+        slots: int,
+        output_limit: int,
+        connect_timeout: float,
+        grace: float = 5.0,
+    ) -> None:
+        self._database = database
+        self._opener = opener
+        self._endpoints = endpoints
+        self._pool = pool
+        self._ledger = ledger
+        self._sequencer = sequencer
+        self._events = events
+        self._artifacts = artifacts
+        self._slots = Slots(slots)
+        self._output_limit = output_limit
+        self._connect_timeout = connect_timeout
+        self._grace = grace
+        self._running: dict[UUID, _Running] = {}
+        self._stopping = False
+
+    @property
+    def running_jobs(self) -> set[UUID]:
+        """The jobs of which tasks are under way here."""
+        return {running.job_id for running in self._running.values()}
+
+    async def run_job(self, job_id: UUID) -> None:
+        """Claim and do the job's pending tasks until there are none, or the worker stops."""
+        async with self._database.read() as session:
+            loaded = await load_work(session, self._opener, job_id, self._connect_timeout, self._grace)
+        if loaded is None:
+            return
+        work, concurrency = loaded
+        under_way: set[asyncio.Task[None]] = set()
+        results: set[asyncio.Task[None]] = set()
+        while not self._stopping:
+            taken = await self._slots.take(concurrency - len(under_way))
+            claims = [] if self._stopping else await self._ledger.claim(job_id, taken)
+            self._slots.give(taken - len(claims))
+            if not claims:
+                break
+            for claim in claims:
+                self._running[claim.id] = _Running(job_id)
+            under_way |= await self._begin(work, claims, results)
+            if len(under_way) >= concurrency:
+                _, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                under_way = {task for task in under_way if not task.done()}
+        if under_way:
+            await asyncio.wait(under_way)
+        if results:
+            await asyncio.wait(results)
+
+    async def _begin(
+        self, work: JobWork, claims: Sequence[Claim], results: set[asyncio.Task[None]]
+    ) -> set[asyncio.Task[None]]:
+        ids = [claim.platform_id for claim in claims]
+        async with self._database.read() as session:
+            rows = await platforms.by_ids(session, ids)
+            endpoints = await self._endpoints.of_rows(session, rows.values())
+        return {
+            asyncio.create_task(
+                self._do(work, claim, rows.get(claim.platform_id), endpoints.get(claim.platform_id), results)
+            )
+            for claim in claims
+        }
+
+    async def _do(
+        self,
+        work: JobWork,
+        claim: Claim,
+        platform: Platform | None,
+        endpoint: Endpoint | TestumError | None,
+        results: set[asyncio.Task[None]],
+    ) -> None:
+        """One task from its claim to its result. The slot is free again when the host is done with;
+        the result is written in the background, in a group with others."""
+        recorder = Recorder(
+            claim.id,
+            claim.job_id,
+            artifacts=self._artifacts,
+            sequencer=self._sequencer,
+            events=self._events,
+            limit=self._output_limit,
+        )
+        try:
+            if platform is None or endpoint is None:
+                outcome = Outcome.failed(
+                    "platform_deleted",
+                    f"The platform {claim.platform_name} was deleted before the task began.",
+                )
+            elif isinstance(endpoint, TestumError):
+                outcome = Outcome.failed("credentials", endpoint.message)
+            else:
+                context = Context(
+                    work=work,
+                    endpoint=endpoint,
+                    plain=platform.shell == "plain",
+                    platform_id=platform.id,
+                    marker=str(claim.id),
+                    pool=self._pool,
+                    recorder=recorder,
+                    database=self._database,
+                )
+                outcome = await self._act(context, self._running[claim.id])
+        finally:
+            del self._running[claim.id]
+            self._slots.give(1)
+        writing = asyncio.create_task(self._write(claim, outcome, recorder))
+        results.add(writing)
+        writing.add_done_callback(results.discard)
+
+    async def _act(self, context: Context, running: _Running) -> Outcome:
+        """Do the action and, where it may have left processes on the host, end them and look."""
+        if running.reason is None:
+            running.action = asyncio.ensure_future(self._guarded(context))
+            try:
+                outcome = await asyncio.shield(running.action)
+            except asyncio.CancelledError:
+                if not running.action.cancelled() or running.reason is None:
+                    running.action.cancel()
+                    raise
+                outcome = running.reason
+        else:
+            outcome = running.reason
+        if outcome is running.reason or outcome.error_code in _LEAVES_PROCESSES:
+            outcome.details["termination"] = await self._terminate(context)
+        return outcome
+
+    async def _guarded(self, context: Context) -> Outcome:
+        """The action's outcome, whatever it raises."""
+        try:
+            return await ACTIONS[JobType(context.work.spec.type)](context)
+        except SSHError as error:
+            details = {}
+            if error.host_key is not None:
+                key = error.host_key
+                details["presented_host_key"] = {"public_key": key.public_key, "fingerprint": key.fingerprint}
+            return Outcome.failed(error.code, error.message, details=details)
+        except (StorageFull, OutputLimit) as error:
+            return Outcome.failed(error.code, error.message)
+        except Exception as error:
+            log.exception("a task failed within testum", task_id=context.marker)
+            return Outcome.failed(
+                "internal", f"testum failed ({type(error).__name__}); the server's log says more."
+            )
+
+    async def _terminate(self, context: Context) -> dict[str, str]:
+        if not context.may_run:
+            return {"state": "confirmed", "detail": "Nothing had been started on the host."}
+        ended = await self._pool.terminate(
+            context.endpoint, context.marker, grace=self._grace, connect_timeout=self._connect_timeout
+        )
+        return {"state": ended.state, "detail": ended.detail}
+
+    async def _write(self, claim: Claim, outcome: Outcome, recorder: Recorder) -> None:
+        recorded = await recorder.finish()
+        if recorder.failure is not None and outcome.error_code != "storage_full":
+            error = recorder.failure
+            code = error.code if isinstance(error, TestumError) else "internal"
+            outcome = replace(
+                outcome,
+                status=TaskStatus.FAILED,
+                error_code=code,
+                error_message=str(error)
+                if isinstance(error, TestumError)
+                else "The output could not be stored.",
+            )
+        if recorded.truncated:
+            outcome.details["output_truncated"] = True
+        position = self._sequencer.reserve(claim.job_id, ENDING_WIDTH)
+        await self._ledger.finish(
+            Result(
+                task_id=claim.id,
+                job_id=claim.job_id,
+                fence=claim.fence,
+                status=outcome.status,
+                position=position,
+                exit_code=outcome.exit_code,
+                exit_signal=outcome.exit_signal,
+                error_code=outcome.error_code,
+                error_message=outcome.error_message,
+                details=outcome.details,
+                stdout=recorded.stdout,
+                stderr=recorded.stderr,
+                output_frames=recorded.output_frames,
+                output_bytes=recorded.output_bytes,
+                result_location=recorded.result_location,
+                frames=recorded.frames,
+            ),
+            recorded.positions,
+        )
+        if recorded.frames is not None:
+            await recorder.discard_file()
+
+    async def stop_job(self, job_id: UUID) -> None:
+        """End the job's tasks that are under way here; they end as cancelled."""
+        for running in self._running.values():
+            if running.job_id == job_id:
+                running.end(
+                    Outcome(
+                        TaskStatus.CANCELLED, error_code="cancelled", error_message="Cancelled while it ran."
+                    )
+                )
+
+    async def stop(self) -> None:
+        """The worker stops: claim no more, and end what is under way, saying so in each task."""
+        self._stopping = True
+        for running in self._running.values():
+            running.end(
+                Outcome(
+                    TaskStatus.LOST,
+                    error_code="worker_stopped",
+                    error_message="The server was stopped while the task ran; it was ended on the host.",
+                )
+            )

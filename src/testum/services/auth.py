@@ -1,0 +1,245 @@
+"""Logging in and out, and what a person does to the own account."""
+
+import datetime as dt
+import hashlib
+import secrets
+from dataclasses import dataclass
+from uuid import UUID
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import OctKey
+from limits import RateLimitItem, parse
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+
+from testum.core.permissions import Actor, Permission, Role
+from testum.db import users
+from testum.db.base import new_id, utc_now
+from testum.db.session import Database
+from testum.db.users import Login, User
+from testum.errors import Conflict, InvalidInput, Throttled, Unauthenticated
+from testum.services.access import Gate
+from testum.services.passwords import check_password_rules, hash_password, verify_password
+
+_ALGORITHM = "HS256"
+_PER_ACCOUNT = parse("10/5minutes")
+_PER_ADDRESS = parse("100/5minutes")
+_MAX_USERNAME = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a login gives. Times in seconds."""
+
+    access_token: str
+    expires_in: int
+    refresh_token: str
+    refresh_expires_in: int
+    user: User
+
+
+class Auth:
+    """Accounts prove who they are here, and nowhere else."""
+
+    def __init__(
+        self,
+        database: Database,
+        gate: Gate,
+        *,
+        secret_key: str,
+        access_seconds: int,
+        refresh_seconds: int,
+    ) -> None:
+        self._database = database
+        self._gate = gate
+        self._key = OctKey.import_key(secret_key)
+        self._access_seconds = access_seconds
+        self._refresh_seconds = refresh_seconds
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    async def ensure_admin(self, username: str, password: str, *, must_change: bool) -> bool:
+        """Make the first admin where there is no account yet; whether one was made."""
+        password_hash = await hash_password(password)
+        async with self._database.write() as session:
+            if await users.count(session):
+                return False
+            admin = User(
+                username=username,
+                username_key=username.casefold(),
+                password_hash=password_hash,
+                role=Role.ADMIN,
+                must_change_password=must_change,
+            )
+            session.add(admin)
+        return True
+
+    async def has_accounts(self) -> bool:
+        """Whether anybody could log in."""
+        async with self._database.read() as session:
+            return await users.count(session) > 0
+
+    async def login(self, username: str, password: str, *, address: str, client: str) -> Tokens:
+        """Prove a name and password. Raises Unauthenticated (the same for a wrong name and a wrong
+        password) or Throttled."""
+        account_key = hashlib.sha256(username.casefold().encode("utf-8", "replace")).hexdigest()
+        await self._throttle(_PER_ADDRESS, "address", address, username, address)
+        await self._throttle(_PER_ACCOUNT, "account", f"{account_key}@{address}", username, address)
+        async with self._database.read() as session:
+            user = await users.by_name(session, username) if "\0" not in username else None
+        if not await verify_password(user.password_hash if user else None, password) or user is None:
+            await self._gate.refused(username, "auth.login", address=address, reason="bad_credentials")
+            raise Unauthenticated("The user name or the password is wrong.", code="bad_credentials")
+        await self._limiter.clear(_PER_ACCOUNT, "account", f"{account_key}@{address}")
+        refresh_token = secrets.token_urlsafe(32)
+        login = Login(
+            id=new_id(),
+            user_id=user.id,
+            refresh_hash=_hash(refresh_token),
+            address=address,
+            client=client[:200],
+            expires_at=utc_now() + dt.timedelta(seconds=self._refresh_seconds),
+        )
+        async with self._database.write() as session:
+            session.add(login)
+            self._gate.log(session, _actor(user, login.id, address), "auth.login", "user", user.id)
+        return self._tokens(user, login.id, refresh_token)
+
+    async def _throttle(self, limit: RateLimitItem, kind: str, key: str, username: str, address: str) -> None:
+        if await self._limiter.hit(limit, kind, key):
+            return
+        reset, _ = await self._limiter.get_window_stats(limit, kind, key)
+        wait = max(1, int(reset - utc_now().timestamp()) + 1)
+        await self._gate.refused(username, "auth.login", address=address, reason="throttled")
+        raise Throttled(f"Too many attempts to log in. Try again in {wait} seconds.", retry_after=wait)
+
+    async def refresh(self, refresh_token: str, *, address: str) -> Tokens:
+        """Trade a refresh token for new tokens; it is good once. Used a second time, it was stolen by
+        one side or the other: the whole login ends (RFC 9700, section 4.14.2). Raises Unauthenticated."""
+        token_hash = _hash(refresh_token)
+        stolen = False
+        async with self._database.write() as session:
+            login = await users.login_by_token(session, token_hash)
+            user = await users.get(session, login.user_id) if login is not None else None
+            good = (
+                login is not None
+                and user is not None
+                and login.revoked_at is None
+                and login.expires_at > utc_now()
+            )
+            if good and login is not None and login.previous_hash == token_hash:
+                login.revoked_at = utc_now()
+                stolen, good = True, False
+            if good and login is not None:
+                fresh = secrets.token_urlsafe(32)
+                login.previous_hash = login.refresh_hash
+                login.refresh_hash = _hash(fresh)
+                login.expires_at = utc_now() + dt.timedelta(seconds=self._refresh_seconds)
+        if not good or login is None or user is None:
+            await self._gate.refused(
+                user.username if user else "",
+                "auth.refresh",
+                address=address,
+                reason="token_reused" if stolen else "bad_token",
+            )
+            raise Unauthenticated("This login has ended. Log in again.", code="session_ended")
+        return self._tokens(user, login.id, fresh)
+
+    async def authenticate(self, access_token: str, *, address: str) -> Actor:
+        """Who bears this access token, as the account is now. Raises Unauthenticated."""
+        try:
+            token = jwt.decode(access_token, self._key, algorithms=[_ALGORITHM])
+            claims = token.claims
+            jwt.JWTClaimsRegistry(exp={"essential": True}).validate(claims)
+            login_id = UUID(claims["sid"])
+        except (JoseError, ValueError, KeyError, TypeError, AttributeError):
+            raise Unauthenticated(
+                "The access token is not valid or has expired.", code="token_invalid"
+            ) from None
+        async with self._database.read() as session:
+            user = await users.of_login(session, login_id, utc_now())
+        if user is None:
+            raise Unauthenticated("This login has ended. Log in again.", code="session_ended")
+        return _actor(user, login_id, address)
+
+    async def logout(self, actor: Actor) -> None:
+        """End the login that the actor came with; its tokens are void at once."""
+        async with self._database.write() as session:
+            login = await session.get(Login, actor.session_id)
+            if login is not None:
+                login.revoked_at = utc_now()
+            self._gate.log(session, actor, "auth.logout", "user", actor.id)
+
+    async def change_username(self, actor: Actor, current_password: str, new_username: str) -> User:
+        """Give the own account another name. Raises InvalidInput, Conflict."""
+        name = new_username.strip()
+        if not name or len(name) > _MAX_USERNAME or not name.isprintable():
+            raise InvalidInput.field("new_username", f"needs 1 to {_MAX_USERNAME} printable characters.")
+        await self._confirm(actor, current_password, "auth.change_username")
+        async with self._database.write() as session:
+            user = await users.get(session, actor.id)
+            assert user is not None, "the actor was just authenticated"
+            taken = await users.by_name(session, name)
+            if taken is not None and taken.id != user.id:
+                raise Conflict(f"The user name {name} is taken.", code="name_taken")
+            self._gate.log(
+                session, actor, "auth.change_username", "user", user.id, old=user.username, new=name
+            )
+            user.username, user.username_key = name, name.casefold()
+        return user
+
+    async def change_password(self, actor: Actor, current_password: str, new_password: str) -> User:
+        """Give the own account another password; all its other logins end. Raises InvalidInput."""
+        check_password_rules(new_password, "new_password")
+        if new_password == current_password:
+            raise InvalidInput.field("new_password", "must differ from the current one.")
+        await self._confirm(actor, current_password, "auth.change_password")
+        password_hash = await hash_password(new_password)
+        async with self._database.write() as session:
+            user = await users.get(session, actor.id)
+            assert user is not None, "the actor was just authenticated"
+            user.password_hash = password_hash
+            user.must_change_password = False
+            await users.revoke_logins(session, user.id, keep=actor.session_id)
+            self._gate.log(session, actor, "auth.change_password", "user", user.id)
+        return user
+
+    async def _confirm(self, actor: Actor, password: str, action: str) -> None:
+        """The actor knows the account's password. Guessing is throttled as at the login."""
+        await self._gate.check(actor, Permission.ACCOUNT, action, "user", actor.id)
+        await self._throttle(_PER_ACCOUNT, "confirm", str(actor.id), actor.username, actor.address)
+        async with self._database.read() as session:
+            user = await users.get(session, actor.id)
+        if not await verify_password(user.password_hash if user else None, password):
+            await self._gate.refused(
+                actor.username,
+                action,
+                address=actor.address,
+                object_type="user",
+                object_id=actor.id,
+                reason="bad_credentials",
+            )
+            raise InvalidInput("current_password: is wrong.", code="bad_credentials")
+        await self._limiter.clear(_PER_ACCOUNT, "confirm", str(actor.id))
+
+    async def me(self, actor: Actor) -> User:
+        """The actor's own account."""
+        async with self._database.read() as session:
+            user = await users.get(session, actor.id)
+        assert user is not None, "the actor was just authenticated"
+        return user
+
+    def _tokens(self, user: User, login_id: UUID, refresh_token: str) -> Tokens:
+        now = int(utc_now().timestamp())
+        claims = {"sub": str(user.id), "sid": str(login_id), "iat": now, "exp": now + self._access_seconds}
+        access_token = jwt.encode({"alg": _ALGORITHM}, claims, self._key)
+        return Tokens(access_token, self._access_seconds, refresh_token, self._refresh_seconds, user)
+
+
+def _hash(token: str) -> str:
+    """Tokens are long and random: a plain hash is enough, and can be looked up."""
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+def _actor(user: User, login_id: UUID, address: str) -> Actor:
+    return Actor(user.id, user.username, Role(user.role), login_id, address, user.must_change_password)

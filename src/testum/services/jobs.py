@@ -1,0 +1,316 @@
+"""Jobs: starting, looking, cancelling, running again."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from testum.core.actions import MAX_CONCURRENCY, MAX_TIMEOUT, JobSpec, JobType, RerunOf
+from testum.core.permissions import Actor, Permission
+from testum.core.positions import Sequencer
+from testum.core.secrets import Sealer
+from testum.core.states import FINAL_JOB, JobStatus, TaskStatus
+from testum.core.targets import Targets, no_match
+from testum.db import jobs, keys, paging, platforms, tasks
+from testum.db.base import new_id, utc_now
+from testum.db.jobs import Job
+from testum.db.paging import Page, PageRequest
+from testum.db.session import Database
+from testum.db.tasks import Task
+from testum.dispatch.base import Dispatcher
+from testum.errors import InvalidInput, NotFound
+from testum.events.base import Change, Events, Hint
+from testum.services.access import Gate
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job and how many of its tasks are in each status."""
+
+    job: Job
+    counts: Mapping[TaskStatus, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A job that was accepted. `task_id` is its only task's, where there is one task."""
+
+    job: Job
+    task_id: UUID
+
+
+class Jobs:
+    """Use cases of jobs."""
+
+    def __init__(
+        self,
+        database: Database,
+        gate: Gate,
+        sealer: Sealer,
+        dispatcher: Dispatcher,
+        events: Events,
+        sequencer: Sequencer,
+        *,
+        concurrency: int,
+        timeout: float,
+    ) -> None:
+        self._database = database
+        self._gate = gate
+        self._sealer = sealer
+        self._dispatcher = dispatcher
+        self._events = events
+        self._sequencer = sequencer
+        self._concurrency = concurrency
+        self._timeout = timeout
+
+    async def start(self, actor: Actor, spec: JobSpec, targets: Targets) -> Started:
+        """Accept a job: its rows and its audit entry are committed, then it is dispatched.
+
+        Raises InvalidInput, also (code `no_targets`) when nothing is selected.
+        """
+        permission = Permission.KEYS_DEPLOY if spec.type is JobType.DEPLOY else Permission.JOBS_RUN
+        await self._gate.check(actor, permission, f"job.{spec.type}", "job")
+        spec.check()
+        targets.check()
+        job_id = new_id()
+        job = Job(
+            id=job_id,
+            type=spec.type,
+            status=JobStatus.PENDING,
+            targets=_targets_json(targets),
+            parameters=_parameters(spec),
+            timeout=spec.timeout if spec.timeout is not None else self._timeout,
+            idle_timeout=spec.idle_timeout,
+            concurrency=spec.concurrency or self._concurrency,
+            created_by=actor.username,
+            created_at=utc_now(),
+        )
+        if spec.environment:
+            job.sealed_environment = self._sealer.seal(job_id, json.dumps(spec.environment))
+            job.sealed_for = job_id
+        async with self._database.write() as session:
+            missing = await platforms.missing_ids(session, targets.platform_ids)
+            if missing:
+                raise InvalidInput.field("targets.platform_ids", f"no platform has the id {missing[0]}.")
+            if spec.key_ids is not None:
+                await self._check_keys(session, spec.key_ids)
+            selected = await platforms.select_targets(session, targets)
+            if not selected:
+                raise no_match(targets)
+            task_id = await self._insert(session, actor, job, selected)
+        await self._dispatcher.submit(job_id)
+        return Started(job, task_id)
+
+    async def rerun(self, actor: Actor, job_id: UUID, which: RerunOf) -> Started:
+        """Do an ended job again, on all or some of its platforms that are still there.
+
+        Raises NotFound, InvalidInput (code `no_targets` when nothing is left to run on).
+        """
+        async with self._database.read() as session:
+            old = await jobs.get(session, job_id)
+        if old is None:
+            await self._gate.check(actor, Permission.JOBS_RUN, "job.rerun", "job", job_id)
+            raise NotFound("There is no such job.")
+        permission = Permission.KEYS_DEPLOY if old.type == JobType.DEPLOY else Permission.JOBS_RUN
+        await self._gate.check(actor, permission, "job.rerun", "job", job_id)
+        wanted: set[str] = set(TaskStatus)
+        if which is RerunOf.FAILED:
+            wanted = {TaskStatus.FAILED, TaskStatus.LOST}
+        elif which is RerunOf.UNFINISHED:
+            wanted = {TaskStatus.FAILED, TaskStatus.LOST, TaskStatus.CANCELLED}
+        async with self._database.write() as session:
+            ids = list(
+                await session.scalars(
+                    select(Task.platform_id)
+                    .where(Task.job_id == job_id, Task.status.in_(wanted))
+                    .order_by(Task.ordinal)
+                )
+            )
+            present = await platforms.by_ids(session, ids)
+            selected = [(key, present[key].name) for key in ids if key in present]
+            if not selected:
+                raise InvalidInput(
+                    f"No platform is left to run on: none of this job's tasks is {which}, or their platforms are deleted.",
+                    code="no_targets",
+                )
+            job = Job(
+                id=new_id(),
+                type=old.type,
+                status=JobStatus.PENDING,
+                targets={"platform_ids": [str(key) for key, _ in selected]},
+                parameters=old.parameters,
+                sealed_environment=old.sealed_environment,
+                sealed_for=old.sealed_for,
+                timeout=old.timeout,
+                idle_timeout=old.idle_timeout,
+                concurrency=old.concurrency,
+                rerun_of=old.id,
+                created_by=actor.username,
+                created_at=utc_now(),
+            )
+            task_id = await self._insert(session, actor, job, selected)
+        await self._dispatcher.submit(job.id)
+        return Started(job, task_id)
+
+    async def _insert(
+        self, session: AsyncSession, actor: Actor, job: Job, selected: Sequence[tuple[UUID, str]]
+    ) -> UUID:
+        job.task_count = len(selected)
+        session.add(job)
+        await session.flush()
+        rows: list[dict[str, Any]] = [
+            {
+                "id": new_id(),
+                "job_id": job.id,
+                "ordinal": ordinal,
+                "type": job.type,
+                "platform_id": platform_id,
+                "platform_name": name,
+                "created_at": job.created_at,
+            }
+            for ordinal, (platform_id, name) in enumerate(selected)
+        ]
+        await session.execute(insert(Task), rows)
+        self._gate.log(
+            session,
+            actor,
+            f"job.{job.type}",
+            "job",
+            job.id,
+            platforms=len(selected),
+            names=[name for _, name in selected[:20]],
+            **_audit_parameters(job),
+        )
+        first: UUID = rows[0]["id"]
+        return first
+
+    @staticmethod
+    async def _check_keys(session: AsyncSession, key_ids: Sequence[UUID]) -> None:
+        found = {key.id for key in await keys.by_ids(session, key_ids)}
+        missing = [key_id for key_id in key_ids if key_id not in found]
+        if missing:
+            raise InvalidInput.field("key_ids", f"no key has the id {missing[0]}.")
+
+    async def cancel(self, actor: Actor, job_id: UUID) -> JobView:
+        """Cancel a job: what has not begun never will, what runs is ended on its host. Cancelling a
+        job that is over, or again, changes nothing. Raises NotFound."""
+        await self._gate.check(actor, Permission.JOBS_CANCEL, "job.cancel", "job", job_id)
+        positions: list[int] = []
+        try:
+            async with self._database.write() as session:
+                job = await jobs.get(session, job_id)
+                if job is None:
+                    raise NotFound("There is no such job.")
+                if job.status not in FINAL_JOB and job.cancel_requested_at is None:
+                    job.cancel_requested_at = utc_now()
+                    job.cancel_requested_by = actor.username
+                    ids = await tasks.pending_ids(session, job_id)
+                    positions = [self._sequencer.reserve(job_id, tasks.ENDING_WIDTH) for _ in ids]
+                    if ids:
+                        await tasks.cancel_pending(session, job_id, positions, ids)
+                    await jobs.settle(session, [job_id])
+                    self._gate.log(session, actor, "job.cancel", "job", job_id, not_begun=len(ids))
+        finally:
+            for position in positions:
+                self._sequencer.release(job_id, position)
+        if positions:
+            for task_id in ids:
+                self._events.publish(Hint(job_id, task_id, Change.STATUS))
+        self._events.publish(Hint(job_id, None, Change.STATUS))
+        await self._dispatcher.cancel(job_id)
+        return await self.get(actor, job_id)
+
+    async def get(self, actor: Actor, job_id: UUID) -> JobView:
+        """One job. Raises NotFound."""
+        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job", job_id)
+        async with self._database.read() as session:
+            job = await jobs.get(session, job_id)
+            if job is None:
+                raise NotFound("There is no such job.")
+            counts = await jobs.counts(session, [job_id])
+        return JobView(job, counts[job_id])
+
+    async def find(
+        self,
+        actor: Actor,
+        request: PageRequest,
+        *,
+        status: str | None = None,
+        type: str | None = None,
+        q: str | None = None,
+    ) -> Page[JobView]:
+        """A page of the jobs, newest first; `q` is looked for in who started them and in their command."""
+        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
+        statement = select(Job)
+        if status is not None:
+            statement = statement.where(Job.status == status)
+        if type is not None:
+            statement = statement.where(Job.type == type)
+        if q:
+            command = Job.parameters["command"].as_string()
+            statement = statement.where(
+                Job.created_by.icontains(q, autoescape=True) | command.icontains(q, autoescape=True)
+            )
+        async with self._database.read() as session:
+            page = await paging.fetch(
+                session,
+                statement,
+                request,
+                sorts={"created_at": Job.created_at, "type": Job.type, "status": Job.status},
+                key=Job.id,
+                default_sort="-created_at",
+            )
+            counts = await jobs.counts(session, [job.id for job in page.items])
+        return Page([JobView(job, counts[job.id]) for job in page.items], page.total, page.next)
+
+
+def check_limits(timeout: float | None, concurrency: int | None) -> None:
+    """Raise InvalidInput for a time or concurrency that is out of range."""
+    if timeout is not None and not 0 < timeout <= MAX_TIMEOUT:
+        raise InvalidInput.field("timeout", f"must be more than 0 and at most {MAX_TIMEOUT:.0f} seconds.")
+    if concurrency is not None and not 1 <= concurrency <= MAX_CONCURRENCY:
+        raise InvalidInput.field("concurrency", f"must be from 1 to {MAX_CONCURRENCY}.")
+
+
+def _targets_json(targets: Targets) -> dict[str, Any]:
+    """What was asked for, leaving out what was not."""
+    whole: dict[str, Any] = {
+        "platform_ids": [str(key) for key in targets.platform_ids],
+        "names": list(targets.names),
+        "tags": list(targets.tags),
+        "all": targets.all,
+    }
+    return {name: value for name, value in whole.items() if value}
+
+
+def _parameters(spec: JobSpec) -> dict[str, Any]:
+    """What of the specification may be read by all; of the environment only the names."""
+    parameters: dict[str, Any] = {}
+    if spec.command is not None:
+        parameters["command"] = spec.command
+    if spec.script is not None:
+        parameters["script"] = {
+            "text": spec.script.text,
+            "interpreter": spec.script.interpreter,
+            "arguments": list(spec.script.arguments),
+        }
+    if spec.environment:
+        parameters["environment_names"] = sorted(spec.environment)
+    if spec.key_ids is not None:
+        parameters["key_ids"] = [str(key_id) for key_id in spec.key_ids]
+    return parameters
+
+
+def _audit_parameters(job: Job) -> dict[str, Any]:
+    shown = {key: value for key, value in job.parameters.items() if key != "script"}
+    if isinstance(shown.get("command"), str):
+        shown["command"] = shown["command"][:2000]
+    if "script" in job.parameters:
+        shown["interpreter"] = job.parameters["script"]["interpreter"]
+    if job.rerun_of is not None:
+        shown["rerun_of"] = str(job.rerun_of)
+    return shown

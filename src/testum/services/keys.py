@@ -1,0 +1,117 @@
+"""SSH keys: adding, listing, deleting."""
+
+import asyncio
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from testum.core.permissions import Actor, Permission
+from testum.core.secrets import Sealer
+from testum.core.sshkeys import check_private_key, parse_public_key
+from testum.core.text import check_name
+from testum.db import keys, paging, platforms
+from testum.db.base import new_id
+from testum.db.keys import SSHKey
+from testum.db.paging import Page, PageRequest
+from testum.db.session import Database
+from testum.errors import Conflict, InvalidInput, NotFound
+from testum.services.access import Gate
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key to keep. With its private half, platforms can log in with it."""
+
+    name: str
+    public_key: str
+    private_key: str | None = None
+    passphrase: str | None = None
+
+
+class Keys:
+    """Use cases of SSH keys."""
+
+    def __init__(self, database: Database, gate: Gate, sealer: Sealer) -> None:
+        self._database = database
+        self._gate = gate
+        self._sealer = sealer
+
+    async def add(self, actor: Actor, new: NewKey) -> SSHKey:
+        """Keep a key. Raises InvalidInput, Conflict (the name, or the very key, is there already)."""
+        await self._gate.check(actor, Permission.KEYS_WRITE, "key.create", "key", new.name)
+        name = check_name(new.name, "name")
+        public = parse_public_key(new.public_key)
+        if new.private_key is not None:
+            half = await asyncio.to_thread(check_private_key, new.private_key, new.passphrase)
+            if half is not None and half != public.identity:
+                raise InvalidInput.field("private_key", "belongs to another public key.")
+        elif new.passphrase is not None:
+            raise InvalidInput.field("passphrase", "goes with a private key, and none was given.")
+        key_id = new_id()
+        key = SSHKey(
+            id=key_id,
+            name=name,
+            public_key=public.line,
+            fingerprint=public.fingerprint,
+            algorithm=public.algorithm,
+            encrypted_private_key=self._sealer.seal(key_id, new.private_key) if new.private_key else None,
+            encrypted_passphrase=self._sealer.seal(key_id, new.passphrase) if new.passphrase else None,
+            created_by=actor.username,
+        )
+        try:
+            async with self._database.write() as session:
+                twin = await session.scalar(
+                    select(SSHKey.name).where(SSHKey.fingerprint == public.fingerprint).limit(1)
+                )
+                if twin is not None:
+                    raise Conflict(f"This key is there already, as {twin}.", code="key_exists")
+                session.add(key)
+                self._gate.log(
+                    session, actor, "key.create", "key", key_id, name=name, fingerprint=public.fingerprint
+                )
+        except IntegrityError:
+            raise Conflict(f"A key named {name} is there already.", code="name_taken") from None
+        return key
+
+    async def get(self, actor: Actor, key_id: UUID) -> SSHKey:
+        """One key. Raises NotFound."""
+        await self._gate.check(actor, Permission.KEYS_READ, "key.read", "key", key_id)
+        async with self._database.read() as session:
+            key = await keys.get(session, key_id)
+        if key is None:
+            raise NotFound("There is no such key.")
+        return key
+
+    async def find(self, actor: Actor, request: PageRequest, *, q: str | None = None) -> Page[SSHKey]:
+        """A page of the keys; `q` is looked for in names and fingerprints."""
+        await self._gate.check(actor, Permission.KEYS_READ, "key.read", "key")
+        statement = select(SSHKey)
+        if q:
+            statement = statement.where(
+                SSHKey.name.icontains(q, autoescape=True) | SSHKey.fingerprint.contains(q, autoescape=True)
+            )
+        async with self._database.read() as session:
+            return await paging.fetch(
+                session,
+                statement,
+                request,
+                sorts={"name": SSHKey.name, "created_at": SSHKey.created_at},
+                key=SSHKey.id,
+                default_sort="name",
+            )
+
+    async def delete(self, actor: Actor, key_id: UUID) -> SSHKey:
+        """Forget a key. Raises NotFound, or Conflict while platforms log in with it."""
+        await self._gate.check(actor, Permission.KEYS_WRITE, "key.delete", "key", key_id)
+        async with self._database.write() as session:
+            key = await keys.get(session, key_id)
+            if key is None:
+                raise NotFound("There is no such key.")
+            users = await platforms.users_of_key(session, key_id)
+            if users:
+                raise Conflict(f"Platforms log in with this key: {', '.join(users)}.", code="in_use")
+            await session.delete(key)
+            self._gate.log(session, actor, "key.delete", "key", key_id, name=key.name)
+        return key

@@ -1,0 +1,96 @@
+"""Reading output: a task's frames from where they are stored, at any time of its life."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from testum.artifacts.base import Artifacts, Reader, output_key
+from testum.core.frames import Frame, FrameDecoder, Stream
+from testum.core.permissions import Actor, Permission
+from testum.db import tasks
+from testum.db.session import Database
+from testum.errors import NotFound
+from testum.services.access import Gate
+
+_READ = 512 * 1024
+
+
+class OutputCursor:
+    """A place in a task's output. `read` gives what is stored beyond it; call it again for more.
+
+    While a task runs its output is in a file; small output moves into the database when the task ends.
+    A cursor that has the file open goes on reading it; one that had none finds the rest in the row.
+    """
+
+    def __init__(self, database: Database, artifacts: Artifacts, task_id: UUID) -> None:
+        self._database = database
+        self._artifacts = artifacts
+        self._task_id = task_id
+        self._reader: Reader | None = None
+        self._decoder = FrameDecoder()
+        self._offset = 0
+        self.number = 0
+        """The number of the last frame given."""
+
+    async def read(self, *, ended: bool) -> AsyncIterator[Frame]:
+        """The frames stored beyond the cursor, in order. `ended`: the task's row is final."""
+        if self._reader is None:
+            self._reader = await self._artifacts.reader(output_key(str(self._task_id)))
+        if self._reader is None:
+            if ended:
+                async for frame in self._read_row():
+                    yield frame
+            return
+        while data := await self._reader.read(self._offset, _READ):
+            self._offset += len(data)
+            for frame in self._decoder.feed(data):
+                self.number += 1
+                yield frame
+        if ended:
+            # A small task's last frames are in the row only.
+            async for frame in self._read_row():
+                yield frame
+
+    async def _read_row(self) -> AsyncIterator[Frame]:
+        async with self._database.read() as session:
+            stored = await tasks.frames_of(session, self._task_id)
+        for number, frame in enumerate(FrameDecoder().feed(stored), start=1):
+            if number > self.number:
+                self.number = number
+                yield frame
+
+    async def close(self) -> None:
+        """Give the file back."""
+        if self._reader is not None:
+            await self._reader.close()
+            self._reader = None
+
+
+class Outputs:
+    """Use cases of stored output."""
+
+    def __init__(self, database: Database, gate: Gate, artifacts: Artifacts) -> None:
+        self._database = database
+        self._gate = gate
+        self._artifacts = artifacts
+
+    def cursor(self, task_id: UUID) -> OutputCursor:
+        """A cursor at the beginning of a task's output. The caller has checked permission."""
+        return OutputCursor(self._database, self._artifacts, task_id)
+
+    async def download(self, actor: Actor, task_id: UUID, stream: Stream | None) -> AsyncIterator[bytes]:
+        """The exact bytes of one stream, or of both as they came. Raises NotFound."""
+        await self._gate.check(actor, Permission.JOBS_READ, "task.read", "task", task_id)
+        async with self._database.read() as session:
+            task = await tasks.get(session, task_id)
+        if task is None:
+            raise NotFound("There is no such task.")
+        return self._bytes(task_id, stream, ended=task.finished_at is not None)
+
+    async def _bytes(self, task_id: UUID, stream: Stream | None, *, ended: bool) -> AsyncIterator[bytes]:
+        cursor = self.cursor(task_id)
+        try:
+            async for frame in cursor.read(ended=ended):
+                if stream is None or frame.stream is stream:
+                    yield frame.data
+        finally:
+            await cursor.close()

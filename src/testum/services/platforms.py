@@ -1,0 +1,296 @@
+"""Platforms: adding, changing, listing, deleting."""
+
+import asyncio
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from testum.core.permissions import Actor, Permission
+from testum.core.secrets import Sealer
+from testum.core.sshkeys import check_private_key, parse_public_key
+from testum.core.text import check_name, is_plain
+from testum.db import keys, paging, platforms
+from testum.db.base import new_id
+from testum.db.paging import Page, PageRequest
+from testum.db.platforms import HostKeyRecord, Platform, PlatformTag
+from testum.db.session import Database
+from testum.errors import Conflict, FieldProblem, InvalidInput, NotFound
+from testum.services.access import Gate
+
+MAX_TAGS = 50
+MAX_DESCRIPTION = 4000
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?\Z")
+_TAG = re.compile(r"[\w][\w.:/=@+-]{0,99}\Z")
+_SECRETS = ("password", "private_key", "passphrase")
+_REACH = frozenset(
+    {"host", "port", "username", "auth_method", "key_id", "jump_platform_id", "known_host_key", *_SECRETS}
+)
+"""Fields that say how a platform is reached: a change to one makes pooled connections void."""
+
+
+class Platforms:
+    """Use cases of platforms."""
+
+    def __init__(self, database: Database, gate: Gate, sealer: Sealer) -> None:
+        self._database = database
+        self._gate = gate
+        self._sealer = sealer
+
+    async def add(self, actor: Actor, values: Mapping[str, Any]) -> Platform:
+        """Keep a new platform. `values` has the fields of SPEC's `POST /api/platforms/`.
+
+        Raises InvalidInput, naming every bad field, or Conflict for a name that is taken.
+        """
+        name = str(values.get("name", ""))
+        await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.create", "platform", name[:200])
+        platform = Platform(id=new_id(), created_by=actor.username, host_keys=[], tag_rows=[])
+        given = {"port": 22, "shell": "posix", "description": "", "tags": [], **values}
+        problems = await self._apply(platform, given)
+        problems += self._check_login(platform)
+        _raise(problems)
+        try:
+            async with self._database.write() as session:
+                await self._check_links(session, platform)
+                session.add(platform)
+                self._gate.log(
+                    session,
+                    actor,
+                    "platform.create",
+                    "platform",
+                    platform.id,
+                    name=platform.name,
+                    address=f"{platform.username}@{platform.host}:{platform.port}",
+                )
+        except IntegrityError:
+            raise Conflict(f"A platform named {platform.name} is there already.", code="name_taken") from None
+        return platform
+
+    async def change(self, actor: Actor, platform_id: UUID, values: Mapping[str, Any]) -> Platform:
+        """Change the given fields and no others. Raises NotFound, InvalidInput, Conflict."""
+        await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.update", "platform", platform_id)
+        async with self._database.read() as session:
+            if await platforms.get(session, platform_id) is None:
+                raise NotFound("There is no such platform.")
+        # Slow checks (bcrypt) come before the transaction, on a copy that is thrown away.
+        _raise(await self._apply(Platform(id=platform_id, host_keys=[], tag_rows=[]), values))
+        try:
+            async with self._database.write() as session:
+                platform = await platforms.get(session, platform_id)
+                if platform is None:
+                    raise NotFound("There is no such platform.")
+                _raise(await self._apply(platform, values, checked=True) + self._check_login(platform))
+                await self._check_links(session, platform)
+                if _REACH & values.keys():
+                    platform.revision += 1
+                self._gate.log(
+                    session,
+                    actor,
+                    "platform.update",
+                    "platform",
+                    platform_id,
+                    name=platform.name,
+                    fields=sorted(values),
+                )
+        except IntegrityError:
+            raise Conflict(
+                f"A platform named {values.get('name')} is there already.", code="name_taken"
+            ) from None
+        return await self.get(actor, platform_id)
+
+    async def get(self, actor: Actor, platform_id: UUID) -> Platform:
+        """One platform. Raises NotFound."""
+        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform", platform_id)
+        async with self._database.read() as session:
+            platform = await platforms.get(session, platform_id)
+        if platform is None:
+            raise NotFound("There is no such platform.")
+        return platform
+
+    async def find(
+        self,
+        actor: Actor,
+        request: PageRequest,
+        *,
+        q: str | None = None,
+        name: str | None = None,
+        tag: str | None = None,
+    ) -> Page[Platform]:
+        """A page of the platforms. `q` is looked for in name, host and description; `name` is exact."""
+        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
+        statement = select(Platform)
+        if q:
+            statement = statement.where(
+                Platform.name.icontains(q, autoescape=True)
+                | Platform.host.icontains(q, autoescape=True)
+                | Platform.description.icontains(q, autoescape=True)
+            )
+        if name is not None:
+            statement = statement.where(Platform.name == name)
+        if tag is not None:
+            statement = statement.where(
+                Platform.id.in_(select(PlatformTag.platform_id).where(PlatformTag.tag == tag))
+            )
+        async with self._database.read() as session:
+            return await paging.fetch(
+                session,
+                statement,
+                request,
+                sorts={
+                    "name": Platform.name,
+                    "host": Platform.host,
+                    "created_at": Platform.created_at,
+                },
+                key=Platform.id,
+                default_sort="name",
+            )
+
+    async def delete(self, actor: Actor, platform_id: UUID) -> Platform:
+        """Forget a platform; its history stays. Raises NotFound, or Conflict while others jump through it."""
+        await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.delete", "platform", platform_id)
+        async with self._database.write() as session:
+            platform = await platforms.get(session, platform_id)
+            if platform is None:
+                raise NotFound("There is no such platform.")
+            behind = await platforms.users_of_jump(session, platform_id)
+            if behind:
+                raise Conflict(f"Platforms are reached through this one: {', '.join(behind)}.", code="in_use")
+            await session.delete(platform)
+            self._gate.log(session, actor, "platform.delete", "platform", platform_id, name=platform.name)
+        return platform
+
+    async def _apply(
+        self, platform: Platform, values: Mapping[str, Any], *, checked: bool = False
+    ) -> list[FieldProblem]:
+        """Set the given fields; what is wrong with them is returned. `checked`: keys need no second look."""
+        problems: list[FieldProblem] = []
+        for field, value in values.items():
+            try:
+                if field == "private_key" and value and not checked:
+                    await asyncio.to_thread(check_private_key, value, values.get("passphrase") or None)
+                self._set(platform, field, value)
+            except InvalidInput as error:
+                problems += error.fields
+        return problems
+
+    def _set(self, platform: Platform, field: str, value: Any) -> None:
+        match field:
+            case "name":
+                platform.name = check_name(value, "name")
+            case "host":
+                platform.host = _check_host(value)
+            case "port":
+                if not 1 <= value <= 65535:
+                    raise InvalidInput.field("port", "must be from 1 to 65535.")
+                platform.port = value
+            case "username":
+                platform.username = check_name(value, "username", longest=150)
+            case "auth_method" | "host_key_policy" | "shell" | "key_id" | "jump_platform_id":
+                setattr(platform, field, value)
+            case "password" | "private_key" | "passphrase":
+                if value and "\0" in value:
+                    raise InvalidInput.field(field, "must not contain a NUL character.")
+                sealed = self._sealer.seal(platform.id, value) if value else None
+                setattr(platform, f"encrypted_{field}", sealed)
+            case "description":
+                if len(value) > MAX_DESCRIPTION or "\0" in value:
+                    raise InvalidInput.field(
+                        "description", f"takes at most {MAX_DESCRIPTION} characters, no NUL."
+                    )
+                platform.description = value
+            case "tags":
+                kept = {row.tag: row for row in platform.tag_rows}
+                platform.tag_rows = [kept.get(tag) or PlatformTag(tag=tag) for tag in _check_tags(value)]
+            case "known_host_key":
+                _trust(platform, value)
+
+    @staticmethod
+    def _check_login(platform: Platform) -> list[FieldProblem]:
+        if platform.auth_method == "password" and not platform.encrypted_password:
+            return [FieldProblem("password", "is needed to log in by password.")]
+        if platform.auth_method == "private_key":
+            if platform.encrypted_private_key and platform.key_id:
+                return [FieldProblem("key_id", "give either key_id or private_key.")]
+            if not (platform.encrypted_private_key or platform.key_id):
+                return [FieldProblem("private_key", "is needed (or key_id) to log in by key.")]
+        return []
+
+    @staticmethod
+    async def _check_links(session: AsyncSession, platform: Platform) -> None:
+        if platform.key_id is not None:
+            key = await keys.get(session, platform.key_id)
+            if key is None:
+                raise InvalidInput.field("key_id", "there is no such key.")
+            if key.encrypted_private_key is None:
+                raise InvalidInput.field("key_id", f"the private half of {key.name} is not stored.")
+        following = platform.jump_platform_id
+        seen = {platform.id}
+        while following is not None:
+            if following in seen:
+                raise InvalidInput.field("jump_platform_id", "the jump hosts would form a loop.")
+            seen.add(following)
+            with session.no_autoflush:
+                jump = await platforms.get(session, following)
+            if jump is None:
+                raise InvalidInput.field("jump_platform_id", "there is no such platform.")
+            following = jump.jump_platform_id
+
+
+def _raise(problems: list[FieldProblem]) -> None:
+    if problems:
+        raise InvalidInput(f"{problems[0].field}: {problems[0].message}", fields=problems)
+
+
+def _check_host(value: str) -> str:
+    host = value.strip().removeprefix("[").removesuffix("]")
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    if "%" in host:
+        # A link-local address with its interface (RFC 4007).
+        address, _, zone = host.partition("%")
+        try:
+            ipaddress.IPv6Address(address)
+        except ValueError:
+            raise InvalidInput.field("host", "must be a host name or an IP address.") from None
+        if zone.isalnum():
+            return host
+    try:
+        ascii_name = host.encode("idna").decode() if not host.isascii() else host
+    except UnicodeError:
+        ascii_name = ""
+    if len(ascii_name) > 253 or not _HOST_NAME.match(ascii_name) or ".." in ascii_name:
+        raise InvalidInput.field("host", "must be a host name or an IP address.")
+    return ascii_name
+
+
+def _check_tags(tags: list[str]) -> list[str]:
+    unique = list(dict.fromkeys(tag.strip() for tag in tags))
+    if len(unique) > MAX_TAGS:
+        raise InvalidInput.field("tags", f"at most {MAX_TAGS}.")
+    for tag in unique:
+        if not _TAG.match(tag) or not is_plain(tag):
+            raise InvalidInput.field(
+                "tags", "a tag is up to 100 letters, digits and . : / = @ + - _, first a letter or digit."
+            )
+    return sorted(unique)
+
+
+def _trust(platform: Platform, line: str | None) -> None:
+    """Trust this host key and no other, or, with None, whatever the next first connection shows."""
+    if line is None:
+        platform.host_keys = []
+        platform.known_host_fingerprint = None
+        return
+    key = parse_public_key(line, "known_host_key")
+    kept = [record for record in platform.host_keys if record.fingerprint == key.fingerprint]
+    platform.host_keys = kept or [
+        HostKeyRecord(fingerprint=key.fingerprint, algorithm=key.algorithm, public_key=key.identity)
+    ]
+    platform.known_host_fingerprint = key.fingerprint

@@ -1,0 +1,382 @@
+"""Following a task or a job: stored output first, then what comes, without gap or duplicate.
+
+A follower reads what is stored, at its own pace; events only wake it. Nothing is buffered for it, so
+that a slow or stalled one costs nothing and slows nothing.
+
+Numbers in a task's stream: 0 is the task as created, 1 its start (left out if it never started), then
+its output frames, then `error` where it failed, then `done`. All of it can be told again from what is
+stored, which is what makes resuming exact. In a job's stream `seq` is the position (core/positions.py),
+one order over all its tasks.
+"""
+
+import asyncio
+import base64
+import datetime as dt
+import heapq
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from testum.core.frames import Frame, Stream, decode_text
+from testum.core.permissions import Actor, Permission
+from testum.core.positions import Sequencer
+from testum.core.states import FINAL, FINAL_JOB, TaskStatus
+from testum.db import jobs, tasks
+from testum.db.jobs import Job
+from testum.db.session import Database
+from testum.db.tasks import Task, moment
+from testum.errors import NotFound
+from testum.events.base import Change, Events
+from testum.services.access import Gate
+from testum.services.output import OutputCursor, Outputs
+
+_POLL_SECONDS = 5.0
+"""Events may get lost: a follower looks by itself after so long."""
+_PAUSE_SECONDS = 0.03
+"""Status changes of a job's tasks come in crowds: a follower takes those of so long together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to a follower. `data` is the exact bytes where `payload`, as text, is not exact."""
+
+    ts: dt.datetime
+    type: str
+    payload: Any
+    seq: int
+    task_id: UUID | None
+    task_seq: int | None = None
+    data: bytes | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The message as SPEC gives it."""
+        body: dict[str, Any] = {
+            "ts": self.ts,
+            "type": self.type,
+            "payload": self.payload,
+            "seq": self.seq,
+            "task_id": self.task_id,
+        }
+        if self.task_seq is not None:
+            body["task_seq"] = self.task_seq
+        if self.data is not None:
+            body["data"] = base64.b64encode(self.data).decode("ascii")
+        return body
+
+
+class Streams:
+    """Use cases of following."""
+
+    def __init__(
+        self, database: Database, gate: Gate, outputs: Outputs, events: Events, sequencer: Sequencer
+    ) -> None:
+        self._database = database
+        self._gate = gate
+        self._outputs = outputs
+        self._events = events
+        self._sequencer = sequencer
+
+    async def check_task(self, actor: Actor, task_id: UUID) -> None:
+        """Raise Forbidden or NotFound unless the actor may follow the task."""
+        await self._gate.check(actor, Permission.JOBS_READ, "task.follow", "task", task_id)
+        if await self._task(task_id) is None:
+            raise NotFound("There is no such task.")
+
+    async def check_job(self, actor: Actor, job_id: UUID) -> None:
+        """Raise Forbidden or NotFound unless the actor may follow the job."""
+        await self._gate.check(actor, Permission.JOBS_READ, "job.follow", "job", job_id)
+        async with self._database.read() as session:
+            if await jobs.get(session, job_id) is None:
+                raise NotFound("There is no such job.")
+
+    async def _task(self, task_id: UUID) -> Task | None:
+        async with self._database.read() as session:
+            found = await tasks.by_ids(session, [task_id])
+        return found[0] if found else None
+
+    async def follow_task(self, task_id: UUID, after: int) -> AsyncIterator[Message]:
+        """Everything of the task numbered above `after` (-1: from the beginning), until it is done."""
+        cursor = self._outputs.cursor(task_id)
+        async with self._events.subscribe(task_id=task_id) as heard:
+            try:
+                started = False
+                task: Task | None = None
+                look = True
+                while True:
+                    if look:
+                        task = await self._task(task_id)
+                        if task is None:
+                            return
+                        if after < 0:
+                            yield _created(task)
+                            after = 0
+                        if not started and task.started_position is not None:
+                            started = True
+                            if after < 1:
+                                yield _started(task, 1)
+                    assert task is not None
+                    ended = task.status in FINAL
+                    if started or ended:
+                        base = 1 if task.started_position is not None else 0
+                        async for frame in cursor.read(ended=ended):
+                            if base + cursor.number > after:
+                                yield _output(task.id, frame, base + cursor.number)
+                        if ended:
+                            for message in _ending(task, base + cursor.number):
+                                if message.seq > after:
+                                    yield message
+                            return
+                    hints = await heard.wait(_POLL_SECONDS)
+                    look = not hints or any(hint.change is Change.STATUS for hint in hints)
+            finally:
+                await cursor.close()
+
+    async def follow_job(self, job_id: UUID, after: int) -> AsyncIterator[Message]:
+        """Everything of the job's tasks that stands after position `after` (-1: from the beginning)."""
+        async with self._events.subscribe(job_id=job_id) as heard:
+            follower = _JobFollower(self._database, self._outputs, job_id, max(after, 0))
+            try:
+                job: Job | None = None
+                counts: dict[TaskStatus, int] = {}
+                changed: set[UUID] | None = None
+                look = True
+                while True:
+                    # The mark comes first: what is stored up to it is seen by the reads that follow.
+                    mark = self._sequencer.watermark(job_id)
+                    if look:
+                        async with self._database.read() as session:
+                            job = await jobs.get(session, job_id)
+                            if job is None:
+                                return
+                            counts = (await jobs.counts(session, [job_id]))[job_id]
+                        # Once the job is over, every task is looked at: a hint may still be on its way.
+                        await follower.look(None if job.status in FINAL_JOB else changed)
+                    assert job is not None
+                    async for message in follower.read(mark):
+                        yield message
+                    over = job.status in FINAL_JOB and follower.finished
+                    if look or over:
+                        yield _job_message(job, counts, follower.position)
+                    if over:
+                        return
+                    if look:
+                        await asyncio.sleep(_PAUSE_SECONDS)
+                    hints = await heard.wait(_PAUSE_SECONDS if follower.behind else _POLL_SECONDS)
+                    look = not (hints or follower.behind) or any(
+                        hint.change is Change.STATUS for hint in hints
+                    )
+                    changed = {hint.task_id for hint in hints if hint.task_id is not None} or None
+            finally:
+                await follower.close()
+
+
+class _JobFollower:
+    """Reads a job's tasks in the order of positions. Only tasks that are under way, or not told to
+    their end, are held, and of each no more than one frame."""
+
+    def __init__(self, database: Database, outputs: Outputs, job_id: UUID, after: int) -> None:
+        self._database = database
+        self._outputs = outputs
+        self._job_id = job_id
+        self.position = after
+        self._after = after
+        self._open: dict[UUID, _TaskFollower] = {}
+        self._told: set[UUID] = set()
+        self.finished = False
+        self.behind = False
+
+    async def look(self, changed: Iterable[UUID] | None) -> None:
+        """Read the rows of the changed tasks (None: of all that may have something to tell)."""
+        async with self._database.read() as session:
+            if changed is None:
+                rows = await tasks.of_job(session, self._job_id, changed_after=self._after)
+            else:
+                rows = await tasks.by_ids(session, list(changed))
+        for row in rows:
+            if row.id in self._told or row.status == TaskStatus.PENDING:
+                continue
+            follower = self._open.get(row.id)
+            if follower is None:
+                follower = self._open[row.id] = _TaskFollower(self._outputs, row)
+            follower.task = row
+
+    async def read(self, mark: int) -> AsyncIterator[Message]:
+        """Everything that stands above where it was and not above `mark`, merged."""
+        waiting = sorted(
+            ((follower.first_position, key) for key, follower in self._open.items()), reverse=True
+        )
+        heap: list[tuple[int, int, UUID, Message]] = []
+        count = 0
+        while waiting or heap:
+            while waiting and (not heap or waiting[-1][0] <= heap[0][0]):
+                _, key = waiting.pop()
+                message = await self._open[key].next(mark, self._after)
+                if message is not None:
+                    count += 1
+                    heapq.heappush(heap, (message.seq, count, key, message))
+            if not heap:
+                continue
+            position, _, key, message = heapq.heappop(heap)
+            self.position = max(self.position, position)
+            yield message
+            following = await self._open[key].next(mark, self._after)
+            if following is not None:
+                count += 1
+                heapq.heappush(heap, (following.seq, count, key, following))
+        self.position = max(self.position, self._after)
+        for key, follower in list(self._open.items()):
+            if follower.told:
+                self._told.add(key)
+                await follower.close()
+                del self._open[key]
+        self.behind = any(follower.task.status in FINAL or follower.held for follower in self._open.values())
+        self.finished = not self._open
+
+    async def close(self) -> None:
+        for follower in self._open.values():
+            await follower.close()
+
+
+class _TaskFollower:
+    """One task's messages in a job's stream."""
+
+    def __init__(self, outputs: Outputs, task: Task) -> None:
+        self.task = task
+        self._cursor: OutputCursor = outputs.cursor(task.id)
+        self._frames: AsyncIterator[Frame] | None = None
+        self._frames_ended = False
+        self.held: Message | None = None
+        self._endings: list[Message] | None = None
+        self._start_told = False
+        self.told = False
+
+    @property
+    def first_position(self) -> int:
+        """Nothing of this task stands before this position."""
+        if self.held is not None:
+            return self.held.seq
+        return self.task.started_position or self.task.finished_position or 0
+
+    async def next(self, mark: int, after: int) -> Message | None:
+        """The next message above `after`; None when the rest stands above `mark` or is not stored yet."""
+        while True:
+            message = self.held or await self._produce()
+            self.held = None
+            if message is None:
+                return None
+            if message.seq > mark:
+                self.held = message
+                return None
+            if message.type == "done":
+                self.told = True
+            if message.seq > after:
+                return message
+            if self.told:
+                return None
+
+    async def _produce(self) -> Message | None:
+        if not self._start_told:
+            self._start_told = True
+            if self.task.started_position is not None:
+                return _in_job(_started(self.task, 1), self.task.started_position)
+        base = 1 if self.task.started_position is not None else 0
+        if self._endings is None:
+            ended = self.task.status in FINAL
+            if self._frames is None:
+                self._frames = self._cursor.read(ended=ended)
+                self._frames_ended = ended
+            try:
+                frame = await anext(self._frames)
+            except StopAsyncIteration:
+                self._frames = None
+                if not self._frames_ended:
+                    # What was read was the output of a running task: if it has ended since, read on.
+                    return await self._produce() if ended else None
+                self._endings = [
+                    _in_job(message, (self.task.finished_position or 0) - (message.type == "error"))
+                    for message in _ending(self.task, base + self._cursor.number)
+                ]
+            else:
+                number = base + self._cursor.number
+                return _in_job(_output(self.task.id, frame, number), frame.position)
+        return self._endings.pop(0) if self._endings else None
+
+    async def close(self) -> None:
+        await self._cursor.close()
+
+
+def _created(task: Task) -> Message:
+    payload = {
+        "status": TaskStatus.PENDING,
+        "platform_id": task.platform_id,
+        "platform_name": task.platform_name,
+    }
+    return Message(task.created_at, "status", payload, 0, task.id)
+
+
+def _started(task: Task, seq: int) -> Message:
+    payload = {
+        "status": TaskStatus.RUNNING,
+        "platform_id": task.platform_id,
+        "platform_name": task.platform_name,
+    }
+    return Message(task.started_at or task.created_at, "status", payload, seq, task.id)
+
+
+_TYPES = {Stream.STDOUT: "stdout", Stream.STDERR: "stderr"}
+
+
+def _output(task_id: UUID, frame: Frame, seq: int) -> Message:
+    text, exact = decode_text(frame.data)
+    return Message(
+        moment(frame.position), _TYPES[frame.stream], text, seq, task_id, data=None if exact else frame.data
+    )
+
+
+def _ending(task: Task, last: int) -> list[Message]:
+    """What a finished task shows after its output: `error` unless it succeeded, then `done`."""
+    at = task.finished_at or task.created_at
+    messages = []
+    if task.error_code is not None:
+        last += 1
+        messages.append(
+            Message(at, "error", {"code": task.error_code, "message": task.error_message}, last, task.id)
+        )
+    payload = {
+        "status": task.status,
+        "exit_code": task.exit_code,
+        "signal": task.exit_signal,
+        "error_code": task.error_code,
+        "error_message": task.error_message,
+        "termination": task.details.get("termination"),
+        "platform_id": task.platform_id,
+        "platform_name": task.platform_name,
+    }
+    messages.append(Message(at, "done", payload, last + 1, task.id))
+    return messages
+
+
+def _in_job(message: Message, position: int) -> Message:
+    """The message as a job's stream shows it."""
+    return Message(
+        message.ts, message.type, message.payload, position, message.task_id, message.seq, message.data
+    )
+
+
+def _job_message(job: Job, counts: dict[TaskStatus, int], position: int) -> Message:
+    payload: dict[str, Any] = {"status": job.status, "counts": count_json(counts)}
+    over = job.status in FINAL_JOB
+    return Message(
+        job.finished_at or moment(position) if over else moment(position) if position else job.created_at,
+        "done" if over else "progress",
+        payload,
+        position,
+        None,
+    )
+
+
+def count_json(counts: Mapping[TaskStatus, int]) -> dict[str, int]:
+    """The number of tasks in each status, and in all."""
+    whole = {status.value: counts.get(status, 0) for status in TaskStatus}
+    return {"total": sum(whole.values()), **whole}

@@ -1,0 +1,141 @@
+"""Every setting of testum in one typed class, read from the environment or `.env`."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from cryptography.fernet import Fernet
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from testum.errors import ConfigurationError
+
+WEAK_PASSWORDS = frozenset({"admin123", "admin", "password", "changeme", "testum"})
+"""Accepted as a first password, but must be changed at the first login."""
+
+
+class Settings(BaseSettings):
+    """The configuration. Field names in capitals are the environment variables (SPEC, "Configuration")."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore")
+
+    app_env: str = "production"
+    data_dir: Path = Path("data")
+    database_url: str = ""
+    secret_key: SecretStr = SecretStr("")
+    fernet_key: SecretStr = SecretStr("")
+    admin_username: str = "admin"
+    admin_password: SecretStr = SecretStr("")
+    ssh_host_key_policy: Literal["auto_add", "strict"] = "auto_add"
+
+    access_token_seconds: int = Field(default=900, ge=30, le=86_400)
+    """How long an access token is good for."""
+    refresh_token_seconds: int = Field(default=30 * 86_400, ge=60)
+    """How long a login lasts when it is not used."""
+    session_cookie_secure: bool = False
+    """Set the cookie's Secure attribute also when the request came over plain HTTP (behind a proxy)."""
+
+    task_concurrency: int = Field(default=32, ge=1, le=1000)
+    """Tasks of one job that run at once, unless the job says otherwise."""
+    worker_concurrency: int = Field(default=256, ge=1, le=4000)
+    """Tasks that run at once in this process, over all jobs."""
+    task_timeout_seconds: float = Field(default=3600, gt=0)
+    """A task's total time, unless the job says otherwise."""
+    connect_timeout_seconds: float = Field(default=10, gt=0)
+    lease_seconds: float = Field(default=30, ge=2)
+    """A worker that has not renewed its lease for so long is taken for dead."""
+    output_limit_bytes: int = Field(default=16 * 1024**3, ge=1024)
+    """A task that prints more than this is ended as `output_limit`."""
+    ssh_idle_seconds: float = Field(default=60, ge=0)
+    """A pooled SSH connection is closed after so long without use."""
+    ssh_max_connections: int = Field(default=1024, ge=1)
+
+    @field_validator("admin_username")
+    @classmethod
+    def _username_is_not_empty(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("must not be empty")
+        return value.strip()
+
+    @property
+    def embedded_database(self) -> bool:
+        """Whether SQLite under `DATA_DIR` holds the data (no `DATABASE_URL` names a server)."""
+        return not self.database_url or self.database_url.startswith("sqlite")
+
+    @property
+    def effective_database_url(self) -> str:
+        """The SQLAlchemy address of the database, with its asynchronous driver."""
+        if not self.database_url:
+            return f"sqlite+aiosqlite:///{(self.data_dir / 'testum.db').absolute()}"
+        if self.database_url.startswith("sqlite://"):
+            return self.database_url.replace("sqlite://", "sqlite+aiosqlite://", 1)
+        return self.database_url
+
+
+def load_settings() -> Settings:
+    """Read the configuration and complete it.
+
+    On the embedded database, missing secrets are generated once into `DATA_DIR` (mode 0600).
+    Raises ConfigurationError, naming the setting and the remedy.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = str(first["loc"][0]).upper()
+        raise ConfigurationError(
+            f"{name}: {first['msg']}. Correct it in the environment or in .env."
+        ) from None
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigurationError(
+            f"DATA_DIR: {settings.data_dir} cannot be made: {error.strerror}. Name a directory that may be written."
+        ) from None
+    settings.fernet_key = _secret(settings, "FERNET_KEY", settings.fernet_key, Fernet.generate_key().decode())
+    settings.secret_key = _secret(settings, "SECRET_KEY", settings.secret_key, secrets.token_urlsafe(48))
+    _check_fernet_keys(settings.fernet_key.get_secret_value())
+    if len(settings.secret_key.get_secret_value()) < 32:
+        raise ConfigurationError(
+            "SECRET_KEY: needs at least 32 characters. Make one with `testum generate-key`."
+        )
+    return settings
+
+
+def _secret(settings: Settings, name: str, given: SecretStr, fresh: str) -> SecretStr:
+    """The secret as given, or as kept in `DATA_DIR`, or `fresh`, which is then kept."""
+    if given.get_secret_value():
+        return given
+    if not settings.embedded_database:
+        raise ConfigurationError(
+            f"{name}: is not set. With DATABASE_URL every process must share it: "
+            "make one with `testum generate-key` and set it everywhere."
+        )
+    path = settings.data_dir / name.lower()
+    try:
+        # O_EXCL: of two first starts at the same time, one writes and the other reads what it wrote.
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        kept = path.read_text("utf-8").strip()
+        if not kept:
+            raise ConfigurationError(f"{name}: {path} is empty. Restore it from a backup.") from None
+        return SecretStr(kept)
+    except OSError as error:
+        raise ConfigurationError(f"DATA_DIR: {path} cannot be written: {error.strerror}.") from None
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(fresh + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return SecretStr(fresh)
+
+
+def _check_fernet_keys(keys: str) -> None:
+    for key in keys.split(","):
+        try:
+            Fernet(key.strip())
+        except ValueError:
+            raise ConfigurationError(
+                "FERNET_KEY: is not a key (32 bytes in URL-safe base64; several with commas, newest first). "
+                "Make one with `testum generate-key`."
+            ) from None

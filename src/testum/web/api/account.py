@@ -1,0 +1,83 @@
+"""Logging in and out, and the own account."""
+
+from fastapi import APIRouter, Request, Response
+from starlette.requests import HTTPConnection
+
+from testum.services.auth import Tokens
+from testum.web.api import show
+from testum.web.api.responses import PROTECTED, problems
+from testum.web.api.schemas import (
+    ChangePasswordBody,
+    ChangeUsernameBody,
+    LoginBody,
+    MessageOut,
+    RefreshBody,
+    TokensOut,
+    UserOut,
+)
+from testum.web.security import COOKIE, App, CurrentActor, address_of
+
+router = APIRouter(prefix="/auth", tags=["account"])
+
+
+def _answer(request: HTTPConnection, response: Response, app: App, tokens: Tokens) -> TokensOut:
+    response.set_cookie(
+        COOKIE,
+        tokens.access_token,
+        max_age=tokens.expires_in,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https" or app.settings.session_cookie_secure,
+    )
+    return TokensOut(
+        access_token=tokens.access_token,
+        expires_in=tokens.expires_in,
+        refresh_token=tokens.refresh_token,
+        refresh_expires_in=tokens.refresh_expires_in,
+        user=show.user(tokens.user),
+    )
+
+
+@router.post("/login", responses=problems(400, 401, 422, 429), operation_id="login")
+async def login(body: LoginBody, request: Request, response: Response, app: App) -> TokensOut:
+    """Log in. Also sets the `access_token` cookie."""
+    tokens = await app.auth.login(
+        body.username,
+        body.password,
+        address=address_of(request),
+        client=request.headers.get("user-agent", ""),
+    )
+    return _answer(request, response, app, tokens)
+
+
+@router.post("/refresh", responses=problems(400, 401, 422), operation_id="refresh")
+async def refresh(body: RefreshBody, request: Request, response: Response, app: App) -> TokensOut:
+    """Trade the refresh token for new tokens. It is good once: used again, the login ends."""
+    tokens = await app.auth.refresh(body.refresh_token, address=address_of(request))
+    return _answer(request, response, app, tokens)
+
+
+@router.post("/logout", responses=PROTECTED, operation_id="logout")
+async def logout(actor: CurrentActor, response: Response, app: App) -> MessageOut:
+    """End this login: its tokens are void at once."""
+    await app.auth.logout(actor)
+    response.delete_cookie(COOKIE)
+    return MessageOut(message="Logged out.")
+
+
+@router.get("/me", responses=PROTECTED, operation_id="me")
+async def me(actor: CurrentActor, app: App) -> UserOut:
+    """The account that is logged in."""
+    return show.user(await app.auth.me(actor))
+
+
+@router.post("/change-username", responses=PROTECTED | problems(409, 429), operation_id="changeUsername")
+async def change_username(body: ChangeUsernameBody, actor: CurrentActor, app: App) -> UserOut:
+    """Give the own account another name."""
+    return show.user(await app.auth.change_username(actor, body.current_password, body.new_username))
+
+
+@router.post("/change-password", responses=PROTECTED | problems(429), operation_id="changePassword")
+async def change_password(body: ChangePasswordBody, actor: CurrentActor, app: App) -> UserOut:
+    """Give the own account another password; its other logins end."""
+    return show.user(await app.auth.change_password(actor, body.current_password, body.new_password))

@@ -1,0 +1,107 @@
+"""Tasks, the audit log and the settings: looking, not changing."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from testum.core.actions import JobType
+from testum.core.frames import Stream
+from testum.core.states import TaskStatus
+from testum.web.api import show
+from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
+from testum.web.api.responses import PROTECTED, problems
+from testum.web.api.schemas import AuditOut, TaskOut
+from testum.web.security import App, CurrentActor
+
+router = APIRouter(tags=["history"])
+
+_STREAMS = {"stdout": Stream.STDOUT, "stderr": Stream.STDERR, "all": None}
+
+
+@router.get("/tasks/", responses=PROTECTED | LIST_HEADERS, operation_id="listTasks")
+async def list_tasks(
+    actor: CurrentActor,
+    app: App,
+    request: Request,
+    response: Response,
+    page: PageQuery,
+    status: TaskStatus | None = None,
+    type: Annotated[JobType | None, Query()] = None,
+    platform_id: UUID | None = None,
+    job_id: UUID | None = None,
+    error_code: Annotated[str | None, Query(max_length=50)] = None,
+    q: Search = None,
+) -> list[TaskOut]:
+    """The tasks, newest first; a job's in the order of its platforms."""
+    found = await app.history.tasks(
+        actor,
+        page,
+        status=status,
+        type=type,
+        platform_id=platform_id,
+        job_id=job_id,
+        error_code=error_code,
+        q=q,
+    )
+    return answer(request, response, found, show.task)
+
+
+@router.get("/tasks/{task_id}", responses=PROTECTED | problems(404), operation_id="getTask")
+async def get_task(task_id: UUID, actor: CurrentActor, app: App) -> TaskOut:
+    """One task."""
+    return show.task(await app.history.task(actor, task_id))
+
+
+@router.get(
+    "/tasks/{task_id}/output",
+    response_class=StreamingResponse,
+    responses=PROTECTED
+    | problems(404)
+    | {200: {"content": {"application/octet-stream": {}}, "description": "The exact bytes."}},
+    operation_id="getTaskOutput",
+)
+async def get_output(
+    task_id: UUID, actor: CurrentActor, app: App, stream: Literal["all", "stdout", "stderr"] = "all"
+) -> StreamingResponse:
+    """All that the task printed, byte for byte; while it runs, what is stored so far."""
+    return StreamingResponse(
+        await app.outputs.download(actor, task_id, _STREAMS[stream]),
+        media_type="application/octet-stream",
+        headers={"Content-Disposition": f'attachment; filename="{task_id}-{stream}.log"'},
+    )
+
+
+@router.get("/audit/", responses=PROTECTED | LIST_HEADERS, operation_id="listAudit")
+async def list_audit(
+    actor: CurrentActor,
+    app: App,
+    request: Request,
+    response: Response,
+    page: PageQuery,
+    user: Annotated[str | None, Query(max_length=150)] = None,
+    action: Annotated[str | None, Query(max_length=100)] = None,
+    object_type: Annotated[str | None, Query(max_length=50)] = None,
+    object_id: Annotated[str | None, Query(max_length=200)] = None,
+    outcome: Literal["allowed", "refused", "failed"] | None = None,
+    q: Search = None,
+) -> list[AuditOut]:
+    """Who did what, newest first."""
+    found = await app.history.audit(
+        actor,
+        page,
+        user=user,
+        action=action,
+        object_type=object_type,
+        object_id=object_id,
+        outcome=outcome,
+        q=q,
+    )
+    return answer(request, response, found, show.audit)
+
+
+@router.get("/settings", responses=PROTECTED, operation_id="getSettings")
+async def get_settings(actor: CurrentActor, app: App) -> dict[str, Any]:
+    """The configuration. Secrets are masked."""
+    return await app.status.settings(actor)

@@ -1,0 +1,80 @@
+"""Jobs."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Query, Request, Response
+
+from testum.core.actions import JobSpec, JobType, ScriptSpec
+from testum.core.states import JobStatus
+from testum.core.targets import Targets
+from testum.web.api import show
+from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
+from testum.web.api.responses import PROTECTED, problems
+from testum.web.api.schemas import AcceptedOut, JobBody, JobOut, RerunBody
+from testum.web.security import App, CurrentActor
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+
+@router.post("/", status_code=202, responses=PROTECTED, operation_id="startJob")
+async def start_job(body: JobBody, actor: CurrentActor, app: App) -> AcceptedOut:
+    """Do one thing on many platforms."""
+    script = body.script
+    spec = JobSpec(
+        body.type,
+        command=body.command,
+        script=ScriptSpec(script.text, script.interpreter, tuple(script.arguments)) if script else None,
+        environment=body.environment,
+        key_ids=tuple(body.key_ids) if body.key_ids is not None else None,
+        timeout=body.timeout,
+        idle_timeout=body.idle_timeout,
+        concurrency=body.concurrency,
+    )
+    targets = Targets(
+        platform_ids=tuple(body.targets.platform_ids),
+        names=tuple(body.targets.names),
+        tags=tuple(body.targets.tags),
+        all=body.targets.all,
+    )
+    return show.accepted(await app.jobs.start(actor, spec, targets))
+
+
+@router.get("/", responses=PROTECTED | LIST_HEADERS, operation_id="listJobs")
+async def list_jobs(
+    actor: CurrentActor,
+    app: App,
+    request: Request,
+    response: Response,
+    page: PageQuery,
+    status: JobStatus | None = None,
+    type: Annotated[JobType | None, Query()] = None,
+    q: Search = None,
+) -> list[JobOut]:
+    """The jobs, newest first."""
+    return answer(
+        request, response, await app.jobs.find(actor, page, status=status, type=type, q=q), show.job
+    )
+
+
+@router.get("/{job_id}", responses=PROTECTED | problems(404), operation_id="getJob")
+async def get_job(job_id: UUID, actor: CurrentActor, app: App) -> JobOut:
+    """One job."""
+    return show.job(await app.jobs.get(actor, job_id))
+
+
+@router.post(
+    "/{job_id}/cancel", status_code=202, responses=PROTECTED | problems(404), operation_id="cancelJob"
+)
+async def cancel_job(job_id: UUID, actor: CurrentActor, app: App) -> JobOut:
+    """End a job: what has not begun never will, what runs is ended on its host, and each task says
+    whether its processes are confirmed gone."""
+    return show.job(await app.jobs.cancel(actor, job_id))
+
+
+@router.post("/{job_id}/rerun", status_code=202, responses=PROTECTED | problems(404), operation_id="rerunJob")
+async def rerun_job(
+    job_id: UUID, actor: CurrentActor, app: App, body: Annotated[RerunBody | None, Body()] = None
+) -> AcceptedOut:
+    """Do a job again: on all its platforms, on those that failed, or on all that did not succeed."""
+    return show.accepted(await app.jobs.rerun(actor, job_id, (body or RerunBody()).only))

@@ -1,0 +1,98 @@
+"""Platforms, and what can be done on one of them."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from testum.core.actions import JobSpec, JobType
+from testum.core.targets import Targets
+from testum.web.api import show
+from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
+from testum.web.api.responses import PROTECTED, problems
+from testum.web.api.schemas import (
+    AcceptedOut,
+    DeployBody,
+    MessageOut,
+    PlatformBody,
+    PlatformOut,
+    PlatformPatch,
+    RunCommandBody,
+)
+from testum.web.security import App, CurrentActor
+
+router = APIRouter(prefix="/platforms", tags=["platforms"])
+
+
+@router.get("/", responses=PROTECTED | LIST_HEADERS, operation_id="listPlatforms")
+async def list_platforms(
+    actor: CurrentActor,
+    app: App,
+    request: Request,
+    response: Response,
+    page: PageQuery,
+    q: Search = None,
+    name: Annotated[str | None, Query(max_length=200, description="The exact name.")] = None,
+    tag: Annotated[str | None, Query(max_length=100)] = None,
+) -> list[PlatformOut]:
+    """The platforms, by name."""
+    found = await app.platforms.find(actor, page, q=q, name=name, tag=tag)
+    return answer(request, response, found, show.platform)
+
+
+@router.post("/", status_code=201, responses=PROTECTED | problems(409), operation_id="addPlatform")
+async def add_platform(body: PlatformBody, actor: CurrentActor, app: App) -> PlatformOut:
+    """Add a host."""
+    return show.platform(await app.platforms.add(actor, body.model_dump()))
+
+
+@router.get("/{platform_id}", responses=PROTECTED | problems(404), operation_id="getPlatform")
+async def get_platform(platform_id: UUID, actor: CurrentActor, app: App) -> PlatformOut:
+    """One platform."""
+    return show.platform(await app.platforms.get(actor, platform_id))
+
+
+@router.patch("/{platform_id}", responses=PROTECTED | problems(404, 409), operation_id="changePlatform")
+async def change_platform(
+    platform_id: UUID, body: PlatformPatch, actor: CurrentActor, app: App
+) -> PlatformOut:
+    """Change the fields that are sent."""
+    return show.platform(await app.platforms.change(actor, platform_id, body.changes()))
+
+
+@router.delete("/{platform_id}", responses=PROTECTED | problems(404, 409), operation_id="deletePlatform")
+async def delete_platform(platform_id: UUID, actor: CurrentActor, app: App) -> MessageOut:
+    """Forget a platform. Its history stays."""
+    platform = await app.platforms.delete(actor, platform_id)
+    return MessageOut(message=f"The platform {platform.name} was deleted; its history stays.")
+
+
+@router.post(
+    "/{platform_id}/run_command",
+    status_code=202,
+    responses=PROTECTED | problems(404),
+    operation_id="runCommand",
+)
+async def run_command(platform_id: UUID, body: RunCommandBody, actor: CurrentActor, app: App) -> AcceptedOut:
+    """Run a command on this platform."""
+    spec = JobSpec(
+        JobType.RUN_COMMAND, command=body.command, environment=body.environment, timeout=body.timeout
+    )
+    return await _start_on(app, actor, platform_id, spec)
+
+
+@router.post(
+    "/{platform_id}/deploy_keys",
+    status_code=202,
+    responses=PROTECTED | problems(404),
+    operation_id="deployKeys",
+)
+async def deploy_keys(platform_id: UUID, body: DeployBody, actor: CurrentActor, app: App) -> AcceptedOut:
+    """Put keys into this platform's `authorized_keys`; what is there stays."""
+    key_ids = tuple(body.key_ids) if body.key_ids is not None else None
+    return await _start_on(app, actor, platform_id, JobSpec(JobType.DEPLOY, key_ids=key_ids))
+
+
+async def _start_on(app: App, actor: CurrentActor, platform_id: UUID, spec: JobSpec) -> AcceptedOut:
+    await app.platforms.get(actor, platform_id)
+    return show.accepted(await app.jobs.start(actor, spec, Targets(platform_ids=(platform_id,))))

@@ -1,0 +1,396 @@
+"""What goes over the wire: the bodies of requests and answers, as OpenAPI documents them."""
+
+import datetime as dt
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from testum.core.actions import MAX_CONCURRENCY, MAX_TIMEOUT, JobType, RerunOf
+from testum.core.states import JobStatus, TaskStatus
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Secret = Annotated[str, StringConstraints(max_length=64 * 1024)]
+Password = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+
+
+class Body(BaseModel):
+    """A request's body: unknown fields are refused, so that a misspelt one is not silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", use_enum_values=False)
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). `code` is stable; `detail` is for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[dict[str, str]] | None = None
+
+
+class LoginBody(Body):
+    """A name and a password."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"username": "admin", "password": "correct horse"}]}
+    )
+    username: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    password: Password
+    otp: Annotated[str, StringConstraints(max_length=20)] | None = Field(
+        default=None, description="A one-time code; for accounts that need one."
+    )
+
+
+class RefreshBody(Body):
+    """A refresh token; without one, the cookie's is taken."""
+
+    refresh_token: Annotated[str, StringConstraints(max_length=200)]
+
+
+class UserOut(BaseModel):
+    """An account."""
+
+    id: UUID
+    username: str
+    role: str
+    must_change_password: bool
+
+
+class TokensOut(BaseModel):
+    """What a login gives. Times in seconds; the refresh token is good once."""
+
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - RFC 6750's name of the scheme
+    expires_in: int
+    refresh_token: str
+    refresh_expires_in: int
+    user: UserOut
+
+
+class ChangeUsernameBody(Body):
+    """The own account's new name."""
+
+    current_password: Password
+    new_username: Annotated[str, StringConstraints(min_length=1, max_length=150)]
+
+
+class ChangePasswordBody(Body):
+    """The own account's new password."""
+
+    current_password: Password
+    new_password: Password
+
+
+class MessageOut(BaseModel):
+    """What was done, in words."""
+
+    message: str
+
+
+_KEY_EXAMPLE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO1T5xAEO7yMvtP0iLyzI4RxCYLbXYz9ShfTcPCMDnJ2 alice@laptop"
+
+
+class KeyBody(Body):
+    """A public key, and its private half where platforms are to log in with it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"name": "alice@laptop", "public_key": _KEY_EXAMPLE}]},
+    )
+    name: Name
+    public_key: Secret
+    private_key: Secret | None = None
+    passphrase: Secret | None = None
+
+
+class KeyOut(BaseModel):
+    """A kept key. Its private half is never shown."""
+
+    id: UUID
+    name: str
+    public_key: str
+    fingerprint: str
+    algorithm: str
+    has_private_key: bool
+    created_by: str
+    created_at: dt.datetime
+
+
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+Tags = Annotated[list[Annotated[str, StringConstraints(max_length=100)]], Field(max_length=50)]
+
+
+class PlatformBody(Body):
+    """A new platform."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "web-01",
+                    "host": "192.0.2.10",
+                    "username": "deploy",
+                    "auth_method": "password",
+                    "password": "correct horse",
+                    "tags": ["web", "prod"],
+                }
+            ]
+        },
+    )
+    name: Name
+    host: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    port: Port = 22
+    username: Annotated[str, StringConstraints(min_length=1, max_length=150)]
+    auth_method: Literal["password", "private_key"]
+    password: Secret | None = None
+    private_key: Secret | None = None
+    passphrase: Secret | None = None
+    key_id: UUID | None = Field(default=None, description="A kept key to log in with.")
+    jump_platform_id: UUID | None = Field(default=None, description="The platform to connect through.")
+    known_host_key: Secret | None = Field(
+        default=None, description="The host's public key, `ssh-ed25519 AAAA...`: trusted from the start."
+    )
+    host_key_policy: Literal["auto_add", "strict"] | None = Field(
+        default=None, description="Stricter than the installation's policy, where wanted."
+    )
+    shell: Literal["posix", "plain"] = Field(
+        default="posix",
+        description="`plain` for hosts without a POSIX shell (network devices): commands go out as they are, "
+        "and a cancel cannot be confirmed.",
+    )
+    description: Annotated[str, StringConstraints(max_length=4000)] = ""
+    tags: Tags = []
+
+
+class PlatformPatch(Body):
+    """Changes to a platform: fields left out stay as they are."""
+
+    name: Name | None = None
+    host: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
+    port: Port | None = None
+    username: Annotated[str, StringConstraints(min_length=1, max_length=150)] | None = None
+    auth_method: Literal["password", "private_key"] | None = None
+    password: Secret | None = None
+    private_key: Secret | None = None
+    passphrase: Secret | None = None
+    key_id: UUID | None = None
+    jump_platform_id: UUID | None = None
+    known_host_key: Secret | None = Field(
+        default=None,
+        description="Trust this host key from now on; null forgets what is trusted, so that the next "
+        "connection counts as the first.",
+    )
+    host_key_policy: Literal["auto_add", "strict"] | None = None
+    shell: Literal["posix", "plain"] | None = None
+    description: Annotated[str, StringConstraints(max_length=4000)] | None = None
+    tags: Tags | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that were sent. A null that could only break a field counts as not sent."""
+        clearable = {
+            "password", "private_key", "passphrase", "key_id", "jump_platform_id", "known_host_key",
+            "host_key_policy",
+        }  # fmt: skip
+        sent = {name: getattr(self, name) for name in self.model_fields_set}
+        return {name: value for name, value in sent.items() if value is not None or name in clearable}
+
+
+class PlatformOut(BaseModel):
+    """A platform. A secret is never shown, only whether there is one."""
+
+    id: UUID
+    name: str
+    host: str
+    port: int
+    username: str
+    auth_method: str
+    has_password: bool
+    has_private_key: bool
+    has_passphrase: bool
+    key_id: UUID | None
+    jump_platform_id: UUID | None
+    known_host_fingerprint: str | None
+    known_host_keys: list[str]
+    host_key_policy: str | None
+    shell: str
+    description: str
+    tags: list[str]
+    facts: dict[str, Any] | None
+    facts_at: dt.datetime | None
+    created_by: str
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class DeployBody(Body):
+    """Which keys to deploy; without key_ids all there are."""
+
+    key_ids: Annotated[list[UUID], Field(max_length=500)] | None = None
+
+
+Timeout = Annotated[float, Field(gt=0, le=MAX_TIMEOUT, description="Seconds.")]
+Concurrency = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY, description="Tasks at once.")]
+Environment = Annotated[
+    dict[
+        Annotated[str, StringConstraints(max_length=200)],
+        Annotated[str, StringConstraints(max_length=32_768)],
+    ],
+    Field(max_length=100),
+]
+
+
+class RunCommandBody(Body):
+    """A command for one platform."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"command": "uptime", "timeout": 60}]}
+    )
+    command: str
+    timeout: Timeout = 60
+    environment: Environment = {}
+
+
+class ScriptBody(Body):
+    """A program; its text goes to the interpreter over stdin."""
+
+    text: str
+    interpreter: Annotated[str, StringConstraints(min_length=1, max_length=500)] = "/bin/sh"
+    arguments: Annotated[
+        list[Annotated[str, StringConstraints(max_length=32_768)]], Field(max_length=100)
+    ] = []
+
+
+class TargetsBody(Body):
+    """Which platforms. Selectors of different kinds narrow each other."""
+
+    platform_ids: Annotated[list[UUID], Field(max_length=10_000)] = []
+    names: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1, max_length=200)]], Field(max_length=1000)
+    ] = Field(default=[], description="Names, or patterns such as `web*`; several add up.")
+    tags: Annotated[list[str], Field(max_length=50)] = Field(default=[], description="All must be there.")
+    all: bool = False
+
+
+class JobBody(Body):
+    """A job."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"type": "run_command", "targets": {"tags": ["prod"]}, "command": "uptime", "timeout": 60}
+            ]
+        },
+    )
+    type: JobType
+    targets: TargetsBody
+    command: str | None = None
+    script: ScriptBody | None = None
+    environment: Environment = Field(default={}, description="Kept sealed, and never on a command line.")
+    key_ids: Annotated[list[UUID], Field(max_length=500)] | None = None
+    timeout: Timeout | None = None
+    idle_timeout: Timeout | None = Field(default=None, description="Seconds without output.")
+    concurrency: Concurrency | None = None
+
+
+class RerunBody(Body):
+    """Which of the job's platforms to run on again."""
+
+    only: RerunOf = RerunOf.ALL
+
+
+class Counts(BaseModel):
+    """How many of a job's tasks are in each status."""
+
+    total: int
+    pending: int
+    running: int
+    success: int
+    failed: int
+    cancelled: int
+    lost: int
+
+
+class JobOut(BaseModel):
+    """A job."""
+
+    id: UUID
+    job_id: UUID
+    type: JobType
+    status: JobStatus
+    targets: dict[str, Any]
+    command: str | None
+    parameters: dict[str, Any]
+    timeout: float | None
+    idle_timeout: float | None
+    concurrency: int
+    task_count: int
+    counts: Counts
+    rerun_of: UUID | None
+    created_by: str
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    cancel_requested_at: dt.datetime | None
+    cancel_requested_by: str | None
+
+
+class AcceptedOut(BaseModel):
+    """A job that was accepted. `task_id` is that of its first task."""
+
+    id: UUID
+    job_id: UUID
+    task_id: UUID
+    status: JobStatus
+    task_count: int
+    message: str
+
+
+class TaskOut(BaseModel):
+    """A task. Of large output, `stdout` and `stderr` are the last part; `/output` has all of it."""
+
+    id: UUID
+    celery_task_id: str | None
+    job_id: UUID
+    type: JobType
+    platform_id: UUID
+    platform_name: str
+    status: TaskStatus
+    exit_code: int | None
+    exit_signal: str | None
+    result_location: str | None
+    stdout: str | None
+    stderr: str | None
+    output_bytes: int
+    error_code: str | None
+    error_message: str | None
+    metadata: dict[str, Any]
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    created_at: dt.datetime
+
+
+class AuditOut(BaseModel):
+    """An audit entry."""
+
+    id: UUID
+    user: str
+    action: str
+    object_type: str
+    object_id: str
+    outcome: str
+    address: str
+    meta: dict[str, Any]
+    timestamp: dt.datetime
+
+
+class HealthOut(BaseModel):
+    """Whether testum serves."""
+
+    status: Literal["ok", "unavailable"]
+    version: str
+    database: Literal["ok", "unavailable"]

@@ -1,0 +1,151 @@
+"""From rows to what the API shows of them."""
+
+from testum.core.actions import JobType
+from testum.core.states import JobStatus, TaskStatus
+from testum.db.audit import AuditLog
+from testum.db.jobs import Job
+from testum.db.keys import SSHKey
+from testum.db.platforms import Platform
+from testum.db.tasks import Task
+from testum.db.users import User
+from testum.services.jobs import JobView, Started
+from testum.services.streams import count_json
+from testum.web.api.schemas import (
+    AcceptedOut,
+    AuditOut,
+    Counts,
+    JobOut,
+    KeyOut,
+    PlatformOut,
+    TaskOut,
+    UserOut,
+)
+
+
+def user(row: User) -> UserOut:
+    """An account."""
+    return UserOut(
+        id=row.id, username=row.username, role=row.role, must_change_password=row.must_change_password
+    )
+
+
+def key(row: SSHKey) -> KeyOut:
+    """A kept key."""
+    return KeyOut(
+        id=row.id,
+        name=row.name,
+        public_key=row.public_key,
+        fingerprint=row.fingerprint,
+        algorithm=row.algorithm,
+        has_private_key=row.encrypted_private_key is not None,
+        created_by=row.created_by,
+        created_at=row.created_at,
+    )
+
+
+def platform(row: Platform) -> PlatformOut:
+    """A platform."""
+    return PlatformOut(
+        id=row.id,
+        name=row.name,
+        host=row.host,
+        port=row.port,
+        username=row.username,
+        auth_method=row.auth_method,
+        has_password=row.encrypted_password is not None,
+        has_private_key=row.encrypted_private_key is not None or row.key_id is not None,
+        has_passphrase=row.encrypted_passphrase is not None,
+        key_id=row.key_id,
+        jump_platform_id=row.jump_platform_id,
+        known_host_fingerprint=row.known_host_fingerprint,
+        known_host_keys=[record.public_key for record in row.host_keys],
+        host_key_policy=row.host_key_policy,
+        shell=row.shell,
+        description=row.description,
+        tags=row.tags,
+        facts=row.facts,
+        facts_at=row.facts_at,
+        created_by=row.created_by,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def job(view: JobView) -> JobOut:
+    """A job with its counts."""
+    row: Job = view.job
+    return JobOut(
+        id=row.id,
+        job_id=row.id,
+        type=JobType(row.type),
+        status=JobStatus(row.status),
+        targets=row.targets,
+        command=row.parameters.get("command"),
+        parameters=row.parameters,
+        timeout=row.timeout,
+        idle_timeout=row.idle_timeout,
+        concurrency=row.concurrency,
+        task_count=row.task_count,
+        counts=Counts(**count_json(view.counts)),
+        rerun_of=row.rerun_of,
+        created_by=row.created_by,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        cancel_requested_at=row.cancel_requested_at,
+        cancel_requested_by=row.cancel_requested_by,
+    )
+
+
+def accepted(started: Started) -> AcceptedOut:
+    """A job that was accepted."""
+    row = started.job
+    number = "1 platform" if row.task_count == 1 else f"{row.task_count} platforms"
+    return AcceptedOut(
+        id=row.id,
+        job_id=row.id,
+        task_id=started.task_id,
+        status=JobStatus(row.status),
+        task_count=row.task_count,
+        message=f"{row.type} was accepted for {number}.",
+    )
+
+
+def task(row: Task) -> TaskOut:
+    """A task."""
+    return TaskOut(
+        id=row.id,
+        celery_task_id=row.celery_task_id,
+        job_id=row.job_id,
+        type=JobType(row.type),
+        platform_id=row.platform_id,
+        platform_name=row.platform_name,
+        status=TaskStatus(row.status),
+        exit_code=row.exit_code,
+        exit_signal=row.exit_signal,
+        result_location=row.result_location,
+        stdout=row.stdout,
+        stderr=row.stderr,
+        output_bytes=row.output_bytes,
+        error_code=row.error_code,
+        error_message=row.error_message,
+        metadata=row.details,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        created_at=row.created_at,
+    )
+
+
+def audit(row: AuditLog) -> AuditOut:
+    """An audit entry."""
+    return AuditOut(
+        id=row.id,
+        user=row.user,
+        action=row.action,
+        object_type=row.object_type,
+        object_id=row.object_id,
+        outcome=row.outcome,
+        address=row.address,
+        meta=row.meta,
+        timestamp=row.timestamp,
+    )

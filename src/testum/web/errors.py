@@ -1,0 +1,142 @@
+"""The one map from domain errors to HTTP: RFC 9457 problem documents with a stable `code`."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from testum.errors import (
+    Conflict,
+    FieldProblem,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    StorageFull,
+    TestumError,
+    Throttled,
+    Unauthenticated,
+)
+
+log = structlog.get_logger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+
+_STATUS: dict[type[TestumError], int] = {
+    InvalidInput: 422,
+    NotFound: 404,
+    Conflict: 409,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    Throttled: 429,
+    StorageFull: 507,
+}
+_TITLES = {
+    400: "Bad request",
+    401: "Not logged in",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Too large",
+    415: "Unsupported media type",
+    422: "Invalid input",
+    429: "Too many requests",
+    500: "Internal error",
+    507: "Disk full",
+}
+_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+class ProblemResponse(Response):
+    """A problem document."""
+
+    media_type = PROBLEM_JSON
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        fields: Sequence[FieldProblem] = (),
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        body: dict[str, Any] = {
+            "type": "about:blank",
+            "title": _TITLES.get(status, "Error"),
+            "status": status,
+            "detail": detail,
+            "code": code,
+        }
+        if fields:
+            body["errors"] = [{"field": item.field, "message": item.message} for item in fields]
+        super().__init__(dump(body), status, headers)
+
+
+def dump(body: object) -> bytes:
+    """JSON. A lone surrogate, which came in as `\\ud800` and UTF-8 cannot carry, goes out as `?`."""
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        return json.dumps(body, ensure_ascii=False, default=str).encode("utf-8", "replace")
+
+
+def problem_of(error: TestumError) -> ProblemResponse:
+    """The problem document of a domain error."""
+    status = _STATUS.get(type(error), 500)
+    headers: dict[str, str] = {}
+    if isinstance(error, Throttled):
+        headers["Retry-After"] = str(error.retry_after)
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="testum"'
+    fields = error.fields if isinstance(error, InvalidInput) else ()
+    return ProblemResponse(status, error.code, error.message, fields=fields, headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the application a problem document."""
+
+    @app.exception_handler(TestumError)
+    async def _domain(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, TestumError)
+        if type(error) not in _STATUS:
+            log.error("an unexpected domain error", code=error.code, message=error.message)
+        return problem_of(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        fields = [_field(item) for item in error.errors()]
+        first = fields[0] if fields else FieldProblem("body", "is not valid.")
+        malformed = any(item.get("type") == "json_invalid" for item in error.errors())
+        return ProblemResponse(
+            400 if malformed else 422,
+            "malformed" if malformed else "invalid",
+            f"{first.field}: {first.message}",
+            fields=fields[:50],
+        )
+
+    @app.exception_handler(HTTPException)
+    async def _http(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = _CODES.get(error.status_code, "error")
+        detail = "There is nothing at this address." if error.status_code == 404 else str(error.detail)
+        return ProblemResponse(error.status_code, code, detail, headers=dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def _unexpected(request: Request, error: Exception) -> Response:
+        log.error("a request failed", path=request.url.path, method=request.method, exc_info=error)
+        return ProblemResponse(500, "internal", "testum failed; the server's log says more.")
+
+
+def _field(item: dict[str, Any]) -> FieldProblem:
+    """One of pydantic's errors, without the offending value, which may be a secret."""
+    place = [str(part) for part in item["loc"] if part not in ("body", "query", "path", "header")]
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return FieldProblem(".".join(place)[:200] or "body", message[:300])

@@ -1,0 +1,184 @@
+"""Putting the web application together."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from importlib.resources import files
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from testum import __version__
+from testum.app import Testum
+from testum.settings import Settings
+from testum.web import errors, streams
+from testum.web.api import account, health, history, jobs, keys, platforms
+
+MAX_BODY = 4 * 1024 * 1024
+_DESCRIPTION = """Run commands and scripts on any number of SSH hosts, without an agent.
+
+Log in with `POST /api/v1/auth/login`, then send `Authorization: Bearer <access_token>`.
+Lists are bare arrays with `Link` and `X-Total-Count` headers; errors are RFC 9457 problem documents
+with a stable `code`. Live output: WebSocket `/ws/tasks/{task_id}` and `/ws/jobs/{job_id}`, both with
+`?after=<seq>` to resume."""
+_CSP = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+"""For /docs alone, whose page starts Swagger UI with an inline script."""
+
+Started = Callable[[Testum], Awaitable[None]]
+
+
+def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
+    """The application. `started` is called when it is ready to serve (the demo adds its hosts there)."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        testum = await Testum.open(settings)
+        app.state.testum = testum
+        try:
+            _announce(testum)
+            if started is not None:
+                await started(testum)
+            yield
+        finally:
+            await testum.close()
+
+    app = FastAPI(
+        title="testum",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        separate_input_output_schemas=True,
+    )
+    errors.install(app)
+    api = APIRouter()
+    for module in (account, platforms, keys, jobs, history):
+        api.include_router(module.router)
+    app.include_router(api, prefix="/api/v1")
+    app.include_router(health.router)
+    # The form that existing clients use; the document describes the canonical one.
+    app.include_router(api, prefix="/api", include_in_schema=False)
+    app.include_router(streams.router)
+    _add_docs(app)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(BodyLimit, limit=MAX_BODY)
+    return app
+
+
+def _announce(testum: Testum) -> None:
+    admin = testum.first_admin
+    if admin is None:
+        return
+    lines = [f"The first account was made: {admin.username}"]
+    if admin.password is not None:
+        lines.append(f"Its password, shown this once: {admin.password}")
+    print("\n".join(lines), flush=True)  # noqa: T201 - for the person at the terminal, and not for the log
+
+
+def _add_docs(app: FastAPI) -> None:
+    assets = str(files("fastapi_swagger").joinpath("resources"))
+    app.mount("/static/swagger", StaticFiles(directory=assets), name="swagger")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        page = get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="testum API",
+            swagger_js_url="/static/swagger/swagger-ui-bundle.js",
+            swagger_css_url="/static/swagger/swagger-ui.css",
+            swagger_favicon_url="data:,",
+        )
+        page.headers["Content-Security-Policy"] = _CSP
+        return page
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return RedirectResponse("/docs")
+
+
+class SecurityHeaders:
+    """The headers that every answer has (OWASP HTTP headers cheat sheet)."""
+
+    _HEADERS = (
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"same-origin"),
+        (b"x-frame-options", b"DENY"),
+        (b"cross-origin-opener-policy", b"same-origin"),
+    )
+    _STRICT = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers: list[Any] = list(message["headers"])
+                headers += self._HEADERS
+                names = {name for name, _ in headers}
+                if self._STRICT[0] not in names:
+                    headers.append(self._STRICT)
+                if b"cache-control" not in names and not scope["path"].startswith("/static/"):
+                    headers.append((b"cache-control", b"no-store"))
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+class BodyLimit:
+    """Refuses a request body over the limit before it is held in memory."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refused = errors.ProblemResponse(413, "too_large", f"The request is over {self._limit} bytes.")
+        for name, value in scope["headers"]:
+            if name == b"content-length" and (not value.isdigit() or int(value) > self._limit):
+                await refused(scope, receive, send)
+                return
+        got = 0
+        begun = False
+        over = False
+
+        async def counted() -> Message:
+            nonlocal got, over
+            message = await receive()
+            if message["type"] == "http.request":
+                got += len(message.get("body", b""))
+                if got > self._limit:
+                    over = True
+                    raise _TooLarge
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            if not over:
+                await send(message)
+
+        with suppress(_TooLarge):
+            await self._app(scope, counted, noted)
+        if over:
+            await refused(scope, receive, send)
+
+
+class _TooLarge(Exception):
+    """The body went over the limit while it was read."""

@@ -1,0 +1,89 @@
+"""Who asks: the bearer token or the cookie of a request, and the guard against forged requests."""
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends
+from fastapi.security import APIKeyCookie, HTTPBearer
+from limits import parse
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import FixedWindowRateLimiter
+from starlette.requests import HTTPConnection
+
+from testum.app import Testum
+from testum.core.permissions import Actor
+from testum.errors import Forbidden, Unauthenticated
+
+COOKIE = "access_token"
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+# They only document the schemes in OpenAPI; `actor_of` reads the request itself, for WebSockets too.
+_bearer = HTTPBearer(auto_error=False, description="An access token from the login.")
+_cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="The cookie that the login sets.")
+
+# Refusals without a login are kept too, but nobody may fill the audit log with them.
+_refusals = FixedWindowRateLimiter(MemoryStorage())
+_REFUSALS_KEPT = parse("60/minute")
+
+
+def testum_of(connection: HTTPConnection) -> Testum:
+    """The application that the request came to."""
+    testum: Testum = connection.app.state.testum
+    return testum
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Where the request came from."""
+    return connection.client.host if connection.client else ""
+
+
+async def actor_of(connection: HTTPConnection) -> Actor:
+    """Who asks. Raises Unauthenticated, or Forbidden for a request that another site's page made."""
+    testum = testum_of(connection)
+    address = address_of(connection)
+    header = connection.headers.get("authorization", "")
+    scheme, _, token = header.partition(" ")
+    by_cookie = not header
+    if by_cookie:
+        token = connection.cookies.get(COOKIE, "")
+    elif scheme.lower() != "bearer":
+        token = ""
+    action = f"{connection.scope.get('method', 'WEBSOCKET')} {connection.url.path}"[:100]
+    try:
+        if not token:
+            raise Unauthenticated("Log in first: this needs an access token.")
+        actor = await testum.auth.authenticate(token.strip(), address=address)
+    except Unauthenticated as refusal:
+        if await _refusals.hit(_REFUSALS_KEPT, address):
+            await testum.gate.refused("", action, address=address, reason=refusal.code)
+        raise
+    if by_cookie and not _same_origin(connection):
+        await testum.gate.refused(actor.username, action, address=address, reason="cross_site")
+        raise Forbidden("This request came from another site's page.", code="cross_site")
+    return actor
+
+
+def _same_origin(connection: HTTPConnection) -> bool:
+    """Whether a request by cookie may have been made by one of our own pages.
+
+    Browsers send Sec-Fetch-Site, and Origin with everything that changes state and with WebSockets
+    (Fetch standard; RFC 6455, section 10.2). A client that sends neither is not a browser.
+    """
+    if connection.scope["type"] == "http" and connection.scope["method"] in _SAFE:
+        return True
+    if connection.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = connection.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == connection.headers.get("host")
+
+
+async def _current(
+    connection: HTTPConnection,
+    _b: Annotated[object, Depends(_bearer)],
+    _c: Annotated[object, Depends(_cookie)],
+) -> Actor:
+    return await actor_of(connection)
+
+
+CurrentActor = Annotated[Actor, Depends(_current)]
+App = Annotated[Testum, Depends(testum_of)]

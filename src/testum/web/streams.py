@@ -1,0 +1,96 @@
+"""WebSockets: a task's or a job's messages, from any point, until it is over."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import structlog
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+
+from testum.errors import Forbidden, InvalidInput, NotFound, TestumError, Unauthenticated
+from testum.services.streams import Message
+from testum.web.errors import dump
+from testum.web.security import actor_of, testum_of
+
+log = structlog.get_logger(__name__)
+router = APIRouter()
+
+_CLOSE_CODES: dict[type[TestumError], int] = {
+    Unauthenticated: 4401,
+    Forbidden: 4403,
+    NotFound: 4404,
+    InvalidInput: 4422,
+}
+_INTERNAL = 1011
+
+
+@router.websocket("/ws/tasks/{task_id}")
+async def follow_task(socket: WebSocket, task_id: str) -> None:
+    """A task's messages. `?after=<seq>` leaves out what the client already has."""
+    await _serve(socket, task_id, of_job=False)
+
+
+@router.websocket("/ws/jobs/{job_id}")
+async def follow_job(socket: WebSocket, job_id: str) -> None:
+    """The messages of all of a job's tasks. `?after=<seq>` leaves out what the client already has."""
+    await _serve(socket, job_id, of_job=True)
+
+
+async def _serve(socket: WebSocket, object_id: str, *, of_job: bool) -> None:
+    streams = testum_of(socket).streams
+    await socket.accept()
+    try:
+        actor = await actor_of(socket)
+        after = _after(socket)
+        try:
+            key = UUID(object_id)
+        except ValueError:
+            raise NotFound("There is no such task or job.") from None
+        if of_job:
+            await streams.check_job(actor, key)
+            messages = streams.follow_job(key, after)
+        else:
+            await streams.check_task(actor, key)
+            messages = streams.follow_task(key, after)
+    except TestumError as error:
+        # A browser sees neither status nor body of a refused handshake; a close code it does see.
+        await socket.close(_CLOSE_CODES.get(type(error), _INTERNAL), error.message[:120])
+        return
+    sending = asyncio.create_task(_send(socket, messages))
+    receiving = asyncio.create_task(_until_gone(socket))
+    try:
+        await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (sending, receiving):
+            task.cancel()
+        await asyncio.gather(sending, receiving, return_exceptions=True)
+
+
+async def _send(socket: WebSocket, messages: AsyncIterator[Message]) -> None:
+    """Send until the end. Each send waits for room at the client: a slow one is read for slowly."""
+    try:
+        async for message in messages:
+            await socket.send_text(dump(message.to_json()).decode())
+        await socket.close()
+    except (WebSocketDisconnect, RuntimeError):
+        return
+    except Exception:
+        log.exception("a stream failed")
+        await socket.close(_INTERNAL, "The stream failed; connect again with ?after.")
+    finally:
+        await messages.aclose()  # type: ignore[attr-defined]
+
+
+async def _until_gone(socket: WebSocket) -> None:
+    """Clients need not say anything; what they say is ignored, but their leaving is not."""
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
+
+
+def _after(socket: WebSocket) -> int:
+    text = socket.query_params.get("after")
+    if text is None or text == "":
+        return -1
+    if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 19):
+        raise InvalidInput("after: must be the seq of a message.")
+    return int(text)
