@@ -106,7 +106,8 @@ class Cli:
         master, slave = pty.openpty()
         process = subprocess.Popen(
             [TESTUM, *args], stdin=slave, stdout=slave if stdout is None else stdout, stderr=slave,
-            env=self.env, cwd=self.home, start_new_session=True, preexec_fn=_take_terminal,
+            env=self.env, cwd=self.home, start_new_session=True,
+            preexec_fn=_take_terminal,  # noqa: PLW1509 - one system call, which takes no lock
         )  # fmt: skip
         os.close(slave)
         self.started.append(process)

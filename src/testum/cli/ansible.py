@@ -101,8 +101,12 @@ def _ansible_draft(
 
 def _ansible_hosts(pattern: str) -> Iterator[tuple[str, str]]:
     """The names, each with its port, of `web[01:12].example.com:2222`. Raises ValueError."""
-    with_port = re.fullmatch(r"(\[[0-9a-fA-F:.]*::?[0-9a-fA-F:.]*\]|.*[^:]):([0-9]+)", pattern)
-    name, port = (with_port[1], with_port[2]) if with_port and with_port[1].count(":") != 7 else (pattern, "")
+    name, colon, port = pattern.rpartition(":")
+    # Colons of ranges and brackets apart, one colon is a port's; more of them are an IPv6 address.
+    if not colon or not port.isdigit() or ":" in re.sub(r"\[[^\]]*\]", "", name):
+        name, port = pattern, ""
+    if re.fullmatch(r"\[[0-9a-fA-F:.]*(::|(:[0-9a-fA-F]*){7})[0-9a-fA-F:.]*\]", name):
+        name = name[1:-1]
     if name.endswith(":") or name.startswith("-"):
         raise ValueError(f"{pattern}: not a host (inventories in YAML are not read)")
     names = [""]

@@ -35,6 +35,10 @@ class Gatherer:
         self._spool = Spool()
         self._outputs: dict[str, _Output] = {}
 
+    def close(self) -> None:
+        """Drop what was kept."""
+        self._spool.close()
+
     def feed(self, task_id: str, stream: str, data: bytes) -> None:
         """Keep a piece of a task's output."""
         output = self._outputs.setdefault(task_id, _Output())

@@ -31,11 +31,18 @@ def _escape(character: str) -> str:
 
 
 class Spool:
-    """Bytes put aside in an unnamed temporary file, so that memory does not grow with the output."""
+    """Bytes put aside in an unnamed temporary file, so that memory does not grow with the output.
+
+    `close` it when it is no longer needed; the file is gone then.
+    """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the object
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._end = 0
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._file.close()
 
     def put(self, data: bytes) -> tuple[int, int]:
         """Keep `data`; the answer gives it back."""
@@ -108,7 +115,7 @@ def shown(pieces: Iterator[bytes]) -> Iterator[str]:
         kept = ""
         if text.endswith("\r"):
             text, kept = text[:-1], "\r"
-        yield harmless(re.sub("\r+\n$", "\n", text))
+        yield harmless(re.sub("\r+\n", "\n", text))
     rest = kept + decoder.decode(b"", final=True)
     if rest:
         yield harmless(rest)

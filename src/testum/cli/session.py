@@ -91,9 +91,10 @@ class Session:
 
 def normal_url(text: str) -> str:
     """An address as it is stored and compared: with scheme, without a slash at its end. Raises WrongUse."""
-    url = text.strip().rstrip("/")
+    url = text.strip()
     if "://" not in url:
         url = f"http://{url}"
+    url = url.rstrip("/")
     parts = urlsplit(url)
     try:
         valid = (

@@ -66,6 +66,15 @@ class Watcher:
     def run(self) -> None:
         """Watch until the job has ended. Raises what `JobStream.messages` raises."""
         self._learn_tasks(first_page=True)
+        with contextlib.closing(self._spool):
+            self._run_to_end()
+        if len(self.tasks) < self.total or any(task.status not in FINAL for task in self.tasks.values()):
+            self._learn_tasks(first_page=False)
+        if self._gatherer:
+            with contextlib.closing(self._gatherer):
+                self._gatherer.show(self._screen, self._ending, list(self.tasks))
+
+    def _run_to_end(self) -> None:
         try:
             asyncio.run(self._run())
         finally:
@@ -73,10 +82,6 @@ class Watcher:
                 self._finish(task_id, stream)
             self._screen.clear()
             self._screen.flush()
-        if len(self.tasks) < self.total or any(task.status not in FINAL for task in self.tasks.values()):
-            self._learn_tasks(first_page=False)
-        if self._gatherer:
-            self._gatherer.show(self._screen, self._ending, list(self.tasks))
 
     async def _run(self) -> None:
         helpers = [asyncio.create_task(self._cancel_when_asked()), asyncio.create_task(self._keep_progress())]

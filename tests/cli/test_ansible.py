@@ -1,0 +1,110 @@
+"""Reading Ansible INI inventories."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testum.cli.ansible import parse_ansible
+
+INVENTORY = """\
+; comment
+alone ansible_host=10.0.0.1 ansible_port=2222 ansible_password='a b' # why
+
+[web]
+web[01:03].eu:2200 ansible_user=deploy
+alias ansible_ssh_host=10.0.0.9
+
+[db]
+db-[a:b]
+
+[prod:children]
+web
+db
+
+[all:vars]
+ansible_user=everyone
+ansible_ssh_private_key_file=~/.ssh/all
+
+[prod:vars]
+ansible_user = "prod"
+
+[db:vars]
+ansible_ssh_common_args='-o ProxyJump=me@gate:22,second'
+"""
+
+
+def test_groups_ranges_and_variables() -> None:
+    found = parse_ansible(INVENTORY)
+    assert found.problems == []
+    drafts = {draft.name: draft for draft in found.drafts}
+    assert list(drafts) == ["alone", "web01.eu", "web02.eu", "web03.eu", "alias", "db-a", "db-b"]
+    alone, web, alias, db = (drafts[name] for name in ("alone", "web02.eu", "alias", "db-a"))
+    assert (alone.host, alone.port, alone.username, alone.tags) == ("10.0.0.1", 2222, "everyone", ())
+    assert (web.host, web.port, web.username, web.tags) == ("web02.eu", 2200, "deploy", ("prod", "web"))
+    assert web.key_files == ("~/.ssh/all",)
+    assert (alias.host, alias.username) == ("10.0.0.9", "prod")
+    assert db.jumps == ("me@gate:22", "second") and db.tags == ("db", "prod")
+
+
+def test_nearer_groups_win_whatever_the_order() -> None:
+    found = parse_ansible(
+        "[near:vars]\nansible_user=n\n[far:vars]\nansible_user=f\n[far:children]\nnear\n[near]\nh\n"
+    )
+    assert found.drafts[0].username == "n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('h "open', "a quote is not closed"),
+        ("h[9:1]", "runs backwards"),
+        ("h[1:99999]", "more than"),
+        ("h[1:200][1:200]", "more than"),
+        ("h ansible_port=x", "port"),
+        ("h ansible_user={{x}}", "template"),
+        ("all:", "YAML"),
+        ("- hosts: x", "not a host"),
+        ("[g:vars]\nnothing", "name=value"),
+    ],
+)
+def test_a_bad_line_costs_only_itself(line: str, message: str) -> None:
+    found = parse_ansible(f"before\n{line}\n[other]\nafter\n")
+    assert [draft.name for draft in found.drafts] == ["before", "after"]
+    assert message in found.problems[0].message and found.problems[0].line in (2, 3)
+
+
+def test_groups_in_a_circle_are_a_problem_and_not_a_loop() -> None:
+    found = parse_ansible("[a:children]\nb\n[b:children]\na\n[a]\nh\n")
+    assert len(found.problems) == 1 and len(found.drafts) == 1
+
+
+def test_what_is_not_ssh_is_left_out() -> None:
+    found = parse_ansible("localhost ansible_connection=local\n")
+    assert found.drafts == [] and "not SSH" in found.notes[0].message
+
+
+def test_ipv6_and_steps() -> None:
+    found = parse_ansible("2001:db8:0:0:0:0:0:1\n2001:db8::2:7\nn[0:10:5]:99\n[::1]:2222\nm[1:2]\n")
+    assert [(draft.name, draft.port) for draft in found.drafts] == [
+        ("2001:db8:0:0:0:0:0:1", 22),
+        ("2001:db8::2:7", 22),
+        *((f"n{number}", 99) for number in (0, 5, 10)),
+        ("::1", 2222),
+        ("m1", 22),
+        ("m2", 22),
+    ]
+
+
+TEXT = st.lists(
+    st.text(max_size=25)
+    | st.sampled_from(
+        ["[a]", "[a:vars]", "[a:children]", "a", "b", "h[1:3]", "k=v", "h x=y", "[b:children]"]
+    ),
+    max_size=15,
+)
+
+
+@given(TEXT)
+def test_nothing_breaks_the_reader(lines: list[str]) -> None:
+    names = [draft.name for draft in parse_ansible("\n".join(lines)).drafts]
+    assert len(names) == len(set(names))

@@ -1,0 +1,62 @@
+"""The command itself: its help, and the commands of the server's side."""
+
+import re
+import socket
+import subprocess
+import sys
+
+import pytest
+from cryptography.fernet import Fernet
+
+from .conftest import TESTUM, Cli
+
+# Typer itself brings pydantic as soon as a command has options, but not for the list of commands.
+HEAVY = (
+    "httpx2",
+    "rich",
+    "uvicorn",
+    "sqlalchemy",
+    "websockets",
+    "fastapi",
+    "cryptography",
+    "asyncio",
+)
+
+
+@pytest.mark.parametrize("args", [[], ["exec"], ["platforms"], ["platforms", "import"], ["serve"]])
+def test_help_imports_nothing_heavy(args: list[str]) -> None:
+    code = f"import sys; sys.argv = ['testum', *{args!r}, '--help']\nfrom testum.cli.main import main\n"
+    code += f"try: main()\nfinally: print('LOADED', [name for name in {HEAVY!r} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=20)
+    assert b"Usage: testum" in ran.stdout and b"LOADED []" in ran.stdout
+
+
+def test_generate_key(anonymous: Cli) -> None:
+    Fernet(anonymous("generate-key").stdout.strip())
+
+
+def test_a_port_in_use_is_one_line(anonymous: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = anonymous("serve", "--port", str(port))
+    assert ran.returncode == 2
+    assert ran.stderr.decode() == (
+        f"testum: 127.0.0.1:{port} cannot be used: Address already in use. Choose another --port.\n"
+    )
+
+
+def test_a_bad_setting_is_one_line(anonymous: Cli) -> None:
+    anonymous.extra["FERNET_KEY"] = "nonsense"
+    ran = anonymous("serve", "--port", "0")
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(b"testum: FERNET_KEY: ") and ran.stderr.count(b"\n") == 1
+
+
+def test_a_bad_address_is_one_line(anonymous: Cli) -> None:
+    ran = anonymous("serve", "--host", "no-such-host.invalid")
+    assert ran.returncode == 2 and ran.stderr.count(b"\n") == 1
+
+
+def test_version() -> None:
+    ran = subprocess.run([TESTUM, "--version"], capture_output=True, check=True, timeout=20)
+    assert re.fullmatch(rb"testum \d+\.\d+\.\d+\n", ran.stdout)
