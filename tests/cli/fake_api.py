@@ -267,7 +267,10 @@ class FakeApi:
         }
 
     def _say(self, job: FakeJob, kind: str, payload: Any, task: dict[str, Any] | None, **more: Any) -> None:
-        message = {"ts": "", "type": kind, "payload": payload, "seq": (len(job.messages) + 1) * 10}
+        """As the server does: what concerns the whole job bears the position of what went before."""
+        own = sum(task is not None and message["task_id"] == task["id"] for message in job.messages)
+        position = len(job.messages) + (task is not None)
+        message = {"ts": "", "type": kind, "payload": payload, "seq": position * 10, "task_seq": own + 1}
         job.messages.append(message | {"task_id": task and task["id"]} | more)
 
     async def _work(self, job: FakeJob, task: dict[str, Any], steps: Iterable[Step]) -> None:
@@ -307,6 +310,7 @@ class FakeApi:
             key: task[key] for key in ("status", "exit_code", "error_code", "error_message", "platform_name")
         }
         self._say(job, "done", payload, task)
+        self._say(job, "progress", {"status": "running", "counts": self._row(job)["counts"]}, None)
         if all(other["status"] in ("success", "failed", "cancelled", "lost") for other in job.tasks):
             states = {other["status"] for other in job.tasks}
             job.row["status"] = (

@@ -4,6 +4,11 @@ import json
 import stat
 import time
 
+import pytest
+
+from testum.cli.failures import WrongUse
+from testum.cli.session import normal_url
+
 from .conftest import Cli
 from .fake_api import FakeApi
 
@@ -115,6 +120,13 @@ def test_a_server_that_is_not_there(cli: Cli) -> None:
     assert time.monotonic() - begun < 10
 
 
-def test_what_is_not_an_address_is_wrong_use(cli: Cli) -> None:
-    for url in ("ftp://x", "http://", "http://u:p@h", "http://h:99999"):
-        assert cli("whoami", "--url", url).returncode == 2
+@pytest.mark.parametrize("text", ["ftp://x", "http://", "http://u:p@h", "http://h:99999", "", "http://h?x=1"])
+def test_what_is_not_an_address_is_wrong_use(text: str) -> None:
+    with pytest.raises(WrongUse):
+        normal_url(text)
+
+
+def test_addresses_that_mean_the_same_are_the_same() -> None:
+    for text in ("h:8000", "http://h:8000/", "http://h:8000/api/v1/"):
+        assert normal_url(text) == "http://h:8000"
+    assert normal_url("https://h/testum/") == "https://h/testum"

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from testum.cli.failures import WrongUse
+from testum.cli.importing import read_inventory
+from testum.cli.platforms import split_address
+
 from .conftest import Cli
 from .fake_api import FakeApi
 
@@ -166,7 +170,23 @@ def test_import_ansible_as_json(cli: Cli, fake: FakeApi) -> None:
     assert (again["added"], again["existing"]) == ([], ["web01", "web02", "web03"])
 
 
-def test_import_of_nothing_readable(cli: Cli) -> None:
-    assert cli("platforms", "import", "missing").returncode == 2
-    assert cli("platforms", "import", "-", "--format", "yaml").returncode == 2
-    assert cli("platforms", "import", "-", stdin=b"\xff\xfe\x00").returncode == 2
+def test_import_of_nothing_readable(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for file, format in (("missing", None), (".", None), ("binary", None), ("binary", "yaml")):
+        with pytest.raises(WrongUse):
+            read_inventory(str(tmp_path / file), format)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("h", ("", "h", None)),
+        ("u@h:22", ("u", "h", 22)),
+        ("u@corp@h", ("u@corp", "h", None)),
+        ("[::1]:2222", ("", "::1", 2222)),
+        ("2001:db8::1", ("", "2001:db8::1", None)),
+        ("[::1]", ("", "::1", None)),
+    ],
+)
+def test_split_address(text: str, parts: tuple[str, str, int | None]) -> None:
+    assert split_address(text) == parts

@@ -16,7 +16,9 @@ PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the 
 
 def login(
     url: Url = None,
-    username: Annotated[str | None, typer.Option("--username", "-u", help="Asked for if not given.")] = None,
+    username: Annotated[
+        str | None, typer.Option("--username", "-u", metavar="USER", help="Asked for if not given.")
+    ] = None,
     password_stdin: PasswordStdin = False,
 ) -> None:
     """Log in, and keep the login for later commands.

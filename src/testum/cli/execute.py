@@ -19,33 +19,41 @@ Group = Annotated[bool, typer.Option("--group", "-b", help="Show the same output
 
 def execute(
     command: Annotated[
-        list[str] | None, typer.Argument(help="The command; with --script, the script's arguments.")
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", help="The command; with --script, the script's arguments."),
     ] = None,
     on: Annotated[
         list[str] | None,
         typer.Option("--on", metavar="NAMES", help="Platforms: web1,db*,web[01-12]; may be repeated."),
     ] = None,
     tag: Annotated[
-        list[str] | None, typer.Option("--tag", help="Only those with this tag; may be repeated.")
+        list[str] | None,
+        typer.Option("--tag", metavar="TAG", help="Only those with this tag; may be repeated."),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="All platforms, or all with the given tags.")
     ] = False,
-    timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds a task may take.")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Tasks that run at once.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, metavar="SECONDS", help="Time limit of each task.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Tasks that run at once.")
+    ] = None,
     script: Annotated[
         str | None, typer.Option(metavar="FILE", help="Run this file's text; - reads it from stdin.")
     ] = None,
     interpreter: Annotated[
-        str | None, typer.Option(help="For --script; else its #! line, else /bin/sh.")
+        str | None, typer.Option(metavar="PROGRAM", help="For --script; else its #! line, else /bin/sh.")
     ] = None,
     group: Group = False,
     as_json: Json = False,
     url: Url = None,
 ) -> None:
-    """Run a command or a script on many platforms and show the output as it comes.
+    """Run a command on many platforms.
 
-    --on, --tag and --all narrow each other. Ctrl-C cancels the job, a second one leaves at once.
+    The output is shown as it comes, each line after its platform's name.
+
+    --tag narrows what --on or --all names. Ctrl-C cancels the job, a second one leaves at once.
     Exit status: 0 all succeeded, 1 some did not, 2 wrong use, 3 the server refused, 130 interrupted.
     """
     body: dict[str, Any] = {"targets": _targets(on or [], tag or [], everything=everything)}

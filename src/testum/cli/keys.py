@@ -13,7 +13,7 @@ keys = typer.Typer(help="Add, list and remove SSH keys.", no_args_is_help=True, 
 
 @keys.command()
 def add(
-    name: Annotated[str, typer.Argument()],
+    name: Annotated[str, typer.Argument(metavar="NAME")],
     public_key: Annotated[Path, typer.Argument(metavar="PUBLIC_KEY_FILE")],
     private_key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Its private half, for platforms to log in with.")
@@ -21,7 +21,10 @@ def add(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Add a public key from a .pub file. The passphrase of an encrypted private key is asked for."""
+    """Add a public key from a .pub file.
+
+    The passphrase of an encrypted private key is asked for.
+    """
     from testum.cli.api import Api
     from testum.cli.keyfiles import read_key, unlock
 

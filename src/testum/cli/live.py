@@ -34,7 +34,8 @@ class JobStream:
         self._api = api
         self._job_id = job_id
         self._on_lost = on_lost
-        self._last = 0
+        self._last: int | None = None
+        self._last_of_task: dict[str, int] = {}
 
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
         """Every message up to the job's own `done`.
@@ -82,17 +83,21 @@ class JobStream:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _is_new(self, message: dict[str, Any]) -> bool:
-        seq = message.get("seq")
-        if not isinstance(seq, int):
+        """Whether the message was not seen before; what concerns the whole job may be heard twice."""
+        seq, task_id = message["seq"], message.get("task_id")
+        self._last = seq if self._last is None else max(seq, self._last)
+        if task_id is None:
             return True
-        if seq <= self._last:
+        number = message.get("task_seq", seq)
+        if number <= self._last_of_task.get(task_id, -1):
             return False
-        self._last = seq
+        self._last_of_task[task_id] = number
         return True
 
     def _address(self) -> str:
         scheme, _, rest = self._api.session.url.partition("://")
-        return f"{'wss' if scheme == 'https' else 'ws'}://{rest}/ws/jobs/{self._job_id}?after={self._last}"
+        after = "" if self._last is None else f"?after={self._last}"
+        return f"{'wss' if scheme == 'https' else 'ws'}://{rest}/ws/jobs/{self._job_id}{after}"
 
     def _options(self, token: str) -> dict[str, Any]:
         return {

@@ -22,6 +22,7 @@ app = typer.Typer(
     # Without markup typer needs no rich, which takes longer to import than all the rest.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("exec")(execute.execute)
 app.add_typer(platforms, name="platforms")

@@ -15,24 +15,24 @@ platforms = typer.Typer(
 
 Reference = Annotated[str, typer.Argument(metavar="NAME|ID")]
 KeyName = Annotated[str | None, typer.Option("--key", metavar="NAME|ID", help="Log in with this stored key.")]
-Tags = Annotated[list[str] | None, typer.Option("--tag", help="May be repeated.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="May be repeated.")]
 
 
 @platforms.command()
 def add(
-    name: Annotated[str, typer.Argument()],
+    name: Annotated[str, typer.Argument(metavar="NAME")],
     host: Annotated[str, typer.Argument(metavar="[USER@]HOST[:PORT]")],
     username: Annotated[
-        str | None, typer.Option("--username", "-u", help="If not given with the host.")
+        str | None, typer.Option("--username", "-u", metavar="USER", help="If not given with the host.")
     ] = None,
-    port: Annotated[int | None, typer.Option("--port", "-p", min=1, max=65535)] = None,
+    port: Annotated[int | None, typer.Option("--port", "-p", metavar="PORT", min=1, max=65535)] = None,
     key_file: Annotated[
         Path | None, typer.Option("--key-file", "-i", metavar="FILE", help="Log in with this private key.")
     ] = None,
     key: KeyName = None,
     password_stdin: PasswordStdin = False,
     tag: Tags = None,
-    description: Annotated[str, typer.Option()] = "",
+    description: Annotated[str, typer.Option(metavar="TEXT")] = "",
     jump: Annotated[
         str | None, typer.Option(metavar="NAME|ID", help="Reach it through this platform.")
     ] = None,
@@ -81,7 +81,12 @@ def list_platforms(
     from testum.cli.api import Api
 
     with Api(url) as api:
-        found = list(api.pages("/platforms/", q=q, tag=tag))
+        # The server filters by one tag; the others are looked for here.
+        found = [
+            item
+            for item in api.pages("/platforms/", q=q, tag=tag[0] if tag else None)
+            if set(tag or []) <= set(item["tags"])
+        ]
     if as_json:
         print_json(found)
         return
@@ -127,7 +132,8 @@ def import_file(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     username: Annotated[
-        str | None, typer.Option("--username", "-u", help="Where the file names none; else your own.")
+        str | None,
+        typer.Option("--username", "-u", metavar="USER", help="Where the file names none; else your own."),
     ] = None,
     key: KeyName = None,
     ask_password: Annotated[
@@ -136,7 +142,9 @@ def import_file(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Add the platforms of a CSV file, an OpenSSH client configuration or an Ansible INI inventory.
+    """Add the platforms that a file describes.
+
+    It may be a CSV file, an OpenSSH client configuration or an Ansible INI inventory.
 
     What is there already is left alone. A line with a problem costs only itself; the status is then 1.
     """

@@ -24,23 +24,25 @@ class StartFailed(Failure):
 
 
 def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
-    """Run the server: web pages, API and, unless a queue is configured, the jobs themselves."""
+    """Run the server."""
     _run("testum.asgi:create_app", host, port)
 
 
 def demo(host: Host = "127.0.0.1", port: Port = 8000) -> None:
-    """Run the server with six demo hosts on this machine, to try everything at once."""
+    """Run the server with six demo hosts on this machine."""
     _run("testum.demo:create_app", host, port)
 
 
 @db.command()
 def upgrade() -> None:
     """Bring the database's tables up to this version."""
+    import asyncio
+
     from testum.db.migrate import upgrade as upgrade_database
     from testum.settings import load_settings
 
     try:
-        revision = upgrade_database(load_settings().effective_database_url)
+        revision = asyncio.run(upgrade_database(load_settings().effective_database_url))
     except TestumError as error:
         raise WrongUse(error.message) from None
     print(f"The database is at revision {revision}.")
