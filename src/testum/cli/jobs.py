@@ -123,9 +123,12 @@ def show_task(task_id: TaskId, url: Url = None, as_json: Json = False) -> None:
     if as_json:
         print_json(task)
         return
+    from testum.cli.watch import termination_of
+
+    task["processes"] = termination_of(task)
     fields = (
         "id", "job_id", "platform_name", "type", "status", "exit_code",
-        "error_code", "error_message", "created_at", "started_at", "finished_at",
+        "error_code", "error_message", "processes", "created_at", "started_at", "finished_at",
     )  # fmt: skip
     print_fields(task, fields)
 

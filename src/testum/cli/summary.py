@@ -1,11 +1,13 @@
 """The last lines after a job: how many succeeded, and who did not and why."""
 
+import re
 from collections.abc import Iterable
 
 from testum.cli.folding import fold
 from testum.cli.lines import harmless_name
 from testum.cli.watch import FINAL, TaskState
 
+_ADDRESS = re.compile(r"^\S+@\S+:[0-9]+: ")
 _MANY = 30
 """Above so many different reasons, hosts are put together by error code alone."""
 
@@ -46,9 +48,15 @@ def _by_reason(tasks: list[TaskState], *, with_message: bool) -> dict[str, list[
 
 
 def _reason(task: TaskState, *, with_message: bool) -> str:
+    ending = f" [{harmless_name(task.termination)}]" if task.termination else ""
+    return _error(task, with_message=with_message) + ending
+
+
+def _error(task: TaskState, *, with_message: bool) -> str:
     code = task.error_code or task.status
     if task.error_code == "exit_status" and task.exit_code is not None:
         return f"exit_status {task.exit_code}"
     if with_message and task.error_message:
-        return f"{code}: {harmless_name(task.error_message)}"
+        # The address at its beginning would set apart hosts that failed for the same reason.
+        return f"{code}: {harmless_name(_ADDRESS.sub('', task.error_message))}"
     return code

@@ -31,6 +31,8 @@ class TaskState:
     exit_code: int | None = None
     error_code: str | None = None
     error_message: str | None = None
+    termination: str = ""
+    """For a task that was ended: whether its processes are known to be gone."""
 
     def learn(self, facts: dict[str, Any]) -> None:
         """Take over what a message or a task of the API says."""
@@ -39,6 +41,17 @@ class TaskState:
         self.exit_code = facts.get("exit_code", self.exit_code)
         self.error_code = facts.get("error_code") or self.error_code
         self.error_message = facts.get("error_message") or self.error_message
+        self.termination = termination_of(facts) or self.termination
+
+
+def termination_of(facts: dict[str, Any]) -> str:
+    """What a message or a task of the API says about the end of the processes, in words."""
+    found = facts.get("termination") or (facts.get("metadata") or {}).get("termination")
+    if not found:
+        return ""
+    if found["state"] == "confirmed":
+        return "confirmed gone"
+    return f"NOT confirmed gone: {found.get('detail', '')}"
 
 
 class Watcher:

@@ -102,10 +102,10 @@ def check_private_key(text: str, passphrase: str | None, field: str = "private_k
         return check_private_key(text, None, field)
     except UnsupportedAlgorithm:
         raise InvalidInput.field(field, "a key of this type or encryption is not supported.") from None
-    except ValueError as error:
-        if secret is None and ("encrypted" in str(error).lower() or "password" in str(error).lower()):
-            return None
-        if secret is not None and _loads_as_encrypted(data):
+    except ValueError:
+        if _is_encrypted(data):
+            if secret is None:
+                return None
             raise InvalidInput.field("passphrase", "does not open the private key.") from None
         raise InvalidInput.field(field, "the private key is damaged or incomplete.") from None
     try:
@@ -115,7 +115,7 @@ def check_private_key(text: str, passphrase: str | None, field: str = "private_k
     return line
 
 
-def _loads_as_encrypted(data: bytes) -> bool:
+def _is_encrypted(data: bytes) -> bool:
     """Whether the key's own framing is sound, so that a failure can only be the passphrase's."""
     if b"ENCRYPTED" in data:
         return True

@@ -63,4 +63,4 @@ def pattern_to_like(pattern: str) -> str:
     The database uses it to read few rows; `fnmatch` then decides.
     """
     escaped = re.sub(r"([%_\\])", r"\\\1", pattern)
-    return re.sub(r"\[[^\]]*\]|\?", "_", escaped).replace("*", "%").replace("[", "%")
+    return re.sub(r"\[!?+\]?+[^\]]*\]|\?", "_", escaped).replace("*", "%").replace("[", "%")

@@ -38,6 +38,10 @@ class Context:
     may_run: bool = False
     """Whether anything may have been started on the host: True from before the request is sent."""
 
+    def sending(self) -> None:
+        """The request goes out next."""
+        self.may_run = True
+
 
 @dataclass(slots=True)
 class Outcome:

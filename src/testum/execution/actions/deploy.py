@@ -9,7 +9,6 @@ from testum.ssh import deploy_keys
 
 async def deploy(context: Context) -> Outcome:
     """Add the job's keys, once each; what was there stays byte for byte."""
-    context.may_run = True
     names = {parse_public_key(line).identity: name for name, line in context.work.keys}
     result = await deploy_keys(
         context.pool,
@@ -17,6 +16,7 @@ async def deploy(context: Context) -> Outcome:
         [line for _, line in context.work.keys],
         marker=context.marker,
         timeouts=context.work.timeouts,
+        on_send=context.sending,
     )
     added = [names.get(_identity(line), line) for line in result.added]
     present = [names.get(_identity(line), line) for line in result.present]

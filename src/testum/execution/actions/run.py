@@ -35,9 +35,12 @@ async def run_script(context: Context) -> Outcome:
 
 async def run_program(context: Context, program: Command | Script) -> Outcome:
     """Run a program to its end, recording all it prints."""
-    context.may_run = True
     execution = await context.pool.start(
-        context.endpoint, program, marker=context.marker, timeouts=context.work.timeouts
+        context.endpoint,
+        program,
+        marker=context.marker,
+        timeouts=context.work.timeouts,
+        on_send=context.sending,
     )
     ended: Exit | None = None
     try:

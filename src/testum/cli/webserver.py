@@ -1,0 +1,102 @@
+"""Running the web server in this process: a checked start, one line that says where it is, a clean end."""
+
+import logging
+import socket
+
+import uvicorn
+
+from testum.cli.failures import REFUSED, Failure, WrongUse
+from testum.errors import TestumError
+from testum.settings import load_settings
+
+_SHUTDOWN_SECONDS = 5
+_BACKLOG = 2048
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to say where it answers
+
+
+class StartFailed(Failure):
+    """The server did not start, for a reason that has been printed."""
+
+    status = REFUSED
+
+
+class _Server(uvicorn.Server):
+    """Says where it is once it can be used; uvicorn is silent about sockets that it was given."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and sockets:
+            url = _url_of(sockets[0])
+            print(f"testum is at {url} (API: {url}/docs). Ctrl-C stops it.", flush=True)
+
+
+def run(application: str, host: str, port: int) -> None:
+    """Serve the application that an import string names (a factory) until a signal ends it.
+
+    Raises WrongUse for an address or a setting that cannot be used, and StartFailed.
+    """
+    listener = _listen(host, port)
+    try:
+        # Read once before anything starts, so that a bad setting is one line and not a failed start.
+        load_settings()
+        server = _Server(
+            uvicorn.Config(
+                application,
+                factory=True,
+                loop="uvloop",
+                http="httptools",
+                ws="websockets-sansio",
+                ws_per_message_deflate=False,
+                server_header=False,
+                access_log=False,
+                log_level="warning",
+                timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            )
+        )
+        logging.getLogger("uvicorn.error").addFilter(_short_failure)
+        server.run(sockets=[listener])
+    except TestumError as error:
+        raise WrongUse(error.message) from None
+    except KeyboardInterrupt:
+        return
+    finally:
+        listener.close()
+    if not server.started:
+        raise StartFailed("The server did not start.")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. It is made here, because uvicorn would only log that the port is taken."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise WrongUse(f"--host {host}: {error.strerror}.") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # Bound alone, the port would still be free to the next server until this one listens.
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise WrongUse(f"{host}:{port} cannot be used: {error.strerror}. Choose another --port.") from None
+    return listener
+
+
+def _url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    host = _EVERY_ADDRESS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _short_failure(record: logging.LogRecord) -> bool:
+    """Of a start that failed with an error of our own, log its message and not where it was raised."""
+    text = record.getMessage()
+    last = text.rstrip().rpartition("\n")[2]
+    if text.startswith("Traceback") and last.startswith("testum.errors."):
+        record.msg, record.args = last.partition(": ")[2], ()
+    if record.exc_info and isinstance(record.exc_info[1], TestumError):
+        record.msg, record.args, record.exc_info = record.exc_info[1].message, (), None
+    return True

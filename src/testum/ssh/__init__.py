@@ -1,0 +1,35 @@
+"""The SSH engine: connections with checked host keys, programs with live output, and an end that is
+looked at. Uses asyncssh; knows nothing of the rest of testum."""
+
+from testum.ssh.authorized_keys import DeployResult, deploy_keys
+from testum.ssh.endpoint import Endpoint, HostKey, HostTrust, KeyAuth, PasswordAuth, Timeouts
+from testum.ssh.errors import ConnectionLost, HostKeyChanged, HostKeyUnknown, SSHError
+from testum.ssh.execution import Execution, Exit, Output
+from testum.ssh.pool import Pool, PoolLimits, Probe
+from testum.ssh.program import Command, Program, Script
+from testum.ssh.termination import Termination
+
+__all__ = [
+    "Command",
+    "ConnectionLost",
+    "DeployResult",
+    "Endpoint",
+    "Execution",
+    "Exit",
+    "HostKey",
+    "HostKeyChanged",
+    "HostKeyUnknown",
+    "HostTrust",
+    "KeyAuth",
+    "Output",
+    "PasswordAuth",
+    "Pool",
+    "PoolLimits",
+    "Probe",
+    "Program",
+    "SSHError",
+    "Script",
+    "Termination",
+    "Timeouts",
+    "deploy_keys",
+]

@@ -1,0 +1,151 @@
+"""The client's side of a handshake: which host key is accepted, and how to log in."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import asyncssh
+
+from testum.ssh.endpoint import Endpoint, HostKey, KeyAuth, PasswordAuth
+from testum.ssh.errors import HostKeyChanged, HostKeyUnknown, SSHError
+
+_KEX = [
+    "curve25519-sha256",
+    "curve25519-sha256@libssh.org",
+    "ecdh-sha2-nistp256",
+    "ecdh-sha2-nistp384",
+    "ecdh-sha2-nistp521",
+    "diffie-hellman-group-exchange-sha256",
+    "diffie-hellman-group16-sha512",
+    "diffie-hellman-group14-sha256",
+    "diffie-hellman-group14-sha1",
+]
+_ENCRYPTION = [
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "chacha20-poly1305@openssh.com",
+    "aes128-ctr",
+    "aes192-ctr",
+    "aes256-ctr",
+]
+_HOST_KEY_ALGORITHMS = [
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+    "ssh-rsa",
+]
+"""Cheap and sound ones first, old ones for old hosts last; OpenSSH and asyncssh name them alike."""
+
+
+class Client(asyncssh.SSHClient):
+    """One connection's decisions. What went wrong, if asyncssh cannot say it, is left in `failure`."""
+
+    def __init__(self, endpoint: Endpoint, key: asyncssh.SSHKey | None) -> None:
+        self._endpoint = endpoint
+        self._key = key
+        self._asked = False
+        self.failure: SSHError | None = None
+        self.presented: HostKey | None = None
+        self.first_use = False
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """Accept only a key the host is trusted by, or under `auto_add` the first one seen."""
+        line = key.export_public_key("openssh").decode("ascii").strip()
+        public_key = " ".join(line.split(" ")[:2])
+        self.presented = presented = HostKey(key.get_algorithm(), public_key, key.get_fingerprint("sha256"))
+        trust = self._endpoint.trust
+        if any(known.public_key == public_key for known in trust.known):
+            return True
+        if trust.known:
+            expected = ", ".join(known.fingerprint for known in trust.known)
+            self.failure = HostKeyChanged(
+                f"{self._endpoint.address}: the host key has changed. Trusted: {expected}; shown: "
+                f"{presented.fingerprint}. If the host was reinstalled, check the new key and accept it; "
+                "otherwise someone may stand between.",
+                host_key=presented,
+            )
+            return False
+        if trust.policy == "strict":
+            self.failure = HostKeyUnknown(
+                f"{self._endpoint.address}: the host key {presented.fingerprint} ({presented.algorithm}) is not "
+                "known, and the policy is strict. Check it on the host and accept it.",
+                host_key=presented,
+            )
+            return False
+        self.first_use = True
+        return True
+
+    def _password_once(self) -> str | None:
+        """The password, the first time: asking again means that it was wrong."""
+        auth = self._endpoint.auth
+        if self._asked or not isinstance(auth, PasswordAuth):
+            return None
+        self._asked = True
+        return auth.password
+
+    def public_key_auth_requested(self) -> asyncssh.SSHKey | None:
+        """The key, once."""
+        key, self._key = self._key, None
+        return key
+
+    def password_auth_requested(self) -> str | None:
+        """The password for `password`."""
+        return self._password_once()
+
+    def kbdint_auth_requested(self) -> str | None:
+        """Take part in keyboard-interactive if the password was not refused already."""
+        return "" if not self._asked and isinstance(self._endpoint.auth, PasswordAuth) else None
+
+    def kbdint_challenge_received(
+        self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
+    ) -> Sequence[str] | None:
+        """Answer the one hidden prompt with the password; a challenge without prompts only says something."""
+        if not prompts:
+            return []
+        if len(prompts) != 1 or prompts[0][1]:
+            return None
+        password = self._password_once()
+        return None if password is None else [password]
+
+
+def options_for(endpoint: Endpoint, keepalive_interval: float, keepalive_count: int) -> Any:
+    """The connection options. Everything of one host is in its Client, so that all hosts share one
+    object: building it is a good part of the cost of a connection."""
+    known = tuple(dict.fromkeys(key.algorithm for key in endpoint.trust.known))
+    by_key = isinstance(endpoint.auth, KeyAuth)
+    return _options(known, by_key, keepalive_interval, keepalive_count)
+
+
+@lru_cache(maxsize=64)
+def _options(known: tuple[str, ...], by_key: bool, interval: float, count: int) -> Any:
+    return asyncssh.SSHClientConnectionOptions(
+        config=None,
+        agent_path=None,
+        # Empty, not None, which would switch the checking off: the decision is the Client's.
+        known_hosts=b"",
+        client_keys=None,
+        preferred_auth="publickey" if by_key else "password,keyboard-interactive",
+        server_host_key_algs=_host_key_algorithms(known),
+        kex_algs=_KEX,
+        encryption_algs=_ENCRYPTION,
+        compression_algs=["none"],
+        gss_host=None,
+        keepalive_interval=interval,
+        keepalive_count_max=count,
+        # The dial has a limit of its own, which also covers name lookup and TCP.
+        login_timeout=0,
+        connect_timeout=None,
+    )
+
+
+def _host_key_algorithms(known: tuple[str, ...]) -> list[str]:
+    """Those of the known keys first: a host that gains a key of another type is not a changed host."""
+    first = [
+        algorithm
+        for algorithm in _HOST_KEY_ALGORITHMS
+        if algorithm in known or (algorithm.startswith("rsa-sha2") and "ssh-rsa" in known)
+    ]
+    return first + [algorithm for algorithm in _HOST_KEY_ALGORITHMS if algorithm not in first]

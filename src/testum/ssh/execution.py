@@ -1,0 +1,187 @@
+"""A program at work: its output as it comes, with back-pressure, and how it ended."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import asyncssh
+from asyncssh.constants import EXTENDED_DATA_STDERR
+
+from testum.ssh.endpoint import Timeouts
+from testum.ssh.errors import CommandTimeout, ConnectionLost, IdleTimeout, SSHError
+
+MAX_OUTPUT = 256 * 1024
+"""The most bytes in one Output."""
+_PAUSE_ABOVE = 1024 * 1024
+_RESUME_BELOW = 256 * 1024
+
+StreamName = Literal["stdout", "stderr"]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Some bytes of one stream, as they came."""
+
+    stream: StreamName
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How the program ended: by itself with a status, or by a signal (RFC 4254, section 6.10)."""
+
+    status: int | None
+    signal: str | None
+    core_dumped: bool
+
+
+class Session(asyncssh.SSHClientSession[bytes]):
+    """Takes what the channel delivers. `sent` turns true just before the request goes out: up to then
+    nothing can have been run, and the program may be sent again over another connection."""
+
+    def __init__(self) -> None:
+        self.sent = False
+        self.channel: asyncssh.SSHClientChannel[bytes] | None = None
+        self.closed = False
+        self.failure: SSHError | None = None
+        self.exit: Exit | None = None
+        self.last_output = 0.0
+        self._held: deque[tuple[StreamName, bytes]] = deque()
+        self._held_bytes = 0
+        self._paused = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        """The channel is open; asyncssh sends the request next."""
+        self.channel = chan
+        self.sent = True
+        self.last_output = self._loop.time()
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        """Hold output, and stop the sender when there is too much of it."""
+        self._held.append(("stderr" if datatype == EXTENDED_DATA_STDERR else "stdout", data))
+        self._held_bytes += len(data)
+        self.last_output = self._loop.time()
+        if self._held_bytes > _PAUSE_ABOVE and not self._paused and self.channel is not None:
+            self._paused = True
+            self.channel.pause_reading()
+        self.wake()
+
+    def exit_status_received(self, status: int) -> None:
+        """The program ended by itself."""
+        self.exit = Exit(status, None, core_dumped=False)
+
+    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
+        """The program was ended by a signal."""
+        self.exit = Exit(None, signal.removeprefix("SIG"), core_dumped)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The channel is closed, in order or with the connection."""
+        self.closed = True
+        self.wake()
+
+    def fail(self, failure: SSHError) -> None:
+        """End the iteration with an error, after what has come."""
+        if self.failure is None:
+            self.failure = failure
+            self.wake()
+
+    def wake(self) -> None:
+        """Something has changed for whoever waits."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Until something changes."""
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def take(self) -> Output | None:
+        """The next output: all that follows of the same stream, up to MAX_OUTPUT."""
+        if not self._held:
+            return None
+        stream, first = self._held.popleft()
+        size = len(first)
+        if self._held and self._held[0][0] == stream and size < MAX_OUTPUT:
+            pieces = [first]
+            while self._held and self._held[0][0] == stream and size + len(self._held[0][1]) <= MAX_OUTPUT:
+                piece = self._held.popleft()[1]
+                pieces.append(piece)
+                size += len(piece)
+            first = b"".join(pieces)
+        self._held_bytes -= size
+        if self._paused and self._held_bytes < _RESUME_BELOW and self.channel is not None:
+            self._paused = False
+            self.channel.resume_reading()
+        return Output(stream, first)
+
+
+class Execution:
+    """A started program. Iterate over it: Output as it comes, then one Exit. `aclose` gives the channel
+    back; a program that still runs is not ended by that (see Pool.terminate)."""
+
+    def __init__(
+        self, session: Session, timeouts: Timeouts, address: str, release: Callable[[], None]
+    ) -> None:
+        self._session = session
+        self._timeouts = timeouts
+        self._address = address
+        self._release: Callable[[], None] | None = release
+        self._ended = False
+        self._loop = asyncio.get_running_loop()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        if timeouts.total is not None:
+            self._timers["total"] = self._loop.call_later(timeouts.total, self._total_over)
+        if timeouts.idle is not None:
+            self._timers["idle"] = self._loop.call_later(timeouts.idle, self._check_idle, timeouts.idle)
+
+    def _total_over(self) -> None:
+        self._session.fail(
+            CommandTimeout(f"The command did not end within {self._timeouts.total:g} seconds.")
+        )
+
+    def _check_idle(self, limit: float) -> None:
+        quiet = self._loop.time() - self._session.last_output
+        if quiet < limit:
+            self._timers["idle"] = self._loop.call_later(limit - quiet, self._check_idle, limit)
+        else:
+            self._session.fail(IdleTimeout(f"The command printed nothing for {limit:g} seconds."))
+
+    def __aiter__(self) -> "Execution":
+        return self
+
+    async def __anext__(self) -> Output | Exit:
+        """The next event. Raises CommandTimeout, IdleTimeout or ConnectionLost after the last output."""
+        session = self._session
+        while True:
+            output = session.take()
+            if output is not None:
+                return output
+            if self._ended:
+                raise StopAsyncIteration
+            if session.closed and session.exit is not None:
+                self._ended = True
+                return session.exit
+            if session.failure is not None:
+                raise session.failure
+            if session.closed:
+                raise ConnectionLost(
+                    f"{self._address}: the connection broke while the command ran. Whether it finished is not known."
+                )
+            await session.wait()
+
+    async def aclose(self) -> None:
+        """Close the channel and give its place in the connection back."""
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._session.channel is not None and not self._session.closed:
+            self._session.channel.close()
+        if self._release is not None:
+            self._release()
+            self._release = None

@@ -1,0 +1,374 @@
+"""The pool: warm connections, shared by whatever runs on the same endpoint."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+import asyncssh
+
+from testum.ssh.client import Client
+from testum.ssh.connection import dial
+from testum.ssh.endpoint import Endpoint, HostKey, Timeouts
+from testum.ssh.errors import ChannelRefused, ConnectionLost, SSHError
+from testum.ssh.execution import Execution, Session
+from testum.ssh.keys import KeyRing
+from testum.ssh.program import Program, Request, encode
+from testum.ssh.termination import Termination, terminate
+
+_WINDOW = 2 * 1024 * 1024
+_MAX_JUMPS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Bounds of a pool. Times in seconds. `channels_per_connection` stays below OpenSSH's default
+    MaxSessions of 10, so that a look for `terminate` still finds room."""
+
+    idle_seconds: float = 60.0
+    keepalive_interval: float = 15.0
+    keepalive_count_max: int = 3
+    channels_per_connection: int = 8
+    max_connections: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a connection test saw. The latency is that of connecting and logging in."""
+
+    host_key: HostKey
+    latency_seconds: float
+    server_version: str
+
+
+class _Link:
+    """One connection and who uses it: `channels` programs, and `pins` connections that go through it."""
+
+    def __init__(
+        self,
+        endpoint_id: str,
+        connection: asyncssh.SSHClientConnection,
+        client: Client,
+        jump: "_Link | None",
+        capacity: int,
+    ) -> None:
+        self.endpoint_id = endpoint_id
+        self.connection = connection
+        self.client = client
+        self.jump = jump
+        self.capacity = capacity
+        self.channels = 0
+        self.pins = 0
+        self.idle_timer: asyncio.TimerHandle | None = None
+        self.idle_since = 0.0
+
+    @property
+    def idle(self) -> bool:
+        return self.channels == 0 and self.pins == 0
+
+    @property
+    def alive(self) -> bool:
+        return not self.connection.is_closed()
+
+
+@dataclass(slots=True)
+class _Dial:
+    """A connection in the making, and how many wait for it."""
+
+    task: "asyncio.Task[_Link]"
+    waiting: int = 0
+
+
+class Pool:
+    """Connections by endpoint. Belongs to one event loop."""
+
+    def __init__(self, limits: PoolLimits | None = None) -> None:
+        self._limits = limits or PoolLimits()
+        self._keys = KeyRing()
+        self._links: dict[str, list[_Link]] = {}
+        self._dials: dict[str, _Dial] = {}
+        self._count = 0
+        self._room = asyncio.Condition()
+        self._closed = False
+
+    async def start(
+        self,
+        endpoint: Endpoint,
+        program: Program,
+        *,
+        marker: str,
+        timeouts: Timeouts,
+        stdin: bytes = b"",
+        on_send: Callable[[], None] | None = None,
+    ) -> Execution:
+        """Run a program; `stdin` follows what the program itself sends there. `on_send` is called when it may have been sent: a failure or cancellation
+        before that means that nothing was run.
+
+        A pooled connection that turns out dead before the program was sent is replaced, once; after
+        that the program is never sent again. Raises SSHError.
+        """
+        request = encode(program, marker)
+        request = Request(request.line, request.stdin + stdin)
+        for last_try in (False, True):
+            link, fresh = await self._acquire(endpoint, timeouts.connect)
+            session = Session()
+            try:
+                return await self._open(link, session, request, endpoint, timeouts, on_send)
+            except asyncssh.ChannelOpenError as error:
+                self._release(link)
+                if not session.sent and link.alive and link.channels and not last_try:
+                    # The server allows fewer sessions in a connection than we thought.
+                    link.capacity = link.channels
+                    continue
+                raise ChannelRefused(
+                    f"{endpoint.address}: the server lets nothing be run ({error.reason}). Is the account "
+                    "restricted, or at its session limit?"
+                ) from None
+            except (asyncssh.Error, OSError) as error:
+                self._release(link)
+                self._drop(link)
+                if not session.sent and not fresh and not last_try:
+                    continue
+                raise ConnectionLost(
+                    f"{endpoint.address}: the connection broke as the command was sent."
+                ) from error
+            except BaseException:
+                self._release(link)
+                raise
+        raise AssertionError("the second try returns or raises")
+
+    async def _open(
+        self,
+        link: _Link,
+        session: Session,
+        request: Request,
+        endpoint: Endpoint,
+        timeouts: Timeouts,
+        on_send: Callable[[], None] | None,
+    ) -> Execution:
+        def factory() -> Session:
+            if on_send is not None:
+                on_send()
+            return session
+
+        async with asyncio.timeout(max(timeouts.connect, 1.0)) as limit:
+            try:
+                channel, _ = await link.connection.create_session(
+                    factory, request.line, encoding=None, window=_WINDOW
+                )
+            except asyncio.CancelledError:
+                if session.channel is not None:
+                    session.channel.abort()
+                if limit.expired():
+                    self._drop(link)
+                    raise ConnectionLost(
+                        f"{endpoint.address}: the server stopped answering as the command was sent."
+                    ) from None
+                raise
+        if request.stdin:
+            channel.write(request.stdin)
+        channel.write_eof()
+        return Execution(session, timeouts, endpoint.address, lambda: self._release(link))
+
+    async def terminate(
+        self, endpoint: Endpoint, marker: str, *, grace: float, connect_timeout: float = 10.0
+    ) -> Termination:
+        """End everything on the host that bears `marker`, and look whether it is gone. Never raises
+        for what SSH does: then nothing is confirmed, and the reason says why."""
+        return await terminate(self, endpoint, marker, grace=grace, connect_timeout=connect_timeout)
+
+    async def check(self, endpoint: Endpoint, timeouts: Timeouts) -> Probe:
+        """Connect anew, log in and leave. Raises SSHError."""
+        loop = asyncio.get_running_loop()
+        jump = await self._jump(endpoint, timeouts.connect)
+        try:
+            begun = loop.time()
+            connection, client = await dial(
+                endpoint,
+                keys=self._keys,
+                tunnel=jump.connection if jump else None,
+                timeout=timeouts.connect,
+                keepalive_interval=0,
+                keepalive_count=1,
+            )
+            taken = loop.time() - begun
+            version = str(connection.get_extra_info("server_version", ""))
+            connection.abort()
+        finally:
+            if jump is not None:
+                self._unpin(jump)
+        assert client.presented is not None
+        shown = "".join(character for character in version if character.isprintable())[:200]
+        return Probe(client.presented, taken, shown)
+
+    async def forget(self, endpoint_id: str) -> None:
+        """Close the endpoint's connections that nothing uses."""
+        for link in list(self._links.get(endpoint_id, ())):
+            if link.idle:
+                self._drop(link)
+
+    async def close(self) -> None:
+        """Close everything."""
+        self._closed = True
+        for entry in list(self._dials.values()):
+            entry.task.cancel()
+        links = [link for links in self._links.values() for link in links]
+        for link in links:
+            self._drop(link)
+        for link in links:
+            with suppress(asyncssh.Error, OSError, TimeoutError):
+                await asyncio.wait_for(link.connection.wait_closed(), 2)
+
+    # -- connections ------------------------------------------------------------------------------
+
+    async def _acquire(self, endpoint: Endpoint, timeout: float) -> tuple[_Link, bool]:
+        """A connection with room for one more program (counted), and whether it was made just now."""
+        fresh = False
+        while True:
+            if self._closed:
+                raise ConnectionLost("testum is stopping.")
+            link = self._free_link(endpoint.id)
+            if link is not None:
+                self._take(link)
+                return link, fresh
+            entry = self._dials.get(endpoint.id)
+            if entry is None or entry.waiting >= self._limits.channels_per_connection:
+                entry = self._dials[endpoint.id] = _Dial(
+                    asyncio.create_task(self._dial(endpoint, timeout), name=f"dial-{endpoint.address}")
+                )
+                entry.task.add_done_callback(partial(self._dialed, endpoint.id, entry))
+            entry.waiting += 1
+            try:
+                link = await asyncio.shield(entry.task)
+            except asyncio.CancelledError:
+                if entry.task.cancelled():
+                    raise ConnectionLost("testum is stopping.") from None
+                entry.waiting -= 1
+                if entry.waiting == 0:
+                    entry.task.cancel()
+                raise
+            fresh = True
+            if link.alive and link.channels < link.capacity:
+                self._take(link)
+                return link, fresh
+
+    def _dialed(self, endpoint_id: str, entry: _Dial, task: "asyncio.Task[_Link]") -> None:
+        if self._dials.get(endpoint_id) is entry:
+            del self._dials[endpoint_id]
+        if not task.cancelled():
+            task.exception()
+
+    def _free_link(self, endpoint_id: str) -> _Link | None:
+        for link in list(self._links.get(endpoint_id, ())):
+            if not link.alive:
+                self._drop(link)
+            elif link.channels < link.capacity:
+                return link
+        return None
+
+    def _take(self, link: _Link) -> None:
+        link.channels += 1
+        self._busy(link)
+
+    def _busy(self, link: _Link) -> None:
+        if link.idle_timer is not None:
+            link.idle_timer.cancel()
+            link.idle_timer = None
+
+    def _release(self, link: _Link) -> None:
+        link.channels -= 1
+        self._rest(link)
+
+    def _unpin(self, link: _Link) -> None:
+        link.pins -= 1
+        self._rest(link)
+
+    def _rest(self, link: _Link) -> None:
+        """If nothing uses the link any more, it may be closed after a while, or at once for another's sake."""
+        if not link.idle:
+            return
+        if not link.alive or self._closed:
+            self._drop(link)
+            return
+        loop = asyncio.get_running_loop()
+        link.idle_since = loop.time()
+        link.idle_timer = loop.call_later(self._limits.idle_seconds, self._drop, link)
+        self._signal()
+
+    def _signal(self) -> None:
+        """Someone may be waiting for room."""
+        if self._count >= self._limits.max_connections:
+            task = asyncio.ensure_future(self._notify())
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def _notify(self) -> None:
+        async with self._room:
+            self._room.notify()
+
+    async def _dial(self, endpoint: Endpoint, timeout: float) -> _Link:
+        await self._make_room()
+        jump: _Link | None = None
+        try:
+            jump = await self._jump(endpoint, timeout)
+            connection, client = await dial(
+                endpoint,
+                keys=self._keys,
+                tunnel=jump.connection if jump else None,
+                timeout=timeout,
+                keepalive_interval=self._limits.keepalive_interval,
+                keepalive_count=self._limits.keepalive_count_max,
+            )
+        except BaseException:
+            self._count -= 1
+            if jump is not None:
+                self._unpin(jump)
+            self._signal()
+            raise
+        link = _Link(endpoint.id, connection, client, jump, self._limits.channels_per_connection)
+        self._links.setdefault(endpoint.id, []).append(link)
+        self._rest(link)
+        return link
+
+    async def _make_room(self) -> None:
+        """Count one more connection; at the limit the longest idle one goes, or this one waits."""
+        async with self._room:
+            while self._count >= self._limits.max_connections:
+                idle = [link for links in self._links.values() for link in links if link.idle]
+                if idle:
+                    self._drop(min(idle, key=lambda link: link.idle_since))
+                else:
+                    await self._room.wait()
+            self._count += 1
+
+    async def _jump(self, endpoint: Endpoint, timeout: float) -> _Link | None:
+        """The connection to the jump host, pinned: it stays while one goes through it."""
+        if endpoint.jump is None:
+            return None
+        hops, hop = 0, endpoint.jump
+        while hop.jump is not None:
+            hops, hop = hops + 1, hop.jump
+            if hops >= _MAX_JUMPS:
+                raise SSHError(f"{endpoint.address}: more than {_MAX_JUMPS} jump hosts; do they form a loop?")
+        try:
+            link, _ = await self._acquire(endpoint.jump, timeout)
+        except SSHError as error:
+            raise type(error)(f"jump host {error.message}", host_key=error.host_key) from None
+        link.channels -= 1
+        link.pins += 1
+        return link
+
+    def _drop(self, link: _Link) -> None:
+        """Close a connection and forget it."""
+        links = self._links.get(link.endpoint_id)
+        if links is None or link not in links:
+            return
+        links.remove(link)
+        if not links:
+            del self._links[link.endpoint_id]
+        self._busy(link)
+        link.connection.abort()
+        self._signal()
+        self._count -= 1
+        if link.jump is not None:
+            self._unpin(link.jump)

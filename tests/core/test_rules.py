@@ -1,0 +1,222 @@
+"""States, permissions, targets, secrets and keys: the pure rules."""
+
+import subprocess
+from fnmatch import fnmatchcase
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from cryptography.fernet import Fernet
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testum.core.facts import parse_facts
+from testum.core.permissions import GRANTS, Actor, Permission, Role, allows, require
+from testum.core.secrets import Opener, Sealer
+from testum.core.sshkeys import check_private_key, parse_public_key
+from testum.core.states import FINAL, TRANSITIONS, JobStatus, TaskStatus, job_status, sources_of
+from testum.core.targets import Targets, is_pattern, pattern_to_like
+from testum.core.text import check_name
+from testum.errors import ConfigurationError, Forbidden, InvalidInput
+
+
+def test_only_final_statuses_have_no_way_out() -> None:
+    assert {TaskStatus.SUCCESS, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.LOST} == FINAL
+    assert sources_of(TaskStatus.RUNNING) == {TaskStatus.PENDING}
+    assert set(TRANSITIONS) == set(TaskStatus)
+
+
+@pytest.mark.parametrize(
+    ("counts", "cancel", "status"),
+    [
+        ({TaskStatus.SUCCESS: 3}, False, JobStatus.SUCCESS),
+        ({TaskStatus.SUCCESS: 3, TaskStatus.LOST: 1}, False, JobStatus.FAILED),
+        ({TaskStatus.SUCCESS: 1, TaskStatus.PENDING: 1}, False, JobStatus.RUNNING),
+        ({TaskStatus.PENDING: 2}, False, JobStatus.PENDING),
+        ({TaskStatus.FAILED: 1, TaskStatus.CANCELLED: 1}, True, JobStatus.CANCELLED),
+        ({TaskStatus.SUCCESS: 2}, True, JobStatus.SUCCESS),
+    ],
+)
+def test_a_job_is_the_sum_of_its_tasks(
+    counts: dict[TaskStatus, int], cancel: bool, status: JobStatus
+) -> None:
+    assert job_status(counts, cancel_requested=cancel) is status
+
+
+def _actor(role: Role, **more: bool) -> Actor:
+    return Actor(uuid4(), "someone", role, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("permission", Permission)
+def test_require_is_the_raising_twin_of_allows(role: Role, permission: Permission) -> None:
+    actor = _actor(role)
+    assert allows(actor, permission) is (permission in GRANTS[role])
+    if allows(actor, permission):
+        require(actor, permission)
+    else:
+        with pytest.raises(Forbidden):
+            require(actor, permission)
+
+
+def test_an_account_with_a_weak_password_may_only_change_it() -> None:
+    admin = _actor(Role.ADMIN, must_change_password=True)
+    assert [permission for permission in Permission if allows(admin, permission)] == [Permission.ACCOUNT]
+
+
+def test_targets_need_a_selector() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Targets().check()
+    assert caught.value.code == "no_targets"
+    with pytest.raises(InvalidInput):
+        Targets(all=True, names=("web",)).check()
+    Targets(all=True, tags=("prod",)).check()
+
+
+def _like(pattern: str, text: str) -> bool:
+    """SQL's LIKE with escape character backslash."""
+    import re
+
+    out, escaped = "", False
+    for character in pattern:
+        if escaped:
+            out, escaped = out + re.escape(character), False
+        elif character == "\\":
+            escaped = True
+        else:
+            out += {"%": ".*", "_": "."}.get(character, re.escape(character))
+    return re.fullmatch(out, text, re.DOTALL) is not None
+
+
+@given(st.text("ab*?[]!-%_\\", max_size=8), st.text("ab-%_\\[]!", max_size=8))
+def test_the_database_never_leaves_out_what_a_pattern_matches(pattern: str, name: str) -> None:
+    if is_pattern(pattern) and fnmatchcase(name, pattern):
+        assert _like(pattern_to_like(pattern), name)
+
+
+def test_a_secret_opens_only_for_its_own_record() -> None:
+    key = Fernet.generate_key().decode()
+    owner, other = uuid4(), uuid4()
+    sealed = Sealer(key).seal(owner, "geheim-✓")
+    assert "geheim" not in sealed
+    assert Opener(key).open(owner, sealed) == "geheim-✓"
+    with pytest.raises(ConfigurationError, match="another record"):
+        Opener(key).open(other, sealed)
+    with pytest.raises(ConfigurationError, match="FERNET_KEY"):
+        Opener(Fernet.generate_key().decode()).open(owner, sealed)
+
+
+def test_keys_rotate_newest_first() -> None:
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    owner = UUID(int=7)
+    sealed = Sealer(old).seal(owner, "x")
+    assert Opener(f"{new},{old}").open(owner, sealed) == "x"
+    with pytest.raises(ConfigurationError):
+        Opener(old).open(owner, Sealer(f"{new},{old}").seal(owner, "x"))
+
+
+@pytest.fixture(scope="module")
+def keygen(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    folder = tmp_path_factory.mktemp("keys")
+
+    def make(kind: str, bits: str, passphrase: str, form: str) -> Path:
+        path = folder / f"{kind}-{bits}-{form}-{bool(passphrase)}"
+        if not path.exists():
+            subprocess.run(
+                ["ssh-keygen", "-q", "-t", kind, *(["-b", bits] if bits else []), "-N", passphrase]
+                + (["-m", form] if form != "openssh" else [])
+                + ["-C", "a comment", "-f", str(path)],
+                check=True,
+            )
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("passphrase", ["", "pass phrase"])
+@pytest.mark.parametrize(
+    ("kind", "bits", "form"),
+    [
+        ("ed25519", "", "openssh"),
+        ("rsa", "2048", "openssh"),
+        ("rsa", "2048", "PEM"),
+        ("rsa", "2048", "PKCS8"),
+        ("ecdsa", "256", "openssh"),
+        ("ecdsa", "384", "PEM"),
+        ("ecdsa", "521", "PKCS8"),
+    ],
+)
+def test_keys_of_every_common_form_are_read_as_ssh_keygen_reads_them(
+    keygen, kind: str, bits: str, form: str, passphrase: str
+) -> None:  # type: ignore[no-untyped-def]
+    path = keygen(kind, bits, passphrase, form)
+    public = parse_public_key(Path(f"{path}.pub").read_text())
+    shown = subprocess.run(
+        ["ssh-keygen", "-l", "-f", f"{path}.pub"], check=True, capture_output=True, text=True
+    )
+    assert shown.stdout.split()[1] == public.fingerprint
+    assert public.comment == "a comment"
+    assert check_private_key(path.read_text(), passphrase or None) == public.identity
+    if passphrase:
+        assert check_private_key(path.read_text(), None) is None
+        with pytest.raises(InvalidInput) as caught:
+            check_private_key(path.read_text(), "wrong")
+        assert caught.value.fields[0].field == "passphrase"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hello",
+        "ssh-ed25519",
+        "ssh-ed25519 AAAA",
+        "ssh-ed25519 ????",
+        "ssh-dss AAAAB3NzaC1kc3M= x",
+        "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIO1T5xAEO7yMvtP0iLyzI4RxCYLbXYz9ShfTcPCMDnJ2",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO1T5xAEO7yMvtP0iLyzI4RxCYLbXYz9ShfTcPCMDnJ2 a\nssh-rsa b",
+        'command="x" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO1T5xAEO7yMvtP0iLyzI4RxCYLbXYz9ShfTcPCMDnJ2',
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END OPENSSH PRIVATE KEY-----",
+        "ssh-ed25519 " + "A" * 100_000,
+    ],
+)
+def test_what_is_no_public_key_is_refused_in_words(text: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_public_key(text)
+    assert caught.value.fields[0].field == "public_key"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hello",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END OPENSSH PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
+        "-----BEGIN RSA PRIVATE KEY-----",
+    ],
+)
+def test_what_is_no_private_key_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        check_private_key(text, None)
+
+
+@pytest.mark.parametrize("name", ["", "   ", "a\x00b", "a\nb", "a\u202eb", "a\u200bb", "x" * 201])
+def test_names_that_deceive_are_refused(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        check_name(name, "name")
+
+
+def test_names_in_any_script_are_fine() -> None:
+    assert check_name("  Веб-01 «прод» 東京  ", "name") == "Веб-01 «прод» 東京"
+
+
+def test_facts_from_a_hostile_host_are_harmless() -> None:
+    answer = (
+        "hostname=a\x1b[31mb\ncpus=4\ncpus_x=1\nmemory_total_kib=" + "9" * 40 + "\nload_1m=x\nos=" + "o" * 999
+    )
+    facts = parse_facts(answer)
+    assert facts["hostname"] == "a[31mb"
+    assert facts["cpus"] == 4
+    assert "memory_total_kib" not in facts
+    assert "load_1m" not in facts
+    assert len(facts["os"]) == 300
