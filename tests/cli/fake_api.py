@@ -271,6 +271,8 @@ class FakeApi:
         own = sum(task is not None and message["task_id"] == task["id"] for message in job.messages)
         position = len(job.messages) + (task is not None)
         message = {"ts": "", "type": kind, "payload": payload, "seq": position * 10, "task_seq": own + 1}
+        if kind == "done" and payload["status"] == "cancelled" and task is not None:
+            message["payload"] = payload | {"termination": {"state": "confirmed", "detail": "Looked."}}
         job.messages.append(message | {"task_id": task and task["id"]} | more)
 
     async def _work(self, job: FakeJob, task: dict[str, Any], steps: Iterable[Step]) -> None:
@@ -282,7 +284,7 @@ class FakeApi:
             if task["status"] == "running":
                 self._end(job, task, "success", exit_code=0)
         except asyncio.CancelledError:
-            self._end(job, task, "cancelled", error_code="cancelled", error_message="cancelled, confirmed")
+            self._end(job, task, "cancelled", error_code="cancelled", error_message="Cancelled.")
 
     async def _step(self, job: FakeJob, task: dict[str, Any], step: Step) -> None:
         match step:

@@ -1,9 +1,11 @@
 """The command itself: its help, and the commands of the server's side."""
 
 import re
+import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 from cryptography.fernet import Fernet
@@ -60,3 +62,35 @@ def test_a_bad_address_is_one_line(anonymous: Cli) -> None:
 def test_version() -> None:
     ran = subprocess.run([TESTUM, "--version"], capture_output=True, check=True, timeout=20)
     assert re.fullmatch(rb"testum \d+\.\d+\.\d+\n", ran.stdout)
+
+
+def test_serve_says_where_it_is_and_ends_with_ctrl_c(anonymous: Cli) -> None:
+    anonymous.extra["ADMIN_PASSWORD"] = "a long enough one"
+    process = anonymous.start("serve", "--port", "0")
+    assert process.stdout
+    lines = iter(process.stdout.readline, b"")
+    said = next(line for line in lines if line.startswith(b"testum is at "))
+    url = said.split()[3].decode()
+    with urllib.request.urlopen(f"{url}/health", timeout=10) as answer:
+        assert answer.status == 200 and "server" not in answer.headers
+    assert (
+        anonymous(
+            "login", "-u", "admin", "--url", url, "--password-stdin", stdin=b"a long enough one\n"
+        ).returncode
+        == 0
+    )
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+
+
+def test_a_failed_start_is_one_line(anonymous: Cli) -> None:
+    anonymous.extra["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
+    ran = anonymous("serve", "--port", "0")
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(b"testum: FERNET_KEY: is not set.") and ran.stderr.count(b"\n") == 1
+
+
+def test_db_upgrade(anonymous: Cli) -> None:
+    ran = anonymous("db", "upgrade")
+    assert ran.returncode == 0 and ran.stdout.startswith(b"The database is at revision ")
+    assert (anonymous.home / "data" / "testum.db").exists()
