@@ -1,10 +1,14 @@
 """Login, the token file, and renewal."""
 
+import io
 import json
 import stat
+from pathlib import Path
 
 import pytest
 
+from testum.cli import config
+from testum.cli.account import read_secret
 from testum.cli.failures import WrongUse
 from testum.cli.session import normal_url
 
@@ -56,9 +60,13 @@ def test_a_refused_login_stores_nothing(anonymous: Cli) -> None:
     assert not anonymous.config.exists()
 
 
-def test_no_password_to_be_had_is_wrong_use(anonymous: Cli) -> None:
-    ran = anonymous("login", "-u", "admin")
-    assert ran.returncode == 2 and b"--password-stdin or set TESTUM_PASSWORD" in ran.stderr
+def test_no_password_to_be_had_is_wrong_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    monkeypatch.delenv("TESTUM_PASSWORD", raising=False)
+    with pytest.raises(WrongUse, match="--password-stdin or set TESTUM_PASSWORD"):
+        read_secret("Password", variable="TESTUM_PASSWORD")
+    with pytest.raises(WrongUse, match="nothing came"):
+        read_secret("Password", from_stdin=True)
 
 
 def test_a_file_that_others_may_read_is_closed(cli: Cli) -> None:
@@ -68,10 +76,26 @@ def test_a_file_that_others_may_read_is_closed(cli: Cli) -> None:
     assert stat.S_IMODE(cli.config.stat().st_mode) == 0o600
 
 
-def test_a_damaged_file_is_one_clear_line(cli: Cli) -> None:
-    cli.config.write_text("{")
-    ran = cli("whoami")
-    assert ran.returncode == 2 and b"is damaged. Delete it" in ran.stderr
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"accounts": {"u": {}}}', '{"accounts": []}'])
+def test_a_damaged_file_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    path.chmod(0o600)
+    monkeypatch.setenv("TESTUM_CONFIG", str(path))
+    with pytest.raises(WrongUse, match="is damaged"):
+        config.load()
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESTUM_CONFIG", str(tmp_path / "config.json"))
+    config.save(config.Config("http://old"))
+    monkeypatch.setattr(
+        "os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    with pytest.raises(WrongUse, match="No space left"):
+        config.save(config.Config("http://new"))
+    assert config.load().url == "http://old"
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
 def test_a_token_is_not_sent_to_another_server(cli: Cli, fake: FakeApi) -> None:

@@ -18,7 +18,7 @@ from .fake_api import FakeApi
 def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("keys") / "id"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "open", "-f", f"{path}-locked"], check=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "sesame", "-f", f"{path}-locked"], check=True)
     return path
 
 
@@ -68,9 +68,9 @@ def test_a_private_key_with_a_passphrase(cli: Cli, fake: FakeApi, key: Path) -> 
     assert ran.returncode == 2 and b"has a passphrase" in ran.stderr
     terminal = cli.terminal("platforms", "add", "x", "u@h", "-i", f"{key}-locked")
     terminal.read_until("Passphrase of")
-    terminal.press(b"open\n")
+    terminal.press(b"sesame\n")
     assert terminal.finish() == 0
-    assert fake.posted[-1]["passphrase"] == "open" and "open" not in terminal.text.replace("passphrase", "")
+    assert fake.posted[-1]["passphrase"] == "sesame" and "sesame" not in terminal.text
 
 
 def test_keys(cli: Cli, fake: FakeApi, key: Path) -> None:
