@@ -75,9 +75,6 @@ class FakeApi:
                 }
             )
 
-    def expire_access(self) -> None:
-        self.access.clear()
-
     def _platform(self, body: dict[str, Any]) -> dict[str, Any]:
         row = {
             key: value for key, value in body.items() if key not in ("password", "private_key", "passphrase")
@@ -95,8 +92,6 @@ class FakeApi:
             "access_token": access, "token_type": "bearer", "expires_in": 900,
             "refresh_token": refresh, "refresh_expires_in": 9000, "user": user,
         }  # fmt: skip
-
-    # -- routes ------------------------------------------------------------------------------------
 
     def app(self) -> Starlette:
         prefix = "/api/v1"

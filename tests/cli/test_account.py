@@ -111,7 +111,7 @@ def test_testum_token_counts_first_and_is_not_renewed(cli: Cli, fake: FakeApi) -
 
 
 def test_an_expired_token_is_renewed_and_stored(cli: Cli, fake: FakeApi) -> None:
-    fake.expire_access()
+    fake.access.clear()
     assert cli("whoami").returncode == 0
     assert cli("whoami").returncode == 0
     assert (fake.refreshes, fake.reused) == (1, 0)
@@ -119,7 +119,7 @@ def test_an_expired_token_is_renewed_and_stored(cli: Cli, fake: FakeApi) -> None
 
 
 def test_several_at_once_use_a_refresh_token_once(cli: Cli, fake: FakeApi) -> None:
-    fake.expire_access()
+    fake.access.clear()
     fake.refresh_delay = 0.5
     processes = [cli.start("whoami") for _ in range(3)]
     assert [process.wait(20) for process in processes] == [0, 0, 0]
@@ -127,7 +127,7 @@ def test_several_at_once_use_a_refresh_token_once(cli: Cli, fake: FakeApi) -> No
 
 
 def test_a_login_that_has_ended_says_what_to_do(cli: Cli, fake: FakeApi) -> None:
-    fake.expire_access()
+    fake.access.clear()
     fake.refresh.clear()
     ran = cli("whoami")
     assert ran.returncode == 3

@@ -114,7 +114,7 @@ def test_a_token_that_ends_during_the_job_is_renewed(cli: Cli, fake: FakeApi) ->
 
     def steps(name: str):  # type: ignore[no-untyped-def]
         yield ("stdout", b"before\n")
-        fake.expire_access()
+        fake.access.clear()
         yield ("stdout", b"after\n")
 
     fake.commands["x"] = steps
