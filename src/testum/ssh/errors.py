@@ -111,6 +111,18 @@ class ChannelRefused(SSHError):
     code = "channel_refused"
 
 
+class ProgramInvalid(SSHError):
+    """The command or script cannot be sent as it is written."""
+
+    code = "program_invalid"
+
+
+class JumpLoop(SSHError):
+    """The jump hosts lead back to themselves, or there are too many."""
+
+    code = "jump_loop"
+
+
 class Unsupported(SSHError):
     """What was asked cannot be done with this kind of host."""
 

@@ -2,8 +2,12 @@
 
 `TESTUM_TASK=<marker>` stands at the start of the command line and is exported. The leading shell thus
 bears the marker in its command line and everything below it in its environment, also what forked away
-twice and after the connection is gone: `terminate` finds it all by that. Whatever may be secret
-(environment, script text, a shell script's arguments) goes over stdin, where no process list shows it.
+twice and after the connection is gone: `terminate` finds it all by that. The leading shell stays until
+the program has ended: it would otherwise replace itself by its last command, and one that belongs to
+another user (sudo) shows no environment to look at.
+
+Whatever may be secret (environment, script text, a shell script's arguments) goes over stdin, where no
+process list shows it. See boot.py for the remote part.
 """
 
 import re
@@ -13,17 +17,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from testum.ssh.errors import Unsupported
+from testum.ssh.boot import READ_SETTINGS, RUN_IN_SHELL, RUN_ON_STDIN
+from testum.ssh.errors import ProgramInvalid, Unsupported
 
 _MARKER = re.compile(r"[0-9a-zA-Z-]{8,64}\Z")
-_SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "mksh", "ksh93", "zsh", "busybox"})
-_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+=/.,:@ '\"$;(){}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "ksh93", "mksh", "zsh"})
+_SETTABLE = re.compile(r"-[abefhkmnsuvxCEHT]*o?\Z")
+"""Options that `set` takes as well as the shell's command line does (POSIX, set)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Text for the user's login shell, as in `ssh host text`. `plain`: nothing is put around it, for
-    hosts without a POSIX shell."""
+    """Text for the user's login shell, as in `ssh host text`. Its stdin is empty. `plain`: nothing is put
+    around it, for hosts without a POSIX shell; what it leaves running can then not be found again."""
 
     text: str
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -33,7 +40,8 @@ class Command:
 @dataclass(frozen=True, slots=True)
 class Script:
     """A program for `interpreter` (a command line such as `python3 -u`). It runs only if all of it
-    arrived. A shell's arguments are hidden; other interpreters get theirs on the command line."""
+    arrived. A shell's arguments are hidden; other interpreters get theirs on the command line, where
+    the host's process list shows them."""
 
     text: str = field(repr=False)
     interpreter: str = "/bin/sh"
@@ -53,54 +61,114 @@ class Request:
     stdin: bytes = b""
 
 
-# Shared beginning: read one line of settings (the read builtin takes no byte too many from a pipe), then
-# carry it out. printf's %b turns the octal escapes back (POSIX, printf).
-_READ_SETTINGS = 'IFS= read -r TESTUM_IN || exit 255; eval "$(printf %b "$TESTUM_IN")"; '
-# The whole program ends with a trailer that the settings name; half of one is not run.
-_READ_PROGRAM = (
-    'TESTUM_IN=$(cat); case $TESTUM_IN in *"$TESTUM_END") ;; *) exit 255;; esac; '
-    'TESTUM_IN=${TESTUM_IN%"$TESTUM_END"}; '
-)
-_RUN_IN_SHELL = (
-    _READ_SETTINGS + _READ_PROGRAM + 'exec </dev/null; eval "unset TESTUM_IN TESTUM_END; $TESTUM_IN"'
-)
-_RUN_BY_PIPE = (
-    _READ_SETTINGS + _READ_PROGRAM + 'printf %s "$TESTUM_IN" | { unset TESTUM_IN TESTUM_END; exec "$@"; }'
-)
-
-
 def encode(program: Program, marker: str) -> Request:
-    """The request that runs `program` under `marker`. Raises ValueError for what cannot be sent at
-    all (NUL, a bad marker), Unsupported for what a plain host cannot be given."""
+    """The request that runs `program` under `marker`. Raises ProgramInvalid for what cannot be sent,
+    Unsupported for what a plain host cannot be given, ValueError for a bad marker."""
     if not _MARKER.match(marker):
         raise ValueError("a marker is 8 to 64 letters, digits and dashes")
-    if "\0" in program.text:
-        raise ValueError("a program must not contain NUL")
+    _check(program)
     if program.plain:
         return _encode_plain(program)
     prefix = f"TESTUM_TASK={marker}; export TESTUM_TASK; "
     if isinstance(program, Command):
+        # A shell with a trap does not replace itself by its last command; this one does nothing.
+        prefix += "trap : EXIT; "
         if not program.environment:
             return Request(prefix + program.text)
-        settings = _settings(program.environment, [])
-        return Request(f"{prefix}{_READ_SETTINGS}unset TESTUM_IN; exec </dev/null; {program.text}", settings)
-    words = shlex.split(program.interpreter)
-    end = f"#testum-{secrets.token_hex(8)}"
-    body = program.text.encode("utf-8", "surrogateescape") + end.encode()
-    set_end = f"TESTUM_END='{end}'"
-    if PurePosixPath(words[-1] if _is_env(words) else words[0]).name in _SHELLS:
-        arguments = "set -- " + " ".join(map(shlex.quote, program.arguments))
-        settings = _settings(program.environment, [set_end, arguments])
-        line = f"{prefix}exec {shlex.join(words)} -c {shlex.quote(_RUN_IN_SHELL)} testum"
-    else:
-        settings = _settings(program.environment, [set_end])
-        called = shlex.join([*words, "-", *program.arguments])
-        line = f"{prefix}exec /bin/sh -c {shlex.quote(_RUN_BY_PIPE)} sh {called}"
-    return Request(line, settings + body)
+        return Request(f"{prefix}{READ_SETTINGS}{program.text}", _settings(program.environment))
+    words = _words(program.interpreter)
+    # The whole program ends with this; half of one is not run. The marker is in it so that the shell
+    # that waits for the program bears it in its command line.
+    end = f"#TESTUM_TASK={marker}-{secrets.token_hex(8)}"
+    body = (program.text + end).encode()
+    shell = _shell_index(words)
+    if shell is None:
+        line = shlex.join(
+            ["/bin/sh", "-c", RUN_ON_STDIN.replace("@END@", end), "sh", *_called(words, program)]
+        )
+        return Request(f"{prefix}exec {line}", _settings(program.environment) + body)
+    kept, options = _set_options(words[shell + 1 :])
+    boot = RUN_IN_SHELL.replace("@END@", end).replace("@OPTIONS@", options)
+    name = PurePosixPath(words[shell]).name
+    line = shlex.join([*words[: shell + 1], *kept, "-c", boot, name])
+    return Request(f"{prefix}exec {line}", _settings(program.environment, program.arguments) + body)
 
 
-def _is_env(words: Sequence[str]) -> bool:
-    return len(words) > 1 and PurePosixPath(words[0]).name == "env"
+def _check(program: Program) -> None:
+    """Refuse what would not arrive as it is written."""
+    texts = [program.text, *program.environment.values()]
+    if isinstance(program, Script):
+        texts += [program.interpreter, *program.arguments]
+    elif not program.text.strip():
+        raise ProgramInvalid("The command is empty.")
+    for text in texts:
+        if "\0" in text:
+            raise ProgramInvalid("A command, its arguments and its environment must not contain NUL.")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ProgramInvalid("The text is not valid Unicode: it holds half of a character.") from None
+    for name in program.environment:
+        if not _NAME.match(name) or name.startswith("TESTUM_"):
+            raise ProgramInvalid(
+                f"{name[:80]!r} cannot be the name of an environment variable: letters, digits and _ only, no "
+                "digit first, and not TESTUM_..., which testum itself uses."
+            )
+
+
+def _words(interpreter: str) -> list[str]:
+    try:
+        words = shlex.split(interpreter)
+    except ValueError:
+        words = []
+    if not words:
+        raise ProgramInvalid(
+            "The interpreter must be a command line such as /bin/sh, python3 -u or /usr/bin/env bash."
+        )
+    return words
+
+
+def _shell_index(words: Sequence[str]) -> int | None:
+    """Where in an interpreter's words a POSIX-like shell is named, if it is one."""
+    index = 0
+    if PurePosixPath(words[0]).name == "env":
+        index = 1
+        while index < len(words) and (words[index].startswith("-") or "=" in words[index]):
+            index += 1
+    if index < len(words) and PurePosixPath(words[index]).name == "busybox":
+        index += 1
+    if index < len(words) and PurePosixPath(words[index]).name in _SHELLS:
+        return index
+    return None
+
+
+def _set_options(words: Sequence[str]) -> tuple[list[str], str]:
+    """The shell's options, split into those for its command line and a `set` for those that must not be
+    in force before the program is: -x would print the secrets of the beginning."""
+    kept: list[str] = []
+    settable: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not _SETTABLE.match(word):
+            kept.append(word)
+            continue
+        flags = word.replace("s", "")
+        if flags != "-":
+            settable.append(flags)
+            if flags.endswith("o") and rest:
+                settable.append(rest.pop(0))
+    return kept, f"set {shlex.join(settable)};" if settable else ""
+
+
+def _called(words: list[str], program: Script) -> list[str]:
+    """How an interpreter is called that reads its program from stdin."""
+    if not program.arguments:
+        return words
+    if any(PurePosixPath(word).name in _SHELLS for word in words):
+        return [*words, "-s", "--", *program.arguments]
+    first = "--" if PurePosixPath(words[0]).name.startswith("php") else "-"
+    return [*words, first, *program.arguments]
 
 
 def _encode_plain(program: Program) -> Request:
@@ -108,12 +176,17 @@ def _encode_plain(program: Program) -> Request:
         raise Unsupported("A plain host takes no environment: it has no POSIX shell to set it with.")
     if isinstance(program, Command):
         return Request(program.text)
-    called = shlex.join([*shlex.split(program.interpreter), *program.arguments])
-    return Request(called, program.text.encode("utf-8", "surrogateescape"))
+    return Request(shlex.join(_called(_words(program.interpreter), program)), program.text.encode())
 
 
-def _settings(environment: Mapping[str, str], more: list[str]) -> bytes:
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()] + more
-    # The colon keeps a trailing newline of the last value: $(...) strips those at the very end.
-    plain = ("\n".join(lines) + "\n:").encode("utf-8", "surrogateescape")
-    return b"".join(bytes([byte]) if byte in _SAFE else b"\\0%03o" % byte for byte in plain) + b"\n"
+def _settings(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> bytes:
+    """One line of shell that sets arguments and environment. A newline within a value is written as
+    $TESTUM_NL, because the line ends at the first one."""
+    parts = [f"export {name}={_quote(value)}" for name, value in environment.items()]
+    if arguments:
+        parts.insert(0, "set -- " + " ".join(map(_quote, arguments)))
+    return "; ".join(parts).encode() + b"\n"
+
+
+def _quote(value: str) -> str:
+    return '"$TESTUM_NL"'.join(shlex.quote(part) for part in value.split("\n"))
