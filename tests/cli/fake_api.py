@@ -94,8 +94,6 @@ class FakeApi:
         }  # fmt: skip
 
     def app(self) -> Starlette:
-        prefix = "/api/v1"
-
         def route(path: str, handler: Any, *methods: str, anonymous: bool = False) -> Route:
             async def checked(request: Request) -> Response:
                 token = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -103,10 +101,9 @@ class FakeApi:
                     return problem(401, "unauthenticated", "Log in first.")
                 if self.forbid_writes and request.method != "GET" and not anonymous:
                     return problem(403, "forbidden", "A viewer may not do this.")
-                answer: Response = await handler(request)
-                return answer
+                return await handler(request)  # type: ignore[no-any-return]
 
-            return Route(prefix + path, checked, methods=list(methods))
+            return Route("/api/v1" + path, checked, methods=list(methods))
 
         return Starlette(
             routes=[
@@ -149,9 +146,6 @@ class FakeApi:
         self.refresh.discard((await request.json()).get("refresh_token"))
         return JSONResponse({"message": "Logged out."})
 
-    async def _me(self, request: Request) -> Response:
-        return JSONResponse({"id": "1", "username": "admin", "role": "admin"})
-
     def _page(self, request: Request, rows: list[dict[str, Any]]) -> Response:
         limit = min(int(request.query_params.get("limit", 50)), self.page_size)
         start = int(request.query_params.get("after", 0))
@@ -161,6 +155,9 @@ class FakeApi:
             url = request.url.include_query_params(after=start + limit).replace(netloc="elsewhere.invalid")
             headers["Link"] = f'<{url}>; rel="next"'
         return JSONResponse(rows[start : start + limit], headers=headers)
+
+    async def _me(self, request: Request) -> Response:
+        return JSONResponse({"username": "admin", "role": "admin"})
 
     async def _platforms(self, request: Request) -> Response:
         if request.method == "GET":
@@ -379,7 +376,7 @@ class FakeApi:
                     return
                 await asyncio.sleep(0.01)
         except WebSocketDisconnect:
-            return
+            pass
 
 
 class FakeServer:
