@@ -136,7 +136,6 @@ class Testum:
         self = cls(settings)
         self._lock = lock
         await self._ensure_admin()
-        self.ledger.start()
         await self.recovery.at_start()
         self._watch = asyncio.create_task(
             keep_watch(self.recovery, self.ledger, self.runner, self.database, settings.lease_seconds),

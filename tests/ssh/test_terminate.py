@@ -123,7 +123,7 @@ async def test_scripts_are_found_too(pool, endpoint, sshd):
     ):
         marker = str(uuid.uuid4())
         execution = await pool.start(target, Script(text, interpreter), marker=marker, timeouts=Timeouts())
-        assert (await anext(execution)).data == b"go\n"
+        assert (await anext(execution)).data.startswith(b"go")
         ended = await pool.terminate(target, marker, grace=1)
         assert ended.state == "confirmed", ended
         assert not commands(sshd, "3975", marker)

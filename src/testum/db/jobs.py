@@ -79,13 +79,20 @@ async def settle(session: AsyncSession, job_ids: Iterable[UUID]) -> dict[UUID, J
     return ended
 
 
-async def mark_started(session: AsyncSession, job_id: UUID) -> None:
-    """The first of the job's tasks was claimed."""
-    await session.execute(
-        update(Job)
-        .where(Job.id == job_id, Job.status == JobStatus.PENDING)
-        .values(status=JobStatus.RUNNING, started_at=utc_now())
-    )
+async def open_for_claims(session: AsyncSession, job_id: UUID) -> bool:
+    """Whether tasks of the job may be claimed: nobody has cancelled it. Its first claim starts it."""
+    row = (
+        await session.execute(select(Job.status, Job.cancel_requested_at).where(Job.id == job_id))
+    ).one_or_none()
+    if row is None or row.cancel_requested_at is not None:
+        return False
+    if row.status == JobStatus.PENDING:
+        await session.execute(
+            update(Job)
+            .where(Job.id == job_id, Job.status == JobStatus.PENDING)
+            .values(status=JobStatus.RUNNING, started_at=utc_now())
+        )
+    return True
 
 
 async def unfinished(session: AsyncSession) -> list[UUID]:

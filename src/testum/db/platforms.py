@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, String, Text, delete, func, or_, select
+from sqlalchemy import ForeignKey, Index, String, Text, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -164,9 +164,41 @@ async def users_of_jump(session: AsyncSession, platform_id: UUID) -> list[str]:
     )
 
 
-async def forget_host_keys(session: AsyncSession, platform_id: UUID) -> None:
-    """Remove all host keys of the platform: the next connection counts as the first."""
-    await session.execute(delete(HostKeyRecord).where(HostKeyRecord.platform_id == platform_id))
+async def trust_first_use(
+    session: AsyncSession, seen: Sequence[tuple[UUID, str, str, str]]
+) -> dict[UUID, str]:
+    """Keep the first host keys seen (platform id, algorithm, public key, fingerprint) of platforms that
+    have none. Returns the public key that each of the platforms is trusted by afterwards."""
+    ids = [platform_id for platform_id, *_ in seen]
+    stored = await session.execute(
+        select(HostKeyRecord.platform_id, HostKeyRecord.public_key).where(HostKeyRecord.platform_id.in_(ids))
+    )
+    trusted = {row.platform_id: row.public_key for row in stored}
+    present = set(await session.scalars(select(Platform.id).where(Platform.id.in_(ids))))
+    new: list[dict[str, Any]] = []
+    for platform_id, algorithm, public_key, fingerprint in seen:
+        if platform_id in present and platform_id not in trusted:
+            trusted[platform_id] = public_key
+            new.append(
+                {
+                    "platform_id": platform_id,
+                    "algorithm": algorithm,
+                    "public_key": public_key,
+                    "fingerprint": fingerprint,
+                    "created_at": utc_now(),
+                }
+            )
+    if new:
+        await session.execute(insert(HostKeyRecord), new)
+        connection = await session.connection()
+        table = Platform.__table__
+        await connection.execute(
+            update(Platform)
+            .where(table.c.id == bindparam("of"))
+            .values(known_host_fingerprint=bindparam("shown")),
+            [{"of": row["platform_id"], "shown": row["fingerprint"]} for row in new],
+        )
+    return trusted
 
 
 async def count(session: AsyncSession) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, bindparam, select, update
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, Row, String, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, defer, mapped_column
@@ -148,18 +148,19 @@ async def by_ids(session: AsyncSession, task_ids: Sequence[UUID]) -> list[Task]:
     return found
 
 
-async def pending(session: AsyncSession, job_id: UUID, limit: int) -> list[Task]:
-    """Up to `limit` tasks of the job that nobody has claimed, in order, locked for this transaction."""
-    return list(
-        await session.scalars(
-            select(Task)
-            .options(defer(Task.stdout), defer(Task.stderr))
-            .where(Task.job_id == job_id, Task.status == TaskStatus.PENDING)
-            .order_by(Task.ordinal)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
+async def pending(
+    session: AsyncSession, job_id: UUID, limit: int
+) -> Sequence[Row[UUID, UUID, UUID, str, int]]:
+    """Up to `limit` tasks of the job that nobody has claimed (id, job_id, platform_id, platform_name,
+    fence), in order, locked for this transaction."""
+    found = await session.execute(
+        select(Task.id, Task.job_id, Task.platform_id, Task.platform_name, Task.fence)
+        .where(Task.job_id == job_id, Task.status == TaskStatus.PENDING)
+        .order_by(Task.ordinal)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
     )
+    return found.all()
 
 
 _table = Task.__table__
@@ -178,7 +179,12 @@ _CLAIM = (
 
 
 async def claim(
-    session: AsyncSession, tasks: Sequence[Task], positions: Sequence[int], *, worker: str, lease: dt.datetime
+    session: AsyncSession,
+    tasks: Sequence[Row[UUID, UUID, UUID, str, int]],
+    positions: Sequence[int],
+    *,
+    worker: str,
+    lease: dt.datetime,
 ) -> list[Claim]:
     """Take the tasks (from `pending`, in the same transaction): they are running from the commit on."""
     claims = [

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
@@ -11,19 +12,67 @@ from testum.core.secrets import Opener
 from testum.db import keys, platforms
 from testum.db.audit import AuditLog
 from testum.db.base import utc_now
-from testum.db.platforms import HostKeyRecord, Platform
+from testum.db.platforms import Platform
 from testum.db.session import Database
 from testum.errors import TestumError
+from testum.execution.batcher import Batcher
 from testum.ssh import Endpoint, HostKey, HostKeyChanged, KeyAuth, PasswordAuth
 
 Policy = Literal["auto_add", "strict"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    platform_id: UUID
+    name: str
+    key: HostKey
+
+
+class TrustOnFirstUse:
+    """Keeps the host keys of first connections, those of many at once in one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._batcher: Batcher[_Seen, str | None] = Batcher(self._write)
+
+    async def keep(self, seen: _Seen) -> None:
+        """Trust the key, unless another connection kept a different one a moment ago: HostKeyChanged."""
+        trusted = await self._batcher.ask(seen)
+        if trusted is not None and trusted != seen.key.public_key:
+            raise HostKeyChanged(
+                f"{seen.name}: the host showed another key than it did a moment ago. "
+                "Check that nobody stands between.",
+                host_key=seen.key,
+            )
+
+    async def _write(self, requests: Sequence[_Seen]) -> Sequence[str | None]:
+        async with self._database.write() as session:
+            trusted = await platforms.trust_first_use(
+                session,
+                [
+                    (seen.platform_id, seen.key.algorithm, seen.key.public_key, seen.key.fingerprint)
+                    for seen in requests
+                ],
+            )
+            session.add_all(
+                AuditLog(
+                    user="testum",
+                    action="host_key.trust",
+                    object_type="platform",
+                    object_id=str(seen.platform_id),
+                    meta={"name": seen.name, "fingerprint": seen.key.fingerprint, "first_use": True},
+                )
+                for seen in requests
+                if trusted.get(seen.platform_id) == seen.key.public_key
+            )
+        return [trusted.get(seen.platform_id) for seen in requests]
+
+
 class StoredTrust:
     """A platform's trusted host keys, as the SSH engine asks for them (see ssh.HostTrust)."""
 
-    def __init__(self, database: Database, platform: Platform, policy: Policy) -> None:
-        self._database = database
+    def __init__(self, first_use: TrustOnFirstUse, platform: Platform, policy: Policy) -> None:
+        self._first_use = first_use
         self._platform_id = platform.id
         self._name = platform.name
         self.policy: Policy = policy
@@ -37,32 +86,8 @@ class StoredTrust:
         return self._known
 
     async def record(self, key: HostKey) -> None:
-        """Trust on first use: keep the key, unless another connection kept a different one meanwhile."""
-        async with self._database.write() as session:
-            platform = await platforms.get(session, self._platform_id)
-            if platform is None:
-                return
-            if platform.host_keys:
-                if all(record.public_key != key.public_key for record in platform.host_keys):
-                    raise HostKeyChanged(
-                        f"{self._name}: the host showed another key than it did a moment ago. "
-                        "Check that nobody stands between.",
-                        host_key=key,
-                    )
-                return
-            platform.host_keys.append(
-                HostKeyRecord(fingerprint=key.fingerprint, algorithm=key.algorithm, public_key=key.public_key)
-            )
-            platform.known_host_fingerprint = key.fingerprint
-            session.add(
-                AuditLog(
-                    user="testum",
-                    action="host_key.trust",
-                    object_type="platform",
-                    object_id=str(self._platform_id),
-                    meta={"name": self._name, "fingerprint": key.fingerprint, "first_use": True},
-                )
-            )
+        """Trust on first use."""
+        await self._first_use.keep(_Seen(self._platform_id, self._name, key))
         self._known.append(key)
 
 
@@ -70,7 +95,7 @@ class Endpoints:
     """Builds endpoints. They hold secrets in clear: keep them no longer than a task needs."""
 
     def __init__(self, database: Database, opener: Opener, default_policy: Policy) -> None:
-        self._database = database
+        self._first_use = TrustOnFirstUse(database)
         self._opener = opener
         self._default_policy = default_policy
 
@@ -98,7 +123,7 @@ class Endpoints:
             port=platform.port,
             username=platform.username,
             auth=await self._auth(session, platform),
-            trust=StoredTrust(self._database, platform, self._policy(platform)),
+            trust=StoredTrust(self._first_use, platform, self._policy(platform)),
             jump=jump,
         )
 

@@ -28,6 +28,7 @@ from testum.ssh import Endpoint, Pool, SSHError
 
 log = structlog.get_logger(__name__)
 
+_GATHER_SECONDS = 0.01
 _LEAVES_PROCESSES = frozenset({"timeout", "idle_timeout", "connection_lost", "output_limit", "storage_full"})
 """Errors after which something may still run on the host."""
 
@@ -126,9 +127,10 @@ class Runner:
                 self._running[claim.id] = _Running(job_id)
             under_way |= await self._begin(work, claims, results)
             if len(under_way) >= concurrency:
-                _, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-            else:
-                under_way = {task for task in under_way if not task.done()}
+                await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                # Tasks that end within the same moment are replaced together, by one claim.
+                await asyncio.sleep(_GATHER_SECONDS)
+            under_way = {task for task in under_way if not task.done()}
         if under_way:
             await asyncio.wait(under_way)
         if results:

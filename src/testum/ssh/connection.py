@@ -2,10 +2,10 @@
 
 import asyncio
 import socket
-from typing import Any
 
 import asyncssh
 
+from testum.ssh import quick
 from testum.ssh.client import Client, options_for
 from testum.ssh.endpoint import Endpoint, KeyAuth
 from testum.ssh.errors import (
@@ -36,16 +36,15 @@ async def dial(
     """
     key = await keys.load(endpoint.auth) if isinstance(endpoint.auth, KeyAuth) else None
     client = Client(endpoint, key)
-    more: dict[str, Any] = {} if tunnel is None else {"tunnel": tunnel}
     try:
         async with asyncio.timeout(timeout):
-            connection = await asyncssh.connect(
+            connection = await quick.connect(
                 endpoint.host,
                 endpoint.port,
-                username=endpoint.username,
-                client_factory=lambda: client,
-                options=options_for(endpoint, keepalive_interval, keepalive_count),
-                **more,
+                endpoint.username,
+                client,
+                options_for(endpoint, keepalive_interval, keepalive_count),
+                tunnel,
             )
     except TimeoutError:
         raise ConnectTimeout(

@@ -1,0 +1,52 @@
+"""Doing many small things as few big ones: what is asked for while one round is under way makes up the
+next (group commit: Gawlick and Kinkade, "Varieties of Concurrency Control in IMS/VS Fast Path", 1985).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+
+
+class Batcher(Generic[Request, Answer]):
+    """Collects requests for `do`, which answers a whole round of them in order, or raises for all."""
+
+    def __init__(
+        self, do: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]], *, most: int = 500
+    ) -> None:
+        self._do = do
+        self._most = most
+        self._waiting: list[tuple[Request, asyncio.Future[Answer]]] = []
+        self._round: asyncio.Task[None] | None = None
+
+    async def ask(self, request: Request) -> Answer:
+        """The answer to one request. Cancelling the asker does not take the request back."""
+        done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, done))
+        if self._round is None:
+            self._round = asyncio.create_task(self._rounds(), name="batch")
+        return await asyncio.shield(done)
+
+    async def _rounds(self) -> None:
+        try:
+            while self._waiting:
+                now, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                try:
+                    answers = await self._do([request for request, _ in now])
+                except Exception as error:
+                    for _, done in now:
+                        done.set_exception(error)
+                        # Whoever asked may be gone; an error nobody fetches is not worth a warning.
+                        done.exception()
+                else:
+                    for (_, done), answer in zip(now, answers, strict=True):
+                        done.set_result(answer)
+        finally:
+            self._round = None
+
+    async def drain(self) -> None:
+        """Until nothing is waiting."""
+        while self._round is not None:
+            await asyncio.wait({self._round})
