@@ -30,7 +30,8 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How the program ended: by itself with a status, or by a signal (RFC 4254, section 6.10)."""
+    """How the program ended: by itself with a status, or by a signal (RFC 4254, section 6.10). Some
+    network devices say neither; then both are None."""
 
     status: int | None
     signal: str | None
@@ -45,6 +46,8 @@ class Session(asyncssh.SSHClientSession[bytes]):
         self.sent = False
         self.channel: asyncssh.SSHClientChannel[bytes] | None = None
         self.closed = False
+        self.complete = False
+        """Whether the channel was closed in order: all output has come."""
         self.failure: SSHError | None = None
         self.exit: Exit | None = None
         self.last_output = 0.0
@@ -61,11 +64,19 @@ class Session(asyncssh.SSHClientSession[bytes]):
         self.last_output = self._loop.time()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        """Hold output, and stop the sender when there is too much of it."""
+        """Hold output, and stop the sender when there is too much of it. After a failure nothing more is
+        held: a program that never stops printing would keep it from ever being told."""
+        if self.failure is not None:
+            return
         self._held.append(("stderr" if datatype == EXTENDED_DATA_STDERR else "stdout", data))
         self._held_bytes += len(data)
         self.last_output = self._loop.time()
-        if self._held_bytes > _PAUSE_ABOVE and not self._paused and self.channel is not None:
+        if (
+            self._held_bytes > _PAUSE_ABOVE
+            and not self._paused
+            and not self.closed
+            and self.channel is not None
+        ):
             self._paused = True
             self.channel.pause_reading()
         self.wake()
@@ -78,14 +89,34 @@ class Session(asyncssh.SSHClientSession[bytes]):
         """The program was ended by a signal."""
         self.exit = Exit(None, signal.removeprefix("SIG"), core_dumped)
 
+    def eof_received(self) -> bool:
+        """All output has come; the status follows."""
+        self.complete = True
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The channel is closed, in order or with the connection."""
         self.closed = True
+        if self.channel is not None:
+            # A connection that is gone has no peer any more.
+            alive = exc is None and self.channel.get_extra_info("peername") is not None
+            self.complete = self.complete or alive
+            if alive and self.exit is None:
+                self.exit = Exit(None, None, core_dumped=False)
+            if self._paused:
+                # What had come before the cut is in the channel's buffer, which goes with it.
+                self._paused = False
+                self.channel.resume_reading()
         self.wake()
+
+    @property
+    def held_back(self) -> bool:
+        """Whether the program cannot print because its reader is slow."""
+        return self._paused
 
     def fail(self, failure: SSHError) -> None:
         """End the iteration with an error, after what has come."""
-        if self.failure is None:
+        if self.failure is None and not self.closed:
             self.failure = failure
             self.wake()
 
@@ -118,6 +149,8 @@ class Session(asyncssh.SSHClientSession[bytes]):
         self._held_bytes -= size
         if self._paused and self._held_bytes < _RESUME_BELOW and self.channel is not None:
             self._paused = False
+            # The program could not print while it was held back: it was not idle of its own.
+            self.last_output = self._loop.time()
             self.channel.resume_reading()
         return Output(stream, first)
 
@@ -147,7 +180,7 @@ class Execution:
         )
 
     def _check_idle(self, limit: float) -> None:
-        quiet = self._loop.time() - self._session.last_output
+        quiet = 0.0 if self._session.held_back else self._loop.time() - self._session.last_output
         if quiet < limit:
             self._timers["idle"] = self._loop.call_later(limit - quiet, self._check_idle, limit)
         else:
@@ -165,11 +198,11 @@ class Execution:
                 return output
             if self._ended:
                 raise StopAsyncIteration
-            if session.closed and session.exit is not None:
-                self._ended = True
-                return session.exit
             if session.failure is not None:
                 raise session.failure
+            if session.closed and session.complete and session.exit is not None:
+                self._ended = True
+                return session.exit
             if session.closed:
                 raise ConnectionLost(
                     f"{self._address}: the connection broke while the command ran. Whether it finished is not known."

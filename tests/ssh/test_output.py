@@ -1,0 +1,139 @@
+"""Output under stress: slow readers, endless printers, cut connections, odd bytes; and the timeouts."""
+
+import asyncio
+import hashlib
+import time
+
+import psutil
+import pytest
+
+from tests.ssh.test_run import marker, run
+from testum.ssh import Command, ConnectionLost, Exit, Output, Script, SSHError, Timeouts
+
+
+async def collect(execution, pause=0.0):
+    """What came, and the Exit or the error it ended with."""
+    got = bytearray()
+    ended: object = None
+    try:
+        async for event in execution:
+            if isinstance(event, Output):
+                got += event.data
+                if pause:
+                    await asyncio.sleep(pause)
+            else:
+                ended = event
+    except SSHError as error:
+        ended = error
+    finally:
+        await execution.aclose()
+    return bytes(got), ended
+
+
+async def started(pool, endpoint, program, **timeouts):
+    return await pool.start(endpoint, program, marker=marker(), timeouts=Timeouts(**timeouts))
+
+
+@pytest.mark.parametrize("pause", [0, 0.01], ids=["fast reader", "slow reader"])
+async def test_the_total_timeout_stops_an_endless_printer(pool, endpoint, pause):
+    begun = time.monotonic()
+    _, ended = await collect(await started(pool, endpoint(), Command("yes"), total=0.7), pause)
+    assert getattr(ended, "code", None) == "timeout"
+    assert time.monotonic() - begun < 2
+
+
+async def test_the_total_timeout_of_a_silent_command(pool, endpoint):
+    begun = time.monotonic()
+    got, ended = await collect(await started(pool, endpoint(), Command("echo a; sleep 60"), total=0.5))
+    assert (got, ended.code) == (b"a\n", "timeout")
+    assert time.monotonic() - begun < 2
+
+
+async def test_the_idle_timeout(pool, endpoint):
+    text = "for i in 1 2 3 4 5; do echo $i; sleep 0.2; done; sleep 60"
+    got, ended = await collect(await started(pool, endpoint(), Command(text), idle=0.5))
+    assert (got, ended.code) == (b"1\n2\n3\n4\n5\n", "idle_timeout")
+
+
+async def test_a_slow_reader_does_not_make_a_command_idle(pool, endpoint):
+    execution = await started(pool, endpoint(), Command("head -c 8000000 /dev/zero"), idle=0.3)
+    await asyncio.sleep(1)
+    got, ended = await collect(execution, pause=0.02)
+    assert (len(got), ended) == (8_000_000, Exit(0, None, False))
+
+
+async def test_a_command_that_ended_in_time_is_no_timeout(pool, endpoint):
+    execution = await started(pool, endpoint(), Command("echo in time"), total=0.5, idle=0.5)
+    await asyncio.sleep(0.8)
+    assert await collect(execution) == (b"in time\n", Exit(0, None, False))
+
+
+async def test_a_cut_connection_keeps_what_had_come(pool, endpoint, sshd):
+    text = "head -c 1500000 /dev/zero; sleep 60"
+    execution = await started(pool, endpoint(), Command(text))
+    await asyncio.sleep(0.5)
+    sshd.cut()
+    await asyncio.sleep(0.3)
+    got, ended = await collect(execution)
+    assert isinstance(ended, ConnectionLost)
+    assert len(got) == 1_500_000
+
+
+async def test_a_status_without_the_end_of_output_is_not_an_end(pool, endpoint, sshd):
+    """The shell has ended, but something still prints into the channel as the connection breaks."""
+    text = "(while :; do echo more; sleep 0.1; done) & exit 0"
+    execution = await started(pool, endpoint(), Command(text))
+    await asyncio.sleep(0.5)
+    sshd.cut()
+    _, ended = await collect(execution)
+    assert isinstance(ended, ConnectionLost)
+
+
+async def test_odd_bytes(pool, endpoint):
+    text = r"printf '\377\376\000\033[31m\303\050\r\n'; printf '\000' >&2"
+    out, err, _ = await run(pool, endpoint(), Command(text))
+    assert (out, err) == (b"\xff\xfe\0\x1b[31m\xc3(\r\n", b"\0")
+
+
+async def test_the_order_of_the_streams_is_kept(pool, endpoint):
+    text = "for i in 1 2 3 4 5; do echo o$i; sleep 0.02; echo e$i >&2; sleep 0.02; done"
+    execution = await started(pool, endpoint(), Command(text))
+    got, _ = await collect(execution)
+    assert got == b"".join(b"o%d\ne%d\n" % (n, n) for n in range(1, 6))
+
+
+async def test_much_output_in_flat_memory_and_fast(pool, endpoint):
+    size = 200_000_000
+    text = f"import os\nb = os.urandom(1 << 20)\nfor _ in range({size} >> 20): os.write(1, b)\n"
+    execution = await started(pool, endpoint(), Script(text, "python3"))
+    process = psutil.Process()
+    before, most, got, pieces = process.memory_info().rss, 0, 0, 0
+    digest = hashlib.blake2b()
+    begun = time.monotonic()
+    async for event in execution:
+        if isinstance(event, Output):
+            got += len(event.data)
+            digest.update(event.data[:64])
+            pieces += 1
+            if pieces % 100 == 0:
+                most = max(most, process.memory_info().rss)
+    await execution.aclose()
+    assert got == size >> 20 << 20
+    assert most - before < 32_000_000
+    assert got / (time.monotonic() - begun) > 60_000_000
+
+
+async def test_a_background_process_does_not_hide_the_status(pool, endpoint):
+    out, _, ended = await run(pool, endpoint(), Command("sleep 30 >/dev/null 2>&1 & echo ok; exit 9"))
+    assert (out, ended.status) == (b"ok\n", 9)
+
+
+@pytest.mark.parametrize("status", [0, 1, 2, 126, 127, 128, 255])
+async def test_every_status(pool, endpoint, status):
+    assert (await run(pool, endpoint(), Command(f"exit {status}")))[2] == Exit(status, None, False)
+
+
+@pytest.mark.parametrize("name", ["HUP", "TERM", "SEGV", "USR1"])
+async def test_every_signal(pool, endpoint, name):
+    _, _, ended = await run(pool, endpoint(), Command(f"kill -{name} $$; sleep 9"))
+    assert (ended.status, ended.signal) == (None, name)
