@@ -4,6 +4,7 @@ next (group commit: Gawlick and Kinkade, "Varieties of Concurrency Control in IM
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 Request = TypeVar("Request")
@@ -11,20 +12,31 @@ Answer = TypeVar("Answer")
 
 
 class Batcher(Generic[Request, Answer]):
-    """Collects requests for `do`, which answers a whole round of them in order, or raises for all."""
+    """Collects requests for `do`, which answers a whole round of them in order, or raises for all.
+
+    A round begins `gather` seconds after its first request, or as soon as someone asks who cannot wait.
+    """
 
     def __init__(
-        self, do: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]], *, most: int = 500
+        self,
+        do: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]],
+        *,
+        gather: float,
+        most: int = 500,
     ) -> None:
         self._do = do
+        self._gather = gather
         self._most = most
+        self._urgent = asyncio.Event()
         self._waiting: list[tuple[Request, asyncio.Future[Answer]]] = []
         self._round: asyncio.Task[None] | None = None
 
-    async def ask(self, request: Request) -> Answer:
+    async def ask(self, request: Request, *, urgent: bool = False) -> Answer:
         """The answer to one request. Cancelling the asker does not take the request back."""
         done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, done))
+        if urgent:
+            self._urgent.set()
         if self._round is None:
             self._round = asyncio.create_task(self._rounds(), name="batch")
         return await asyncio.shield(done)
@@ -32,6 +44,10 @@ class Batcher(Generic[Request, Answer]):
     async def _rounds(self) -> None:
         try:
             while self._waiting:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._gather):
+                        await self._urgent.wait()
+                self._urgent.clear()
                 now, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 try:
                     answers = await self._do([request for request, _ in now])
@@ -48,5 +64,6 @@ class Batcher(Generic[Request, Answer]):
 
     async def drain(self) -> None:
         """Until nothing is waiting."""
+        self._urgent.set()
         while self._round is not None:
             await asyncio.wait({self._round})

@@ -33,7 +33,7 @@ class TrustOnFirstUse:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._batcher: Batcher[_Seen, str | None] = Batcher(self._write)
+        self._batcher: Batcher[_Seen, str | None] = Batcher(self._write, gather=0.01)
 
     async def keep(self, seen: _Seen) -> None:
         """Trust the key, unless another connection kept a different one a moment ago: HostKeyChanged."""

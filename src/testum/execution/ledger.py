@@ -23,6 +23,8 @@ from testum.execution.batcher import Batcher
 log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS = 1.0
+_GATHER_SECONDS = 0.03
+"""A result may wait so long for others; a claim, for which a host's slot waits, takes along what there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Ledger:
         self._worker = worker
         self._lease = dt.timedelta(seconds=lease_seconds)
         self._closing = False
-        self._batcher: Batcher[_Request, list[Claim]] = Batcher(self._settle)
+        self._batcher: Batcher[_Request, list[Claim]] = Batcher(self._settle, gather=_GATHER_SECONDS)
 
     async def close(self) -> None:
         """Write what there is; from now on a failing disk is not waited for."""
@@ -61,7 +63,7 @@ class Ledger:
 
     async def claim(self, job_id: UUID, limit: int) -> list[Claim]:
         """Take up to `limit` pending tasks of the job. What is returned is committed as ours and running."""
-        return await self._batcher.ask(_ClaimRequest(job_id, limit))
+        return await self._batcher.ask(_ClaimRequest(job_id, limit), urgent=True)
 
     async def finish(self, result: Result, positions: Sequence[int] = ()) -> None:
         """Write how a task ended; `positions` (and the result's own) are released with the commit.
