@@ -6,10 +6,10 @@ import uuid
 import asyncssh
 import pytest
 
+from tests.ssh.test_run import marker, run
 from testum.ssh import Command, Script, Timeouts
 from testum.ssh.errors import ProgramInvalid, Unsupported
 from testum.ssh.program import encode
-from tests.ssh.test_run import marker, run
 
 SHELLS = ["sh", "bash", "dash", "busybox sh", *(shell for shell in ("mksh", "zsh") if shutil.which(shell))]
 ODD = [

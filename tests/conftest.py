@@ -1,0 +1,29 @@
+"""What tests of several folders share: a real sshd and a real testum server, one of each for a session."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.server import Api, Server
+from tests.support.sshd import RealSshd
+
+
+@pytest.fixture(scope="session")
+def real_sshd() -> Iterator[RealSshd]:
+    """A real OpenSSH server on four addresses."""
+    sshd = RealSshd(addresses=4)
+    yield sshd
+    sshd.close()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A real testum server. Tests share it: they make platforms with names of their own."""
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def api(server: Server) -> Api:
+    """Its API, as the admin."""
+    return server.client()
