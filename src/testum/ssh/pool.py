@@ -8,17 +8,20 @@ from functools import partial
 
 import asyncssh
 
-from testum.ssh.client import Client
 from testum.ssh.connection import dial
 from testum.ssh.endpoint import Endpoint, HostKey, Timeouts
-from testum.ssh.errors import ChannelRefused, ConnectionLost, SSHError
-from testum.ssh.execution import Execution, Session
+from testum.ssh.errors import ConnectionLost, JumpLoop, SSHError
+from testum.ssh.execution import Execution
 from testum.ssh.keys import KeyRing
+from testum.ssh.link import Link, NotSent, start_program
 from testum.ssh.program import Program, Request, encode
 from testum.ssh.termination import Termination, terminate
 
-_WINDOW = 2 * 1024 * 1024
 _MAX_JUMPS = 8
+_MOST_TRIES = 12
+"""How often a program that was not sent is tried over another connection: a server that allows one
+session in each shows it to one program after the other."""
+_PLAIN_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,41 +45,11 @@ class Probe:
     server_version: str
 
 
-class _Link:
-    """One connection and who uses it: `channels` programs, and `pins` connections that go through it."""
-
-    def __init__(
-        self,
-        endpoint_id: str,
-        connection: asyncssh.SSHClientConnection,
-        client: Client,
-        jump: "_Link | None",
-        capacity: int,
-    ) -> None:
-        self.endpoint_id = endpoint_id
-        self.connection = connection
-        self.client = client
-        self.jump = jump
-        self.capacity = capacity
-        self.channels = 0
-        self.pins = 0
-        self.idle_timer: asyncio.TimerHandle | None = None
-        self.idle_since = 0.0
-
-    @property
-    def idle(self) -> bool:
-        return self.channels == 0 and self.pins == 0
-
-    @property
-    def alive(self) -> bool:
-        return not self.connection.is_closed()
-
-
 @dataclass(slots=True)
 class _Dial:
     """A connection in the making, and how many wait for it."""
 
-    task: "asyncio.Task[_Link]"
+    task: "asyncio.Task[Link]"
     waiting: int = 0
 
 
@@ -86,11 +59,12 @@ class Pool:
     def __init__(self, limits: PoolLimits | None = None) -> None:
         self._limits = limits or PoolLimits()
         self._keys = KeyRing()
-        self._links: dict[str, list[_Link]] = {}
+        self._links: dict[str, list[Link]] = {}
         self._dials: dict[str, _Dial] = {}
         self._count = 0
         self._room = asyncio.Condition()
         self._closed = False
+        self._plain: dict[str, None] = {}
 
     async def start(
         self,
@@ -102,80 +76,51 @@ class Pool:
         stdin: bytes = b"",
         on_send: Callable[[], None] | None = None,
     ) -> Execution:
-        """Run a program; `stdin` follows what the program itself sends there. `on_send` is called when it may have been sent: a failure or cancellation
-        before that means that nothing was run.
+        """Run a program; `stdin` follows what the program itself sends there. `on_send` is called when it
+        may have been sent: a failure or cancellation before that means that nothing was run.
 
-        A pooled connection that turns out dead before the program was sent is replaced, once; after
+        A pooled connection that turns out dead, or full, before the program was sent is replaced; after
         that the program is never sent again. Raises SSHError.
         """
         request = encode(program, marker)
         request = Request(request.line, request.stdin + stdin)
-        for last_try in (False, True):
-            link, fresh = await self._acquire(endpoint, timeouts.connect)
-            session = Session()
+        if program.plain:
+            self._remember_plain(marker)
+        dead = 0
+        for _ in range(_MOST_TRIES):
+            link = await self._acquire(endpoint, timeouts.connect)
+            release = partial(self._release, link)
             try:
-                return await self._open(link, session, request, endpoint, timeouts, on_send)
-            except asyncssh.ChannelOpenError as error:
-                self._release(link)
-                if not session.sent and link.alive and link.channels and not last_try:
-                    # The server allows fewer sessions in a connection than we thought.
-                    link.capacity = link.channels
-                    continue
-                raise ChannelRefused(
-                    f"{endpoint.address}: the server lets nothing be run ({error.reason}). Is the account "
-                    "restricted, or at its session limit?"
-                ) from None
-            except (asyncssh.Error, OSError) as error:
-                self._release(link)
-                self._drop(link)
-                if not session.sent and not fresh and not last_try:
-                    continue
-                raise ConnectionLost(
-                    f"{endpoint.address}: the connection broke as the command was sent."
-                ) from error
-            except BaseException:
-                self._release(link)
-                raise
-        raise AssertionError("the second try returns or raises")
-
-    async def _open(
-        self,
-        link: _Link,
-        session: Session,
-        request: Request,
-        endpoint: Endpoint,
-        timeouts: Timeouts,
-        on_send: Callable[[], None] | None,
-    ) -> Execution:
-        def factory() -> Session:
-            if on_send is not None:
-                on_send()
-            return session
-
-        async with asyncio.timeout(max(timeouts.connect, 1.0)) as limit:
-            try:
-                channel, _ = await link.connection.create_session(
-                    factory, request.line, encoding=None, window=_WINDOW
+                return await start_program(
+                    link, request, endpoint, timeouts, on_send=on_send, release=release
                 )
-            except asyncio.CancelledError:
-                if session.channel is not None:
-                    session.channel.abort()
-                if limit.expired():
-                    self._drop(link)
-                    raise ConnectionLost(
-                        f"{endpoint.address}: the server stopped answering as the command was sent."
-                    ) from None
+            except NotSent as error:
+                release()
+                dead += error.dead
+                if dead > 1:
+                    break
+            except BaseException:
+                release()
                 raise
-        if request.stdin:
-            channel.write(request.stdin)
-        channel.write_eof()
-        return Execution(session, timeouts, endpoint.address, lambda: self._release(link))
+        raise ConnectionLost(
+            f"{endpoint.address}: the connection broke before the command could be sent, and so did the next one."
+        )
+
+    def _remember_plain(self, marker: str) -> None:
+        self._plain[marker] = None
+        if len(self._plain) > _PLAIN_REMEMBERED:
+            del self._plain[next(iter(self._plain))]
 
     async def terminate(
         self, endpoint: Endpoint, marker: str, *, grace: float, connect_timeout: float = 10.0
     ) -> Termination:
         """End everything on the host that bears `marker`, and look whether it is gone. Never raises
         for what SSH does: then nothing is confirmed, and the reason says why."""
+        if marker in self._plain:
+            return Termination(
+                "unconfirmed",
+                "The program was started as it is (plain), without a mark to find its processes by.",
+            )
         return await terminate(self, endpoint, marker, grace=grace, connect_timeout=connect_timeout)
 
     async def check(self, endpoint: Endpoint, timeouts: Timeouts) -> Probe:
@@ -222,18 +167,17 @@ class Pool:
 
     # -- connections ------------------------------------------------------------------------------
 
-    async def _acquire(self, endpoint: Endpoint, timeout: float) -> tuple[_Link, bool]:
-        """A connection with room for one more program (counted), and whether it was made just now."""
-        fresh = False
+    async def _acquire(self, endpoint: Endpoint, timeout: float) -> Link:
+        """A connection with room for one more program, which is counted."""
         while True:
             if self._closed:
                 raise ConnectionLost("testum is stopping.")
-            link = self._free_link(endpoint.id)
+            link = self._free_link(endpoint)
             if link is not None:
                 self._take(link)
-                return link, fresh
+                return link
             entry = self._dials.get(endpoint.id)
-            if entry is None or entry.waiting >= self._limits.channels_per_connection:
+            if entry is None or entry.waiting >= self._capacity(endpoint.id):
                 entry = self._dials[endpoint.id] = _Dial(
                     asyncio.create_task(self._dial(endpoint, timeout), name=f"dial-{endpoint.address}")
                 )
@@ -248,47 +192,54 @@ class Pool:
                 if entry.waiting == 0:
                     entry.task.cancel()
                 raise
-            fresh = True
             if link.alive and link.channels < link.capacity:
                 self._take(link)
-                return link, fresh
+                return link
 
-    def _dialed(self, endpoint_id: str, entry: _Dial, task: "asyncio.Task[_Link]") -> None:
+    def _dialed(self, endpoint_id: str, entry: _Dial, task: "asyncio.Task[Link]") -> None:
         if self._dials.get(endpoint_id) is entry:
             del self._dials[endpoint_id]
         if not task.cancelled():
             task.exception()
 
-    def _free_link(self, endpoint_id: str) -> _Link | None:
-        for link in list(self._links.get(endpoint_id, ())):
+    def _free_link(self, endpoint: Endpoint) -> Link | None:
+        for link in list(self._links.get(endpoint.id, ())):
             if not link.alive:
                 self._drop(link)
+            elif not link.trusted_by(endpoint):
+                link.retire()
+                self._rest(link)
             elif link.channels < link.capacity:
                 return link
         return None
 
-    def _take(self, link: _Link) -> None:
+    def _capacity(self, endpoint_id: str) -> int:
+        """How many programs a connection takes, as far as the server has shown."""
+        shown = [link.capacity for link in self._links.get(endpoint_id, ()) if link.capacity]
+        return min([self._limits.channels_per_connection, *shown])
+
+    def _take(self, link: Link) -> None:
         link.channels += 1
         self._busy(link)
 
-    def _busy(self, link: _Link) -> None:
+    def _busy(self, link: Link) -> None:
         if link.idle_timer is not None:
             link.idle_timer.cancel()
             link.idle_timer = None
 
-    def _release(self, link: _Link) -> None:
+    def _release(self, link: Link) -> None:
         link.channels -= 1
         self._rest(link)
 
-    def _unpin(self, link: _Link) -> None:
+    def _unpin(self, link: Link) -> None:
         link.pins -= 1
         self._rest(link)
 
-    def _rest(self, link: _Link) -> None:
+    def _rest(self, link: Link) -> None:
         """If nothing uses the link any more, it may be closed after a while, or at once for another's sake."""
         if not link.idle:
             return
-        if not link.alive or self._closed:
+        if not link.alive or not link.capacity or self._closed:
             self._drop(link)
             return
         loop = asyncio.get_running_loop()
@@ -306,9 +257,9 @@ class Pool:
         async with self._room:
             self._room.notify()
 
-    async def _dial(self, endpoint: Endpoint, timeout: float) -> _Link:
+    async def _dial(self, endpoint: Endpoint, timeout: float) -> Link:
         await self._make_room()
-        jump: _Link | None = None
+        jump: Link | None = None
         try:
             jump = await self._jump(endpoint, timeout)
             connection, client = await dial(
@@ -325,7 +276,7 @@ class Pool:
                 self._unpin(jump)
             self._signal()
             raise
-        link = _Link(endpoint.id, connection, client, jump, self._limits.channels_per_connection)
+        link = Link(endpoint.id, connection, client, jump, self._capacity(endpoint.id))
         self._links.setdefault(endpoint.id, []).append(link)
         self._rest(link)
         return link
@@ -341,7 +292,7 @@ class Pool:
                     await self._room.wait()
             self._count += 1
 
-    async def _jump(self, endpoint: Endpoint, timeout: float) -> _Link | None:
+    async def _jump(self, endpoint: Endpoint, timeout: float) -> Link | None:
         """The connection to the jump host, pinned: it stays while one goes through it."""
         if endpoint.jump is None:
             return None
@@ -349,16 +300,16 @@ class Pool:
         while hop.jump is not None:
             hops, hop = hops + 1, hop.jump
             if hops >= _MAX_JUMPS:
-                raise SSHError(f"{endpoint.address}: more than {_MAX_JUMPS} jump hosts; do they form a loop?")
+                raise JumpLoop(f"{endpoint.address}: more than {_MAX_JUMPS} jump hosts; do they form a loop?")
         try:
-            link, _ = await self._acquire(endpoint.jump, timeout)
+            link = await self._acquire(endpoint.jump, timeout)
         except SSHError as error:
             raise type(error)(f"jump host {error.message}", host_key=error.host_key) from None
         link.channels -= 1
         link.pins += 1
         return link
 
-    def _drop(self, link: _Link) -> None:
+    def _drop(self, link: Link) -> None:
         """Close a connection and forget it."""
         links = self._links.get(link.endpoint_id)
         if links is None or link not in links:
