@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from testum.ssh import Endpoint, HostKey, KeyAuth, PasswordAuth, Pool
 from tests.support.sshd import RealSshd
+from testum.ssh import Endpoint, HostKey, KeyAuth, PasswordAuth, Pool
 
 
 class MemoryTrust:

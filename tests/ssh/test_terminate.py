@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sshd import LoginUser
 from testum.ssh import Command, Endpoint, Output, Script, Timeouts
 from testum.ssh.termination import terminate
-from tests.support.sshd import LoginUser
 
 
 async def start(pool, endpoint, text, wait_for=b"go\n"):
