@@ -1,11 +1,23 @@
 """What tests of several folders share: a real sshd and a real testum server, one of each for a session."""
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Generator, Iterator
 
 import pytest
 
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Python before 3.11.8 may refuse to parse a test when garbage is collected just then
+    (pytest-dev/pytest#10874, python/cpython#106905): so not while tests are read."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

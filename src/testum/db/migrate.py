@@ -1,5 +1,6 @@
-"""Migrations: bring a database to the schema of this release."""
+"""Migrations: bring a database to the schema of this release, and write the next one."""
 
+import tempfile
 from pathlib import Path
 
 from alembic import command
@@ -49,3 +50,17 @@ def _upgrade(connection: Connection, settings: Config) -> None:
         )
     settings.attributes["connection"] = connection
     command.upgrade(settings, "head")
+
+
+def write_migration(message: str) -> Path:
+    """Write the migration that leads from the present ones to the tables as the code has them now.
+
+    For developers (`make migration`): read what it made, and test it up and down. Its file is returned.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        settings = config(f"sqlite+aiosqlite:///{folder}/scratch.db")
+        command.upgrade(settings, "head")
+        number = len(list(ScriptDirectory.from_config(settings).walk_revisions())) + 1
+        script = command.revision(settings, message, autogenerate=True, rev_id=f"{number:04}")
+    assert script is not None and not isinstance(script, list)
+    return Path(script.path)

@@ -1,0 +1,105 @@
+# The everyday commands. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BENCH_VENV := .venv-bench
+BIN := $(VENV)/bin
+HOST ?= 127.0.0.1
+PORT ?= 8000
+WORKERS ?= 4
+TESTS ?= tests
+INSTALL := -m pip install --quiet --disable-pip-version-check
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# -- set-up ----------------------------------------------------------------------------------------
+
+# Every package is checked against the hashes in the locks; testum itself is linked, not copied.
+$(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("testum needs Python 3.11 or newer; name one with PYTHON=...")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python cannot make virtual environments here: install its venv package (Debian: apt install python3-venv)." >&2; exit 1; }
+	@echo "Installing testum into $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python $(INSTALL) --require-hashes -r requirements.lock -r requirements-build.lock
+	@$(BIN)/python $(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.runtime requirements-dev.lock
+	@echo "Installing the development tools into $(VENV) ..."
+	@$(BIN)/python $(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(BENCH_VENV)/.ready: requirements-bench.lock
+	@test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python $(INSTALL) --require-hashes -r requirements-bench.lock
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.development ## Install all that development needs, into .venv
+
+# -- running ---------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(VENV)/.runtime ## Run the server with six demo SSH hosts (data in data/demo)
+	@DATA_DIR=$${DATA_DIR:-data/demo} exec $(BIN)/testum demo --host $(HOST) --port $(PORT)
+
+.PHONY: run
+run: $(VENV)/.runtime ## Run the server (data in data/)
+	@exec $(BIN)/testum serve --host $(HOST) --port $(PORT)
+
+.PHONY: migrate
+migrate: $(VENV)/.runtime ## Bring the database to this release's schema
+	@$(BIN)/testum db upgrade
+
+.PHONY: generate-key
+generate-key: $(VENV)/.runtime ## Print a new key for FERNET_KEY or SECRET_KEY
+	@$(BIN)/testum generate-key
+
+# -- development -----------------------------------------------------------------------------------
+
+.PHONY: test
+test: lint ## Run every check and every test but the long rounds (as root: they start a real sshd)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(TESTS)
+
+.PHONY: test-faults
+test-faults: $(VENV)/.development ## Run the long rounds of faults, races and load
+	$(BIN)/python -m pytest -m slow $(TESTS)
+
+.PHONY: bench
+bench: $(VENV)/.development $(BENCH_VENV)/.ready ## Compare with other tools, side by side in one run
+	$(BIN)/python -m bench --others $(BENCH_VENV)/bin
+
+.PHONY: lint
+lint: $(VENV)/.development ## Check style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+.PHONY: format
+format: $(VENV)/.development ## Put the code into the house's form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: migration
+migration: $(VENV)/.development ## Write a migration for changed tables: make migration NAME="add a column"
+	@test -n "$(NAME)" || { echo 'Say what it does: make migration NAME="add a column"' >&2; exit 2; }
+	@$(BIN)/python -c 'import sys; from testum.db.migrate import write_migration; print(write_migration(sys.argv[1]))' "$(NAME)"
+
+.PHONY: lock
+lock: ## Choose and write down the packages' versions anew (needs uv)
+	$(LOCK) pyproject.toml -o requirements.lock
+	$(LOCK) --group build -o requirements-build.lock
+	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
+	$(LOCK) --group bench -o requirements-bench.lock
+
+.PHONY: clean
+clean: ## Remove what was built and cached; data/ stays
+	rm -rf $(VENV) $(BENCH_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
