@@ -9,7 +9,7 @@ import asyncssh
 from testum.ssh.endpoint import Endpoint, HostKey, KeyAuth, PasswordAuth
 from testum.ssh.errors import HostKeyChanged, HostKeyUnknown, SSHError
 
-_KEX = [
+KEX = [
     "curve25519-sha256",
     "curve25519-sha256@libssh.org",
     "ecdh-sha2-nistp256",
@@ -20,7 +20,7 @@ _KEX = [
     "diffie-hellman-group14-sha256",
     "diffie-hellman-group14-sha1",
 ]
-_ENCRYPTION = [
+ENCRYPTION = [
     "aes128-gcm@openssh.com",
     "aes256-gcm@openssh.com",
     "chacha20-poly1305@openssh.com",
@@ -129,8 +129,8 @@ def _options(known: tuple[str, ...], by_key: bool, interval: float, count: int) 
         client_keys=None,
         preferred_auth="publickey" if by_key else "password,keyboard-interactive",
         server_host_key_algs=_host_key_algorithms(known),
-        kex_algs=_KEX,
-        encryption_algs=_ENCRYPTION,
+        kex_algs=KEX,
+        encryption_algs=ENCRYPTION,
         compression_algs=["none"],
         gss_host=None,
         keepalive_interval=interval,

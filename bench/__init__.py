@@ -1,0 +1,1 @@
+"""Comparisons with other tools, side by side in one run: `make bench`."""
