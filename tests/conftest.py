@@ -31,11 +31,12 @@ def real_sshd() -> Iterator[RealSshd]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """A real testum server. Tests share it: they make platforms with names of their own."""
-    with Server() as running:
+    with Server(env={"ACCESS_TOKEN_SECONDS": "7200"}) as running:
         yield running
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def api(server: Server) -> Api:
-    """Its API, as the admin."""
+    """Its API, as the admin: one login for all tests, because logins are throttled. A test that ends a
+    login makes one of its own (`server.client()`)."""
     return server.client()

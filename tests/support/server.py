@@ -1,18 +1,22 @@
 """A real testum server for tests: `testum serve` as a process of its own, on a free port of the loopback."""
 
 import os
+import secrets
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import httpx2
+from argon2 import PasswordHasher
 
 from tests.support.sshd import RealSshd, free_port
 
@@ -101,12 +105,26 @@ class Server:
         self._clients.append(client)
         return client
 
+    def account(self, role: str) -> "Api":
+        """A client of a new account with this role, put into the database file: there is no API for it yet."""
+        name, password = f"{role}-{secrets.token_hex(4)}", secrets.token_urlsafe(9)
+        password_hash = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(password)
+        values = (secrets.token_hex(16), name, name, password_hash, role)
+        with closing(sqlite3.connect(self.data_dir / "testum.db", timeout=30)) as database, database:
+            database.execute(
+                "INSERT INTO users (id, username, username_key, password_hash, role, must_change_password,"
+                " created_at) VALUES (?, ?, ?, ?, ?, 0, '2026-01-01 00:00:00.000000')",
+                values,
+            )
+        return self.client(name, password)
+
 
 class Api:
     """The REST API, with the few steps that many tests share."""
 
     def __init__(self, url: str, username: str = ADMIN[0], password: str = ADMIN[1]) -> None:
         self.url = url
+        self.username, self.password = username, password
         self.http = httpx2.Client(base_url=f"{url}/api/v1", timeout=60)
         self.tokens = self.ok(
             self.http.post("/auth/login", json={"username": username, "password": password})

@@ -1,0 +1,416 @@
+"""Who may do what, over HTTP: generated from the OpenAPI document, so that an operation without a rule fails."""
+
+import base64
+import json
+import secrets
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from joserfc import jwt
+from joserfc.jwk import OctKey
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from tests.support.server import Api, Server
+from tests.support.sshd import free_port
+from testum.core.permissions import GRANTS, Permission, Role
+from testum.settings import Settings
+from testum.web.factory import build
+
+RULES: dict[str, Permission | None] = {
+    "login": None,
+    "refresh": None,
+    "health": None,
+    "logout": Permission.ACCOUNT,
+    "me": Permission.ACCOUNT,
+    "changeUsername": Permission.ACCOUNT,
+    "changePassword": Permission.ACCOUNT,
+    "listPlatforms": Permission.PLATFORMS_READ,
+    "addPlatform": Permission.PLATFORMS_WRITE,
+    "getPlatform": Permission.PLATFORMS_READ,
+    "changePlatform": Permission.PLATFORMS_WRITE,
+    "deletePlatform": Permission.PLATFORMS_WRITE,
+    "runCommand": Permission.JOBS_RUN,
+    "deployKeys": Permission.KEYS_DEPLOY,
+    "listKeys": Permission.KEYS_READ,
+    "addKey": Permission.KEYS_WRITE,
+    "getKey": Permission.KEYS_READ,
+    "deleteKey": Permission.KEYS_WRITE,
+    "startJob": Permission.JOBS_RUN,
+    "listJobs": Permission.JOBS_READ,
+    "getJob": Permission.JOBS_READ,
+    "cancelJob": Permission.JOBS_CANCEL,
+    "rerunJob": Permission.JOBS_RUN,
+    "listTasks": Permission.JOBS_READ,
+    "getTask": Permission.JOBS_READ,
+    "getTaskOutput": Permission.JOBS_READ,
+    "listAudit": Permission.AUDIT_READ,
+    "getSettings": Permission.SETTINGS_READ,
+}
+"""Every operation, and what it needs; None: no login either."""
+
+MAY: dict[Role, set[str]] = {
+    Role.VIEWER: {"platforms:read", "keys:read", "jobs:read", "account:own"},
+    Role.OPERATOR: {
+        "platforms:read", "keys:read", "jobs:read", "account:own", "jobs:run", "jobs:cancel",
+    },
+    Role.ADMIN: set(Permission),
+}  # fmt: skip
+"""What each role was meant to do, written down a second time: a slip in the table shows."""
+
+PROTECTED = [name for name, rule in RULES.items() if rule is not None]
+SOCKETS = {"/ws/tasks/{task_id}", "/ws/jobs/{job_id}"}
+HIDDEN = {"/openapi.json", "/docs", "/"}
+
+
+@dataclass
+class Site:
+    """A server with an account of each role, a platform that refuses connections, and an ended job on it."""
+
+    server: Server
+    bare: httpx2.Client
+    clients: dict[str, Api]
+    operations: dict[str, tuple[str, str]]
+    port: int
+    platform_id: str
+    job_id: str
+    task_id: str
+
+    @property
+    def admin(self) -> Api:
+        return self.clients[Role.ADMIN]
+
+    def request(self, operation: str) -> tuple[str, str, Any]:
+        """Method, path and body of a call that is in order, on objects that are there."""
+        method, path = self.operations[operation]
+        ids = {"platform_id": self.platform_id, "job_id": self.job_id, "task_id": self.task_id}
+        if "{key_id}" in path:
+            ids["key_id"] = self.admin.post("/keys/", new_key())["id"]
+        if operation == "deletePlatform":
+            ids["platform_id"] = self.admin.post("/platforms/", self.new_platform())["id"]
+        bodies: dict[str, Any] = {
+            "changeUsername": {"current_password": "wrong", "new_username": "another"},
+            "changePassword": {"current_password": "wrong", "new_password": "another-one-1"},
+            "addPlatform": self.new_platform(),
+            "changePlatform": {"description": "changed"},
+            "runCommand": {"command": "true"},
+            "deployKeys": {},
+            "addKey": new_key(),
+            "startJob": {"type": "run_command", "targets": {"all": True}, "command": "true"},
+            "rerunJob": {},
+        }
+        return method, path.format(**ids), bodies.get(operation)
+
+    def new_platform(self) -> dict[str, Any]:
+        return {
+            "name": f"p-{secrets.token_hex(4)}",
+            "host": "127.0.0.1",
+            "port": self.port,
+            "username": "nobody",
+            "auth_method": "password",
+            "password": "unused",
+        }
+
+    def refusals(self) -> dict[str, Any]:
+        """The audit entries of refusals, by id."""
+        found = self.admin.get("/audit/", outcome="refused", limit=100)
+        return {entry["id"]: entry for entry in found}
+
+
+def new_key() -> dict[str, str]:
+    public = Ed25519PrivateKey.generate().public_key()
+    line = public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    return {"name": f"k-{secrets.token_hex(4)}", "public_key": line}
+
+
+def send(site: Site, operation: str, headers: dict[str, str]) -> Any:
+    return transmit(site, site.request(operation), headers)
+
+
+def transmit(site: Site, request: tuple[str, str, Any], headers: dict[str, str]) -> Any:
+    method, path, body = request
+    return site.bare.request(method, path, json=body, headers=headers)
+
+
+def assert_problem(response: Any, status: int, code: str) -> None:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body = response.json()
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["type"] and body["title"] and body["detail"]
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with (
+        Server(env={"ACCESS_TOKEN_SECONDS": "7200"}) as server,
+        httpx2.Client(base_url=server.url, timeout=30) as bare,
+    ):
+        document = httpx2.get(f"{server.url}/openapi.json").json()
+        operations = {
+            operation["operationId"]: (method.upper(), path)
+            for path, methods in document["paths"].items()
+            for method, operation in methods.items()
+        }
+        admin = server.client()
+        clients = {
+            Role.ADMIN: admin,
+            **{role: server.account(role) for role in (Role.OPERATOR, Role.VIEWER)},
+        }
+        made = Site(server, bare, clients, operations, free_port(), "", "", "")
+        made.platform_id = admin.post("/platforms/", made.new_platform())["id"]
+        job = admin.post(f"/platforms/{made.platform_id}/run_command", {"command": "true"})
+        made.job_id, made.task_id = job["job_id"], job["task_id"]
+        admin.wait_job(made.job_id)
+        yield made
+
+
+def test_every_operation_of_the_document_has_a_rule(site: Site) -> None:
+    assert set(site.operations) == set(RULES), "add the new operation to RULES"
+    assert set(Permission) >= set().union(*MAY.values()) and {role: set(GRANTS[role]) for role in Role} == MAY
+
+
+def test_nothing_is_served_beside_the_document() -> None:
+    """A route left out of the document would be left out of these tests too."""
+    hidden, sockets = set(), set()
+    waiting = list(build(Settings(_env_file=None)).routes)  # type: ignore[call-arg]
+    while waiting:
+        route = waiting.pop()
+        inner = getattr(route, "original_router", None)
+        if inner is not None:
+            waiting += inner.routes
+        elif type(route).__name__ == "APIWebSocketRoute":
+            sockets.add(route.path)
+        elif not getattr(route, "include_in_schema", True):
+            hidden.add(route.path)
+    assert (hidden, sockets) == (HIDDEN, SOCKETS)
+
+
+@pytest.mark.parametrize("operation", PROTECTED)
+def test_without_a_login_it_is_refused_and_noted(site: Site, operation: str) -> None:
+    before = site.refusals()
+    request = site.request(operation)
+    assert_problem(transmit(site, request, {}), 401, "unauthenticated")
+    new = [entry for key, entry in site.refusals().items() if key not in before]
+    assert len(new) == 1
+    assert new[0]["action"] == f"{request[0]} {request[1]}"[:100]
+    assert (new[0]["user"], new[0]["meta"], new[0]["address"]) == (
+        "",
+        {"reason": "unauthenticated"},
+        "127.0.0.1",
+    )
+
+
+@pytest.mark.parametrize("operation", [name for name, rule in RULES.items() if rule is None])
+def test_what_needs_no_login(site: Site, operation: str) -> None:
+    answer = send(site, operation, {})
+    assert answer.status_code in (200, 422), "a login is not what it asks for"
+
+
+def forged(site: Site, kind: str) -> str:
+    """A token that must not be taken."""
+    now = int(time.time())
+    good = site.admin.tokens["access_token"]
+    header, payload, signature = good.split(".")
+    secret = (site.server.data_dir / "secret_key").read_text().strip()
+    claims = jwt.decode(good, OctKey.import_key(secret), algorithms=["HS256"]).claims
+    ours, foreign = OctKey.import_key(secret), OctKey.import_key(secrets.token_urlsafe(48))
+    fresh = {**claims, "exp": now + 600}
+    head = {"alg": "HS256"}
+    match kind:
+        case "expired":
+            return jwt.encode(head, {**claims, "exp": now - 1}, ours)
+        case "without an end":
+            return jwt.encode(head, {key: claims[key] for key in ("sub", "sid")}, ours)
+        case "foreign":
+            return jwt.encode(head, fresh, foreign)
+        case "unsigned":
+            return f"eyJhbGciOiJub25lIn0.{payload}."
+        case "altered":
+            return f"{header}.{payload[:-4]}AAAA.{signature}"
+        case "unknown login":
+            return jwt.encode(head, {**fresh, "sid": str(uuid.uuid4())}, ours)
+        case "odd login":
+            return jwt.encode(head, {**fresh, "sid": 5}, ours)
+        case "nested":
+            return base64.urlsafe_b64encode(b"[" * 20_000).decode().rstrip("=") + f".{payload}.{signature}"
+    return kind
+
+
+FORGED = [
+    "expired", "without an end", "foreign", "unsigned", "altered", "unknown login", "odd login", "nested",
+    "garbage", "a.b.c", "....", "eyJ.eyJ.AAAA", "\u00e4\u00f6\u00fc",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_a_token_that_is_not_ours_is_refused(site: Site, kind: str) -> None:
+    token = forged(site, kind)
+    code = "session_ended" if kind == "unknown login" else "token_invalid"
+    for headers in (
+        {"Authorization": f"Bearer {token}".encode()},
+        {"Cookie": f"access_token={token}".encode()},
+    ):
+        assert_problem(site.bare.get("/api/v1/auth/me", headers=headers), 401, code)
+
+
+@pytest.mark.parametrize("operation", PROTECTED)
+def test_every_operation_refuses_tokens_that_are_not_ours(site: Site, operation: str) -> None:
+    for kind in ("garbage", "expired", "foreign"):
+        assert_problem(
+            send(site, operation, {"Authorization": f"Bearer {forged(site, kind)}"}), 401, "token_invalid"
+        )
+
+
+@pytest.mark.parametrize(
+    "scheme", ["Basic YWRtaW46YWRtaW4=", "Bearer", "Token {}", "bearer{}", "{}", "Digest a"]
+)
+def test_other_schemes_are_no_login(site: Site, scheme: str) -> None:
+    header = scheme.format(site.admin.tokens["access_token"])
+    answer = site.bare.get("/api/v1/auth/me", headers={"Authorization": header})
+    assert answer.status_code == 401 and answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_a_bad_header_is_not_healed_by_a_good_cookie(site: Site) -> None:
+    token = site.admin.tokens["access_token"]
+    answer = send(site, "me", {"Authorization": "Bearer garbage", "Cookie": f"access_token={token}"})
+    assert_problem(answer, 401, "token_invalid")
+
+
+@pytest.mark.parametrize("operation", PROTECTED)
+def test_the_short_form_is_guarded_as_well(site: Site, operation: str) -> None:
+    method, path, body = site.request(operation)
+    short = path.replace("/api/v1/", "/api/")
+    assert short != path
+    assert_problem(site.bare.request(method, short, json=body), 401, "unauthenticated")
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("operation", PROTECTED)
+def test_a_role_may_what_its_rule_says_and_no_more(site: Site, operation: str, role: Role) -> None:
+    client = site.server.client() if operation == "logout" else site.clients[role]
+    headers = {"Authorization": f"Bearer {client.tokens['access_token']}"}
+    before = site.refusals()
+    answer = send(site, operation, headers)
+    new = [entry for key, entry in site.refusals().items() if key not in before]
+    if RULES[operation] in MAY[role]:
+        assert answer.status_code < 400 or answer.json()["code"] == "bad_credentials", answer.text
+    else:
+        assert_problem(answer, 403, "forbidden")
+        assert [(entry["user"], entry["meta"]) for entry in new] == [
+            (client.username, {"reason": "forbidden"})
+        ]
+
+
+def deploy_job(site: Site) -> str:
+    site.admin.post("/keys/", new_key())
+    job_id: str = site.admin.post(f"/platforms/{site.platform_id}/deploy_keys", {})["job_id"]
+    site.admin.wait_job(job_id)
+    return job_id
+
+
+@pytest.mark.parametrize("role", [Role.OPERATOR, Role.VIEWER])
+def test_keys_are_deployed_by_admins_alone_whatever_the_way(site: Site, role: Role) -> None:
+    http = site.clients[role].http
+    targets = {"platform_ids": [site.platform_id]}
+    before = len(site.admin.all("/jobs/"))
+    old = deploy_job(site)
+    assert_problem(http.post("/jobs/", json={"type": "deploy", "targets": targets}), 403, "forbidden")
+    assert_problem(http.post(f"/jobs/{old}/rerun"), 403, "forbidden")
+    assert_problem(http.post(f"/platforms/{site.platform_id}/deploy_keys", json={}), 403, "forbidden")
+    assert len(site.admin.all("/jobs/")) == before + 1
+
+
+@pytest.mark.parametrize(
+    "operation", ["deletePlatform", "changePlatform", "deleteKey", "cancelJob", "rerunJob"]
+)
+def test_a_refusal_does_not_tell_whether_the_object_is_there(site: Site, operation: str) -> None:
+    method, path = site.operations[operation]
+    unknown = str(uuid.uuid4())
+    path = path.format(platform_id=unknown, key_id=unknown, job_id=unknown)
+    body = {"description": "x"} if operation == "changePlatform" else None
+    headers = {"Authorization": f"Bearer {site.clients[Role.VIEWER].tokens['access_token']}"}
+    assert_problem(site.bare.request(method, path, json=body, headers=headers), 403, "forbidden")
+
+
+def close_of(site: Site, path: str, headers: dict[str, str]) -> tuple[int, list[Any]]:
+    """The close code of a WebSocket, and the messages that came before."""
+    got = []
+    url = site.server.url.replace("http", "ws", 1) + path
+    with connect(url, additional_headers=headers, proxy=None) as socket:
+        try:
+            while True:
+                got.append(json.loads(socket.recv(10)))
+        except ConnectionClosed as closed:
+            assert closed.rcvd is not None
+            return closed.rcvd.code, got
+
+
+@pytest.mark.parametrize("kind", ["", "garbage", "expired", "foreign"])
+@pytest.mark.parametrize("path", sorted(SOCKETS))
+def test_a_websocket_wants_a_login(site: Site, path: str, kind: str) -> None:
+    headers = {"Authorization": f"Bearer {forged(site, kind)}"} if kind else {}
+    assert close_of(site, path.format(task_id=site.task_id, job_id=site.job_id), headers) == (4401, [])
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("path", sorted(SOCKETS))
+def test_every_role_may_follow(site: Site, path: str, role: Role) -> None:
+    token = site.clients[role].tokens["access_token"]
+    path = path.format(task_id=site.task_id, job_id=site.job_id)
+    code, messages = close_of(site, path, {"Authorization": f"Bearer {token}"})
+    assert (code, messages[-1]["type"]) == (1000, "done")
+
+
+@pytest.mark.parametrize("path", ["/ws/tasks/{}", "/ws/jobs/{}"])
+def test_a_websocket_of_nothing(site: Site, path: str) -> None:
+    headers = {"Authorization": f"Bearer {site.admin.tokens['access_token']}"}
+    for unknown in (str(uuid.uuid4()), "nonsense", "%00"):
+        assert close_of(site, path.format(unknown), headers) == (4404, [])
+    for after in ("x", "1e3", "9" * 30, "--1", "%00"):
+        assert close_of(site, path.format(site.task_id) + f"?after={after}", headers)[0] == 4422
+
+
+@pytest.mark.parametrize("path", sorted(SOCKETS))
+def test_a_websocket_by_cookie_is_for_our_own_pages(site: Site, path: str) -> None:
+    cookie = {"Cookie": f"access_token={site.admin.tokens['access_token']}"}
+    path = path.format(task_id=site.task_id, job_id=site.job_id)
+    before = site.refusals()
+    assert close_of(site, path, {**cookie, "Origin": "http://evil.example"}) == (4403, [])
+    assert close_of(site, path, {**cookie, "Sec-Fetch-Site": "cross-site"}) == (4403, [])
+    new = [entry for key, entry in site.refusals().items() if key not in before]
+    assert [entry["meta"]["reason"] for entry in new] == ["cross_site", "cross_site"]
+    assert close_of(site, path, {**cookie, "Origin": site.server.url})[0] == 1000
+
+
+def test_an_account_that_must_change_its_password_may_do_nothing_else() -> None:
+    with Server(env={"ADMIN_PASSWORD": "admin123"}) as server:
+        api = Api(server.url, "admin", "admin123")
+        try:
+            assert api.tokens["user"]["must_change_password"] is True
+            for path in ("/platforms/", "/keys/", "/jobs/", "/tasks/", "/audit/", "/settings"):
+                assert_problem(api.http.get(path), 403, "password_change_required")
+            api.get("/auth/me")
+            change = {"current_password": "admin123", "new_password": "a-better-password"}
+            assert api.post("/auth/change-password", change)["must_change_password"] is False
+            refused = api.get("/audit/", outcome="refused")
+            assert {entry["meta"]["reason"] for entry in refused} == {"password_change_required"}
+            assert len(refused) == 6
+        finally:
+            api.http.close()
+
+
+def test_refusals_without_a_login_do_not_fill_the_audit_log(site: Site) -> None:
+    """Last, because it uses up what is kept in a minute."""
+    before = int(site.admin.http.get("/audit/").headers["x-total-count"])
+    for _ in range(200):
+        assert site.bare.get("/api/v1/auth/me").status_code == 401
+    after = int(site.admin.http.get("/audit/").headers["x-total-count"])
+    assert after - before <= 120, "60 a minute, and a minute may turn meanwhile"
