@@ -7,16 +7,12 @@ in order, and never meet "database is locked".
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from testum.db.base import dump_json
-
-_READERS = 4
+from testum.db.sqlite import make_engine
 
 
 class Database:
@@ -26,8 +22,8 @@ class Database:
         self.url = url
         self._sqlite = make_url(url).get_backend_name() == "sqlite"
         if self._sqlite:
-            self._reader = _sqlite_engine(url, readers=_READERS)
-            self._writer = _sqlite_engine(url, readers=0)
+            self._reader = make_engine(url, writing=False)
+            self._writer = make_engine(url, writing=True)
         else:
             self._reader = create_async_engine(url, json_serializer=dump_json, pool_pre_ping=True)
             self._writer = self._reader
@@ -51,36 +47,3 @@ class Database:
         await self._reader.dispose()
         if self._writer is not self._reader:
             await self._writer.dispose()
-
-
-def _sqlite_engine(url: str, *, readers: int) -> AsyncEngine:
-    """`readers` 0 makes the engine with the one writing connection."""
-    engine = create_async_engine(
-        url,
-        json_serializer=dump_json,
-        poolclass=AsyncAdaptedQueuePool,
-        pool_size=readers or 1,
-        max_overflow=0,
-        pool_timeout=60,
-        connect_args={"isolation_level": None, "timeout": 30},
-    )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        # FULL: a claim that was committed survives a power cut, or the command could run twice.
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA busy_timeout=30000")
-        cursor.execute("PRAGMA cache_size=-8000")
-        if readers:
-            cursor.execute("PRAGMA query_only=ON")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # The driver's own transaction handling is off (isolation_level=None): it begins too late.
-        connection.exec_driver_sql("BEGIN" if readers else "BEGIN IMMEDIATE")
-
-    return engine
