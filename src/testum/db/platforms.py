@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import ForeignKey, Index, String, Text, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, raiseload, relationship
 
 from testum.core.targets import Targets, is_pattern, pattern_to_like
 from testum.db.base import Base, new_id, utc_now
@@ -92,12 +92,12 @@ async def get(session: AsyncSession, platform_id: UUID) -> Platform | None:
 
 
 async def by_ids(session: AsyncSession, platform_ids: Sequence[UUID]) -> dict[UUID, Platform]:
-    """The platforms with these ids that there are."""
+    """The platforms with these ids that there are; their tags are not loaded."""
     found: dict[UUID, Platform] = {}
     for start in range(0, len(platform_ids), _IN_CHUNK):
         chunk = platform_ids[start : start + _IN_CHUNK]
-        for platform in await session.scalars(select(Platform).where(Platform.id.in_(chunk))):
-            found[platform.id] = platform
+        statement = select(Platform).options(raiseload(Platform.tag_rows)).where(Platform.id.in_(chunk))
+        found |= {platform.id: platform for platform in await session.scalars(statement)}
     return found
 
 

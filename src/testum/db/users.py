@@ -3,7 +3,7 @@
 import datetime as dt
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, String, func, select, update
+from sqlalchemy import ForeignKey, String, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -58,13 +58,17 @@ async def by_name(session: AsyncSession, username: str) -> User | None:
     return await session.scalar(select(User).where(User.username_key == username.casefold()))
 
 
+_OF_LOGIN = (
+    select(User)
+    .join(Login, Login.user_id == User.id)
+    .where(Login.id == bindparam("login_id"), Login.revoked_at.is_(None), Login.expires_at > bindparam("now"))
+)
+"""Built once: every request asks this."""
+
+
 async def of_login(session: AsyncSession, login_id: UUID, now: dt.datetime) -> User | None:
     """The account of a login that is neither revoked nor expired."""
-    return await session.scalar(
-        select(User)
-        .join(Login, Login.user_id == User.id)
-        .where(Login.id == login_id, Login.revoked_at.is_(None), Login.expires_at > now)
-    )
+    return await session.scalar(_OF_LOGIN, {"login_id": login_id, "now": now})
 
 
 async def login_by_token(session: AsyncSession, token_hash: str) -> Login | None:

@@ -1,7 +1,7 @@
 """From a platform's row to an endpoint of the SSH engine. The only place where secrets are opened."""
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
@@ -12,6 +12,7 @@ from testum.core.secrets import Opener
 from testum.db import keys, platforms
 from testum.db.audit import AuditLog
 from testum.db.base import utc_now
+from testum.db.keys import SSHKey
 from testum.db.platforms import Platform
 from testum.db.session import Database
 from testum.errors import TestumError
@@ -103,26 +104,31 @@ class Endpoints:
         self, session: AsyncSession, rows: Iterable[Platform]
     ) -> dict[UUID, Endpoint | TestumError]:
         """The platforms' endpoints, or why one cannot be made (a secret that no key opens)."""
+        chains = [[platform, *await platforms.jump_chain(session, platform)] for platform in rows]
+        key_ids = {hop.key_id for chain in chains for hop in chain if hop.key_id is not None}
+        kept = {key.id: key for key in await keys.by_ids(session, list(key_ids))} if key_ids else {}
+        # Many platforms share a key: it is opened once.
+        opened: dict[UUID, KeyAuth] = {}
         made: dict[UUID, Endpoint | TestumError] = {}
-        for platform in rows:
+        for chain in chains:
             try:
-                chain = await platforms.jump_chain(session, platform)
-                made[platform.id] = await self._endpoint(session, platform, chain)
+                made[chain[0].id] = self._endpoint(chain, kept, opened)
             except TestumError as error:
-                made[platform.id] = error
+                made[chain[0].id] = error
         return made
 
-    async def _endpoint(
-        self, session: AsyncSession, platform: Platform, chain: Sequence[Platform]
+    def _endpoint(
+        self, chain: Sequence[Platform], kept: Mapping[UUID, SSHKey], opened: dict[UUID, KeyAuth]
     ) -> Endpoint:
-        jump = await self._endpoint(session, chain[0], chain[1:]) if chain else None
+        platform = chain[0]
+        jump = self._endpoint(chain[1:], kept, opened) if len(chain) > 1 else None
         return Endpoint(
             # A changed platform is another endpoint: no connection made before the change serves it.
             id=f"{platform.id}:{platform.revision}" + (f">{jump.id}" if jump else ""),
             host=platform.host,
             port=platform.port,
             username=platform.username,
-            auth=await self._auth(session, platform),
+            auth=self._auth(platform, kept, opened),
             trust=StoredTrust(self._first_use, platform, self._policy(platform)),
             jump=jump,
         )
@@ -132,20 +138,23 @@ class Endpoints:
             return "strict"
         return "auto_add"
 
-    async def _auth(self, session: AsyncSession, platform: Platform) -> PasswordAuth | KeyAuth:
+    def _auth(
+        self, platform: Platform, kept: Mapping[UUID, SSHKey], opened: dict[UUID, KeyAuth]
+    ) -> PasswordAuth | KeyAuth:
         if platform.auth_method == "password":
             return PasswordAuth(self._open(platform.id, platform.encrypted_password) or "")
-        if platform.key_id is not None:
-            key = await keys.get(session, platform.key_id)
-            assert key is not None, "a foreign key keeps it"
+        if platform.key_id is None:
             return KeyAuth(
+                self._open(platform.id, platform.encrypted_private_key) or "",
+                self._open(platform.id, platform.encrypted_passphrase),
+            )
+        if platform.key_id not in opened:
+            key = kept[platform.key_id]
+            opened[key.id] = KeyAuth(
                 self._open(key.id, key.encrypted_private_key) or "",
                 self._open(key.id, key.encrypted_passphrase),
             )
-        return KeyAuth(
-            self._open(platform.id, platform.encrypted_private_key) or "",
-            self._open(platform.id, platform.encrypted_passphrase),
-        )
+        return opened[platform.key_id]
 
     def _open(self, owner: UUID, sealed: str | None) -> str | None:
         return self._opener.open(owner, sealed) if sealed is not None else None

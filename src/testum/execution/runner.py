@@ -28,7 +28,8 @@ from testum.ssh import Endpoint, Pool, SSHError
 
 log = structlog.get_logger(__name__)
 
-_GATHER_SECONDS = 0.01
+_GATHER_SECONDS = 0.02
+"""Tasks that end within this time are replaced together, by one claim: a host's slot is empty so long."""
 _LEAVES_PROCESSES = frozenset({"timeout", "idle_timeout", "connection_lost", "output_limit", "storage_full"})
 """Errors after which something may still run on the host."""
 
@@ -38,14 +39,15 @@ class _Running:
     """A task under way. `reason` is set when it is to be ended before its time."""
 
     job_id: UUID
-    action: asyncio.Task[Outcome] | None = None
+    acting: asyncio.Task[None] | None = None
+    """The asyncio task that does it, while it may be cancelled."""
     reason: Outcome | None = None
 
     def end(self, reason: Outcome) -> None:
         if self.reason is None:
             self.reason = reason
-            if self.action is not None:
-                self.action.cancel()
+            if self.acting is not None:
+                self.acting.cancel()
 
 
 class Slots:
@@ -128,7 +130,6 @@ class Runner:
             under_way |= await self._begin(work, claims, results)
             if len(under_way) >= concurrency:
                 await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-                # Tasks that end within the same moment are replaced together, by one claim.
                 await asyncio.sleep(_GATHER_SECONDS)
             under_way = {task for task in under_way if not task.done()}
         if under_way:
@@ -198,14 +199,16 @@ class Runner:
     async def _act(self, context: Context, running: _Running) -> Outcome:
         """Do the action and, where it may have left processes on the host, end them and look."""
         if running.reason is None:
-            running.action = asyncio.ensure_future(self._guarded(context))
+            running.acting = task = asyncio.current_task()
             try:
-                outcome = await asyncio.shield(running.action)
+                outcome = await self._guarded(context)
             except asyncio.CancelledError:
-                if not running.action.cancelled() or running.reason is None:
-                    running.action.cancel()
+                if task is None or running.reason is None:
                     raise
+                task.uncancel()
                 outcome = running.reason
+            finally:
+                running.acting = None
         else:
             outcome = running.reason
         if outcome is running.reason or outcome.error_code in _LEAVES_PROCESSES:
