@@ -84,7 +84,7 @@ async def start_program(
     Raises NotSent where another connection may do, ChannelRefused where none will, ConnectionLost where
     the program may have been started.
     """
-    session = Session()
+    session = Session(request.stdin)
 
     def factory() -> Session:
         if on_send is not None:
@@ -97,7 +97,7 @@ async def start_program(
     try:
         async with asyncio.timeout(limit) as clock:
             opening = link.connection.create_session(factory, request.line, encoding=None, window=_WINDOW)
-            channel, _ = await opening
+            await opening
     except BaseException as error:
         if session.channel is not None:
             session.channel.abort()
@@ -122,9 +122,6 @@ async def start_program(
             ) from None
         raise
     link.used = True
-    if request.stdin:
-        channel.write(request.stdin)
-    channel.write_eof()
     return Execution(session, timeouts, endpoint.address, release)
 
 
