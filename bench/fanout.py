@@ -5,6 +5,7 @@ namespace of its own.
 """
 
 import contextlib
+import datetime as dt
 import json
 import os
 import shutil
@@ -164,16 +165,16 @@ def add_platforms(api: Api, hosts: Hosts) -> None:
 
 
 def job(api: Api, process: psutil.Process, number: int) -> dict[str, float]:
-    """One job through the REST API: from the request to the moment the API says it is over, and the whole
-    server's CPU time with that of the watching."""
+    """One job through the REST API: from the request to the moment the API gives for its end, and the
+    CPU time of the whole server, with that of being asked about the job five times a second."""
     before = process.cpu_times()
-    begin = time.perf_counter()
+    begin = time.time()
     job_id = api.start_job("true", targets={"tags": [_TAG]})
     while (answer := api.get(f"/jobs/{job_id}"))["status"] in ("pending", "running"):
-        time.sleep(0.04)
-    wall = time.perf_counter() - begin
+        time.sleep(0.2)
     after = process.cpu_times()
     assert answer["counts"]["success"] == number, answer
+    wall = dt.datetime.fromisoformat(answer["finished_at"]).timestamp() - begin
     return {"wall": wall, "cpu": after.user + after.system - before.user - before.system}
 
 
