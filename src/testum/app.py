@@ -10,6 +10,7 @@ from typing import IO
 
 import structlog
 
+from testum import logs
 from testum.artifacts.local import LocalArtifacts
 from testum.core.positions import Sequencer
 from testum.core.secrets import Opener, Sealer
@@ -131,6 +132,7 @@ class Testum:
             raise ConfigurationError(
                 "DATABASE_URL: this release keeps its data in SQLite under DATA_DIR only. Unset DATABASE_URL."
             )
+        logs.configure()
         lock = _lock(settings)
         await migrate.upgrade(settings.effective_database_url)
         self = cls(settings)
