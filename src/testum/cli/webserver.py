@@ -6,6 +6,7 @@ import socket
 import uvicorn
 
 from testum.cli.failures import REFUSED, Failure, WrongUse
+from testum.cli.protocol import Protocol
 from testum.errors import TestumError
 from testum.settings import load_settings
 
@@ -44,7 +45,7 @@ def run(application: str, host: str, port: int) -> None:
                 application,
                 factory=True,
                 loop="uvloop",
-                http="httptools",
+                http=Protocol,
                 ws="websockets-sansio",
                 ws_per_message_deflate=False,
                 server_header=False,

@@ -13,6 +13,17 @@ MAX_SCRIPT = 1024 * 1024
 MAX_TIMEOUT = 7 * 86_400.0
 MAX_CONCURRENCY = 1000
 
+_NOT_SENT = "must not contain a NUL character or half a surrogate pair."
+
+
+def _can_be_sent(text: str) -> bool:
+    """Whether the text can be an argument or a file on the host: JSON's `\\ud800` has no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
 
 class JobType(StrEnum):
     """What a job does on each of its platforms."""
@@ -69,8 +80,8 @@ class JobSpec:
         if self.command is not None:
             if not wants_command:
                 problem("command", f"a {self.type} job takes none.")
-            if "\0" in self.command:
-                problem("command", "must not contain a NUL character.")
+            if not _can_be_sent(self.command):
+                problem("command", _NOT_SENT)
             if len(self.command.encode("utf-8", "surrogatepass")) > MAX_COMMAND:
                 problem("command", f"is over {MAX_COMMAND} bytes; run it as a script.")
         if wants_script and (self.script is None or not self.script.text.strip()):
@@ -84,8 +95,8 @@ class JobSpec:
         for name, value in self.environment.items():
             if not (name.isascii() and name.isidentifier()):
                 problem("environment", "names are letters, digits and underscores, not first a digit.")
-            if "\0" in value:
-                problem("environment", "values must not contain a NUL character.")
+            if not _can_be_sent(value):
+                problem("environment", f"values {_NOT_SENT}")
         if self.key_ids is not None and self.type is not JobType.DEPLOY:
             problem("key_ids", f"a {self.type} job takes none.")
         if self.key_ids is not None and not self.key_ids:
@@ -96,15 +107,19 @@ class JobSpec:
     @staticmethod
     def _check_script(script: ScriptSpec, problem: object) -> None:
         assert callable(problem)
-        if "\0" in script.text:
-            problem("script.text", "must not contain a NUL character.")
+        if not _can_be_sent(script.text):
+            problem("script.text", _NOT_SENT)
         if len(script.text.encode("utf-8", "surrogatepass")) > MAX_SCRIPT:
             problem("script.text", f"is over {MAX_SCRIPT} bytes.")
-        if any("\0" in argument for argument in script.arguments):
-            problem("script.arguments", "must not contain a NUL character.")
+        if not all(_can_be_sent(argument) for argument in script.arguments):
+            problem("script.arguments", _NOT_SENT)
         try:
             words = shlex.split(script.interpreter)
         except ValueError:
             words = []
-        if not words or any(ord(character) < 32 for character in script.interpreter):
+        if (
+            not words
+            or not _can_be_sent(script.interpreter)
+            or any(ord(character) < 32 for character in script.interpreter)
+        ):
             problem("script.interpreter", "must be a program and its options, such as `python3 -u`.")

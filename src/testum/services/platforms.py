@@ -223,7 +223,9 @@ class Platforms:
     @staticmethod
     async def _check_links(session: AsyncSession, platform: Platform) -> None:
         if platform.key_id is not None:
-            key = await keys.get(session, platform.key_id)
+            # Not yet flushed: the foreign key's own error would say less.
+            with session.no_autoflush:
+                key = await keys.get(session, platform.key_id)
             if key is None:
                 raise InvalidInput.field("key_id", "there is no such key.")
             if key.encrypted_private_key is None:
@@ -247,20 +249,17 @@ def _raise(problems: list[FieldProblem]) -> None:
 
 
 def _check_host(value: str) -> str:
-    host = value.strip().removeprefix("[").removesuffix("]")
+    host = value.strip()
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    # A link-local address may have its interface behind it (RFC 4007).
+    address, percent, zone = host.partition("%")
     try:
-        return str(ipaddress.ip_address(host))
+        plain = str(ipaddress.IPv6Address(address) if percent else ipaddress.ip_address(host))
     except ValueError:
-        pass
-    if "%" in host:
-        # A link-local address with its interface (RFC 4007).
-        address, _, zone = host.partition("%")
-        try:
-            ipaddress.IPv6Address(address)
-        except ValueError:
-            raise InvalidInput.field("host", "must be a host name or an IP address.") from None
-        if zone.isalnum():
-            return host
+        plain = ""
+    if plain and (not percent or (zone.isalnum() and zone.isascii())):
+        return plain + percent + zone
     try:
         ascii_name = host.encode("idna").decode() if not host.isascii() else host
     except UnicodeError:

@@ -68,8 +68,8 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
     app.include_router(api, prefix="/api", include_in_schema=False)
     app.include_router(streams.router)
     _add_docs(app)
-    app.add_middleware(SecurityHeaders)
     app.add_middleware(BodyLimit, limit=MAX_BODY)
+    app.add_middleware(SecurityHeaders)
     return app
 
 
@@ -155,7 +155,6 @@ class BodyLimit:
                 await refused(scope, receive, send)
                 return
         got = 0
-        begun = False
         over = False
 
         async def counted() -> Message:
@@ -169,8 +168,6 @@ class BodyLimit:
             return message
 
         async def noted(message: Message) -> None:
-            nonlocal begun
-            begun = True
             if not over:
                 await send(message)
 

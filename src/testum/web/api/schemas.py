@@ -271,7 +271,7 @@ class TargetsBody(Body):
     names: Annotated[
         list[Annotated[str, StringConstraints(min_length=1, max_length=200)]], Field(max_length=1000)
     ] = Field(default=[], description="Names, or patterns such as `web*`; several add up.")
-    tags: Annotated[list[str], Field(max_length=50)] = Field(default=[], description="All must be there.")
+    tags: Tags = Field(default=[], description="All must be there.")
     all: bool = False
 
 
