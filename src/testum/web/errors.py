@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from testum.errors import (
     Conflict,
@@ -123,16 +124,31 @@ def install(app: FastAPI) -> None:
         )
 
     @app.exception_handler(HTTPException)
-    async def _http(_request: Request, error: Exception) -> Response:
+    async def _http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods(app, request.scope["path"])) or headers.get("Allow", "")
         code = _CODES.get(error.status_code, "error")
         detail = "There is nothing at this address." if error.status_code == 404 else str(error.detail)
-        return ProblemResponse(error.status_code, code, detail, headers=dict(error.headers or {}))
+        return ProblemResponse(error.status_code, code, detail, headers=headers)
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> Response:
         log.error("a request failed", path=request.url.path, method=request.method, exc_info=error)
         return ProblemResponse(500, "internal", "testum failed; the server's log says more.")
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """All methods that the document has for this path; the router names those of one route alone, where
+    `Allow` must list every one (RFC 9110, section 10.2.1)."""
+    if not path.startswith("/api/v1/"):
+        path = path.replace("/api/", "/api/v1/", 1)
+    found: set[str] = set()
+    for template, operations in app.openapi()["paths"].items():
+        if compile_path(template)[0].match(path):
+            found.update(method.upper() for method in operations)
+    return sorted(found)
 
 
 def _field(item: dict[str, Any]) -> FieldProblem:
