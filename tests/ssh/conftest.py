@@ -18,10 +18,14 @@ class MemoryTrust:
         self.policy = policy
         self.known = known or []
         self.recorded: list[HostKey] = []
+        self.alarms: list[HostKey] = []
 
     async def record(self, key: HostKey) -> None:
         self.recorded.append(key)
         self.known.append(key)
+
+    async def alarm(self, key: HostKey) -> None:
+        self.alarms.append(key)
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, String, Text, func, select, update
+from sqlalchemy import ForeignKey, Index, String, Text, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from testum.core.states import FINAL_JOB, UNFINISHED, JobStatus, TaskStatus, job_status
 from testum.db.base import Base, new_id, utc_now
-from testum.db.tasks import Task
+from testum.db.tasks import PendingTask, Task
 
 
 class Job(Base):
@@ -59,6 +59,9 @@ async def counts(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, d
     return result
 
 
+_UNFINISHED = select(Task.id).where(Task.job_id == bindparam("of_job"), Task.status.in_(UNFINISHED)).limit(1)
+
+
 async def settle(session: AsyncSession, job_ids: Iterable[UUID]) -> dict[UUID, JobStatus]:
     """Bring the jobs' status in line with their tasks'; the ones that thereby ended are returned.
 
@@ -66,8 +69,7 @@ async def settle(session: AsyncSession, job_ids: Iterable[UUID]) -> dict[UUID, J
     """
     ended: dict[UUID, JobStatus] = {}
     for job_id in job_ids:
-        unfinished = select(Task.id).where(Task.job_id == job_id, Task.status.in_(UNFINISHED)).limit(1)
-        if await session.scalar(unfinished) is not None:
+        if await session.scalar(_UNFINISHED, {"of_job": job_id}) is not None:
             continue
         job = await session.get(Job, job_id)
         if job is None or job.status in FINAL_JOB:
@@ -79,20 +81,31 @@ async def settle(session: AsyncSession, job_ids: Iterable[UUID]) -> dict[UUID, J
     return ended
 
 
-async def open_for_claims(session: AsyncSession, job_id: UUID) -> bool:
-    """Whether tasks of the job may be claimed: nobody has cancelled it. Its first claim starts it."""
-    row = (
-        await session.execute(select(Job.status, Job.cancel_requested_at).where(Job.id == job_id))
-    ).one_or_none()
-    if row is None or row.cancel_requested_at is not None:
-        return False
-    if row.status == JobStatus.PENDING:
+_PENDING = (
+    select(Task.id, Task.job_id, Task.platform_id, Task.platform_name, Task.fence, Job.status)
+    .join(Job, Job.id == Task.job_id)
+    .where(
+        Task.job_id == bindparam("of_job"),
+        Task.status == TaskStatus.PENDING,
+        Job.cancel_requested_at.is_(None),
+    )
+    .order_by(Task.ordinal)
+    .limit(bindparam("most"))
+    .with_for_update(of=Task, skip_locked=True)
+)
+
+
+async def pending_tasks(session: AsyncSession, job_id: UUID, limit: int) -> Sequence[PendingTask]:
+    """Up to `limit` tasks that nobody has claimed, in order, locked for this transaction: to be claimed in
+    it, for the job's first claim starts the job. None of a job that was cancelled."""
+    found = (await session.execute(_PENDING, {"of_job": job_id, "most": limit})).all()
+    if found and found[0].status == JobStatus.PENDING:
         await session.execute(
             update(Job)
             .where(Job.id == job_id, Job.status == JobStatus.PENDING)
             .values(status=JobStatus.RUNNING, started_at=utc_now())
         )
-    return True
+    return [PendingTask(*row[:5]) for row in found]
 
 
 async def unfinished(session: AsyncSession) -> list[UUID]:

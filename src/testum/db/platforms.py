@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import ForeignKey, Index, String, Text, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column, raiseload, relationship
+from sqlalchemy.orm import Mapped, joinedload, mapped_column, raiseload, relationship
 
 from testum.core.targets import Targets, is_pattern, pattern_to_like
 from testum.db.base import Base, new_id, utc_now
@@ -96,8 +96,12 @@ async def by_ids(session: AsyncSession, platform_ids: Sequence[UUID]) -> dict[UU
     found: dict[UUID, Platform] = {}
     for start in range(0, len(platform_ids), _IN_CHUNK):
         chunk = platform_ids[start : start + _IN_CHUNK]
-        statement = select(Platform).options(raiseload(Platform.tag_rows)).where(Platform.id.in_(chunk))
-        found |= {platform.id: platform for platform in await session.scalars(statement)}
+        rows = await session.scalars(
+            select(Platform)
+            .options(raiseload(Platform.tag_rows), joinedload(Platform.host_keys))
+            .where(Platform.id.in_(chunk))
+        )
+        found |= {platform.id: platform for platform in rows.unique()}
     return found
 
 

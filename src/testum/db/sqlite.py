@@ -64,15 +64,43 @@ class _Cursor:
 
 
 class _Connection(aiosqlite.Connection):
-    """aiosqlite's connection with the quicker cursor."""
+    """aiosqlite's connection with the quicker cursor. A transaction begins together with its first
+    statement, and one that has none costs nothing."""
+
+    _to_begin: str | None = None
+    _begun = False
 
     def cursor(self) -> Any:
         """A cursor that SQLAlchemy can use."""
         return _Cursor(self)
 
+    def begin(self, statement: str) -> None:
+        """Begin a transaction, with this statement, before the next one."""
+        self._to_begin = statement
+
     async def visit(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Do something in the connection's thread."""
-        await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+        await self._execute(self._visit, work)  # type: ignore[no-untyped-call]
+
+    def _visit(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        if self._to_begin is not None:
+            self._conn.execute(self._to_begin)
+            self._to_begin, self._begun = None, True
+        work(self._conn)
+
+    async def commit(self) -> None:
+        """Commit what has begun."""
+        self._to_begin = None
+        if self._begun:
+            await super().commit()
+            self._begun = False
+
+    async def rollback(self) -> None:
+        """Take back what has begun."""
+        self._to_begin = None
+        if self._begun:
+            await super().rollback()
+            self._begun = False
 
 
 def make_engine(url: str, *, writing: bool) -> AsyncEngine:
@@ -111,6 +139,7 @@ def make_engine(url: str, *, writing: bool) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Connection) -> None:
         # The driver's own transaction handling is off (isolation_level=None): it begins too late.
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        driver: Any = connection.connection.driver_connection
+        driver.begin("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     return engine

@@ -3,10 +3,10 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, Row, String, bindparam, select, update
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, defer, mapped_column
@@ -66,6 +66,16 @@ class TaskOutput(Base):
 
     task_id: Mapped[UUID] = mapped_column(ForeignKey("task_runs.id", ondelete="CASCADE"), primary_key=True)
     frames: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class PendingTask(NamedTuple):
+    """A task that nobody has claimed, as much as a claim needs."""
+
+    id: UUID
+    job_id: UUID
+    platform_id: UUID
+    platform_name: str
+    fence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,21 +158,6 @@ async def by_ids(session: AsyncSession, task_ids: Sequence[UUID]) -> list[Task]:
     return found
 
 
-async def pending(
-    session: AsyncSession, job_id: UUID, limit: int
-) -> Sequence[Row[UUID, UUID, UUID, str, int]]:
-    """Up to `limit` tasks of the job that nobody has claimed (id, job_id, platform_id, platform_name,
-    fence), in order, locked for this transaction."""
-    found = await session.execute(
-        select(Task.id, Task.job_id, Task.platform_id, Task.platform_name, Task.fence)
-        .where(Task.job_id == job_id, Task.status == TaskStatus.PENDING)
-        .order_by(Task.ordinal)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return found.all()
-
-
 _table = Task.__table__
 _CLAIM = (
     update(Task)
@@ -180,13 +175,13 @@ _CLAIM = (
 
 async def claim(
     session: AsyncSession,
-    tasks: Sequence[Row[UUID, UUID, UUID, str, int]],
+    tasks: Sequence[PendingTask],
     positions: Sequence[int],
     *,
     worker: str,
     lease: dt.datetime,
 ) -> list[Claim]:
-    """Take the tasks (from `pending`, in the same transaction): they are running from the commit on."""
+    """Take the tasks (from `jobs.pending_tasks`, in the same transaction): they are running from the commit on."""
     claims = [
         Claim(task.id, task.job_id, task.platform_id, task.platform_name, task.fence + 1, position)
         for task, position in zip(tasks, positions, strict=True)

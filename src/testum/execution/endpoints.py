@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.secrets import Opener
+from testum.core.sshkeys import parse_public_key
 from testum.db import keys, platforms
 from testum.db.audit import AuditLog
 from testum.db.base import utc_now
@@ -18,6 +20,8 @@ from testum.db.session import Database
 from testum.errors import TestumError
 from testum.execution.batcher import Batcher
 from testum.ssh import Endpoint, HostKey, HostKeyChanged, KeyAuth, PasswordAuth
+
+log = structlog.get_logger(__name__)
 
 Policy = Literal["auto_add", "strict"]
 
@@ -36,15 +40,10 @@ class TrustOnFirstUse:
         self._database = database
         self._batcher: Batcher[_Seen, str | None] = Batcher(self._write, gather=0.01)
 
-    async def keep(self, seen: _Seen) -> None:
-        """Trust the key, unless another connection kept a different one a moment ago: HostKeyChanged."""
-        trusted = await self._batcher.ask(seen)
-        if trusted is not None and trusted != seen.key.public_key:
-            raise HostKeyChanged(
-                f"{seen.name}: the host showed another key than it did a moment ago. "
-                "Check that nobody stands between.",
-                host_key=seen.key,
-            )
+    async def keep(self, seen: _Seen) -> str | None:
+        """Trust the key, unless another connection kept a different one a moment ago: the public key that
+        the platform is now trusted by, or None where it was deleted meanwhile."""
+        return await self._batcher.ask(seen)
 
     async def _write(self, requests: Sequence[_Seen]) -> Sequence[str | None]:
         async with self._database.write() as session:
@@ -69,11 +68,58 @@ class TrustOnFirstUse:
         return [trusted.get(seen.platform_id) for seen in requests]
 
 
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    seen: _Seen
+    trusted: Sequence[str]
+
+
+class HostKeyAlarms:
+    """Tells of hosts that showed another key than they are trusted by: an entry in the audit log each,
+    those of many at once in one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._batcher: Batcher[_Changed, None] = Batcher(self._write, gather=0.01)
+
+    async def tell(self, changed: _Changed) -> None:
+        """Write it down. That the host is refused must not hang on this: it raises nothing."""
+        seen = changed.seen
+        log.warning("a host key has changed", platform=seen.name, shown=seen.key.fingerprint)
+        try:
+            await self._batcher.ask(changed)
+        except Exception:
+            log.exception("the alarm of a changed host key was not stored", platform=seen.name)
+
+    async def _write(self, requests: Sequence[_Changed]) -> Sequence[None]:
+        async with self._database.write() as session:
+            session.add_all(
+                AuditLog(
+                    user="testum",
+                    action="host_key.changed",
+                    object_type="platform",
+                    object_id=str(changed.seen.platform_id),
+                    outcome="refused",
+                    meta={
+                        "name": changed.seen.name,
+                        "stored": list(changed.trusted),
+                        "presented": changed.seen.key.fingerprint,
+                        "presented_key": changed.seen.key.public_key,
+                    },
+                )
+                for changed in requests
+            )
+        return [None] * len(requests)
+
+
 class StoredTrust:
     """A platform's trusted host keys, as the SSH engine asks for them (see ssh.HostTrust)."""
 
-    def __init__(self, first_use: TrustOnFirstUse, platform: Platform, policy: Policy) -> None:
+    def __init__(
+        self, first_use: TrustOnFirstUse, alarms: HostKeyAlarms, platform: Platform, policy: Policy
+    ) -> None:
         self._first_use = first_use
+        self._alarms = alarms
         self._platform_id = platform.id
         self._name = platform.name
         self.policy: Policy = policy
@@ -87,9 +133,22 @@ class StoredTrust:
         return self._known
 
     async def record(self, key: HostKey) -> None:
-        """Trust on first use."""
-        await self._first_use.keep(_Seen(self._platform_id, self._name, key))
+        """Trust on first use; another key than another connection saw a moment ago is a changed one."""
+        seen = _Seen(self._platform_id, self._name, key)
+        trusted = await self._first_use.keep(seen)
+        if trusted is not None and trusted != key.public_key:
+            await self._alarms.tell(_Changed(seen, [parse_public_key(trusted).fingerprint]))
+            raise HostKeyChanged(
+                f"{self._name}: the host showed another key than it did a moment ago. "
+                "Check that nobody stands between.",
+                host_key=key,
+            )
         self._known.append(key)
+
+    async def alarm(self, key: HostKey) -> None:
+        """Leave an entry in the audit log, with what is trusted and what was shown."""
+        stored = [known.fingerprint for known in self._known]
+        await self._alarms.tell(_Changed(_Seen(self._platform_id, self._name, key), stored))
 
 
 class Endpoints:
@@ -97,6 +156,7 @@ class Endpoints:
 
     def __init__(self, database: Database, opener: Opener, default_policy: Policy) -> None:
         self._first_use = TrustOnFirstUse(database)
+        self._alarms = HostKeyAlarms(database)
         self._opener = opener
         self._default_policy = default_policy
 
@@ -129,7 +189,7 @@ class Endpoints:
             port=platform.port,
             username=platform.username,
             auth=self._auth(platform, kept, opened),
-            trust=StoredTrust(self._first_use, platform, self._policy(platform)),
+            trust=StoredTrust(self._first_use, self._alarms, platform, self._policy(platform)),
             jump=jump,
         )
 

@@ -134,9 +134,7 @@ class Ledger:
     async def _claim(
         self, session: AsyncSession, request: _ClaimRequest, reserved: list[tuple[UUID, int]]
     ) -> list[Claim]:
-        if not await jobs.open_for_claims(session, request.job_id):
-            return []
-        waiting = await tasks.pending(session, request.job_id, request.limit)
+        waiting = await jobs.pending_tasks(session, request.job_id, request.limit)
         positions = [self._sequencer.reserve(request.job_id) for _ in waiting]
         reserved += [(request.job_id, position) for position in positions]
         return await tasks.claim(

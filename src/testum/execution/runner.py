@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -29,7 +30,7 @@ from testum.ssh import Endpoint, Pool, SSHError
 log = structlog.get_logger(__name__)
 
 _GATHER_SECONDS = 0.02
-"""Tasks that end within this time are replaced together, by one claim: a host's slot is empty so long."""
+"""The longest that a host's slot is left empty for others to be filled with it."""
 _LEAVES_PROCESSES = frozenset({"timeout", "idle_timeout", "connection_lost", "output_limit", "storage_full"})
 """Errors after which something may still run on the host."""
 
@@ -69,6 +70,46 @@ class Slots:
         """Give slots back."""
         for _ in range(number):
             self._free.release()
+
+
+class UnderWay:
+    """A job's tasks that are under way, of which there may be `most`."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended = asyncio.Event()
+
+    @property
+    def free(self) -> int:
+        """How many more there may be."""
+        return self._most - len(self._tasks)
+
+    def add(self, task: asyncio.Task[None]) -> None:
+        """Count a task until it ends."""
+        self._tasks.add(task)
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._ended.set()
+
+    async def room(self) -> None:
+        """Until there is room. Tasks that end within a moment are replaced together, by one claim; but not
+        more than a quarter of them, or the hosts would be idle while we write and we while they work."""
+        await self._until(1)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GATHER_SECONDS):
+                await self._until(self._most / 4)
+
+    async def drain(self) -> None:
+        """Until all have ended."""
+        await self._until(self._most)
+
+    async def _until(self, free: float) -> None:
+        while self.free < free:
+            self._ended.clear()
+            await self._ended.wait()
 
 
 class Runner:
@@ -117,39 +158,36 @@ class Runner:
         if loaded is None:
             return
         work, concurrency = loaded
-        under_way: set[asyncio.Task[None]] = set()
+        under_way = UnderWay(concurrency)
         results: set[asyncio.Task[None]] = set()
         while not self._stopping:
-            taken = await self._slots.take(concurrency - len(under_way))
+            await under_way.room()
+            taken = await self._slots.take(under_way.free)
             claims = [] if self._stopping else await self._ledger.claim(job_id, taken)
             self._slots.give(taken - len(claims))
             if not claims:
                 break
             for claim in claims:
                 self._running[claim.id] = _Running(job_id)
-            under_way |= await self._begin(work, claims, results)
-            if len(under_way) >= concurrency:
-                await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-                await asyncio.sleep(_GATHER_SECONDS)
-            under_way = {task for task in under_way if not task.done()}
-        if under_way:
-            await asyncio.wait(under_way)
+            await self._begin(work, claims, under_way, results)
+        await under_way.drain()
         if results:
             await asyncio.wait(results)
 
     async def _begin(
-        self, work: JobWork, claims: Sequence[Claim], results: set[asyncio.Task[None]]
-    ) -> set[asyncio.Task[None]]:
+        self,
+        work: JobWork,
+        claims: Sequence[Claim],
+        under_way: "UnderWay",
+        results: set[asyncio.Task[None]],
+    ) -> None:
         ids = [claim.platform_id for claim in claims]
         async with self._database.read() as session:
             rows = await platforms.by_ids(session, ids)
             endpoints = await self._endpoints.of_rows(session, rows.values())
-        return {
-            asyncio.create_task(
-                self._do(work, claim, rows.get(claim.platform_id), endpoints.get(claim.platform_id), results)
-            )
-            for claim in claims
-        }
+            for claim in claims:
+                platform, endpoint = rows.get(claim.platform_id), endpoints.get(claim.platform_id)
+                under_way.add(asyncio.create_task(self._do(work, claim, platform, endpoint, results)))
 
     async def _do(
         self,

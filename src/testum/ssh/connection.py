@@ -13,6 +13,7 @@ from testum.ssh.errors import (
     ConnectionRefused,
     ConnectTimeout,
     HandshakeFailed,
+    HostKeyChanged,
     HostNotFound,
     KeyRejected,
     SSHError,
@@ -51,6 +52,8 @@ async def dial(
             f"{endpoint.address}: no answer within {timeout:g} seconds. Is the host up, and does a firewall let this through?"
         ) from None
     except (asyncssh.Error, OSError) as error:
+        if isinstance(client.failure, HostKeyChanged) and client.presented is not None:
+            await endpoint.trust.alarm(client.presented)
         raise _typed(endpoint, client, error, through=tunnel is not None) from error
     if client.first_use and client.presented is not None:
         try:

@@ -43,6 +43,9 @@ class HostTrust(Protocol):
         """Trust on first use: called with `auto_add` after the first handshake with an unknown host,
         and before anything is run there. May raise SSHError to refuse."""
 
+    async def alarm(self, key: HostKey) -> None:
+        """The host showed `key` and not one it is trusted by. The connection is refused whatever this does."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
