@@ -91,16 +91,18 @@ async def get(session: AsyncSession, platform_id: UUID) -> Platform | None:
     return await session.get(Platform, platform_id)
 
 
+_BY_IDS = (
+    select(Platform)
+    .options(raiseload(Platform.tag_rows), joinedload(Platform.host_keys))
+    .where(Platform.id.in_(bindparam("ids", expanding=True)))
+)
+
+
 async def by_ids(session: AsyncSession, platform_ids: Sequence[UUID]) -> dict[UUID, Platform]:
     """The platforms with these ids that there are; their tags are not loaded."""
     found: dict[UUID, Platform] = {}
     for start in range(0, len(platform_ids), _IN_CHUNK):
-        chunk = platform_ids[start : start + _IN_CHUNK]
-        rows = await session.scalars(
-            select(Platform)
-            .options(raiseload(Platform.tag_rows), joinedload(Platform.host_keys))
-            .where(Platform.id.in_(chunk))
-        )
+        rows = await session.scalars(_BY_IDS, {"ids": platform_ids[start : start + _IN_CHUNK]})
         found |= {platform.id: platform for platform in rows.unique()}
     return found
 

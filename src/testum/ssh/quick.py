@@ -12,12 +12,22 @@ from typing import Any
 import asyncssh
 from asyncssh.connection import _connect
 from asyncssh.constants import MSG_IGNORE
+from asyncssh.logging import SSHLogger
 
 from testum.ssh.client import Client
 
 
+class _Logger(SSHLogger):
+    """asyncssh's logger, which does not prepare what nobody reads."""
+
+    def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
+        """Log, if the level is logged."""
+        if self.isEnabledFor(level):
+            super().log(level, msg, *args, **kwargs)
+
+
 class QuickConnection(asyncssh.SSHClientConnection):
-    """Differs in two ways that no peer can tell.
+    """Differs in two ways that no peer can tell, and says less to the log.
 
     What is sent within one turn of the loop is written with one system call: a handshake or a command is
     several packets, and each write wakes the peer. And no empty MSG_IGNORE goes before every packet: that
@@ -25,6 +35,10 @@ class QuickConnection(asyncssh.SSHClientConnection):
     """
 
     _unsent: list[bytes] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._logger = _Logger(self._logger._logger, context=self._logger._context)
 
     def _send(self, data: bytes) -> None:
         if self._unsent is not None:
@@ -41,9 +55,9 @@ class QuickConnection(asyncssh.SSHClientConnection):
             transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
-        """Send a packet, unless it is one to be ignored."""
+        """Send a packet, unless it is one to be ignored. The handler would only log it."""
         if pkttype != MSG_IGNORE:
-            super().send_packet(pkttype, *args, handler=handler)
+            super().send_packet(pkttype, *args)
 
     def log_sent_packet(self, *args: Any, **kwargs: Any) -> None:
         """Not logged: making the text costs more than encrypting the packet."""
