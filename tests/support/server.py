@@ -184,14 +184,16 @@ class Api:
     def all(self, path: str, **params: Any) -> list[Any]:
         """Every page of a list."""
         found: list[Any] = []
-        url, query = path, {"limit": 500, **params}
+        url = path
+        query: dict[str, Any] | None = {"limit": 500, **params}
         while True:
             response = self.http.get(url, params=query)
             found += self.ok(response)
             following = response.links.get("next")
             if following is None:
                 return found
-            url, query = f"{self.url}{following['url']}", {}
+            # None, not an empty dict, which would take the link's own query away.
+            url, query = f"{self.url}{following['url']}", None
 
     def run(self, command: str, seconds: float = 60, **values: Any) -> Any:
         """Run a command on the one platform there is (or the targets given); its task when it is over."""
