@@ -113,10 +113,9 @@ async def select_targets(session: AsyncSession, targets: Targets) -> list[tuple[
     for tag in dict.fromkeys(targets.tags):
         base = base.where(Platform.id.in_(select(PlatformTag.platform_id).where(PlatformTag.tag == tag)))
     if targets.names:
-        exact = [name for name in targets.names if not is_pattern(name)]
         patterns = [name for name in targets.names if is_pattern(name)]
         wanted = [Platform.name.like(pattern_to_like(pattern), escape="\\") for pattern in patterns]
-        base = base.where(or_(Platform.name.in_(exact), *wanted))
+        base = base.where(or_(Platform.name.in_(targets.names), *wanted))
     chunks: list[Sequence[UUID] | None] = [None]
     if targets.platform_ids:
         ids = targets.platform_ids

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, bindparam, select, update
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, defer, mapped_column
@@ -291,13 +291,15 @@ async def cancel_pending(
     session: AsyncSession, job_id: UUID, positions: Sequence[int], ids: Sequence[UUID]
 ) -> None:
     """End tasks that had not begun as cancelled."""
+    not_begun = sorted(sources_of(TaskStatus.CANCELLED) - {TaskStatus.RUNNING})
     connection = await session.connection()
     await connection.execute(
         update(Task)
         .where(
             _table.c.id == bindparam("of"),
             _table.c.job_id == job_id,
-            _table.c.status.in_(sources_of(TaskStatus.CANCELLED) - {TaskStatus.RUNNING}),
+            # Not IN: SQLAlchemy cannot expand a list in a statement that runs many times.
+            or_(*(_table.c.status == status for status in not_begun)),
         )
         .values(
             status=TaskStatus.CANCELLED,
