@@ -130,11 +130,12 @@ class Auth:
             if good and login is not None and login.previous_hash == token_hash:
                 login.revoked_at = utc_now()
                 stolen, good = True, False
-            if good and login is not None:
+            if good and login is not None and user is not None:
                 fresh = secrets.token_urlsafe(32)
                 login.previous_hash = login.refresh_hash
                 login.refresh_hash = _hash(fresh)
                 login.expires_at = utc_now() + dt.timedelta(seconds=self._refresh_seconds)
+                self._gate.log(session, _actor(user, login.id, address), "auth.refresh", "user", user.id)
         if not good or login is None or user is None:
             await self._gate.refused(
                 user.username if user else "",

@@ -45,7 +45,7 @@ class LoginBody(Body):
 
 
 class RefreshBody(Body):
-    """A refresh token; without one, the cookie's is taken."""
+    """The refresh token that the last login or refresh gave."""
 
     refresh_token: Annotated[str, StringConstraints(max_length=200)]
 

@@ -1,0 +1,337 @@
+"""Logging in and out over HTTP: tokens, cookie, rotation, throttling, the own account."""
+
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.support.server import ADMIN, Api, Server
+
+NAME, PASSWORD = ADMIN
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def admin(site: Server) -> Api:
+    return site.client()
+
+
+@pytest.fixture
+def own(site: Server) -> Api:
+    """A fresh account, logged in."""
+    return site.account("operator")
+
+
+@pytest.fixture
+def http(site: Server) -> Iterator[httpx2.Client]:
+    """Nobody yet; keeps cookies, as a browser does."""
+    with httpx2.Client(base_url=f"{site.url}/api/v1", timeout=30) as client:
+        yield client
+
+
+def login(http: httpx2.Client, name: str, password: str) -> Any:
+    return http.post("/auth/login", json={"username": name, "password": password})
+
+
+def refresh(http: httpx2.Client, token: str) -> Any:
+    return http.post("/auth/refresh", json={"refresh_token": token})
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def assert_problem(response: Any, status: int, code: str) -> None:
+    assert (response.status_code, response.json()["code"]) == (status, code), response.text
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def entries(admin: Api, user: str, **wanted: Any) -> list[Any]:
+    """The newest first."""
+    found: list[Any] = admin.all("/audit/", user=user, **wanted)
+    return found
+
+
+# -- tokens and cookie -------------------------------------------------------------------------------------
+
+
+def test_what_a_login_gives(http: httpx2.Client, admin: Api, own: Api) -> None:
+    answer = login(http, own.username.upper(), own.password)
+    body = answer.json()
+    assert (answer.status_code, body["token_type"], body["expires_in"]) == (200, "bearer", 900)
+    assert body["refresh_expires_in"] == 30 * 86_400
+    assert body["user"] == {**own.get("/auth/me")} and body["user"]["role"] == "operator"
+    cookie = answer.headers["set-cookie"].lower()
+    for part in (
+        f"access_token={body['access_token'].lower()}",
+        "httponly",
+        "samesite=strict",
+        "max-age=900",
+        "path=/",
+    ):
+        assert part in cookie
+    assert "secure" not in cookie, "this is plain HTTP: the browser would not send it back"
+    assert answer.headers["cache-control"] == "no-store"
+    assert http.get("/auth/me", headers=bearer(body["access_token"])).status_code == 200
+    newest = entries(admin, own.username, action="auth.login")[0]
+    assert (newest["outcome"], newest["address"], newest["object_id"]) == (
+        "allowed",
+        "127.0.0.1",
+        body["user"]["id"],
+    )
+
+
+def test_the_cookie_is_secure_where_a_proxy_speaks_tls() -> None:
+    with Server(env={"SESSION_COOKIE_SECURE": "true"}) as server:
+        answer = httpx2.post(f"{server.url}/api/auth/login", json={"username": NAME, "password": PASSWORD})
+        assert "secure" in answer.headers["set-cookie"].lower()
+
+
+def test_a_wrong_name_and_a_wrong_password_look_the_same(http: httpx2.Client, admin: Api, own: Api) -> None:
+    stranger = f"nobody-{secrets.token_hex(4)}"
+    wrong, unknown = login(http, own.username, "wrong"), login(http, stranger, "wrong")
+    assert_problem(wrong, 401, "bad_credentials")
+    assert wrong.json() == unknown.json() and "set-cookie" not in wrong.headers
+    for user in (own.username, stranger):
+        newest = entries(admin, user, action="auth.login")[0]
+        assert (newest["outcome"], newest["meta"]) == ("refused", {"reason": "bad_credentials"})
+
+
+def test_names_that_no_account_has(http: httpx2.Client) -> None:
+    for name in ("\0", "admin\0", "' OR 1=1 --", "a" * 200, "\u202eadmin", "İ" * 150):
+        assert_problem(login(http, name, PASSWORD), 401, "bad_credentials")
+
+
+def test_the_cookie_logs_in(http: httpx2.Client, own: Api) -> None:
+    assert http.get("/auth/me").status_code == 401
+    login(http, own.username, own.password)
+    assert http.get("/auth/me").json()["username"] == own.username
+
+
+CROSS = [
+    {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://127.0.0.1:1"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("headers", CROSS, ids=str)
+def test_another_sites_page_cannot_use_the_cookie(
+    http: httpx2.Client, admin: Api, own: Api, headers: dict[str, str]
+) -> None:
+    login(http, own.username, own.password)
+    assert_problem(http.post("/auth/logout", headers=headers), 403, "cross_site")
+    newest = entries(admin, own.username)[0]
+    assert (newest["outcome"], newest["meta"]["reason"]) == ("refused", "cross_site")
+    assert http.get("/auth/me").status_code == 200, "the login was not ended"
+    token = http.cookies["access_token"]
+    http.cookies.clear()
+    assert http.post("/auth/logout", headers={**headers, **bearer(token)}).status_code == 200, (
+        "a token is no cookie"
+    )
+
+
+def test_our_own_page_can_use_the_cookie(http: httpx2.Client, site: Server, own: Api) -> None:
+    login(http, own.username, own.password)
+    headers = {"Origin": site.url, "Sec-Fetch-Site": "same-origin"}
+    assert http.post("/auth/logout", headers=headers).status_code == 200
+
+
+# -- refreshing and logging out ----------------------------------------------------------------------------
+
+
+def test_a_refresh_token_is_good_once(http: httpx2.Client, admin: Api, own: Api) -> None:
+    first = login(http, own.username, own.password).json()
+    second = refresh(http, first["refresh_token"]).json()
+    third = refresh(http, second["refresh_token"]).json()
+    assert len({answer["refresh_token"] for answer in (first, second, third)}) == 3
+    assert http.get("/auth/me", headers=bearer(third["access_token"])).status_code == 200
+    assert http.cookies["access_token"] == third["access_token"]
+    assert len(entries(admin, own.username, action="auth.refresh", outcome="allowed")) == 2
+
+
+def test_a_refresh_token_used_twice_ends_the_login(http: httpx2.Client, admin: Api, own: Api) -> None:
+    first = login(http, own.username, own.password).json()
+    second = refresh(http, first["refresh_token"]).json()
+    assert_problem(refresh(http, first["refresh_token"]), 401, "session_ended")
+    assert_problem(refresh(http, second["refresh_token"]), 401, "session_ended")
+    for token in (first["access_token"], second["access_token"]):
+        assert_problem(http.get("/auth/me", headers=bearer(token)), 401, "session_ended")
+    reasons = [
+        entry["meta"]["reason"]
+        for entry in entries(admin, own.username, action="auth.refresh", outcome="refused")
+    ]
+    assert reasons == ["bad_token", "token_reused"]
+    own.get("/auth/me")
+
+
+def test_of_many_who_refresh_at_once_one_wins(http: httpx2.Client, own: Api) -> None:
+    token = login(http, own.username, own.password).json()["refresh_token"]
+    with ThreadPoolExecutor(8) as people:
+        codes = sorted(people.map(lambda _: refresh(own.http, token).status_code, range(8)))
+    assert codes == [200] + [401] * 7
+
+
+@pytest.mark.parametrize("token", ["", "x", "a" * 200, "\0"])
+def test_a_made_up_refresh_token(http: httpx2.Client, token: str) -> None:
+    assert_problem(refresh(http, token), 401, "session_ended")
+
+
+def change_database(site: Server, statement: str, *values: str) -> None:
+    with closing(sqlite3.connect(site.data_dir / "testum.db", timeout=30)) as database, database:
+        assert database.execute(statement, values).rowcount == 1
+
+
+def test_a_login_that_was_not_used_for_long_is_over(http: httpx2.Client, site: Server, own: Api) -> None:
+    tokens = login(http, own.username, own.password).json()
+    change_database(
+        site,
+        "UPDATE logins SET expires_at = '2020-01-01 00:00:00.000000' WHERE id ="
+        " (SELECT id FROM logins ORDER BY created_at DESC LIMIT 1)",
+    )
+    assert_problem(refresh(http, tokens["refresh_token"]), 401, "session_ended")
+    assert_problem(http.get("/auth/me", headers=bearer(tokens["access_token"])), 401, "session_ended")
+
+
+def test_logging_out_ends_this_login_and_no_other(http: httpx2.Client, admin: Api, own: Api) -> None:
+    tokens = login(http, own.username, own.password).json()
+    answer = http.post("/auth/logout")
+    assert answer.status_code == 200 and "access_token" not in http.cookies
+    assert_problem(http.get("/auth/me", headers=bearer(tokens["access_token"])), 401, "session_ended")
+    assert_problem(refresh(http, tokens["refresh_token"]), 401, "session_ended")
+    own.get("/auth/me")
+    assert entries(admin, own.username, action="auth.logout")[0]["outcome"] == "allowed"
+
+
+def test_an_account_is_what_it_is_now(site: Server, own: Api) -> None:
+    """Role and existence are looked up with every request; no token outlives a change."""
+    own_id = own.get("/auth/me")["id"].replace("-", "")
+    assert own.http.get("/audit/").status_code == 403
+    change_database(site, "UPDATE users SET role = 'admin' WHERE id = ?", own_id)
+    assert own.http.get("/audit/").status_code == 200
+    change_database(site, "DELETE FROM users WHERE id = ?", own_id)
+    assert_problem(own.http.get("/auth/me"), 401, "session_ended")
+
+
+# -- the own account ---------------------------------------------------------------------------------------
+
+
+def test_changing_the_user_name(http: httpx2.Client, admin: Api, own: Api) -> None:
+    old, new = own.username, f"Neu-é-{secrets.token_hex(4)}"
+    body = {"current_password": own.password, "new_username": f" {new} "}
+    wrong = own.http.post("/auth/change-username", json={**body, "current_password": "wrong"})
+    assert_problem(wrong, 422, "bad_credentials")
+    taken = own.http.post("/auth/change-username", json={**body, "new_username": NAME.upper()})
+    assert_problem(taken, 409, "name_taken")
+    for bad in (" ", "a\nb", "x" * 151, "\u202e"):
+        assert own.http.post("/auth/change-username", json={**body, "new_username": bad}).status_code == 422
+    assert own.get("/auth/me")["username"] == old
+    assert own.post("/auth/change-username", body)["username"] == new
+    assert own.get("/auth/me")["username"] == new, "the login goes on"
+    assert_problem(login(http, old, own.password), 401, "bad_credentials")
+    assert login(http, new.upper(), own.password).status_code == 200
+    assert own.post("/auth/change-username", {**body, "new_username": new.lower()})["username"] == new.lower()
+    (entry,) = entries(admin, old, action="auth.change_username", outcome="allowed")
+    assert (entry["meta"], entry["object_type"]) == ({"old": old, "new": new}, "user")
+    refused = entries(admin, old, action="auth.change_username", outcome="refused")
+    assert [entry["meta"]["reason"] for entry in refused] == ["bad_credentials"]
+
+
+def test_changing_the_password_ends_the_other_logins(http: httpx2.Client, admin: Api, own: Api) -> None:
+    other = login(http, own.username, own.password).json()
+    new = "p\u00e4ssword of mine"
+    body = {"current_password": own.password, "new_password": new}
+    assert_problem(
+        own.http.post("/auth/change-password", json={**body, "current_password": "x"}), 422, "bad_credentials"
+    )
+    for bad in ("short", own.password, "x" * 1001):
+        assert own.http.post("/auth/change-password", json={**body, "new_password": bad}).status_code == 422
+    assert http.get("/auth/me", headers=bearer(other["access_token"])).status_code == 200
+    assert own.post("/auth/change-password", body)["username"] == own.username
+    own.get("/auth/me")
+    assert_problem(http.get("/auth/me", headers=bearer(other["access_token"])), 401, "session_ended")
+    assert_problem(refresh(http, other["refresh_token"]), 401, "session_ended")
+    assert_problem(login(http, own.username, own.password), 401, "bad_credentials")
+    assert login(http, own.username, new).status_code == 200
+    outcomes = [entry["outcome"] for entry in entries(admin, own.username, action="auth.change_password")]
+    assert outcomes == ["allowed", "refused"]
+
+
+def test_the_password_is_kept_as_an_argon2id_hash(site: Server) -> None:
+    with closing(sqlite3.connect(site.data_dir / "testum.db")) as database:
+        (kept,) = database.execute("SELECT password_hash FROM users WHERE username = ?", (NAME,)).fetchone()
+    assert kept.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+# -- guessing ----------------------------------------------------------------------------------------------
+
+
+def test_guessing_is_throttled_for_the_account_that_is_guessed_at(
+    http: httpx2.Client, admin: Api, own: Api
+) -> None:
+    for _ in range(10):
+        assert login(http, own.username, "guess").status_code == 401
+    for name in (own.username, own.username.upper()):
+        answer = login(http, name, own.password)
+        assert_problem(answer, 429, "throttled")
+        assert 0 < int(answer.headers["retry-after"]) <= 301
+    assert login(http, NAME, PASSWORD).status_code == 200, "others are not locked out"
+    own.get("/auth/me")
+    newest = entries(admin, own.username, action="auth.login")[0]
+    assert (newest["outcome"], newest["meta"]["reason"]) == ("refused", "throttled")
+
+
+def test_a_right_password_forgives_the_wrong_ones(http: httpx2.Client, own: Api) -> None:
+    for _ in range(2):
+        for _ in range(8):
+            assert login(http, own.username, "guess").status_code == 401
+        assert login(http, own.username, own.password).status_code == 200
+
+
+def test_guessing_with_a_stolen_token_is_throttled_too(own: Api) -> None:
+    body = {"current_password": "guess", "new_password": "another-password"}
+    codes = [own.http.post("/auth/change-password", json=body).status_code for _ in range(10)]
+    assert codes == [422] * 10
+    answer = own.http.post("/auth/change-password", json={**body, "current_password": own.password})
+    assert_problem(answer, 429, "throttled")
+    assert int(answer.headers["retry-after"]) > 0
+    username = {"current_password": own.password, "new_username": "x"}
+    assert_problem(own.http.post("/auth/change-username", json=username), 429, "throttled")
+
+
+def test_an_address_that_tries_many_accounts_is_throttled() -> None:
+    with Server() as server, httpx2.Client(base_url=f"{server.url}/api/v1", timeout=30) as http:
+        with ThreadPoolExecutor(4) as people:
+            codes = list(
+                people.map(lambda number: login(http, f"u{number}", "guess").status_code, range(105))
+            )
+        assert (codes.count(401), codes.count(429)) == (100, 5)
+
+
+# -- starting ----------------------------------------------------------------------------------------------
+
+
+def test_the_first_password_is_made_up_and_shown_once() -> None:
+    with Server(env={"ADMIN_PASSWORD": "", "ADMIN_USERNAME": "root"}) as server:
+        told = server.log.read_text()
+        assert "The first account was made: root" in told
+        password = told.split("shown this once: ")[1].split()[0]
+        assert len(password) >= 20
+        first = Api(server.url, "root", password)
+        try:
+            assert first.get("/auth/me")["role"] == "admin"
+            server.kill()
+            server.start()
+            assert server.log.read_text().count(password) == 1
+            first.get("/auth/me")  # logins outlive a restart
+        finally:
+            first.http.close()
