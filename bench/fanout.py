@@ -102,7 +102,11 @@ class Hosts:
     def pssh(self, others: Path) -> list[dict[str, float]]:
         """parallel-ssh."""
         printed = self.program(
-            str(others / "python"), "bench/parallel_ssh.py", str(self.sshd.port), self.sshd.user.name, str(self.key)
+            str(others / "python"),
+            "bench/parallel_ssh.py",
+            str(self.sshd.port),
+            self.sshd.user.name,
+            str(self.key),
         )
         answer: list[dict[str, float]] = json.loads(printed)
         return answer
