@@ -1,0 +1,166 @@
+"""Looking at what happened: tasks, their output, settings, health, and the document itself."""
+
+import hashlib
+import re
+import secrets
+import time
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.support.server import ADMIN, Api, Server
+from tests.support.sshd import RealSshd, free_port
+from testum import __version__
+
+
+@pytest.fixture(scope="module")
+def mark() -> str:
+    return f"h-{secrets.token_hex(5)}"
+
+
+@pytest.fixture(scope="module")
+def platforms(api: Api, real_sshd: RealSshd, mark: str) -> list[Any]:
+    """Three that work, one that does not."""
+    made = [api.add_platform(f"{mark}-{number}", real_sshd, tags=[mark]) for number in range(3)]
+    return [*made, api.add_platform(f"{mark}-x", real_sshd, tags=[mark], port=free_port())]
+
+
+@pytest.fixture(scope="module")
+def job_id(api: Api, platforms: list[Any], mark: str) -> str:
+    started = api.start_job("echo out; exit 3", targets={"tags": [mark]})
+    api.wait_job(started)
+    return started
+
+
+def test_a_jobs_tasks_come_in_the_order_of_their_platforms(api: Api, job_id: str, mark: str) -> None:
+    page = api.http.get("/tasks/", params={"job_id": job_id, "limit": 3})
+    assert page.headers["x-total-count"] == "4"
+    assert [task["platform_name"] for task in page.json()] == [f"{mark}-{number}" for number in range(3)]
+    following = page.links["next"]["url"]
+    assert f"job_id={job_id}" in following and "limit=3" in following
+    rest = api.http.get(f"{api.url}{following}")
+    assert [task["platform_name"] for task in rest.json()] == [f"{mark}-x"] and "link" not in rest.headers
+    names = [
+        task["platform_name"][-1]
+        for task in api.all("/tasks/", job_id=job_id, sort="-platform_name", limit=1)
+    ]
+    assert names == list("x210")
+
+
+def test_tasks_are_filtered(api: Api, job_id: str, platforms: list[Any], mark: str) -> None:
+    def found(**filters: Any) -> set[str]:
+        return {task["platform_name"][-1] for task in api.all("/tasks/", job_id=job_id, limit=2, **filters)}
+
+    assert found(status="failed") == set("012x") and found(status="success") == set()
+    assert found(error_code="exit_status") == set("012")
+    assert found(error_code="connection_refused") == {"x"}
+    assert found(type="run_command") == set("012x") and found(type="deploy") == set()
+    assert found(platform_id=platforms[1]["id"]) == {"1"}
+    assert found(q=f"{mark}-x".upper()) == {"x"}
+
+
+def test_tasks_of_all_jobs_come_newest_first(api: Api, platforms: list[Any]) -> None:
+    ids = []
+    for _ in range(3):
+        task = api.run("true", targets={"platform_ids": [platforms[0]["id"]]})
+        ids.append(task["id"])
+    found = [task["id"] for task in api.all("/tasks/", platform_id=platforms[0]["id"], limit=1)]
+    assert found[:3] == ids[::-1]
+
+
+def test_output_is_given_byte_for_byte(api: Api, platforms: list[Any]) -> None:
+    task = api.run(
+        "printf 'a\\000\\377\\n'; printf 'é\\303' >&2; printf '\\033[2J'",
+        targets={"platform_ids": [platforms[0]["id"]]},
+    )
+    assert api.output(task["id"]) == b"a\0\xff\n\x1b[2J"
+    assert api.output(task["id"], "stderr") == "é".encode() + b"\xc3"
+    whole = api.output(task["id"], "all")
+    assert sorted(whole) == sorted(b"a\0\xff\n\x1b[2J" + "é".encode() + b"\xc3")
+    assert task["output_bytes"] == len(whole)
+    answer = api.http.get(f"/tasks/{task['id']}/output")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "�" in task["stdout"] and "\0" not in task["stdout"]
+
+
+def test_large_output_is_an_artifact_and_the_row_has_its_end(api: Api, platforms: list[Any]) -> None:
+    task = api.run("seq 1 300000", targets={"platform_ids": [platforms[0]["id"]]})
+    expected = "".join(f"{number}\n" for number in range(1, 300_001)).encode()
+    assert task["output_bytes"] == len(expected) and task["result_location"]
+    assert hashlib.sha256(api.output(task["id"])).digest() == hashlib.sha256(expected).digest()
+    assert task["stdout"].endswith("\n299999\n300000\n") and len(task["stdout"]) < len(expected) / 4
+    assert task["metadata"]["output_truncated"] is True
+
+
+def test_output_can_be_read_while_the_command_runs(api: Api, platforms: list[Any]) -> None:
+    job_id = api.start_job("echo early; sleep 60", targets={"platform_ids": [platforms[0]["id"]]})
+    (task,) = api.tasks(job_id)
+    deadline = time.monotonic() + 20
+    while api.output(task["id"]) != b"early\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert api.get(f"/tasks/{task['id']}")["status"] == "running"
+    api.post(f"/jobs/{job_id}/cancel")
+    assert api.wait_job(job_id)["status"] == "cancelled"
+    assert api.output(task["id"]) == b"early\n"
+
+
+def test_settings_show_no_secret(api: Api, server: Server) -> None:
+    shown = api.get("/settings")
+    assert shown["version"] == __version__
+    assert shown["ADMIN_USERNAME"] == ADMIN[0]
+    assert {shown[name] for name in ("SECRET_KEY", "FERNET_KEY", "ADMIN_PASSWORD")} == {"********"}
+    assert (server.data_dir / "fernet_key").read_text().strip() not in str(shown)
+    assert shown["SSH_HOST_KEY_POLICY"] == "auto_add"
+
+
+def test_health_tells_that_it_lives_and_nothing_else(server: Server) -> None:
+    answer = httpx2.get(f"{server.url}/health")
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"status": "ok", "version": __version__, "database": "ok"},
+    )
+
+
+def test_health_says_when_the_database_is_gone() -> None:
+    with Server() as server:
+        (server.data_dir / "testum.db").rename(server.data_dir / "away.db")
+        (server.data_dir / "testum.db").mkdir()
+        server.kill()
+        with pytest.raises(RuntimeError, match="did not start"):
+            server.start()
+
+
+def test_the_documentation_needs_no_internet(server: Server) -> None:
+    page = httpx2.get(f"{server.url}/docs")
+    assert page.status_code == 200
+    addresses = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert addresses and not [
+        address for address in addresses if not address.startswith(("/static/", "data:"))
+    ]
+    for address in addresses:
+        if address.startswith("/"):
+            asset = httpx2.get(f"{server.url}{address}")
+            assert asset.status_code == 200 and len(asset.content) > 10_000
+    assert "http://" not in page.text.replace(server.url, "") and "https://" not in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_the_document_has_an_example_of_every_body(server: Server) -> None:
+    document = httpx2.get(f"{server.url}/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert operation["summary"] and operation["description"], (method, path)
+            for status, answer in operation["responses"].items():
+                if status >= "400" and path != "/health":
+                    assert "application/problem+json" in answer["content"], (method, path, status)
+
+
+def test_both_prefixes_answer_alike(api: Api) -> None:
+    for path in ("/auth/me", "/platforms/?limit=1", "/settings"):
+        short = api.http.get(f"{api.url}/api{path}")
+        assert short.json() == Api.ok(api.http.get(path))
