@@ -11,11 +11,14 @@ from asyncssh.constants import EXTENDED_DATA_STDERR
 
 from testum.ssh.endpoint import Timeouts
 from testum.ssh.errors import CommandTimeout, ConnectionLost, IdleTimeout, SSHError
+from testum.ssh.quick import keep_window, open_window
 
 MAX_OUTPUT = 256 * 1024
 """The most bytes in one Output."""
-_PAUSE_ABOVE = 1024 * 1024
-_RESUME_BELOW = 256 * 1024
+WINDOW = 2 * 1024 * 1024
+"""The most bytes that wait for the reader. The server sends no more until some are taken."""
+_GIVE_BACK = WINDOW // 4
+_SLOW_ABOVE = WINDOW // 2
 
 StreamName = Literal["stdout", "stderr"]
 
@@ -55,12 +58,13 @@ class Session(asyncssh.SSHClientSession[bytes]):
         self.last_output = 0.0
         self._held: deque[tuple[StreamName, bytes]] = deque()
         self._held_bytes = 0
-        self._paused = False
+        self._taken = 0
         self._waiter: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         """The channel is open; asyncssh sends the request next."""
+        keep_window(chan)
         self.channel = chan
         self.sent = True
         self.last_output = self._loop.time()
@@ -73,21 +77,13 @@ class Session(asyncssh.SSHClientSession[bytes]):
         channel.write_eof()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        """Hold output, and stop the sender when there is too much of it. After a failure nothing more is
-        held: a program that never stops printing would keep it from ever being told."""
+        """Hold output. After a failure nothing more is held: a program that never stops printing would keep
+        it from ever being told."""
         if self.failure is not None:
             return
         self._held.append(("stderr" if datatype == EXTENDED_DATA_STDERR else "stdout", data))
         self._held_bytes += len(data)
         self.last_output = self._loop.time()
-        if (
-            self._held_bytes > _PAUSE_ABOVE
-            and not self._paused
-            and not self.closed
-            and self.channel is not None
-        ):
-            self._paused = True
-            self.channel.pause_reading()
         self.wake()
 
     def exit_status_received(self, status: int) -> None:
@@ -112,16 +108,12 @@ class Session(asyncssh.SSHClientSession[bytes]):
             self.complete = self.complete or alive
             if alive and self.exit is None:
                 self.exit = Exit(None, None, core_dumped=False)
-            if self._paused:
-                # What had come before the cut is in the channel's buffer, which goes with it.
-                self._paused = False
-                self.channel.resume_reading()
         self.wake()
 
     @property
     def held_back(self) -> bool:
-        """Whether the program cannot print because its reader is slow."""
-        return self._paused
+        """Whether the program may be unable to print because its reader is slow."""
+        return self._held_bytes > _SLOW_ABOVE
 
     def fail(self, failure: SSHError) -> None:
         """End the iteration with an error, after what has come."""
@@ -155,12 +147,14 @@ class Session(asyncssh.SSHClientSession[bytes]):
                 pieces.append(piece)
                 size += len(piece)
             first = b"".join(pieces)
-        self._held_bytes -= size
-        if self._paused and self._held_bytes < _RESUME_BELOW and self.channel is not None:
-            self._paused = False
-            # The program could not print while it was held back: it was not idle of its own.
+        if self.held_back:
+            # The program may not have been able to print: it was not idle of its own.
             self.last_output = self._loop.time()
-            self.channel.resume_reading()
+        self._held_bytes -= size
+        self._taken += size
+        if self._taken >= _GIVE_BACK and self.channel is not None and not self.closed:
+            open_window(self.channel, self._taken)
+            self._taken = 0
         return Output(stream, first)
 
 

@@ -8,10 +8,9 @@ import asyncssh
 from testum.ssh.client import Client
 from testum.ssh.endpoint import Endpoint, Timeouts
 from testum.ssh.errors import ChannelRefused, ConnectionLost
-from testum.ssh.execution import Execution, Session
+from testum.ssh.execution import WINDOW, Execution, Session
 from testum.ssh.program import Request
 
-_WINDOW = 2 * 1024 * 1024
 _SILENT_AFTER = 3.0
 """Seconds after which a connection that was fine before, but opens no channel, is left for a new one."""
 
@@ -96,7 +95,7 @@ async def start_program(
         limit = min(limit, _SILENT_AFTER)
     try:
         async with asyncio.timeout(limit) as clock:
-            opening = link.connection.create_session(factory, request.line, encoding=None, window=_WINDOW)
+            opening = link.connection.create_session(factory, request.line, encoding=None, window=WINDOW)
             await opening
     except BaseException as error:
         if session.channel is not None:

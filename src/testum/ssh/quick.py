@@ -1,8 +1,8 @@
-"""asyncssh's connection with less work for each packet.
+"""asyncssh's connection with less work for each packet, and a channel whose reader sets the pace.
 
 Leans on private names of asyncssh, which pyproject.toml therefore pins exactly; the tests for rekeying,
 refused logins and cut connections (tests/ssh) tell when a new version needs another look. What it saves
-is measured by `make bench`; without this module everything works as before, only slower.
+is measured by `make bench`; without the connection everything works as before, only slower.
 """
 
 import asyncio
@@ -11,8 +11,9 @@ from typing import Any
 
 import asyncssh
 from asyncssh.connection import _connect
-from asyncssh.constants import MSG_IGNORE
+from asyncssh.constants import MSG_CHANNEL_WINDOW_ADJUST, MSG_IGNORE
 from asyncssh.logging import SSHLogger
+from asyncssh.packet import UInt32
 
 from testum.ssh.client import Client
 
@@ -86,3 +87,18 @@ async def connect(
         options, None, loop, 0, None, lambda: QuickConnection(loop, options, wait="auth"), "Opening"
     )
     return connection
+
+
+def keep_window(channel: asyncssh.SSHClientChannel[bytes]) -> None:
+    """From now on let the peer send only what `open_window` gives it, beyond the first window.
+
+    asyncssh opens the window again in full as soon as it delivers anything, however much waits still to
+    be delivered: with a slow reader what waits would grow without bound.
+    """
+    channel._init_recv_window = 0
+
+
+def open_window(channel: asyncssh.SSHClientChannel[bytes], size: int) -> None:
+    """Let the peer send so many more bytes (RFC 4254, section 5.2)."""
+    channel._recv_window += size
+    channel.send_packet(MSG_CHANNEL_WINDOW_ADJUST, UInt32(size))
