@@ -15,6 +15,7 @@ from testum.errors import StorageFull
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Opened = TypeVar("Opened", "LocalReader", "LocalWriter")
 
 _CHECK_EVERY = 4 * 1024 * 1024
 _RESERVE = 32 * 1024 * 1024
@@ -39,12 +40,12 @@ class LocalArtifacts:
 
     async def writer(self, key: str) -> "LocalWriter":
         """See Artifacts.writer."""
-        return await _in_thread(LocalWriter, self._path(key))
+        return await _open(LocalWriter, self._path(key))
 
     async def reader(self, key: str) -> "LocalReader | None":
         """See Artifacts.reader."""
         try:
-            return await _in_thread(LocalReader, self._path(key))
+            return await _open(LocalReader, self._path(key))
         except FileNotFoundError:
             return None
 
@@ -90,7 +91,11 @@ class LocalWriter:
 
     async def close(self) -> None:
         """See Writer.close."""
-        await _in_thread(os.close, self._file)
+        self.close_now()
+
+    def close_now(self) -> None:
+        """Close, without a thread to wait for: such a wait could be cancelled before it began."""
+        os.close(self._file)
 
 
 class LocalReader:
@@ -105,7 +110,26 @@ class LocalReader:
 
     async def close(self) -> None:
         """See Reader.close."""
-        await _in_thread(os.close, self._file)
+        self.close_now()
+
+    def close_now(self) -> None:
+        """Close, without a thread to wait for: such a wait could be cancelled before it began."""
+        os.close(self._file)
+
+
+async def _open(kind: Callable[[Path], Opened], path: Path) -> Opened:
+    """Open in a thread. Where whoever asked is cancelled before it is open, it is closed again."""
+    opening = asyncio.get_running_loop().run_in_executor(None, kind, path)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close_unwanted)
+        raise
+
+
+def _close_unwanted(opening: asyncio.Future[Opened]) -> None:
+    if opening.exception() is None:
+        opening.result().close_now()
 
 
 def _check_room(file: int) -> None:

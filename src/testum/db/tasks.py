@@ -1,7 +1,7 @@
 """Tasks (`task_runs`): a job's work on one platform; the row decides who may do it and what came of it."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -150,12 +150,27 @@ async def of_job(session: AsyncSession, job_id: UUID, *, changed_after: int | No
 async def by_ids(session: AsyncSession, task_ids: Sequence[UUID]) -> list[Task]:
     """The tasks with these ids, without their output."""
     found: list[Task] = []
-    for start in range(0, len(task_ids), 1000):
-        chunk = task_ids[start : start + 1000]
+    for chunk in _chunks(task_ids):
         found += await session.scalars(
             select(Task).options(defer(Task.stdout), defer(Task.stderr)).where(Task.id.in_(chunk))
         )
     return found
+
+
+async def ended_among(session: AsyncSession, task_ids: Sequence[UUID]) -> list[UUID]:
+    """Which of these tasks are over."""
+    found: list[UUID] = []
+    for chunk in _chunks(task_ids):
+        found += await session.scalars(
+            select(Task.id).where(Task.id.in_(chunk), Task.finished_position.is_not(None))
+        )
+    return found
+
+
+def _chunks(task_ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+    """SQLite takes only so many parameters in a statement."""
+    for start in range(0, len(task_ids), 1000):
+        yield task_ids[start : start + 1000]
 
 
 _table = Task.__table__

@@ -40,7 +40,7 @@ class Recorded:
 
 
 class Recorder:
-    """Records one task. Memory is bounded: `write` waits for the disk once a frame's worth is held."""
+    """Records one task. Memory is bounded: `write` waits for the disk once two frames' worth are held."""
 
     def __init__(
         self,
@@ -71,7 +71,6 @@ class Recorder:
         self._received = 0
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
-        self._lock = asyncio.Lock()
         self._failure: Exception | None = None
 
     @property
@@ -95,13 +94,22 @@ class Recorder:
                 f"The output went over the limit of {self._limit} bytes; it is kept up to there, and the command was ended."
             )
         if self._held_bytes >= MAX_FRAME:
-            await self._flush()
+            # One batch may be on its way to the disk while the next is gathered, and no more.
+            if self._flushing is not None:
+                await asyncio.shield(self._flushing)
+            if self._failure is not None:
+                raise self._failure
+            self._flush_soon()
         elif self._timer is None and self._flushing is None:
             self._timer = asyncio.get_running_loop().call_later(_FLUSH_DELAY, self._flush_soon)
 
     def _flush_soon(self) -> None:
-        self._timer = None
-        self._flushing = asyncio.create_task(self._flush_in_background())
+        """Flush in a task of its own: who writes may be cancelled, but a flush never ends half done."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush_in_background())
 
     async def _flush_in_background(self) -> None:
         try:
@@ -115,15 +123,14 @@ class Recorder:
 
     async def _flush(self) -> None:
         """Put what is held into the file and say so."""
-        async with self._lock:
-            frames = self._take(last=False)
-            if not frames:
-                return
-            try:
-                await self._append(frames)
-            finally:
-                for frame in frames:
-                    self._sequencer.release(self._job_id, frame.position)
+        frames = self._take(last=False)
+        if not frames:
+            return
+        try:
+            await self._append(frames)
+        finally:
+            for frame in frames:
+                self._sequencer.release(self._job_id, frame.position)
         self._events.publish(Hint(self._job_id, self._task_id, Change.OUTPUT))
 
     async def _append(self, frames: list[Frame]) -> None:
@@ -181,18 +188,17 @@ class Recorder:
     async def finish(self) -> Recorded:
         """Store the rest and close. Never raises for a full disk: what could not be stored was reported
         by `write`, or is small enough for the row."""
+        if self._flushing is not None:
+            await self._flushing
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._flushing is not None:
-            await self._flushing
-        async with self._lock:
-            frames = self._take(last=True)
-            positions = [frame.position for frame in frames]
-            if frames:
-                await self._store_rest(frames)
-            if self._writer is not None:
-                await self._writer.close()
+        frames = self._take(last=True)
+        positions = [frame.position for frame in frames]
+        if frames:
+            await self._store_rest(frames)
+        if self._writer is not None:
+            await self._writer.close()
         if self._failure is None and self._small is not None:
             blob: bytes | None = bytes(self._small)
         else:

@@ -31,15 +31,20 @@ class OutputCursor:
         self.number = 0
         """The number of the last frame given."""
 
-    async def read(self, *, ended: bool) -> AsyncIterator[Frame]:
-        """The frames stored beyond the cursor, in order. `ended`: the task's row is final."""
+    async def open(self) -> bool:
+        """Open the file, if there is one by now; whether it is open."""
         if self._reader is None:
             self._reader = await self._artifacts.reader(output_key(str(self._task_id)))
-        if self._reader is None:
+        return self._reader is not None
+
+    async def read(self, *, ended: bool) -> AsyncIterator[Frame]:
+        """The frames stored beyond the cursor, in order. `ended`: the task's row is final."""
+        if not await self.open():
             if ended:
                 async for frame in self._read_row():
                     yield frame
             return
+        assert self._reader is not None
         while data := await self._reader.read(self._offset, _READ):
             self._offset += len(data)
             for frame in self._decoder.feed(data):

@@ -201,8 +201,22 @@ class _JobFollower:
                 follower = self._open[row.id] = _TaskFollower(self._outputs, row)
             follower.task = row
 
+    async def _find_files(self) -> None:
+        """Open the output of the tasks that run. One without a file has printed nothing, or has ended since
+        its row was read, whereupon its output moved into the row: then that must be read again."""
+        without = [
+            key
+            for key, follower in self._open.items()
+            if follower.task.status not in FINAL and not await follower.open()
+        ]
+        if without:
+            async with self._database.read() as session:
+                for row in await tasks.by_ids(session, await tasks.ended_among(session, without)):
+                    self._open[row.id].task = row
+
     async def read(self, mark: int) -> AsyncIterator[Message]:
         """Everything that stands above where it was and not above `mark`, merged."""
+        await self._find_files()
         waiting = sorted(
             ((follower.first_position, key) for key, follower in self._open.items()), reverse=True
         )
@@ -250,6 +264,10 @@ class _TaskFollower:
         self._endings: list[Message] | None = None
         self._start_told = False
         self.told = False
+
+    async def open(self) -> bool:
+        """Open the task's output; whether it has a file."""
+        return await self._cursor.open()
 
     @property
     def first_position(self) -> int:

@@ -1,0 +1,165 @@
+"""Watchers: who may, those who read slowly, not at all, or go away; and much output in flat memory."""
+
+import datetime as dt
+import hashlib
+import time
+from typing import Any
+
+import psutil
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.server import Api, Server
+from tests.support.stream import data_of, follow, messages, watch
+
+MEGABYTE = 1_000_000
+BLOCK = 1 << 20
+
+
+def memory(server: Server) -> int:
+    assert server.process is not None
+    resident: int = psutil.Process(server.process.pid).memory_info().rss
+    return resident
+
+
+def start_printing(api: Api, platform: Any, blocks: int) -> tuple[str, Any]:
+    """A job that prints as many different blocks of 1 MiB as fast as it can, and their sha256 to stderr."""
+    text = (
+        "import os, hashlib\n"
+        "base, digest = os.urandom(1 << 20), hashlib.sha256()\n"
+        f"for n in range({blocks}):\n"
+        "    data = n.to_bytes(8, 'big') + base[8:]\n"
+        "    digest.update(data)\n"
+        "    view = memoryview(data)\n"
+        "    while view: view = view[os.write(1, view):]\n"
+        "os.write(2, digest.hexdigest().encode())\n"
+    )
+    job_id = api.start_job(
+        type="run_script",
+        script={"text": text, "interpreter": "python3"},
+        targets={"platform_ids": [platform["id"]]},
+    )
+    return job_id, api.tasks(job_id)[0]
+
+
+def print_much(server: Server, api: Api, platform: Any, blocks: int) -> float:
+    """Print, while one watches eagerly and one not at all; the rate in MB/s. All is checked but the rate."""
+    api.run("true", targets={"platform_ids": [platform["id"]]})
+    before = most = memory(server)
+    job_id, task = start_printing(api, platform, blocks)
+    size = blocks * BLOCK
+    seen, printed = hashlib.sha256(), b""
+    got, number = 0, -1
+    with watch(api, f"tasks/{task['id']}"), watch(api, f"tasks/{task['id']}") as eager:
+        for message in messages(eager):
+            assert message["seq"] == number + 1
+            number += 1
+            if message["type"] == "stdout":
+                data = data_of(message)
+                seen.update(data)
+                got += len(data)
+                if number % 50 == 0:
+                    most = max(most, memory(server))
+            elif message["type"] == "stderr":
+                printed += data_of(message)
+    most = max(most, memory(server))
+    job = api.wait_job(job_id)
+    assert job["status"] == "success"
+    assert got == size and seen.hexdigest().encode() == printed
+    stored = hashlib.sha256()
+    with api.http.stream("GET", f"/tasks/{task['id']}/output", params={"stream": "stdout"}) as answer:
+        for piece in answer.iter_bytes():
+            stored.update(piece)
+    assert stored.digest() == seen.digest()
+    most = max(most, memory(server))
+    assert most - before < 64 * MEGABYTE, f"grew by {(most - before) / MEGABYTE:.0f} MB"
+    task = api.get(f"/tasks/{task['id']}")
+    took = dt.datetime.fromisoformat(task["finished_at"]) - dt.datetime.fromisoformat(task["started_at"])
+    return size / MEGABYTE / took.total_seconds()
+
+
+def test_100_megabytes_are_stored_and_streamed_in_flat_memory(
+    server: Server, api: Api, platform: Any
+) -> None:
+    print_much(server, api, platform, 100)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_gigabyte_is_stored_and_streamed_at_60_megabytes_per_second(
+    server: Server, api: Api, platform: Any
+) -> None:
+    rates = [print_much(server, api, platform, 1024) for _ in range(3)]
+    print(f"1 GiB at {', '.join(f'{rate:.0f}' for rate in rates)} MB/s")
+    assert max(rates) >= 60
+
+
+def test_a_slow_watcher_gets_everything_long_after_the_task(api: Api, platform: Any) -> None:
+    job_id, task = start_printing(api, platform, 30)
+    with watch(api, f"tasks/{task['id']}", max_queue=1) as slow:
+        reading = messages(slow)
+        got = sum(len(data_of(message)) for message in (next(reading) for _ in range(4)) if "data" in message)
+        # It has read next to nothing, and the task has ended nevertheless.
+        assert api.wait_job(job_id, 20)["status"] == "success"
+        time.sleep(0.5)
+        for message in reading:
+            if message["type"] == "stdout":
+                got += len(data_of(message))
+    assert got == 30 * BLOCK
+
+
+def test_watchers_that_go_away_leave_nothing_behind(server: Server, api: Api, platform: Any) -> None:
+    assert server.process is not None
+    process = psutil.Process(server.process.pid)
+    job_id = api.start_job(
+        "while :; do echo more; sleep 0.01; done", targets={"platform_ids": [platform["id"]]}
+    )
+    (task,) = api.tasks(job_id)
+
+    for number in range(80):
+        path = f"tasks/{task['id']}" if number % 2 else f"jobs/{job_id}"
+        with watch(api, path) as watching:
+            next(messages(watching))
+
+    def held() -> tuple[int, int]:
+        """How often the task's output is open, and how many connections there are."""
+        files = [file.path for file in process.open_files() if task["id"] in file.path]
+        mine = [1 for connection in process.net_connections("tcp") if connection.status == "ESTABLISHED"]
+        return len(files), len(mine)
+
+    deadline = time.monotonic() + 10
+    while held() > (1, 20) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    files, connections = held()
+    # The recorder itself has the output open.
+    assert files == 1 and connections < 40
+    api.post(f"/jobs/{job_id}/cancel")
+    assert api.wait_job(job_id)["status"] == "cancelled"
+
+
+def test_a_viewer_may_watch(server: Server, api: Api, platform: Any) -> None:
+    task = api.run("echo seen", targets={"platform_ids": [platform["id"]]})
+    told = follow(server.account("viewer"), f"tasks/{task['id']}")
+    assert [message["payload"] for message in told if message["type"] == "stdout"] == ["seen\n"]
+
+
+@pytest.mark.parametrize("of", ["tasks", "jobs"])
+def test_refusals_have_their_close_code(api: Api, of: str) -> None:
+    def refusal(path: str, **headers: str) -> int:
+        other = Api.__new__(Api)
+        other.url, other.http = (
+            api.url,
+            type(api.http)(headers={"Authorization": api.http.headers["Authorization"]} | headers),
+        )
+        with watch(other, path) as watching, pytest.raises(ConnectionClosed) as closed:
+            watching.recv(timeout=5)
+        other.http.close()
+        assert closed.value.rcvd is not None and closed.value.rcvd.reason
+        return closed.value.rcvd.code
+
+    unknown = f"{of}/00000000-0000-4000-8000-000000000000"
+    assert refusal(unknown) == 4404
+    assert refusal(f"{of}/nonsense") == 4404
+    assert refusal(f"{unknown}?after=nonsense") == 4422
+    assert refusal(unknown, Authorization="Bearer nonsense") == 4401
+    assert refusal(unknown, Authorization="") == 4401
