@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.server import Api, Server
-from tests.support.stream import data_of, follow, messages, watch
+from tests.support.stream import data_of, follow, messages, output_of, watch
 
 MEGABYTE = 1_000_000
 BLOCK = 1 << 20
@@ -23,12 +23,13 @@ def memory(server: Server) -> int:
 
 
 def start_printing(api: Api, platform: Any, blocks: int) -> tuple[str, Any]:
-    """A job that prints as many different blocks of 1 MiB as fast as it can, and their sha256 to stderr."""
+    """A job that prints as many different blocks of 1 MiB of text as fast as it can, and their sha256 to
+    stderr."""
     text = (
-        "import os, hashlib\n"
-        "base, digest = os.urandom(1 << 20), hashlib.sha256()\n"
+        "import base64, os, hashlib\n"
+        "base, digest = base64.encodebytes(os.urandom(1 << 20)), hashlib.sha256()\n"
         f"for n in range({blocks}):\n"
-        "    data = n.to_bytes(8, 'big') + base[8:]\n"
+        "    data = b'%08d' % n + base[8 : 1 << 20]\n"
         "    digest.update(data)\n"
         "    view = memoryview(data)\n"
         "    while view: view = view[os.write(1, view):]\n"
@@ -98,13 +99,11 @@ def test_a_slow_watcher_gets_everything_long_after_the_task(api: Api, platform: 
     job_id, task = start_printing(api, platform, 30)
     with watch(api, f"tasks/{task['id']}", max_queue=1) as slow:
         reading = messages(slow)
-        got = sum(len(data_of(message)) for message in (next(reading) for _ in range(4)) if "data" in message)
+        got = sum(len(output_of([next(reading)], "stdout")) for _ in range(4))
         # It has read next to nothing, and the task has ended nevertheless.
         assert api.wait_job(job_id, 20)["status"] == "success"
         time.sleep(0.5)
-        for message in reading:
-            if message["type"] == "stdout":
-                got += len(data_of(message))
+        got += sum(len(output_of([message], "stdout")) for message in reading)
     assert got == 30 * BLOCK
 
 
