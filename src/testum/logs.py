@@ -1,8 +1,27 @@
 """How the log looks: one line for an event, a plain traceback for an error."""
 
 import sys
+from contextlib import suppress
+from typing import Any
 
 import structlog
+
+
+class _Output:
+    """Standard output, or nothing where it takes no more: on a full disk a line that cannot be written must
+    not also break the work that it tells of."""
+
+    def msg(self, message: str) -> None:
+        """Write one line."""
+        with suppress(OSError, ValueError):
+            sys.stdout.write(message + "\n")
+            sys.stdout.flush()
+
+    debug = info = warning = error = critical = exception = log = msg
+
+
+def _make_output(*_names: Any) -> _Output:
+    return _Output()
 
 
 def configure() -> None:
@@ -21,5 +40,6 @@ def configure() -> None:
             structlog.dev.ConsoleRenderer(
                 colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
             ),
-        ]
+        ],
+        logger_factory=_make_output,
     )

@@ -5,14 +5,17 @@ at a time: the writing engine holds one connection and begins IMMEDIATE, so that
 in order, and never meet "database is locked".
 """
 
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from testum.db.base import dump_json
 from testum.db.sqlite import make_engine
+from testum.errors import StorageFull
 
 
 class Database:
@@ -38,9 +41,19 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        """One transaction: committed at the end of the block, rolled back when it raises."""
-        async with self._write_sessions() as session, session.begin():
-            yield session
+        """One transaction: committed at the end of the block, rolled back when it raises.
+
+        Raises StorageFull where the disk has no room for it.
+        """
+        try:
+            async with self._write_sessions() as session, session.begin():
+                yield session
+        except OperationalError as error:
+            if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise StorageFull(
+                    "The disk under DATA_DIR is full: nothing can be saved. Make room there and try again."
+                ) from error
+            raise
 
     async def close(self) -> None:
         """Close all connections."""

@@ -17,6 +17,7 @@ from testum.db import jobs, tasks
 from testum.db.base import utc_now
 from testum.db.session import Database
 from testum.db.tasks import Claim, Result
+from testum.errors import StorageFull
 from testum.events.base import Change, Events, Hint
 from testum.execution.batcher import Batcher
 
@@ -83,11 +84,11 @@ class Ledger:
         while True:
             try:
                 return await self._write(requests)
-            except OperationalError as error:
+            except (OperationalError, StorageFull) as error:
                 if self._closing:
                     raise
                 if not complained:
-                    log.error("cannot write results; trying on", error=str(error.orig))
+                    log.error("cannot write results; trying on", error=str(error))
                     complained = True
                 await asyncio.sleep(_RETRY_SECONDS)
 

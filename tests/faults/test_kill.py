@@ -1,0 +1,192 @@
+"""kill -9 in the middle of a job, and a new start: nothing runs for ever, nothing runs twice, nothing told is
+taken back. Every round prints its seed; `TESTUM_SEED` replays one."""
+
+import json
+import os
+import random
+import shutil
+import sqlite3
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.support.server import Api, Server
+from tests.support.sshd import RealSshd
+
+FINAL = {"success", "failed", "cancelled", "lost", "skipped"}
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[RealSshd]:
+    sshd = RealSshd(addresses=16)
+    yield sshd
+    sshd.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    # Tokens live long, because the login must outlive the server; and so must the port.
+    with Server(env={"ACCESS_TOKEN_SECONDS": "7200"}) as running:
+        yield running
+
+
+def stored(server: Server, job_id: str) -> dict[str, str]:
+    """The state of each task in the database file, as the dead server left it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for file in server.data_dir.glob("testum.db*"):
+            shutil.copy(file, folder)
+        with closing(sqlite3.connect(f"{folder}/testum.db")) as database:
+            rows = database.execute(
+                "SELECT id, status FROM task_runs WHERE job_id = ?", (job_id.replace("-", ""),)
+            )
+            return {row[0].replace("-", ""): row[1] for row in rows}
+
+
+class Reports:
+    """What the API says about a job's tasks while it runs: the last word on each that was over."""
+
+    def __init__(self, api: Api, job_id: str) -> None:
+        self._api = api
+        self._job_id = job_id
+        self.of: dict[str, Any] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+        self._thread.start()
+
+    def _ask(self) -> None:
+        while not self._over.is_set():
+            try:
+                answer = self._api.http.get("/tasks/", params={"job_id": self._job_id, "limit": 500})
+                for task in answer.json():
+                    if task["status"] in FINAL:
+                        self.of[task["id"]] = (
+                            self._api.get(f"/tasks/{task['id']}") if len(self.of) < 20 else task
+                        )
+            except (httpx2.HTTPError, json.JSONDecodeError):
+                pass
+            self._over.wait(0.05)
+
+    def end(self) -> dict[str, Any]:
+        self._over.set()
+        self._thread.join()
+        return self.of
+
+
+def crash(server: Server, host: RealSshd, seed: int, number: int, longest: float) -> Counter[str]:
+    """One round: a job on `number` platforms, a kill at a random moment, a new start."""
+    chance = random.Random(seed)
+    api = server.client()
+    counter = host.user.home / f"counter-{seed}"
+    job_id = api.start_job(
+        f"echo $TESTUM_TASK >> {counter}; sleep 0.{chance.randrange(5)}; echo done; echo $TESTUM_TASK >&2",
+        concurrency=chance.choice((number // 10, number // 4, number // 2)),
+        targets={"tags": [f"of-{number}"]},
+    )
+    reports = Reports(api, job_id)
+    moment = chance.random() * longest
+    time.sleep(moment)
+    server.kill()
+    reported = reports.end()
+    left = stored(server, job_id)
+    running = {key for key, status in left.items() if status == "running"}
+    begun = time.monotonic()
+    server.start()
+    now = {task["id"].replace("-", ""): task for task in api.tasks(job_id)}
+    took = time.monotonic() - begun
+    assert took < 5, took
+    for key in running:
+        assert now[key]["status"] == "lost", now[key]
+        assert now[key]["error_code"] == "worker_died" and "not run again" in now[key]["error_message"]
+    job = api.wait_job(job_id, 60)
+    after = {task["id"]: task for task in api.tasks(job_id)}
+    assert len(after) == number
+    ends = Counter(task["status"] for task in after.values())
+    assert set(ends) <= {"success", "lost"} and ends["lost"] == len(running)
+    assert job["status"] == ("success" if not running else "failed"), job
+    for task_id, task in reported.items():
+        same = api.get(f"/tasks/{task_id}") if "stdout" in task else after[task_id]
+        assert same == task, "what was reported has changed"
+    # The killed server's commands may still run on the host.
+    time.sleep(0.6)
+    ran = Counter(counter.read_text().split()) if counter.exists() else Counter()
+    assert not [key for key, times in ran.items() if times > 1], "a command ran twice"
+    assert {key for key, task in after.items() if task["status"] == "success"} <= set(ran)
+    print(f"seed {seed}: killed after {moment:.2f} s, {len(reported)} reported, {len(running)} under way, "
+          f"back within {took:.1f} s")  # fmt: skip
+    return ends
+
+
+def add_platforms(api: Api, host: RealSshd, number: int) -> None:
+    if not api.get("/platforms/", tag=f"of-{number}", limit=1):
+        for index in range(number):
+            api.add_platform(
+                f"of-{number}-{index}", host, host=f"127.0.0.{index % 16 + 1}", tags=[f"of-{number}"]
+            )
+
+
+SEED = int(os.environ.get("TESTUM_SEED", "1"))
+
+
+@pytest.mark.parametrize("seed", [SEED, SEED + 1, SEED + 2])
+def test_a_killed_server_comes_back(server: Server, host: RealSshd, seed: int) -> None:
+    add_platforms(server.client(), host, 40)
+    crash(server, host, seed, 40, 0.6)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_twenty_kills_in_jobs_on_200_platforms(server: Server, host: RealSshd) -> None:
+    add_platforms(server.client(), host, 200)
+    ends: Counter[str] = Counter()
+    for seed in range(SEED * 1000, SEED * 1000 + 20):
+        ends += crash(server, host, seed, 200, 4)
+    print(dict(ends))
+    assert ends["lost"] > 100 and ends["success"] > 1000, "the kills came at moments that prove nothing"
+
+
+def test_a_job_that_was_being_cancelled_stays_cancelled(server: Server, host: RealSshd) -> None:
+    api = server.client()
+    add_platforms(api, host, 40)
+    counter = host.user.home / "counter-cancelled"
+    job_id = api.start_job(
+        f"echo $TESTUM_TASK >> {counter}; trap '' TERM; while :; do sleep 0.1; done",
+        concurrency=5,
+        targets={"tags": ["of-40"]},
+    )
+    while not counter.exists() or len(counter.read_text().split()) < 5:
+        time.sleep(0.05)
+    assert api.http.post(f"/jobs/{job_id}/cancel").status_code == 202
+    server.kill()
+    server.start()
+    job = api.wait_job(job_id, 30)
+    assert job["status"] == "cancelled"
+    assert (job["counts"]["lost"], job["counts"]["cancelled"]) == (5, 35)
+    assert len(counter.read_text().split()) == 5
+    host.user.kill_all()
+
+
+def test_output_shown_before_a_kill_is_still_there(server: Server, host: RealSshd) -> None:
+    api = server.client()
+    add_platforms(api, host, 40)
+    job_id = api.start_job(
+        "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done", targets={"names": ["of-40-0"]}
+    )
+    (task,) = api.tasks(job_id)
+    shown = b""
+    deadline = time.monotonic() + 10
+    while shown.count(b"\n") < 50 and time.monotonic() < deadline:
+        shown = api.output(task["id"])
+    server.kill()
+    server.start()
+    api.wait_job(job_id)
+    kept = api.output(task["id"])
+    assert kept.startswith(shown) and shown.count(b"\n") >= 50
+    assert api.get(f"/tasks/{task['id']}")["stdout"].encode() == kept
+    host.user.kill_all()
