@@ -74,10 +74,11 @@ class Testum:
             worker=self.worker_id,
             lease_seconds=settings.lease_seconds,
         )
+        self.endpoints = Endpoints(self.database, opener, settings.ssh_host_key_policy)
         self.runner = Runner(
             database=self.database,
             opener=opener,
-            endpoints=Endpoints(self.database, opener, settings.ssh_host_key_policy),
+            endpoints=self.endpoints,
             pool=self.pool,
             ledger=self.ledger,
             sequencer=self.sequencer,
@@ -137,6 +138,7 @@ class Testum:
         await migrate.upgrade(settings.effective_database_url)
         self = cls(settings)
         self._lock = lock
+        await self.endpoints.check_key()
         await self._ensure_admin()
         await self.recovery.at_start()
         self._watch = asyncio.create_task(

@@ -45,6 +45,7 @@ class Server:
             "ADMIN_PASSWORD": ADMIN[1],
             **self._env,
         }
+        self.data_dir.mkdir(exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "testum", "serve", "--port", str(self.port)],

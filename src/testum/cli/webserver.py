@@ -93,8 +93,11 @@ def _url_of(listener: socket.socket) -> str:
 
 
 def _short_failure(record: logging.LogRecord) -> bool:
-    """Of a start that failed with an error of our own, log its message and not where it was raised."""
+    """Of a start that failed with an error of our own, log its message and not where it was raised, nor
+    once more that it failed."""
     text = record.getMessage()
+    if text.startswith("Application startup failed"):
+        return False
     last = text.rstrip().rpartition("\n")[2]
     if text.startswith("Traceback") and last.startswith("testum.errors."):
         record.msg, record.args = last.partition(": ")[2], ()

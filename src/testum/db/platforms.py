@@ -91,6 +91,16 @@ async def get(session: AsyncSession, platform_id: UUID) -> Platform | None:
     return await session.get(Platform, platform_id)
 
 
+async def newest_secret(session: AsyncSession) -> tuple[UUID, str] | None:
+    """The platform that last got a credential of its own, and one of its sealed secrets."""
+    sealed = func.coalesce(Platform.encrypted_password, Platform.encrypted_private_key)
+    statement = (
+        select(Platform.id, sealed).where(sealed.is_not(None)).order_by(Platform.updated_at.desc()).limit(1)
+    )
+    row = (await session.execute(statement)).first()
+    return (row[0], row[1]) if row else None
+
+
 _BY_IDS = (
     select(Platform)
     .options(raiseload(Platform.tag_rows), joinedload(Platform.host_keys))

@@ -155,10 +155,20 @@ class Endpoints:
     """Builds endpoints. They hold secrets in clear: keep them no longer than a task needs."""
 
     def __init__(self, database: Database, opener: Opener, default_policy: Policy) -> None:
+        self._database = database
         self._first_use = TrustOnFirstUse(database)
         self._alarms = HostKeyAlarms(database)
         self._opener = opener
         self._default_policy = default_policy
+
+    async def check_key(self) -> None:
+        """Raise ConfigurationError where what is stored was sealed with another key: better at the start
+        than at the first task. The newest secrets stand for all."""
+        async with self._database.read() as session:
+            found = [await platforms.newest_secret(session), await keys.newest_secret(session)]
+        for secret in found:
+            if secret is not None:
+                self._opener.open(*secret)
 
     async def of_rows(
         self, session: AsyncSession, rows: Iterable[Platform]

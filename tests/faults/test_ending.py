@@ -1,0 +1,109 @@
+"""Cancel and timeout through the API: `confirmed` only if a look at the host agrees, and in time."""
+
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.ssh.test_terminate import CASES, commands
+from tests.support.server import Api, Server
+from tests.support.sshd import RealSshd
+
+GRACE = 5
+"""What the server gives a command after TERM (ARCHITECTURE, "Cancel")."""
+
+
+@pytest.fixture
+def host() -> Iterator[RealSshd]:
+    """Its own login user, so that what is left on it is this test's."""
+    sshd = RealSshd()
+    yield sshd
+    sshd.close()
+
+
+@pytest.fixture
+def platform(api: Api, host: RealSshd) -> Any:
+    return api.add_platform(f"end-{secrets.token_hex(5)}", host)
+
+
+def begun(api: Api, platform: Any, command: str, **values: Any) -> tuple[str, str]:
+    """Start the command and wait for its `go`; the job's and the task's id."""
+    job_id = api.start_job(command, targets={"platform_ids": [platform["id"]]}, **values)
+    (task,) = api.tasks(job_id)
+    deadline = time.monotonic() + 15
+    while b"go\n" not in api.output(task["id"], "all"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return job_id, task["id"]
+
+
+def check(api: Api, host: RealSshd, task_id: str, case: str) -> None:
+    task = api.get(f"/tasks/{task_id}")
+    ended = task["metadata"]["termination"]
+    assert ended["state"] == "confirmed", ended
+    assert not commands(host, "3971", task_id)
+    assert task["stdout"].startswith("go\n") or task["stderr"].startswith("go\n")
+    if "TERM" in case:
+        assert "KILL" in ended["detail"]
+
+
+LASTING = [case for case in CASES if case != "forked away, and the leader is gone"]
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["", "cut"])
+@pytest.mark.parametrize("case", LASTING)
+def test_cancel(api: Api, platform: Any, host: RealSshd, case: str, cut: bool) -> None:
+    job_id, task_id = begun(api, platform, CASES[case])
+    if cut:
+        # The server may hear of the cut first or of the cancel: the processes are gone either way.
+        host.cut()
+    asked = time.monotonic()
+    assert api.http.post(f"/jobs/{job_id}/cancel").status_code in (200, 202)
+    job = api.wait_job(job_id)
+    assert time.monotonic() - asked < GRACE + 2
+    task = api.get(f"/tasks/{task_id}")
+    assert (task["status"], task["error_code"]) in (
+        ("cancelled", "cancelled"),
+        *([("failed", "connection_lost")] if cut else []),
+    )
+    assert job["status"] in ("cancelled", "failed")
+    check(api, host, task_id, case)
+
+
+@pytest.mark.parametrize("case", LASTING)
+def test_timeout(api: Api, platform: Any, host: RealSshd, case: str) -> None:
+    started = time.monotonic()
+    job_id, task_id = begun(api, platform, CASES[case], timeout=1)
+    job = api.wait_job(job_id)
+    assert time.monotonic() - started < 1 + GRACE + 2 + 1
+    assert (job["status"], api.get(f"/tasks/{task_id}")["error_code"]) == ("failed", "timeout")
+    check(api, host, task_id, case)
+
+
+def test_what_cannot_be_looked_at_is_unconfirmed(api: Api, platform: Any, host: RealSshd) -> None:
+    job_id, task_id = begun(api, platform, "echo go; sleep 3971")
+    host.stop()
+    api.wait_job(job_id)
+    task = api.get(f"/tasks/{task_id}")
+    assert task["error_code"] == "connection_lost"
+    ended = task["metadata"]["termination"]
+    assert ended["state"] == "unconfirmed" and "refused" in ended["detail"], ended
+    assert commands(host, "3971"), "it does run on: the answer was right"
+
+
+def test_a_job_that_waits_for_a_slot_is_cancelled_at_once(host: RealSshd) -> None:
+    with Server(env={"WORKER_CONCURRENCY": "1"}) as server:
+        api = server.client()
+        platform = api.add_platform("one", host)
+        first, _ = begun(api, platform, "echo go; sleep 3971")
+        second = api.start_job("echo never > ~/second")
+        time.sleep(0.3)
+        asked = time.monotonic()
+        api.post(f"/jobs/{second}/cancel")
+        assert api.wait_job(second)["status"] == "cancelled"
+        assert time.monotonic() - asked < 1
+        api.post(f"/jobs/{first}/cancel")
+        assert api.wait_job(first)["status"] == "cancelled"
+        assert not (host.user.home / "second").exists()

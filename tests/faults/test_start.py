@@ -1,0 +1,119 @@
+"""Starting and stopping: broken settings, a second server, an orderly stop."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import Server
+from tests.support.sshd import RealSshd, free_port
+
+
+def serve(data_dir: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """`testum serve`, which does not get far."""
+    return subprocess.run(
+        [sys.executable, "-m", "testum", "serve", "--port", str(free_port()), *options],
+        env={**os.environ, "DATA_DIR": str(data_dir), "ADMIN_PASSWORD": "correct-horse-battery", **env},
+        cwd=data_dir.parent,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+BROKEN = [
+    ({"FERNET_KEY": "short"}, "FERNET_KEY"),
+    ({"SECRET_KEY": "short"}, "SECRET_KEY"),
+    ({"SSH_HOST_KEY_POLICY": "none"}, "SSH_HOST_KEY_POLICY"),
+    ({"TASK_CONCURRENCY": "many"}, "TASK_CONCURRENCY"),
+    ({"CONNECT_TIMEOUT_SECONDS": "-1"}, "CONNECT_TIMEOUT_SECONDS"),
+    ({"DATABASE_URL": "nonsense"}, "DATABASE_URL"),
+    ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
+    ({"DATA_DIR": "/proc/none"}, "DATA_DIR"),
+    ({"ADMIN_USERNAME": " "}, "ADMIN_USERNAME"),
+]
+
+
+@pytest.mark.parametrize(("env", "setting"), BROKEN, ids=str)
+def test_a_broken_setting_is_named_in_one_line(tmp_path: Path, env: dict[str, str], setting: str) -> None:
+    done = serve(tmp_path / "data", **env)
+    assert done.returncode not in (0, None)
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and setting in lines[0], done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_another_key_than_the_datas(tmp_path: Path, real_sshd: RealSshd) -> None:
+    """The key was lost or mixed up: said at the start, not when the first password is needed."""
+    with Server(data_dir=tmp_path / "data") as server:
+        server.client().add_platform("one", real_sshd)
+        server.stop()
+        (server.data_dir / "fernet_key").unlink()
+        done = serve(server.data_dir)
+        assert done.returncode != 0
+        assert "FERNET_KEY" in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
+    with Server(data_dir=tmp_path / "data") as server:
+        done = serve(server.data_dir)
+        assert done.returncode != 0
+        assert len(done.stderr.strip().splitlines()) == 1 and str(server.data_dir) in done.stderr, done.stderr
+        assert server.client().get("/platforms/") == []
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = serve(tmp_path / "data", "--port", str(port))
+    assert done.returncode != 0 and str(port) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "Ctrl-C"])
+def test_an_orderly_stop_ends_what_runs_and_keeps_the_rest(real_sshd: RealSshd, how: int) -> None:
+    with Server() as server:
+        api = server.client()
+        for number in range(4):
+            api.add_platform(f"p{number}", real_sshd)
+        job_id = api.start_job("echo go; sleep 4100", concurrency=2)
+        deadline = time.monotonic() + 10
+        while sum(task["status"] == "running" for task in api.tasks(job_id)) < 2 or any(
+            api.output(task["id"]) != b"go\n" for task in api.tasks(job_id)[:2]
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert server.process is not None
+        server.process.send_signal(how)
+        begun = time.monotonic()
+        assert server.process.wait(20) in (0, -how, 128 + how)
+        assert time.monotonic() - begun < 10
+        assert "Traceback" not in server.log.read_text()
+        running = subprocess.run(
+            ["ps", "-ww", "-u", real_sshd.user.name, "-o", "args"],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+        assert "sleep 4100" not in running
+        server.start()
+        tasks = api.tasks(job_id)
+        lost = [task for task in tasks if task["status"] == "lost"]
+        assert [task["error_code"] for task in lost] == ["worker_stopped"] * 2
+        assert all(task["metadata"]["termination"]["state"] == "confirmed" for task in lost)
+        assert [api.output(task["id"]) for task in lost] == [b"go\n"] * 2
+        # What had not begun runs now.
+        deadline = time.monotonic() + 10
+        while sum(task["status"] == "running" for task in api.tasks(job_id)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        api.post(f"/jobs/{job_id}/cancel")
+        assert api.wait_job(job_id)["counts"]["cancelled"] == 2
