@@ -8,6 +8,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from testum.db.tables import metadata
@@ -27,7 +28,7 @@ def config(url: str) -> Config:
 async def upgrade(url: str) -> str:
     """Bring the database to the newest schema; its revision is returned.
 
-    Raises ConfigurationError where the database is of a newer release.
+    Raises ConfigurationError where the database is of a newer release, or cannot be used at all.
     """
     settings = config(url)
     newest = ScriptDirectory.from_config(settings).get_current_head()
@@ -36,6 +37,11 @@ async def upgrade(url: str) -> str:
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_upgrade, settings)
+    except DatabaseError as error:
+        raise ConfigurationError(
+            f"DATABASE_URL: {engine.url.database} cannot be used: {error.orig}. Check that address, or the file "
+            "below DATA_DIR where there is none."
+        ) from error
     finally:
         await engine.dispose()
     return newest
