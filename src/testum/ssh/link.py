@@ -25,7 +25,8 @@ class NotSent(Exception):
 
 
 class Link:
-    """One connection and who uses it: `channels` programs, and `pins` connections that go through it."""
+    """One connection and who uses it: `channels` programs, and `pins` of those who go through it or are about
+    to use it."""
 
     def __init__(
         self,
@@ -44,6 +45,8 @@ class Link:
         self.pins = 0
         self.used = False
         """Whether it has run a program: one that never did says more about the server when it fails."""
+        self.dropped = False
+        """Whether we closed it. asyncssh itself says so only a moment later."""
         self.idle_timer: asyncio.TimerHandle | None = None
         self.idle_since = 0.0
 
@@ -55,7 +58,7 @@ class Link:
     @property
     def alive(self) -> bool:
         """Whether the connection stands, as far as is known."""
-        return not self.connection.is_closed()
+        return not self.dropped and not self.connection.is_closed()
 
     def retire(self) -> None:
         """Take no more programs. Those under way go on, and it is closed when they have ended."""

@@ -47,10 +47,13 @@ class Probe:
 
 @dataclass(slots=True)
 class _Dial:
-    """A connection in the making, and how many wait for it."""
+    """A connection in the making, and how many wait for it. `counted`: it has its place below the limit,
+    and does not wait for one any more."""
 
     task: "asyncio.Task[Link]"
+    counted: asyncio.Event
     waiting: int = 0
+    settled: bool = False
 
 
 class Pool:
@@ -167,8 +170,12 @@ class Pool:
 
     # -- connections ------------------------------------------------------------------------------
 
-    async def _acquire(self, endpoint: Endpoint, timeout: float) -> Link:
-        """A connection with room for one more program, which is counted."""
+    async def _acquire(self, endpoint: Endpoint, timeout: float, *, as_jump: bool = False) -> Link:
+        """A connection with room for one more program, which is counted.
+
+        One that another connection goes through is made at once, also beyond the limit: that other one has
+        its place already, and would keep it while both wait.
+        """
         while True:
             if self._closed:
                 raise ConnectionLost("testum is stopping.")
@@ -177,10 +184,9 @@ class Pool:
                 self._take(link)
                 return link
             entry = self._dials.get(endpoint.id)
-            if entry is None or entry.waiting >= self._capacity(endpoint.id):
-                entry = self._dials[endpoint.id] = _Dial(
-                    asyncio.create_task(self._dial(endpoint, timeout), name=f"dial-{endpoint.address}")
-                )
+            full = entry is not None and entry.waiting >= self._capacity(endpoint.id)
+            if entry is None or full or (as_jump and not entry.counted.is_set()):
+                entry = self._begin_dial(endpoint, timeout, as_jump=as_jump)
                 entry.task.add_done_callback(partial(self._dialed, endpoint.id, entry))
             entry.waiting += 1
             try:
@@ -188,19 +194,41 @@ class Pool:
             except asyncio.CancelledError:
                 if entry.task.cancelled():
                     raise ConnectionLost("testum is stopping.") from None
-                entry.waiting -= 1
-                if entry.waiting == 0:
-                    entry.task.cancel()
+                self._leave(entry)
                 raise
+            # What `_dialed` pinned for us, so that nobody closes it as idle before we come.
+            link.pins -= 1
             if link.alive and link.channels < link.capacity:
                 self._take(link)
                 return link
+            self._rest(link)
+
+    def _leave(self, entry: _Dial) -> None:
+        """One that waits for the connection does not want it any more."""
+        entry.waiting -= 1
+        if entry.settled:
+            if entry.task.exception() is None:
+                self._unpin(entry.task.result())
+        elif entry.waiting == 0:
+            entry.task.cancel()
+
+    def _begin_dial(self, endpoint: Endpoint, timeout: float, *, as_jump: bool) -> _Dial:
+        counted = asyncio.Event()
+        if as_jump:
+            self._count += 1
+            counted.set()
+        task = asyncio.create_task(self._dial(endpoint, timeout, counted), name=f"dial-{endpoint.address}")
+        entry = self._dials[endpoint.id] = _Dial(task, counted)
+        return entry
 
     def _dialed(self, endpoint_id: str, entry: _Dial, task: "asyncio.Task[Link]") -> None:
         if self._dials.get(endpoint_id) is entry:
             del self._dials[endpoint_id]
-        if not task.cancelled():
-            task.exception()
+        entry.settled = True
+        if not task.cancelled() and task.exception() is None:
+            link = task.result()
+            link.pins += entry.waiting
+            self._unpin(link)
 
     def _free_link(self, endpoint: Endpoint) -> Link | None:
         for link in list(self._links.get(endpoint.id, ())):
@@ -257,8 +285,10 @@ class Pool:
         async with self._room:
             self._room.notify()
 
-    async def _dial(self, endpoint: Endpoint, timeout: float) -> Link:
-        await self._make_room()
+    async def _dial(self, endpoint: Endpoint, timeout: float, counted: asyncio.Event) -> Link:
+        if not counted.is_set():
+            await self._make_room()
+            counted.set()
         jump: Link | None = None
         try:
             jump = await self._jump(endpoint, timeout)
@@ -277,8 +307,9 @@ class Pool:
             self._signal()
             raise
         link = Link(endpoint.id, connection, client, jump, self._capacity(endpoint.id))
+        # Until `_dialed` knows who waits for it.
+        link.pins = 1
         self._links.setdefault(endpoint.id, []).append(link)
-        self._rest(link)
         return link
 
     async def _make_room(self) -> None:
@@ -302,7 +333,7 @@ class Pool:
             if hops >= _MAX_JUMPS:
                 raise JumpLoop(f"{endpoint.address}: more than {_MAX_JUMPS} jump hosts; do they form a loop?")
         try:
-            link = await self._acquire(endpoint.jump, timeout)
+            link = await self._acquire(endpoint.jump, timeout, as_jump=True)
         except SSHError as error:
             raise type(error)(f"jump host {error.message}", host_key=error.host_key) from None
         link.channels -= 1
@@ -318,6 +349,7 @@ class Pool:
         if not links:
             del self._links[link.endpoint_id]
         self._busy(link)
+        link.dropped = True
         link.connection.abort()
         self._signal()
         self._count -= 1

@@ -1,0 +1,196 @@
+"""The pool: connections are shared, bounded, replaced when dead before a command was sent, and never after."""
+
+import asyncio
+
+import pytest
+
+from tests.ssh.test_run import marker, run
+from tests.support.sshd import RealSshd
+from testum.ssh import Command, ConnectionLost, Output, Pool, PoolLimits, SSHError, Timeouts
+
+
+@pytest.fixture
+def own():
+    """An sshd that is this test's alone."""
+    server = RealSshd()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def to(endpoint, key_file):
+    def make(server, **changes):
+        from pathlib import Path
+
+        server.add_key(Path(f"{key_file}.pub").read_text())
+        return endpoint(port=server.port, username=server.user.name, **changes)
+
+    return make
+
+
+def connections(server):
+    """How many connections the server has: each has one process that belongs to root."""
+    return len(server.sessions()) / 2
+
+
+async def until(condition, seconds=5.0):
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_one_connection_serves_one_command_after_the_other(own, to):
+    pool, target = Pool(), to(own)
+    for number in range(5):
+        assert (await run(pool, target, Command(f"echo {number}")))[0] == b"%d\n" % number
+    assert connections(own) == 1
+    await pool.close()
+    await until(lambda: connections(own) == 0)
+
+
+async def test_an_idle_connection_is_closed(own, to):
+    pool = Pool(PoolLimits(idle_seconds=0.3))
+    await run(pool, to(own), Command("true"))
+    assert connections(own) == 1
+    await until(lambda: connections(own) == 0)
+    await pool.close()
+
+
+async def test_more_commands_than_channels_take_more_connections(own, to):
+    pool, target = Pool(PoolLimits(channels_per_connection=3)), to(own)
+    running = [asyncio.create_task(run(pool, target, Command("sleep 1; echo x"))) for _ in range(7)]
+    await asyncio.sleep(0.7)
+    assert connections(own) == 3
+    assert [out for out, _, _ in await asyncio.gather(*running)] == [b"x\n"] * 7
+    await pool.close()
+
+
+@pytest.mark.parametrize("sessions", [1, 2])
+async def test_a_server_that_allows_few_sessions(to, sessions):
+    server = RealSshd(options=[f"MaxSessions {sessions}"])
+    try:
+        pool, target = Pool(), to(server)
+        await run(pool, target, Command("true"))
+        results = await asyncio.gather(
+            *(run(pool, target, Command(f"sleep 0.2; echo {n}")) for n in range(6))
+        )
+        assert [out for out, _, _ in results] == [b"%d\n" % n for n in range(6)]
+        await pool.close()
+    finally:
+        server.close()
+
+
+async def test_the_limit_of_connections_holds_and_nobody_waits_for_ever(own, to):
+    pool = Pool(PoolLimits(max_connections=3))
+    most = 0
+
+    async def watch():
+        nonlocal most
+        while True:
+            most = max(most, connections(own))
+            await asyncio.sleep(0.05)
+
+    watching = asyncio.create_task(watch())
+    async with asyncio.timeout(30):
+        results = await asyncio.gather(
+            *(run(pool, to(own), Command(f"sleep 0.1; echo {n}")) for n in range(12))
+        )
+    watching.cancel()
+    assert [out for out, _, _ in results] == [b"%d\n" % n for n in range(12)]
+    # A connection that was closed a moment ago may still have its process.
+    assert 1 <= most <= 5
+    await pool.close()
+
+
+async def test_jump_hosts_do_not_wait_for_those_who_wait_for_them(own, to):
+    """With every place taken by connections that need a jump host, the jump hosts get one beyond."""
+    pool = Pool(PoolLimits(max_connections=1))
+    jump = to(own)
+    targets = [to(own, jump=to(own, jump=jump)) for _ in range(3)]
+    async with asyncio.timeout(30):
+        results = await asyncio.gather(
+            run(pool, jump, Command("echo jump")),
+            *(run(pool, target, Command("echo in")) for target in targets),
+        )
+    assert [out for out, _, _ in results] == [b"jump\n"] + [b"in\n"] * 3
+    await pool.close()
+
+
+async def test_a_connection_that_died_while_idle_is_replaced(own, to):
+    pool, target = Pool(), to(own)
+    counter = own.user.home / "counter"
+    command = Command(f"echo once >> {counter}; echo done")
+    assert (await run(pool, target, command))[0] == b"done\n"
+    for _ in range(5):
+        own.cut()
+        assert (await run(pool, target, command))[0] == b"done\n"
+    assert counter.read_text() == "once\n" * 6
+    await pool.close()
+
+
+async def test_a_server_that_was_restarted_is_found_again(own, to):
+    pool, target = Pool(), to(own)
+    await run(pool, target, Command("true"))
+    own.stop()
+    with pytest.raises(SSHError) as refused:
+        await run(pool, target, Command("true"))
+    assert refused.value.code == "connection_refused"
+    own.start()
+    assert (await run(pool, target, Command("echo back")))[0] == b"back\n"
+    await pool.close()
+
+
+async def test_a_command_that_was_sent_is_never_sent_again(own, to):
+    """Cut at every moment around the start: as often as the command ran it ran once."""
+    pool, target = Pool(), to(own)
+    counter = own.user.home / "counter"
+    sent = []
+    for number in range(20):
+        await run(pool, target, Command("true"))
+
+        async def cut(after=number * 0.003):
+            await asyncio.sleep(after)
+            await asyncio.to_thread(own.cut)
+
+        cutting = asyncio.create_task(cut())
+        try:
+            execution = await pool.start(
+                target,
+                Command(f"echo {number} >> {counter}; sleep 0.3"),
+                marker=marker(),
+                timeouts=Timeouts(),
+                on_send=lambda number=number: sent.append(number),
+            )
+            async for event in execution:
+                assert not isinstance(event, Output)
+            await execution.aclose()
+        except ConnectionLost:
+            pass
+        await cutting
+    await asyncio.sleep(0.2)
+    ran = counter.read_text().split() if counter.exists() else []
+    assert len(ran) == len(set(ran)), ran
+    assert set(map(int, ran)) <= set(sent)
+    await pool.close()
+
+
+async def test_a_connection_that_stops_answering_is_noticed(own, to):
+    """No packet comes any more, and none says so: keepalives find out."""
+    import os
+    import signal
+
+    pool = Pool(PoolLimits(keepalive_interval=0.2, keepalive_count_max=2))
+    execution = await pool.start(to(own), Command("echo go; sleep 60"), marker=marker(), timeouts=Timeouts())
+    assert (await anext(execution)).data == b"go\n"
+    stopped = own.sessions()
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(ConnectionLost):
+            async with asyncio.timeout(10):
+                await anext(execution)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    await execution.aclose()
+    await pool.close()
