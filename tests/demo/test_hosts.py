@@ -138,8 +138,10 @@ async def test_a_closed_channel_ends_the_process_group(
 
 async def test_a_signal_request_reaches_the_group(hosts: dict[str, DemoHost], connect: Connect) -> None:
     connection = await connect(hosts["web-01"])
+    # Between its fork and its exec the child would take the signal as its parent does, and sleep on.
     process = await connection.create_process(
-        "trap 'echo caught; exit 7' TERM; echo ready; sleep 1000 & wait"
+        "trap 'echo caught; exit 7' TERM; sleep 1000 & until grep -qx sleep /proc/$!/comm; do :; done; "
+        "echo ready; wait"
     )
     assert await process.stdout.readline() == "ready\n"
     process.send_signal("TERM")

@@ -17,7 +17,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Opened = TypeVar("Opened", "LocalReader", "LocalWriter")
 
-_CHECK_EVERY = 4 * 1024 * 1024
 _RESERVE = 32 * 1024 * 1024
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -71,17 +70,13 @@ class LocalWriter:
                 self._file = os.open(path, flags, 0o600)
         except OSError as error:
             raise _storage_error(error) from None
-        self._unchecked = _CHECK_EVERY
 
     async def append(self, data: bytes) -> None:
         """See Writer.append."""
         await _in_thread(self._append, data)
 
     def _append(self, data: bytes) -> None:
-        self._unchecked += len(data)
-        if self._unchecked >= _CHECK_EVERY:
-            self._unchecked = 0
-            _check_room(self._file)
+        _check_room(self._file)
         view = memoryview(data)
         try:
             while view:
