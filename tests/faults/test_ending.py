@@ -10,6 +10,7 @@ import pytest
 from tests.ssh.test_terminate import CASES, commands
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
+from tests.support.tools import until
 
 GRACE = 5
 """What the server gives a command after TERM (ARCHITECTURE, "Cancel")."""
@@ -32,10 +33,7 @@ def begun(api: Api, platform: Any, command: str, **values: Any) -> tuple[str, st
     """Start the command and wait for its `go`; the job's and the task's id."""
     job_id = api.start_job(command, targets={"platform_ids": [platform["id"]]}, **values)
     (task,) = api.tasks(job_id)
-    deadline = time.monotonic() + 15
-    while b"go\n" not in api.output(task["id"], "all"):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: b"go\n" in api.output(task["id"], "all"))
     return job_id, task["id"]
 
 

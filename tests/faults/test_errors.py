@@ -1,7 +1,6 @@
 """Everything that goes wrong on the way to a host or on it: each has its own `error_code`, a message a person
 can act on, and leaves nothing running."""
 
-import secrets
 import socket
 import subprocess
 import threading
@@ -15,6 +14,7 @@ import pytest
 
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd, free_port, run
+from tests.support.tools import make_key, unique, until
 
 
 @pytest.fixture
@@ -35,17 +35,6 @@ def failed(api: Api, platform: Any, code: str, *words: str, command: str = "true
     return task
 
 
-def name() -> str:
-    return f"err-{secrets.token_hex(5)}"
-
-
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def running(sshd: RealSshd, text: str) -> bool:
     return text in run("ps", "-ww", "-u", sshd.user.name, "-o", "args", check=False)
 
@@ -54,13 +43,13 @@ def running(sshd: RealSshd, text: str) -> bool:
 
 
 def test_no_such_name(api: Api, real_sshd: RealSshd) -> None:
-    platform = api.add_platform(name(), real_sshd, host="no-such-host.invalid")
+    platform = api.add_platform(unique(), real_sshd, host="no-such-host.invalid")
     failed(api, platform, "host_not_found", "no-such-host.invalid")
 
 
 def test_refused(api: Api, real_sshd: RealSshd) -> None:
     port = free_port()
-    platform = api.add_platform(name(), real_sshd, port=port)
+    platform = api.add_platform(unique(), real_sshd, port=port)
     failed(api, platform, "connection_refused", f"127.0.0.1:{port}")
 
 
@@ -118,7 +107,7 @@ def hurried() -> Iterator[Server]:
 def test_filtered(hurried: Server, real_sshd: RealSshd) -> None:
     api = hurried.client()
     with unanswered() as port:
-        platform = api.add_platform(name(), real_sshd, port=port)
+        platform = api.add_platform(unique(), real_sshd, port=port)
         begun = time.monotonic()
         failed(api, platform, "connect_timeout", f"127.0.0.1:{port}")
         assert time.monotonic() - begun < 3
@@ -127,7 +116,7 @@ def test_filtered(hurried: Server, real_sshd: RealSshd) -> None:
 def test_a_server_that_says_nothing(hurried: Server, real_sshd: RealSshd) -> None:
     api = hurried.client()
     with answering(lambda connection: None) as port:
-        failed(api, api.add_platform(name(), real_sshd, port=port), "connect_timeout", str(port))
+        failed(api, api.add_platform(unique(), real_sshd, port=port), "connect_timeout", str(port))
 
 
 @pytest.mark.parametrize(
@@ -141,37 +130,31 @@ def test_what_is_no_ssh_server(api: Api, real_sshd: RealSshd, greeting: bytes) -
         connection.shutdown(socket.SHUT_WR)
 
     with answering(talk) as port:
-        failed(api, api.add_platform(name(), real_sshd, port=port), "handshake_failed", f"127.0.0.1:{port}")
+        failed(api, api.add_platform(unique(), real_sshd, port=port), "handshake_failed", f"127.0.0.1:{port}")
 
 
 # -- logging in ----------------------------------------------------------------------------------------------
 
 
-def make_key(folder: Path, passphrase: str = "") -> tuple[str, str]:
-    file = folder / secrets.token_hex(4)
-    run("ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(file))
-    return file.read_text(), Path(f"{file}.pub").read_text()
-
-
 def test_a_wrong_password(api: Api, real_sshd: RealSshd) -> None:
-    failed(api, api.add_platform(name(), real_sshd, password="wrong"), "auth_failed", real_sshd.user.name)
+    failed(api, api.add_platform(unique(), real_sshd, password="wrong"), "auth_failed", real_sshd.user.name)
 
 
 def test_a_wrong_key(api: Api, real_sshd: RealSshd, tmp_path: Path) -> None:
     private, _ = make_key(tmp_path)
-    platform = api.add_platform(name(), real_sshd, auth_method="private_key", private_key=private)
+    platform = api.add_platform(unique(), real_sshd, auth_method="private_key", private_key=private)
     failed(api, platform, "key_rejected", "authorized_keys")
 
 
 def test_a_missing_passphrase(api: Api, real_sshd: RealSshd, tmp_path: Path) -> None:
-    private, public = make_key(tmp_path, "open sesame")
+    private, public = make_key(tmp_path, passphrase="open sesame")
     real_sshd.add_key(public)
-    platform = api.add_platform(name(), real_sshd, auth_method="private_key", private_key=private)
+    platform = api.add_platform(unique(), real_sshd, auth_method="private_key", private_key=private)
     failed(api, platform, "passphrase_required", "passphrase")
 
 
 def test_a_changed_host_key(api: Api, host: RealSshd) -> None:
-    platform = api.add_platform(name(), host)
+    platform = api.add_platform(unique(), host)
     assert api.run("true", targets={"platform_ids": [platform["id"]]})["status"] == "success"
     known = api.get(f"/platforms/{platform['id']}")["known_host_fingerprint"]
     host.stop()
@@ -184,7 +167,7 @@ def test_a_changed_host_key(api: Api, host: RealSshd) -> None:
 
 def test_an_unknown_host_in_strict(hurried: Server, real_sshd: RealSshd) -> None:
     api = hurried.client()
-    task = failed(api, api.add_platform(name(), real_sshd), "host_key_unknown", "SHA256:")
+    task = failed(api, api.add_platform(unique(), real_sshd), "host_key_unknown", "SHA256:")
     assert task["metadata"]["presented_host_key"]["public_key"] == real_sshd.host_key_line
 
 
@@ -193,11 +176,11 @@ def test_an_unknown_host_in_strict(hurried: Server, real_sshd: RealSshd) -> None
 
 @pytest.fixture
 def platform(api: Api, real_sshd: RealSshd) -> Any:
-    return api.add_platform(name(), real_sshd)
+    return api.add_platform(unique(), real_sshd)
 
 
 def test_a_connection_cut_mid_command(api: Api, host: RealSshd) -> None:
-    mine = api.add_platform(name(), host)
+    mine = api.add_platform(unique(), host)
     job_id = api.start_job("echo begun; sleep 4021", targets={"platform_ids": [mine["id"]]})
     (task,) = api.tasks(job_id)
     until(lambda: api.output(task["id"]) == b"begun\n")
@@ -235,7 +218,7 @@ def test_a_signal(api: Api, platform: Any) -> None:
 
 def test_too_much_output(hurried: Server, real_sshd: RealSshd) -> None:
     api = hurried.client()
-    platform = api.add_platform(name(), real_sshd, known_host_key=real_sshd.host_key_line)
+    platform = api.add_platform(unique(), real_sshd, known_host_key=real_sshd.host_key_line)
     task = failed(api, platform, "output_limit", "100000", command="while :; do echo 4024; done")
     assert len(api.output(task["id"])) == 100_000
     assert not running(real_sshd, "4024")
@@ -244,7 +227,7 @@ def test_too_much_output(hurried: Server, real_sshd: RealSshd) -> None:
 def test_a_server_that_runs_nothing(api: Api, real_sshd: RealSshd) -> None:
     sshd = RealSshd(user=real_sshd.user, options=["MaxSessions 0"])
     try:
-        failed(api, api.add_platform(name(), sshd), "channel_refused")
+        failed(api, api.add_platform(unique(), sshd), "channel_refused")
     finally:
         sshd.close()
 
@@ -266,7 +249,7 @@ def test_a_full_disk(real_sshd: RealSshd, tmp_path: Path) -> None:
     room again everything works as before."""
     with small_disk(tmp_path, "24m") as folder, Server(data_dir=folder) as server:
         api = server.client()
-        platform = api.add_platform(name(), real_sshd)
+        platform = api.add_platform(unique(), real_sshd)
         before = api.run("echo before")
         task = failed(
             api,
@@ -292,7 +275,7 @@ def test_a_disk_filled_by_others(real_sshd: RealSshd, tmp_path: Path) -> None:
     """The disk has no byte left, not even for the database: what runs waits for room instead of vanishing."""
     with small_disk(tmp_path, "24m") as folder, Server(data_dir=folder) as server:
         api = server.client()
-        api.add_platform(name(), real_sshd)
+        api.add_platform(unique(), real_sshd)
         api.run("true")
         job_id = api.start_job("sleep 1; echo done")
         until(lambda: api.tasks(job_id)[0]["status"] == "running")

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.server import Server
 from tests.support.sshd import RealSshd, free_port
+from tests.support.tools import until
 
 
 def serve(data_dir: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -85,12 +86,7 @@ def test_an_orderly_stop_ends_what_runs_and_keeps_the_rest(real_sshd: RealSshd, 
         for number in range(4):
             api.add_platform(f"p{number}", real_sshd)
         job_id = api.start_job("echo go; sleep 4100", concurrency=2)
-        deadline = time.monotonic() + 10
-        while sum(task["status"] == "running" for task in api.tasks(job_id)) < 2 or any(
-            api.output(task["id"]) != b"go\n" for task in api.tasks(job_id)[:2]
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: [api.output(task["id"]) for task in api.tasks(job_id)[:2]] == [b"go\n"] * 2)
         assert server.process is not None
         server.process.send_signal(how)
         begun = time.monotonic()
@@ -111,9 +107,6 @@ def test_an_orderly_stop_ends_what_runs_and_keeps_the_rest(real_sshd: RealSshd, 
         assert all(task["metadata"]["termination"]["state"] == "confirmed" for task in lost)
         assert [api.output(task["id"]) for task in lost] == [b"go\n"] * 2
         # What had not begun runs now.
-        deadline = time.monotonic() + 10
-        while sum(task["status"] == "running" for task in api.tasks(job_id)) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: sum(task["status"] == "running" for task in api.tasks(job_id)) == 2)
         api.post(f"/jobs/{job_id}/cancel")
         assert api.wait_job(job_id)["counts"]["cancelled"] == 2

@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.server import Api, Server
 from tests.support.stream import data_of, follow, messages, output_of, watch
+from tests.support.tools import until
 
 MEGABYTE = 1_000_000
 BLOCK = 1 << 20
@@ -120,18 +121,13 @@ def test_watchers_that_go_away_leave_nothing_behind(server: Server, api: Api, pl
         with watch(api, path) as watching:
             next(messages(watching))
 
-    def held() -> tuple[int, int]:
-        """How often the task's output is open, and how many connections there are."""
+    def clean() -> bool:
+        """Whether only the recorder has the output open, and the watchers' connections are gone."""
         files = [file.path for file in process.open_files() if task["id"] in file.path]
         mine = [1 for connection in process.net_connections("tcp") if connection.status == "ESTABLISHED"]
-        return len(files), len(mine)
+        return len(files) == 1 and len(mine) < 40
 
-    deadline = time.monotonic() + 10
-    while held() > (1, 20) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    files, connections = held()
-    # The recorder itself has the output open.
-    assert files == 1 and connections < 40
+    until(clean, 10)
     api.post(f"/jobs/{job_id}/cancel")
     assert api.wait_job(job_id)["status"] == "cancelled"
 

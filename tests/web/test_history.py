@@ -3,7 +3,6 @@
 import hashlib
 import re
 import secrets
-import time
 from typing import Any
 
 import httpx2
@@ -11,6 +10,7 @@ import pytest
 
 from tests.support.server import ADMIN, Api, Server
 from tests.support.sshd import RealSshd, free_port
+from tests.support.tools import until
 from testum import __version__
 
 
@@ -98,10 +98,7 @@ def test_large_output_is_an_artifact_and_the_row_has_its_end(api: Api, platforms
 def test_output_can_be_read_while_the_command_runs(api: Api, platforms: list[Any]) -> None:
     job_id = api.start_job("echo early; sleep 60", targets={"platform_ids": [platforms[0]["id"]]})
     (task,) = api.tasks(job_id)
-    deadline = time.monotonic() + 20
-    while api.output(task["id"]) != b"early\n":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: api.output(task["id"]) == b"early\n")
     assert api.get(f"/tasks/{task['id']}")["status"] == "running"
     api.post(f"/jobs/{job_id}/cancel")
     assert api.wait_job(job_id)["status"] == "cancelled"

@@ -1,8 +1,6 @@
 """Jobs through the REST API against the real sshd: all five types, all ways to name platforms, cancel, rerun."""
 
-import secrets
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +8,7 @@ import pytest
 
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd, free_port, run
-
-
-def unique(prefix: str = "p") -> str:
-    return f"{prefix}-{secrets.token_hex(5)}"
+from tests.support.tools import unique, until
 
 
 @pytest.fixture(scope="module")
@@ -243,13 +238,6 @@ def test_a_rerun_has_the_first_ones_environment(api: Api, platform: Any) -> None
 
 
 # -- ending ------------------------------------------------------------------------------------------------
-
-
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def processes(sshd: RealSshd) -> str:

@@ -1,6 +1,5 @@
 """SSH keys through the REST API: keeping, showing, deploying, deleting."""
 
-import secrets
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,16 +9,7 @@ import pytest
 
 from tests.support.server import Api
 from tests.support.sshd import RealSshd, run
-
-
-def unique(prefix: str = "k") -> str:
-    return f"{prefix}-{secrets.token_hex(5)}"
-
-
-def make_key(folder: Path, kind: str = "ed25519", comment: str = "a comment") -> tuple[str, str]:
-    file = folder / secrets.token_hex(4)
-    run("ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", str(file))
-    return file.read_text(), Path(f"{file}.pub").read_text().strip()
+from tests.support.tools import make_key, unique
 
 
 @pytest.fixture
@@ -33,7 +23,7 @@ def host(real_sshd: RealSshd) -> Iterator[RealSshd]:
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa", "ecdsa"])
 def test_a_key_is_kept_as_it_was_sent(api: Api, tmp_path: Path, kind: str) -> None:
-    _, public = make_key(tmp_path, kind)
+    _, public = make_key(tmp_path, "-t", kind)
     name = unique()
     made = api.post("/keys/", {"name": f"  {name} ", "public_key": f"\n{public}\r\n"})
     (tmp_path / "key").write_text(public)

@@ -16,10 +16,7 @@ import pytest
 
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd, free_port, run
-
-
-def unique(prefix: str = "p") -> str:
-    return f"{prefix}-{secrets.token_hex(5)}"
+from tests.support.tools import make_key, unique
 
 
 def outcome(api: Api, platform: Any, command: str = "echo it is $((40 + 2))") -> Any:
@@ -30,13 +27,6 @@ def outcome(api: Api, platform: Any, command: str = "echo it is $((40 + 2))") ->
 def assert_works(api: Api, platform: Any) -> None:
     task = outcome(api, platform)
     assert (task["status"], task["stdout"], task["error_message"]) == ("success", "it is 42\n", None)
-
-
-def make_key(folder: Path, *options: str, passphrase: str = "") -> tuple[str, str]:
-    """A new key pair: private and public text."""
-    file = folder / secrets.token_hex(4)
-    run("ssh-keygen", "-q", "-N", passphrase, "-C", file.name, "-f", str(file), *options)
-    return file.read_text(), Path(f"{file}.pub").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +88,7 @@ def test_by_private_key(
 
 @pytest.mark.parametrize("passphrase", ["", "open sesame"])
 def test_by_a_kept_key(api: Api, real_sshd: RealSshd, tmp_path: Path, passphrase: str) -> None:
-    private, public = make_key(tmp_path, "-t", "ed25519", passphrase=passphrase)
+    private, public = make_key(tmp_path, passphrase=passphrase)
     real_sshd.add_key(public)
     body = {"name": unique("k"), "public_key": public, "private_key": private}
     key = api.post("/keys/", {**body, "passphrase": passphrase} if passphrase else body)
@@ -111,8 +101,8 @@ def test_by_a_kept_key(api: Api, real_sshd: RealSshd, tmp_path: Path, passphrase
 
 
 def test_what_cannot_log_in_says_why(api: Api, real_sshd: RealSshd, tmp_path: Path) -> None:
-    stranger, _ = make_key(tmp_path, "-t", "ed25519")
-    locked, _ = make_key(tmp_path, "-t", "ed25519", passphrase="a passphrase")
+    stranger, _ = make_key(tmp_path)
+    locked, _ = make_key(tmp_path, passphrase="a passphrase")
     cases = {
         "auth_failed": {"password": "wrong"},
         "key_rejected": {"auth_method": "private_key", "private_key": stranger},
@@ -423,7 +413,7 @@ def test_ten_thousand_platforms_are_listed_quickly(tmp_path: Path) -> None:
 
 def test_secrets_are_in_no_answer_no_file_and_no_log(real_sshd: RealSshd, tmp_path: Path) -> None:
     passphrase = f"passphrase-{secrets.token_hex(8)}"
-    private, public = make_key(tmp_path, "-t", "ed25519", passphrase=passphrase)
+    private, public = make_key(tmp_path, passphrase=passphrase)
     real_sshd.add_key(public)
     variable = f"variable-{secrets.token_hex(8)}"
     wrong = f"wrong-{secrets.token_hex(8)}"
