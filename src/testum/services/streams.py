@@ -3,66 +3,34 @@
 A follower reads what is stored, at its own pace; events only wake it. Nothing is buffered for it, so
 that a slow or stalled one costs nothing and slows nothing.
 
-Numbers in a task's stream: 0 is the task as created, 1 its start (left out if it never started), then
-its output frames, then `error` where it failed, then `done`. All of it can be told again from what is
-stored, which is what makes resuming exact. In a job's stream `seq` is the position (core/positions.py),
-one order over all its tasks.
+All messages (services/messages.py) can be told again from what is stored, which is what makes resuming
+exact.
 """
 
 import asyncio
-import base64
-import datetime as dt
 import heapq
-from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Iterable
 from uuid import UUID
 
-from testum.core.frames import Frame, Stream, decode_text
+from testum.core.frames import Frame
 from testum.core.permissions import Actor, Permission
 from testum.core.positions import Sequencer
 from testum.core.states import FINAL, FINAL_JOB, TaskStatus
 from testum.db import jobs, tasks
 from testum.db.jobs import Job
 from testum.db.session import Database
-from testum.db.tasks import Task, moment
+from testum.db.tasks import Task
 from testum.errors import NotFound
 from testum.events.base import Change, Events
+from testum.services import messages
 from testum.services.access import Gate
+from testum.services.messages import Message
 from testum.services.output import OutputCursor, Outputs
 
 _POLL_SECONDS = 5.0
 """Events may get lost: a follower looks by itself after so long."""
 _PAUSE_SECONDS = 0.03
 """Status changes of a job's tasks come in crowds: a follower takes those of so long together."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message to a follower. `data` is the exact bytes where `payload`, as text, is not exact."""
-
-    ts: dt.datetime
-    type: str
-    payload: Any
-    seq: int
-    task_id: UUID | None
-    task_seq: int | None = None
-    data: bytes | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The message as SPEC gives it."""
-        body: dict[str, Any] = {
-            "ts": self.ts,
-            "type": self.type,
-            "payload": self.payload,
-            "seq": self.seq,
-            "task_id": self.task_id,
-        }
-        if self.task_seq is not None:
-            body["task_seq"] = self.task_seq
-        if self.data is not None:
-            body["data"] = base64.b64encode(self.data).decode("ascii")
-        return body
 
 
 class Streams:
@@ -109,21 +77,21 @@ class Streams:
                         if task is None:
                             return
                         if after < 0:
-                            yield _created(task)
+                            yield messages.created(task)
                             after = 0
                         if not started and task.started_position is not None:
                             started = True
                             if after < 1:
-                                yield _started(task, 1)
+                                yield messages.started(task, 1)
                     assert task is not None
                     ended = task.status in FINAL
                     if started or ended:
                         base = 1 if task.started_position is not None else 0
                         async for frame in cursor.read(ended=ended):
                             if base + cursor.number > after:
-                                yield _output(task.id, frame, base + cursor.number)
+                                yield messages.output(task.id, frame, base + cursor.number)
                         if ended:
-                            for message in _ending(task, base + cursor.number):
+                            for message in messages.ending(task, base + cursor.number):
                                 if message.seq > after:
                                     yield message
                             return
@@ -157,7 +125,7 @@ class Streams:
                         yield message
                     over = job.status in FINAL_JOB and follower.finished
                     if look or over:
-                        yield _job_message(job, counts, follower.position)
+                        yield messages.of_job(job, counts, follower.position)
                     if over:
                         return
                     if look:
@@ -297,7 +265,7 @@ class _TaskFollower:
         if not self._start_told:
             self._start_told = True
             if self.task.started_position is not None:
-                return _in_job(_started(self.task, 1), self.task.started_position)
+                return messages.in_job(messages.started(self.task, 1), self.task.started_position)
         base = 1 if self.task.started_position is not None else 0
         if self._endings is None:
             ended = self.task.status in FINAL
@@ -312,89 +280,13 @@ class _TaskFollower:
                     # What was read was the output of a running task: if it has ended since, read on.
                     return await self._produce() if ended else None
                 self._endings = [
-                    _in_job(message, (self.task.finished_position or 0) - (message.type == "error"))
-                    for message in _ending(self.task, base + self._cursor.number)
+                    messages.in_job(message, (self.task.finished_position or 0) - (message.type == "error"))
+                    for message in messages.ending(self.task, base + self._cursor.number)
                 ]
             else:
                 number = base + self._cursor.number
-                return _in_job(_output(self.task.id, frame, number), frame.position)
+                return messages.in_job(messages.output(self.task.id, frame, number), frame.position)
         return self._endings.pop(0) if self._endings else None
 
     async def close(self) -> None:
         await self._cursor.close()
-
-
-def _created(task: Task) -> Message:
-    payload = {
-        "status": TaskStatus.PENDING,
-        "platform_id": task.platform_id,
-        "platform_name": task.platform_name,
-    }
-    return Message(task.created_at, "status", payload, 0, task.id)
-
-
-def _started(task: Task, seq: int) -> Message:
-    payload = {
-        "status": TaskStatus.RUNNING,
-        "platform_id": task.platform_id,
-        "platform_name": task.platform_name,
-    }
-    return Message(task.started_at or task.created_at, "status", payload, seq, task.id)
-
-
-_TYPES = {Stream.STDOUT: "stdout", Stream.STDERR: "stderr"}
-
-
-def _output(task_id: UUID, frame: Frame, seq: int) -> Message:
-    text, exact = decode_text(frame.data)
-    return Message(
-        moment(frame.position), _TYPES[frame.stream], text, seq, task_id, data=None if exact else frame.data
-    )
-
-
-def _ending(task: Task, last: int) -> list[Message]:
-    """What a finished task shows after its output: `error` unless it succeeded, then `done`."""
-    at = task.finished_at or task.created_at
-    messages = []
-    if task.error_code is not None:
-        last += 1
-        messages.append(
-            Message(at, "error", {"code": task.error_code, "message": task.error_message}, last, task.id)
-        )
-    payload = {
-        "status": task.status,
-        "exit_code": task.exit_code,
-        "signal": task.exit_signal,
-        "error_code": task.error_code,
-        "error_message": task.error_message,
-        "termination": task.details.get("termination"),
-        "platform_id": task.platform_id,
-        "platform_name": task.platform_name,
-    }
-    messages.append(Message(at, "done", payload, last + 1, task.id))
-    return messages
-
-
-def _in_job(message: Message, position: int) -> Message:
-    """The message as a job's stream shows it."""
-    return Message(
-        message.ts, message.type, message.payload, position, message.task_id, message.seq, message.data
-    )
-
-
-def _job_message(job: Job, counts: dict[TaskStatus, int], position: int) -> Message:
-    payload: dict[str, Any] = {"status": job.status, "counts": count_json(counts)}
-    over = job.status in FINAL_JOB
-    return Message(
-        job.finished_at or moment(position) if over else moment(position) if position else job.created_at,
-        "done" if over else "progress",
-        payload,
-        position,
-        None,
-    )
-
-
-def count_json(counts: Mapping[TaskStatus, int]) -> dict[str, int]:
-    """The number of tasks in each status, and in all."""
-    whole = {status.value: counts.get(status, 0) for status in TaskStatus}
-    return {"total": sum(whole.values()), **whole}

@@ -8,7 +8,7 @@ import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from testum.errors import Forbidden, InvalidInput, NotFound, TestumError, Unauthenticated
-from testum.services.streams import Message
+from testum.services.messages import Message
 from testum.web.errors import dump
 from testum.web.security import actor_of, testum_of
 

@@ -9,7 +9,7 @@ from testum.db.platforms import Platform
 from testum.db.tasks import Task
 from testum.db.users import User
 from testum.services.jobs import JobView, Started
-from testum.services.streams import count_json
+from testum.services.messages import count_json
 from testum.web.api.schemas import (
     AcceptedOut,
     AuditOut,
