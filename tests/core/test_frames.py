@@ -79,3 +79,10 @@ def test_any_bytes_have_a_text_and_say_whether_it_is_exact(data: bytes) -> None:
 )
 def test_incomplete_tails(data: bytes, tail: int) -> None:
     assert incomplete_utf8_tail(data) == tail
+
+
+def test_what_is_no_text_is_shown_as_its_printable_ascii() -> None:
+    assert decode_text(b"\0" * 1000 + b"end\n") == ("." * 1000 + "end\n", False)
+    mostly = "ж".encode() * 3000
+    assert decode_text(mostly + b"\xff") == ("ж" * 3000 + "\ufffd", False)
+    assert decode_text(b"a\0b" + mostly) == ("a\0b" + "ж" * 3000, True)

@@ -88,8 +88,21 @@ def incomplete_utf8_tail(data: bytes) -> int:
     return 0
 
 
+_PRINTABLE = bytes(byte if byte in b"\t\n\r" or 0x20 <= byte < 0x7F else 0x2E for byte in range(256))
+"""Makes a full stop of every byte that is not printable ASCII, as hexdump and its like show them."""
+_SAMPLE = 4096
+
+
 def decode_text(data: bytes) -> tuple[str, bool]:
-    """The bytes as text, and whether that text is exact (False: U+FFFD stands for what is not UTF-8)."""
+    """The bytes as text, and whether that text is exact (False: U+FFFD stands for what is not UTF-8).
+
+    What is plainly no text at all (a picture, an archive, a row of NULs) is shown as its printable ASCII
+    and full stops: character by character it would take most of a server's time, and be read no better.
+    """
+    sample = data[:_SAMPLE]
+    text = codecs.decode(sample, "utf-8", "replace")
+    if 10 * (text.count("\ufffd") + text.count("\0")) > len(sample) >= 256:
+        return data.translate(_PRINTABLE).decode("ascii"), False
     try:
         return data.decode("utf-8"), True
     except UnicodeDecodeError:
