@@ -17,7 +17,7 @@ from testum.core.secrets import Opener, Sealer
 from testum.db import migrate
 from testum.db.session import Database
 from testum.dispatch.local import LocalDispatcher
-from testum.errors import ConfigurationError
+from testum.errors import ConfigurationError, InvalidInput
 from testum.events.memory import MemoryEvents
 from testum.execution.endpoints import Endpoints
 from testum.execution.ledger import Ledger
@@ -29,6 +29,7 @@ from testum.services.history import History
 from testum.services.jobs import Jobs
 from testum.services.keys import Keys
 from testum.services.output import Outputs
+from testum.services.passwords import check_password_rules
 from testum.services.platforms import Platforms
 from testum.services.status import Status
 from testum.services.streams import Streams
@@ -166,6 +167,11 @@ class Testum:
         given = self.settings.admin_password.get_secret_value()
         password = given or secrets.token_urlsafe(_GENERATED_LENGTH)
         weak = given in WEAK_PASSWORDS if given else False
+        if given and not weak:
+            try:
+                check_password_rules(given, "ADMIN_PASSWORD")
+            except InvalidInput as error:
+                raise ConfigurationError(f"{error.message} Set another one.") from None
         if await self.auth.ensure_admin(username, password, must_change=weak):
             self.first_admin = FirstAdmin(username, None if given else password)
 

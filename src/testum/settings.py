@@ -36,18 +36,21 @@ class Settings(BaseSettings):
     session_cookie_secure: bool = False
     """Set the cookie's Secure attribute also when the request came over plain HTTP (behind a proxy)."""
 
+    trusted_proxies: str = ""
+    """Addresses or networks of proxies in front, with commas, whose `X-Forwarded-For` and `-Proto` count."""
+
     task_concurrency: int = Field(default=32, ge=1, le=1000)
     """Tasks of one job that run at once, unless the job says otherwise."""
     worker_concurrency: int = Field(default=256, ge=1, le=4000)
     """Tasks that run at once in this process, over all jobs."""
-    task_timeout_seconds: float = Field(default=3600, gt=0)
+    task_timeout_seconds: float = Field(default=3600, gt=0, le=604_800)
     """A task's total time, unless the job says otherwise."""
-    connect_timeout_seconds: float = Field(default=10, gt=0)
-    lease_seconds: float = Field(default=30, ge=2)
+    connect_timeout_seconds: float = Field(default=10, gt=0, le=600)
+    lease_seconds: float = Field(default=30, ge=2, le=3600)
     """A worker that has not renewed its lease for so long is taken for dead."""
     output_limit_bytes: int = Field(default=16 * 1024**3, ge=1024)
     """A task that prints more than this is ended as `output_limit`."""
-    ssh_idle_seconds: float = Field(default=60, ge=0)
+    ssh_idle_seconds: float = Field(default=60, ge=0, le=86_400)
     """A pooled SSH connection is closed after so long without use."""
     ssh_max_connections: int = Field(default=1024, ge=1)
 
@@ -81,6 +84,8 @@ def load_settings() -> Settings:
     """
     try:
         settings = Settings()
+    except UnicodeDecodeError:
+        raise ConfigurationError(".env: is not text in UTF-8. Correct it or remove it.") from None
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = str(first["loc"][0]).upper()
@@ -117,7 +122,13 @@ def _secret(settings: Settings, name: str, given: SecretStr, fresh: str) -> Secr
         # O_EXCL: of two first starts at the same time, one writes and the other reads what it wrote.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        kept = path.read_text("utf-8").strip()
+        try:
+            kept = path.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise ConfigurationError(
+                f"{name}: {path} cannot be read: {reason}. Restore it from a backup."
+            ) from None
         if not kept:
             raise ConfigurationError(f"{name}: {path} is empty. Restore it from a backup.") from None
         return SecretStr(kept)

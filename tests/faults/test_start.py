@@ -38,6 +38,9 @@ BROKEN = [
     ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
     ({"DATA_DIR": "/proc/none"}, "DATA_DIR"),
     ({"ADMIN_USERNAME": " "}, "ADMIN_USERNAME"),
+    ({"ADMIN_PASSWORD": "short"}, "ADMIN_PASSWORD"),
+    ({"TASK_TIMEOUT_SECONDS": "inf"}, "TASK_TIMEOUT_SECONDS"),
+    ({"CONNECT_TIMEOUT_SECONDS": "1e400"}, "CONNECT_TIMEOUT_SECONDS"),
 ]
 
 
@@ -48,6 +51,16 @@ def test_a_broken_setting_is_named_in_one_line(tmp_path: Path, env: dict[str, st
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1 and setting in lines[0], done.stderr
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xff\xfe")
+    done = serve(tmp_path / "data")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and ".env" in done.stderr, done.stderr
+    (tmp_path / ".env").unlink()
+    (tmp_path / "data" / "secret_key").mkdir(parents=True)
+    done = serve(tmp_path / "data")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "SECRET_KEY" in done.stderr, done.stderr
 
 
 def test_another_key_than_the_datas(tmp_path: Path, real_sshd: RealSshd) -> None:

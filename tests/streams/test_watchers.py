@@ -132,6 +132,21 @@ def test_watchers_that_go_away_leave_nothing_behind(server: Server, api: Api, pl
     assert api.wait_job(job_id)["status"] == "cancelled"
 
 
+def test_a_stream_ends_with_the_login(server: Server, api: Api, platform: Any) -> None:
+    viewer = server.account("viewer")
+    job_id = api.start_job("while :; do echo on; sleep 0.1; done", targets={"platform_ids": [platform["id"]]})
+    with watch(viewer, f"jobs/{job_id}") as watching:
+        watching.recv(timeout=5)
+        viewer.post("/auth/logout")
+        begun = time.monotonic()
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                watching.recv(timeout=10)
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 4401
+    assert time.monotonic() - begun < 8
+    api.post(f"/jobs/{job_id}/cancel")
+
+
 def test_a_viewer_may_watch(server: Server, api: Api, platform: Any) -> None:
     task = api.run("echo seen", targets={"platform_ids": [platform["id"]]})
     told = follow(server.account("viewer"), f"tasks/{task['id']}")

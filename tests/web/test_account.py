@@ -174,6 +174,13 @@ def test_a_refresh_token_used_twice_ends_the_login(http: httpx2.Client, admin: A
     own.get("/auth/me")
 
 
+def test_an_old_refresh_token_ends_the_login_however_late(http: httpx2.Client, own: Api) -> None:
+    first = login(http, own.username, own.password).json()
+    last = refresh(http, refresh(http, first["refresh_token"]).json()["refresh_token"]).json()
+    assert_problem(refresh(http, first["refresh_token"]), 401, "session_ended")
+    assert_problem(refresh(http, last["refresh_token"]), 401, "session_ended")
+
+
 def test_of_many_who_refresh_at_once_one_wins(http: httpx2.Client, own: Api) -> None:
     token = login(http, own.username, own.password).json()["refresh_token"]
     with ThreadPoolExecutor(8) as people:
@@ -273,6 +280,46 @@ def test_the_password_is_kept_as_an_argon2id_hash(site: Server) -> None:
 
 
 # -- guessing ----------------------------------------------------------------------------------------------
+
+
+def test_of_two_logins_that_change_the_password_at_once_one_wins(http: httpx2.Client, own: Api) -> None:
+    for number in range(4):
+        both = [login(http, own.username, own.password).json()["access_token"] for _ in range(2)]
+        http.cookies.clear()
+
+        def change(token: str, new: str) -> int:
+            body = {"current_password": own.password, "new_password": new}
+            return own.http.post("/auth/change-password", json=body, headers=bearer(token)).status_code
+
+        wanted = [f"new password {number} of {side}" for side in "ab"]
+        with ThreadPoolExecutor(2) as people:
+            codes = list(people.map(change, both, wanted))
+        assert sorted(codes)[0] == 200 and sorted(codes)[1] in (401, 422)
+        winner = codes.index(200)
+        own.password = wanted[winner]
+        assert login(http, own.username, own.password).status_code == 200
+        assert own.http.get("/auth/me", headers=bearer(both[winner])).status_code == 200
+
+
+@pytest.mark.parametrize("trusted", ["", "127.0.0.1"])
+def test_who_forwards_is_believed_only_if_trusted(trusted: str) -> None:
+    """Else a made-up header would get round the throttle, and put any address into the audit log."""
+    with (
+        Server(env={"TRUSTED_PROXIES": trusted}) as server,
+        httpx2.Client(base_url=f"{server.url}/api/v1", timeout=30) as http,
+    ):
+        codes = [
+            http.post(
+                "/auth/login",
+                json={"username": NAME, "password": "guess"},
+                headers={"X-Forwarded-For": f"10.0.0.{number}"},
+            ).status_code
+            for number in range(12)
+        ]
+        assert codes == ([401] * 12 if trusted else [401] * 10 + [429] * 2)
+        if trusted:
+            addresses = {entry["address"] for entry in server.client().all("/audit/", outcome="refused")}
+            assert addresses == {f"10.0.0.{number}" for number in range(12)}
 
 
 def test_guessing_is_throttled_for_the_account_that_is_guessed_at(

@@ -414,3 +414,14 @@ def test_refusals_without_a_login_do_not_fill_the_audit_log(site: Site) -> None:
         assert site.bare.get("/api/v1/auth/me").status_code == 401
     after = int(site.admin.http.get("/audit/").headers["x-total-count"])
     assert after - before <= 120, "60 a minute, and a minute may turn meanwhile"
+
+
+def test_a_refusal_does_not_depend_on_what_there_is(server: Server, api: Api) -> None:
+    """Who may not run is told so, and noted, also for a platform that is not there."""
+    viewer = server.account("viewer")
+    path = f"/platforms/{uuid.uuid4()}"
+    for call, body in (("run_command", {"command": "true"}), ("deploy_keys", {})):
+        assert viewer.http.post(f"{path}/{call}", json=body).status_code == 403
+        assert api.http.post(f"{path}/{call}", json=body).status_code == 404
+    refused = [entry["action"] for entry in api.all("/audit/", user=viewer.username, outcome="refused")]
+    assert sorted(refused) == ["job.deploy", "job.run_command"]

@@ -242,6 +242,13 @@ def test_the_port_is_22_unless_said_otherwise(api: Api) -> None:
     assert api.post("/platforms/", body)["port"] == 22
 
 
+@pytest.mark.parametrize("name", ["web*", "web[1]", "w?b", "a,b", "a]"])
+def test_a_name_is_no_selector(api: Api, name: str) -> None:
+    body = {"name": name, "host": "h", "username": "u", "auth_method": "password", "password": "p"}
+    answer = api.http.post("/platforms/", json=body)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "name")
+
+
 def test_a_change_changes_what_is_named_and_is_used_at_once(api: Api, real_sshd: RealSshd) -> None:
     platform = api.add_platform(unique(), real_sshd, password="wrong", description="kept", tags=["a"])
     assert outcome(api, platform)["error_code"] == "auth_failed"

@@ -1,5 +1,6 @@
 """`testum exec`: start a job and watch it to its end."""
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -65,8 +66,10 @@ def execute(
         raise WrongUse("What is to run? Give a command, or a --script.")
     else:
         # Several words are joined as ssh and clush do.
-        body |= {"type": "run_command", "command": " ".join(command)}
+        body |= {"type": "run_command", "command": _text_of(" ".join(command))}
     if timeout is not None:
+        if not math.isfinite(timeout):
+            raise WrongUse("--timeout: a number of seconds, please.")
         body["timeout"] = int(timeout) if timeout == int(timeout) else timeout
     if concurrency is not None:
         body["concurrency"] = concurrency
@@ -85,7 +88,7 @@ def run_and_watch(
     """
     from testum.cli.gather import Gatherer
     from testum.cli.interrupt import Interrupt
-    from testum.cli.screen import Screen
+    from testum.cli.screen import OutputClosed, Screen
     from testum.cli.summary import summary, unfinished
     from testum.cli.watch import Watcher
 
@@ -97,8 +100,11 @@ def run_and_watch(
         names = unfinished(watcher.tasks.values())
         return f"Not finished: {names or 'unknown'}. Job: testum jobs show {watcher.job_id}"
 
+    def still_runs() -> str:
+        return f"The job goes on. To stop it: testum jobs cancel {job_id}"
+
     screen = Screen()
-    with Interrupt(last_words) as interrupt:
+    with Interrupt(still_runs if body is None else last_words, at_once=body is None) as interrupt:
         job = _start(api, body) if body is not None else api.get(f"/jobs/{job_id}")
         watcher = Watcher(
             api, job, screen, interrupt,
@@ -107,6 +113,11 @@ def run_and_watch(
         )  # fmt: skip
         try:
             watcher.run()
+        except OutputClosed:
+            # Whoever read the output has gone, or the disk it goes to is full: as with ssh, that ends it.
+            if body is not None:
+                watcher.cancel()
+            raise
         finally:
             lines = summary(watcher.tasks.values(), watcher.total, time.monotonic() - watcher.started)
             good = watcher.status == "success"
@@ -150,9 +161,20 @@ def _targets(names: list[str], tags: list[str], *, everything: bool) -> dict[str
     return targets
 
 
+def _text_of(command: str) -> str:
+    try:
+        command.encode()
+    except UnicodeEncodeError:
+        raise WrongUse("The command is not text in UTF-8.") from None
+    if not command.strip():
+        raise WrongUse("The command is empty.")
+    return command
+
+
 def _script(path: str, interpreter: str | None, arguments: list[str]) -> dict[str, Any]:
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        text = data.decode("utf-8")
     except OSError as error:
         raise WrongUse(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:

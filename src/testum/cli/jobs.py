@@ -75,7 +75,10 @@ def show(job_id: JobId, url: Url = None, as_json: Json = False) -> None:
 
 @jobs.command()
 def watch(job_id: JobId, group: Group = False, url: Url = None) -> None:
-    """Show a job's output from its beginning, and follow it while it runs."""
+    """Show a job's output from its beginning, and follow it while it runs.
+
+    Ctrl-C ends the watching and not the job.
+    """
     from testum.cli.api import Api, path_id
 
     with Api(url) as api:
@@ -91,6 +94,8 @@ def cancel(job_id: JobId, url: Url = None, as_json: Json = False) -> None:
         answer = api.post(f"/jobs/{path_id(job_id)}/cancel")
     if as_json:
         print_json(answer)
+    elif answer["status"] not in ("pending", "running"):
+        print(f"Job {job_id} is over already ({answer['status']}).")
     else:
         print(f"Job {job_id} is being cancelled.")
 
@@ -160,4 +165,8 @@ def _what(job: dict[str, Any]) -> str:
 
 
 def _why(task: dict[str, Any]) -> str:
-    return ": ".join(str(task[key]) for key in ("error_code", "error_message") if task.get(key))
+    from testum.cli.watch import termination_of
+
+    why = ": ".join(str(task[key]) for key in ("error_code", "error_message") if task.get(key))
+    ended = termination_of(task)
+    return f"{why} [{ended}]" if ended else why

@@ -32,6 +32,9 @@ def add(
         text = public_key.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise WrongUse(f"{public_key}: {getattr(error, 'strerror', None) or 'not text'}") from None
+    if "PRIVATE KEY" in text or text.startswith("PuTTY"):
+        # Said here, and not by the server: a private key given by mistake must not leave this machine.
+        raise WrongUse(f"{public_key}: this is a private key. Name the public one ({public_key}.pub?).")
     body = {"name": name, "public_key": text}
     if private_key is not None:
         body["private_key"] = read_key(private_key)

@@ -5,13 +5,14 @@ Only what `--help` needs is imported here; each command imports what it works wi
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from testum import __version__
 from testum.cli import account, execute, server
-from testum.cli.failures import INTERRUPTED, OUTPUT_CLOSED, Failure
+from testum.cli.failures import INTERRUPTED, OK, OUTPUT_CLOSED, WRONG_USE, Failure
 from testum.cli.jobs import jobs, tasks
 from testum.cli.keys import keys
 from testum.cli.platforms import platforms
@@ -56,6 +57,7 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    _open_streams()
     try:
         app()
     except Failure as failure:
@@ -66,12 +68,31 @@ def main() -> None:
         _leave(INTERRUPTED)
     except BrokenPipeError:
         _leave(OUTPUT_CLOSED)
+    except OSError as error:
+        print(f"testum: {error.strerror or error}", file=sys.stderr)
+        _leave(WRONG_USE)
+    except SystemExit as leaving:
+        _leave(leaving.code if isinstance(leaving.code, int) else OK)
+
+
+def _open_streams() -> None:
+    """Give a stream that was closed when we were started a place to go to, and let none fail for a
+    character that its encoding lacks."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for good
+        elif mode == "w":
+            stream.reconfigure(errors="replace")
 
 
 def _leave(status: int) -> None:
     """Exit. What is still buffered for a reader that has gone is dropped without a word."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not isinstance(error, BrokenPipeError) and status == OK:
+            print(f"testum: {error.strerror or error}", file=sys.stderr)
+            status = WRONG_USE
     sys.exit(status)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from shutil import get_terminal_size
 from typing import IO
 
-from testum.cli.failures import OUTPUT_CLOSED, Failure
+from testum.cli.failures import OUTPUT_CLOSED, WRONG_USE, Failure
 from testum.cli.lines import harmless_name, shown
 
 _COLOURS = ("36", "32", "33", "35", "34", "96", "92", "93", "95", "94")
@@ -15,9 +15,12 @@ _CLEAR = "\r\x1b[K"
 
 
 class OutputClosed(Failure):
-    """Whoever read our output has gone (`| head`)."""
+    """What we print goes nowhere any more: whoever read it has gone (`| head`), or the disk is full."""
 
-    status = OUTPUT_CLOSED
+    def __init__(self, error: OSError) -> None:
+        gone = isinstance(error, BrokenPipeError)
+        super().__init__("" if gone else f"The output cannot be written: {error.strerror}.")
+        self.status = OUTPUT_CLOSED if gone else WRONG_USE
 
 
 class Screen:
@@ -83,8 +86,8 @@ class Screen:
         try:
             for stream in self._streams.values():
                 stream.flush()
-        except BrokenPipeError:
-            raise OutputClosed("") from None
+        except OSError as error:
+            raise OutputClosed(error) from None
 
     def clear(self) -> None:
         """Take the progress line away."""
@@ -111,5 +114,5 @@ class Screen:
             self.clear()
         try:
             self._streams[stream].write(data)
-        except BrokenPipeError:
-            raise OutputClosed("") from None
+        except OSError as error:
+            raise OutputClosed(error) from None

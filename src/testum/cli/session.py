@@ -25,6 +25,8 @@ class Session:
         stored = config.load()
         self.url = normal_url(url or stored.url or config.DEFAULT_URL)
         self._fixed = os.environ.get("TESTUM_TOKEN", "").strip()
+        if not (self._fixed.isascii() and (self._fixed.isprintable())) or " " in self._fixed:
+            raise WrongUse("TESTUM_TOKEN is not a token.")
         self._account = stored.accounts.get(self.url)
 
     @property
@@ -95,13 +97,13 @@ def normal_url(text: str) -> str:
     if "://" not in url:
         url = f"http://{url}"
     url = url.rstrip("/")
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         valid = (
             parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
         )
     except ValueError:
-        valid = False
+        raise WrongUse(f"{text!r} is not a server's address; write it like {config.DEFAULT_URL}.") from None
     if not valid or parts.username is not None or parts.query or parts.fragment:
         raise WrongUse(f"{text!r} is not a server's address; write it like {config.DEFAULT_URL}.")
     return url.removesuffix("/api/v1").removesuffix("/api")

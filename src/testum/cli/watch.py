@@ -13,7 +13,7 @@ from testum.cli.gather import Ending, Gatherer
 from testum.cli.interrupt import Interrupt
 from testum.cli.lines import LineKeeper, Spool, harmless_name
 from testum.cli.live import JobStream
-from testum.cli.screen import Screen
+from testum.cli.screen import OutputClosed, Screen
 
 FINAL = frozenset({"success", "failed", "cancelled", "lost"})
 _CANCEL_TRIES = 3
@@ -141,6 +141,16 @@ class Watcher:
         keeper = self._keepers.pop((task_id, stream), None)
         for line in keeper.finish() if keeper else ():
             self._screen.line(self.tasks[task_id].name, stream, line)
+
+    def cancel(self) -> None:
+        """Cancel the job, because nobody can see it any more; what goes wrong is said on stderr."""
+        try:
+            self._api.post(f"/jobs/{self.job_id}/cancel")
+            text = f"testum: the output cannot be written, so the job was cancelled: {self.job_id}"
+        except Failure:
+            text = f"testum: the output cannot be written. The job goes on: testum jobs cancel {self.job_id}"
+        with contextlib.suppress(OutputClosed):
+            self._screen.say(text)
 
     async def _cancel_when_asked(self) -> None:
         await self._interrupt.wait()

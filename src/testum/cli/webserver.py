@@ -39,7 +39,7 @@ def run(application: str, host: str, port: int) -> None:
     listener = _listen(host, port)
     try:
         # Read once before anything starts, so that a bad setting is one line and not a failed start.
-        load_settings()
+        proxies = load_settings().trusted_proxies
         server = _Server(
             uvicorn.Config(
                 application,
@@ -50,6 +50,9 @@ def run(application: str, host: str, port: int) -> None:
                 ws_per_message_deflate=False,
                 server_header=False,
                 access_log=False,
+                # Else anybody could claim any address, and with it get round the throttle of logins.
+                proxy_headers=bool(proxies),
+                forwarded_allow_ips=proxies or None,
                 log_level="warning",
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             )

@@ -6,6 +6,7 @@ be there. `all` stands alone or is narrowed by tags.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -49,6 +50,16 @@ def no_match(targets: Targets) -> InvalidInput:
         f"No platform matches {' and '.join(asked)}.",
         code="no_targets",
         fields=[FieldProblem("targets", "no platform matches.")],
+    )
+
+
+def no_such(names: Sequence[str]) -> InvalidInput:
+    """The error for exact names of which these are no platform's."""
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    return InvalidInput(
+        f"There is no platform named {shown}.",
+        code="no_targets",
+        fields=[FieldProblem("targets.names", "no platform has this name.")],
     )
 
 

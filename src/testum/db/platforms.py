@@ -14,6 +14,7 @@ from testum.core.targets import Targets, is_pattern, pattern_to_like
 from testum.db.base import Base, new_id, utc_now
 
 _IN_CHUNK = 5_000
+_MOST_PATTERNS = 100
 """SQLite takes 32,766 parameters in a statement; PostgreSQL's driver 65,535."""
 
 
@@ -123,9 +124,13 @@ async def select_targets(session: AsyncSession, targets: Targets) -> list[tuple[
     for tag in dict.fromkeys(targets.tags):
         base = base.where(Platform.id.in_(select(PlatformTag.platform_id).where(PlatformTag.tag == tag)))
     if targets.names:
+        exact = [name for name in targets.names if not is_pattern(name)]
         patterns = [name for name in targets.names if is_pattern(name)]
-        wanted = [Platform.name.like(pattern_to_like(pattern), escape="\\") for pattern in patterns]
-        base = base.where(or_(Platform.name.in_(targets.names), *wanted))
+        # Each pattern makes SQLite's tree of expressions one deeper, and 1000 is its limit. With so many the
+        # rest of the work is done below.
+        if len(patterns) <= _MOST_PATTERNS:
+            wanted = [Platform.name.like(pattern_to_like(pattern), escape="\\") for pattern in patterns]
+            base = base.where(or_(Platform.name.in_(exact), *wanted))
     chunks: list[Sequence[UUID] | None] = [None]
     if targets.platform_ids:
         ids = targets.platform_ids
@@ -136,9 +141,7 @@ async def select_targets(session: AsyncSession, targets: Targets) -> list[tuple[
         found.update({row.id: row.name for row in rows})
     if targets.names:
         found = {
-            key: name
-            for key, name in found.items()
-            if any(fnmatchcase(name, want) or name == want for want in targets.names)
+            key: name for key, name in found.items() if any(fnmatchcase(name, want) for want in targets.names)
         }
     return sorted(found.items(), key=lambda item: item[1])
 
@@ -150,6 +153,16 @@ async def missing_ids(session: AsyncSession, platform_ids: Sequence[UUID]) -> li
         chunk = platform_ids[start : start + _IN_CHUNK]
         found.update(await session.scalars(select(Platform.id).where(Platform.id.in_(chunk))))
     return [key for key in platform_ids if key not in found]
+
+
+async def missing_names(session: AsyncSession, names: Sequence[str]) -> list[str]:
+    """Those of the names, patterns apart, that are no platform's."""
+    exact = [name for name in dict.fromkeys(names) if not is_pattern(name)]
+    found: set[str] = set()
+    for start in range(0, len(exact), _IN_CHUNK):
+        chunk = exact[start : start + _IN_CHUNK]
+        found.update(await session.scalars(select(Platform.name).where(Platform.name.in_(chunk))))
+    return [name for name in exact if name not in found]
 
 
 async def jump_chain(session: AsyncSession, platform: Platform) -> list[Platform]:

@@ -27,7 +27,7 @@ class User(Base):
 class Login(Base):
     """One login of an account: the family of refresh tokens that follow one another.
 
-    Only hashes are kept. `previous_hash` is the token that was replaced last: seen again, it was stolen.
+    Only the hash of the present one is kept: a token that names the login and is another was used before.
     """
 
     __tablename__ = "logins"
@@ -35,7 +35,6 @@ class Login(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     refresh_hash: Mapped[str] = mapped_column(String(64), unique=True)
-    previous_hash: Mapped[str | None] = mapped_column(String(64), index=True)
     address: Mapped[str] = mapped_column(String(64), default="")
     client: Mapped[str] = mapped_column(String(200), default="")
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
@@ -69,13 +68,6 @@ _OF_LOGIN = (
 async def of_login(session: AsyncSession, login_id: UUID, now: dt.datetime) -> User | None:
     """The account of a login that is neither revoked nor expired."""
     return await session.scalar(_OF_LOGIN, {"login_id": login_id, "now": now})
-
-
-async def login_by_token(session: AsyncSession, token_hash: str) -> Login | None:
-    """The login whose present or previous refresh token has this hash."""
-    return await session.scalar(
-        select(Login).where((Login.refresh_hash == token_hash) | (Login.previous_hash == token_hash))
-    )
 
 
 async def revoke_logins(session: AsyncSession, user_id: UUID, *, keep: UUID | None = None) -> None:

@@ -12,6 +12,7 @@ from joserfc.jwk import OctKey
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import MovingWindowRateLimiter
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.permissions import Actor, Permission, Role
 from testum.db import users
@@ -91,9 +92,10 @@ class Auth:
             await self._gate.refused(username, "auth.login", address=address, reason="bad_credentials")
             raise Unauthenticated("The user name or the password is wrong.", code="bad_credentials")
         await self._limiter.clear(_PER_ACCOUNT, "account", f"{account_key}@{address}")
-        refresh_token = secrets.token_urlsafe(32)
+        login_id = new_id()
+        refresh_token = _refresh_token(login_id)
         login = Login(
-            id=new_id(),
+            id=login_id,
             user_id=user.id,
             refresh_hash=_hash(refresh_token),
             address=address,
@@ -114,12 +116,13 @@ class Auth:
         raise Throttled(f"Too many attempts to log in. Try again in {wait} seconds.", retry_after=wait)
 
     async def refresh(self, refresh_token: str, *, address: str) -> Tokens:
-        """Trade a refresh token for new tokens; it is good once. Used a second time, it was stolen by
-        one side or the other: the whole login ends (RFC 9700, section 4.14.2). Raises Unauthenticated."""
-        token_hash = _hash(refresh_token)
+        """Trade a refresh token for new tokens; it is good once. Used a second time, however long after, it
+        was stolen by one side or the other: the whole login ends (RFC 9700, section 4.14.2). Raises
+        Unauthenticated."""
         stolen = False
         async with self._database.write() as session:
-            login = await users.login_by_token(session, token_hash)
+            named = _login_of(refresh_token)
+            login = await session.get(Login, named) if named is not None else None
             user = await users.get(session, login.user_id) if login is not None else None
             good = (
                 login is not None
@@ -127,12 +130,11 @@ class Auth:
                 and login.revoked_at is None
                 and login.expires_at > utc_now()
             )
-            if good and login is not None and login.previous_hash == token_hash:
+            if good and login is not None and login.refresh_hash != _hash(refresh_token):
                 login.revoked_at = utc_now()
                 stolen, good = True, False
             if good and login is not None and user is not None:
-                fresh = secrets.token_urlsafe(32)
-                login.previous_hash = login.refresh_hash
+                fresh = _refresh_token(login.id)
                 login.refresh_hash = _hash(fresh)
                 login.expires_at = utc_now() + dt.timedelta(seconds=self._refresh_seconds)
                 self._gate.log(session, _actor(user, login.id, address), "auth.refresh", "user", user.id)
@@ -143,7 +145,7 @@ class Auth:
                 address=address,
                 reason="token_reused" if stolen else "bad_token",
             )
-            raise Unauthenticated("This login has ended. Log in again.", code="session_ended")
+            raise _ended()
         return self._tokens(user, login.id, fresh)
 
     async def authenticate(self, access_token: str, *, address: str) -> Actor:
@@ -160,8 +162,17 @@ class Auth:
         async with self._database.read() as session:
             user = await users.of_login(session, login_id, utc_now())
         if user is None:
-            raise Unauthenticated("This login has ended. Log in again.", code="session_ended")
+            raise _ended()
         return _actor(user, login_id, address)
+
+    async def recheck(self, actor: Actor) -> Actor:
+        """The actor as the account is now. Raises Unauthenticated where the login has ended meanwhile."""
+        assert actor.session_id is not None, "only logins are rechecked"
+        async with self._database.read() as session:
+            user = await users.of_login(session, actor.session_id, utc_now())
+        if user is None:
+            raise _ended()
+        return _actor(user, actor.session_id, actor.address)
 
     async def logout(self, actor: Actor) -> None:
         """End the login that the actor came with; its tokens are void at once."""
@@ -176,10 +187,9 @@ class Auth:
         name = new_username.strip()
         if not name or len(name) > _MAX_USERNAME or not name.isprintable():
             raise InvalidInput.field("new_username", f"needs 1 to {_MAX_USERNAME} printable characters.")
-        await self._confirm(actor, current_password, "auth.change_username")
+        confirmed = await self._confirm(actor, current_password, "auth.change_username")
         async with self._database.write() as session:
-            user = await users.get(session, actor.id)
-            assert user is not None, "the actor was just authenticated"
+            user = await self._unchanged(session, actor, confirmed)
             taken = await users.by_name(session, name)
             if taken is not None and taken.id != user.id:
                 raise Conflict(f"The user name {name} is taken.", code="name_taken")
@@ -194,24 +204,34 @@ class Auth:
         check_password_rules(new_password, "new_password")
         if new_password == current_password:
             raise InvalidInput.field("new_password", "must differ from the current one.")
-        await self._confirm(actor, current_password, "auth.change_password")
+        confirmed = await self._confirm(actor, current_password, "auth.change_password")
         password_hash = await hash_password(new_password)
         async with self._database.write() as session:
-            user = await users.get(session, actor.id)
-            assert user is not None, "the actor was just authenticated"
+            user = await self._unchanged(session, actor, confirmed)
             user.password_hash = password_hash
             user.must_change_password = False
             await users.revoke_logins(session, user.id, keep=actor.session_id)
             self._gate.log(session, actor, "auth.change_password", "user", user.id)
         return user
 
-    async def _confirm(self, actor: Actor, password: str, action: str) -> None:
-        """The actor knows the account's password. Guessing is throttled as at the login."""
+    async def _unchanged(self, session: AsyncSession, actor: Actor, confirmed: str) -> User:
+        """The actor's account, within the transaction that changes it. Hashing takes time: another login may
+        have changed the password meanwhile, or ended this one. Raises Unauthenticated or InvalidInput."""
+        user = await users.of_login(session, actor.session_id, utc_now()) if actor.session_id else None
+        if user is None:
+            raise _ended()
+        if user.password_hash != confirmed:
+            raise InvalidInput("current_password: was changed a moment ago.", code="bad_credentials")
+        return user
+
+    async def _confirm(self, actor: Actor, password: str, action: str) -> str:
+        """The actor knows the account's password; the hash that it fits is returned. Guessing is throttled
+        as at the login."""
         await self._gate.check(actor, Permission.ACCOUNT, action, "user", actor.id)
         await self._throttle(_PER_ACCOUNT, "confirm", str(actor.id), actor.username, actor.address)
         async with self._database.read() as session:
             user = await users.get(session, actor.id)
-        if not await verify_password(user.password_hash if user else None, password):
+        if not await verify_password(user.password_hash if user else None, password) or user is None:
             await self._gate.refused(
                 actor.username,
                 action,
@@ -222,6 +242,7 @@ class Auth:
             )
             raise InvalidInput("current_password: is wrong.", code="bad_credentials")
         await self._limiter.clear(_PER_ACCOUNT, "confirm", str(actor.id))
+        return user.password_hash
 
     async def me(self, actor: Actor) -> User:
         """The actor's own account."""
@@ -237,8 +258,25 @@ class Auth:
         return Tokens(access_token, self._access_seconds, refresh_token, self._refresh_seconds, user)
 
 
+def _ended() -> Unauthenticated:
+    return Unauthenticated("This login has ended. Log in again.", code="session_ended")
+
+
+def _refresh_token(login_id: UUID) -> str:
+    """A new token. It names its login, so that any token of the line is known when it is seen again."""
+    return f"{login_id.hex}.{secrets.token_urlsafe(32)}"
+
+
+def _login_of(refresh_token: str) -> UUID | None:
+    """The login that a refresh token names, if it is one."""
+    try:
+        return UUID(hex=refresh_token.partition(".")[0])
+    except ValueError:
+        return None
+
+
 def _hash(token: str) -> str:
-    """Tokens are long and random: a plain hash is enough, and can be looked up."""
+    """Tokens are long and random: a plain hash is enough."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 

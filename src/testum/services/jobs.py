@@ -14,7 +14,7 @@ from testum.core.permissions import Actor, Permission
 from testum.core.positions import Sequencer
 from testum.core.secrets import Sealer
 from testum.core.states import FINAL_JOB, JobStatus, TaskStatus
-from testum.core.targets import Targets, no_match
+from testum.core.targets import Targets, no_match, no_such
 from testum.db import jobs, keys, paging, platforms, tasks
 from testum.db.base import new_id, utc_now
 from testum.db.jobs import Job
@@ -22,7 +22,7 @@ from testum.db.paging import Page, PageRequest
 from testum.db.session import Database
 from testum.db.tasks import Task
 from testum.dispatch.base import Dispatcher
-from testum.errors import InvalidInput, NotFound
+from testum.errors import Conflict, InvalidInput, NotFound
 from testum.events.base import Change, Events, Hint
 from testum.services.access import Gate
 
@@ -72,8 +72,7 @@ class Jobs:
 
         Raises InvalidInput, also (code `no_targets`) when nothing is selected.
         """
-        permission = Permission.KEYS_DEPLOY if spec.type is JobType.DEPLOY else Permission.JOBS_RUN
-        await self._gate.check(actor, permission, f"job.{spec.type}", "job")
+        await self._check(actor, spec)
         spec.check()
         targets.check()
         job_id = new_id()
@@ -96,6 +95,9 @@ class Jobs:
             missing = await platforms.missing_ids(session, targets.platform_ids)
             if missing:
                 raise InvalidInput.field("targets.platform_ids", f"no platform has the id {missing[0]}.")
+            # Whoever names a host wants it done there: left out without a word it would look like success.
+            if unknown := await platforms.missing_names(session, targets.names):
+                raise no_such(unknown)
             if spec.key_ids is not None:
                 await self._check_keys(session, spec.key_ids)
             selected = await platforms.select_targets(session, targets)
@@ -105,10 +107,23 @@ class Jobs:
         await self._dispatcher.submit(job_id)
         return Started(job, task_id)
 
+    async def start_on(self, actor: Actor, spec: JobSpec, platform_id: UUID) -> Started:
+        """`start` on one platform. Raises also NotFound."""
+        await self._check(actor, spec)
+        async with self._database.read() as session:
+            if await platforms.get(session, platform_id) is None:
+                raise NotFound("There is no such platform.")
+        return await self.start(actor, spec, Targets(platform_ids=(platform_id,)))
+
+    async def _check(self, actor: Actor, spec: JobSpec) -> None:
+        permission = Permission.KEYS_DEPLOY if spec.type is JobType.DEPLOY else Permission.JOBS_RUN
+        await self._gate.check(actor, permission, f"job.{spec.type}", "job")
+
     async def rerun(self, actor: Actor, job_id: UUID, which: RerunOf) -> Started:
         """Do an ended job again, on all or some of its platforms that are still there.
 
-        Raises NotFound, InvalidInput (code `no_targets` when nothing is left to run on).
+        Raises NotFound, Conflict while the job is under way (a command would run twice at once), InvalidInput
+        (code `no_targets` when nothing is left to run on).
         """
         async with self._database.read() as session:
             old = await jobs.get(session, job_id)
@@ -117,6 +132,8 @@ class Jobs:
             raise NotFound("There is no such job.")
         permission = Permission.KEYS_DEPLOY if old.type == JobType.DEPLOY else Permission.JOBS_RUN
         await self._gate.check(actor, permission, "job.rerun", "job", job_id)
+        if old.status not in FINAL_JOB:
+            raise Conflict("The job is still under way. Wait for its end, or cancel it.", code="job_running")
         wanted: set[str] = set(TaskStatus)
         if which is RerunOf.FAILED:
             wanted = {TaskStatus.FAILED, TaskStatus.LOST}

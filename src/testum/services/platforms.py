@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from testum.core.permissions import Actor, Permission
 from testum.core.secrets import Sealer
 from testum.core.sshkeys import check_private_key, parse_public_key
+from testum.core.targets import is_pattern
 from testum.core.text import check_name, is_plain
 from testum.db import keys, paging, platforms
 from testum.db.base import new_id
@@ -181,7 +182,7 @@ class Platforms:
     def _set(self, platform: Platform, field: str, value: Any) -> None:
         match field:
             case "name":
-                platform.name = check_name(value, "name")
+                platform.name = _check_name(value)
             case "host":
                 platform.host = _check_host(value)
             case "port":
@@ -267,6 +268,15 @@ def _check_host(value: str) -> str:
     if len(ascii_name) > 253 or not _HOST_NAME.match(ascii_name) or ".." in ascii_name:
         raise InvalidInput.field("host", "must be a host name or an IP address.")
     return ascii_name
+
+
+def _check_name(name: str) -> str:
+    plain = check_name(name, "name")
+    if is_pattern(plain) or "]" in plain or "," in plain:
+        raise InvalidInput.field(
+            "name", "must not contain * ? [ ] or a comma: they select platforms by name."
+        )
+    return plain
 
 
 def _check_tags(tags: list[str]) -> list[str]:

@@ -7,6 +7,8 @@ from uuid import UUID
 import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
+from testum.app import Testum
+from testum.core.permissions import Actor, Permission, require
 from testum.errors import Forbidden, InvalidInput, NotFound, TestumError, Unauthenticated
 from testum.services.messages import Message
 from testum.web.errors import dump
@@ -22,6 +24,7 @@ _CLOSE_CODES: dict[type[TestumError], int] = {
     InvalidInput: 4422,
 }
 _INTERNAL = 1011
+_RECHECK_SECONDS = 5.0
 
 
 @router.websocket("/ws/tasks/{task_id}")
@@ -58,12 +61,28 @@ async def _serve(socket: WebSocket, object_id: str, *, of_job: bool) -> None:
         return
     sending = asyncio.create_task(_send(socket, messages))
     receiving = asyncio.create_task(_until_gone(socket))
+    checking = asyncio.create_task(_until_refused(testum_of(socket), actor))
+    tasks = (sending, receiving, checking)
     try:
-        await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (sending, receiving):
+        refused = checking.done() and not sending.done()
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(sending, receiving, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if refused:
+        refusal = checking.result()
+        await socket.close(_CLOSE_CODES.get(type(refusal), _INTERNAL), refusal.message[:120])
+
+
+async def _until_refused(testum: Testum, actor: Actor) -> TestumError:
+    """Until the login has ended, or its account may not look any more: a job may last for days."""
+    while True:
+        await asyncio.sleep(_RECHECK_SECONDS)
+        try:
+            require(await testum.auth.recheck(actor), Permission.JOBS_READ)
+        except TestumError as error:
+            return error
 
 
 async def _send(socket: WebSocket, messages: AsyncIterator[Message]) -> None:

@@ -72,7 +72,9 @@ async def cancel_job(job_id: UUID, actor: CurrentActor, app: App) -> JobOut:
     return show.job(await app.jobs.cancel(actor, job_id))
 
 
-@router.post("/{job_id}/rerun", status_code=202, responses=PROTECTED | problems(404), operation_id="rerunJob")
+@router.post(
+    "/{job_id}/rerun", status_code=202, responses=PROTECTED | problems(404, 409), operation_id="rerunJob"
+)
 async def rerun_job(
     job_id: UUID, actor: CurrentActor, app: App, body: Annotated[RerunBody | None, Body()] = None
 ) -> AcceptedOut:

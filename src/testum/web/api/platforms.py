@@ -6,7 +6,6 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from testum.core.actions import JobSpec, JobType
-from testum.core.targets import Targets
 from testum.web.api import show
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
@@ -94,5 +93,4 @@ async def deploy_keys(platform_id: UUID, body: DeployBody, actor: CurrentActor, 
 
 
 async def _start_on(app: App, actor: CurrentActor, platform_id: UUID, spec: JobSpec) -> AcceptedOut:
-    await app.platforms.get(actor, platform_id)
-    return show.accepted(await app.jobs.start(actor, spec, Targets(platform_ids=(platform_id,))))
+    return show.accepted(await app.jobs.start_on(actor, spec, platform_id))

@@ -92,7 +92,6 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("user_id", sa.Uuid(), nullable=False),
         sa.Column("refresh_hash", sa.String(length=64), nullable=False),
-        sa.Column("previous_hash", sa.String(length=64), nullable=True),
         sa.Column("address", sa.String(length=64), nullable=False),
         sa.Column("client", sa.String(length=200), nullable=False),
         sa.Column("created_at", UtcDateTime(timezone=True), nullable=False),
@@ -105,7 +104,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("refresh_hash", name=op.f("uq_logins_refresh_hash")),
     )
     with op.batch_alter_table("logins", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_logins_previous_hash"), ["previous_hash"], unique=False)
         batch_op.create_index(batch_op.f("ix_logins_user_id"), ["user_id"], unique=False)
 
     op.create_table(
@@ -253,7 +251,6 @@ def downgrade() -> None:
     op.drop_table("platforms")
     with op.batch_alter_table("logins", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_logins_user_id"))
-        batch_op.drop_index(batch_op.f("ix_logins_previous_hash"))
 
     op.drop_table("logins")
     op.drop_table("users")
