@@ -69,7 +69,7 @@ test: lint ## Run every check and every test but the long rounds (as root: they 
 
 .PHONY: test-faults
 test-faults: $(VENV)/.development ## Run the long rounds of faults, races and load
-	$(BIN)/python -m pytest -m slow $(TESTS)
+	$(BIN)/python -m pytest -s -m slow $(TESTS)
 
 .PHONY: bench
 bench: $(VENV)/.development $(BENCH_VENV)/.ready ## Compare with other tools, side by side in one run

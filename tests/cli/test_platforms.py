@@ -22,6 +22,14 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize("options", [["-u", "other"], ["-p", "23"]])
+def test_an_address_and_options_that_contradict_each_other(
+    cli: Cli, fake: FakeApi, options: list[str]
+) -> None:
+    ran = cli("platforms", "add", "p", "me@h:22", "--password-stdin", *options, stdin=b"pw\n")
+    assert ran.returncode == 2 and b"contradict" in ran.stderr and not fake.posted
+
+
 def test_a_platform_from_birth_to_removal(cli: Cli, fake: FakeApi) -> None:
     ran = cli(
         "platforms", "add", "web1", "root@10.0.0.1:2222", "--password-stdin", "--tag", "a", stdin=b"pw\n"

@@ -169,6 +169,7 @@ def test_refusals_have_their_close_code(api: Api, of: str) -> None:
 
     unknown = f"{of}/00000000-0000-4000-8000-000000000000"
     assert refusal(unknown) == 4404
+    assert refusal(f"{of}/a/b") == 4404
     assert refusal(f"{of}/nonsense") == 4404
     assert refusal(f"{unknown}?after=nonsense") == 4422
     assert refusal(unknown, Authorization="Bearer nonsense") == 4401

@@ -45,6 +45,8 @@ def add(
     if sum((key_file is not None, key is not None, password_stdin)) > 1:
         raise WrongUse("Give one of --key-file, --key and --password-stdin.")
     user, address, given_port = split_address(host)
+    if (port and given_port and port != given_port) or (username and user and username != user):
+        raise WrongUse(f"{host} and the options contradict each other.")
     body: dict[str, Any] = {
         "name": name, "host": address, "port": port or given_port or 22,
         "username": username or user, "tags": tag or [], "description": description,

@@ -39,6 +39,13 @@ async def follow_job(socket: WebSocket, job_id: str) -> None:
     await _serve(socket, job_id, of_job=True)
 
 
+@router.websocket("/{path:path}")
+async def nothing_here(socket: WebSocket) -> None:
+    """Any other address: a client then sees why, and not just a failed handshake."""
+    await socket.accept()
+    await socket.close(_CLOSE_CODES[NotFound], "There is no stream at this address.")
+
+
 async def _serve(socket: WebSocket, object_id: str, *, of_job: bool) -> None:
     streams = testum_of(socket).streams
     await socket.accept()
@@ -57,7 +64,7 @@ async def _serve(socket: WebSocket, object_id: str, *, of_job: bool) -> None:
             messages = streams.follow_task(key, after)
     except TestumError as error:
         # A browser sees neither status nor body of a refused handshake; a close code it does see.
-        await socket.close(_CLOSE_CODES.get(type(error), _INTERNAL), error.message[:120])
+        await socket.close(_CLOSE_CODES.get(type(error), _INTERNAL), _reason(error))
         return
     sending = asyncio.create_task(_send(socket, messages))
     receiving = asyncio.create_task(_until_gone(socket))
@@ -72,7 +79,7 @@ async def _serve(socket: WebSocket, object_id: str, *, of_job: bool) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     if refused:
         refusal = checking.result()
-        await socket.close(_CLOSE_CODES.get(type(refusal), _INTERNAL), refusal.message[:120])
+        await socket.close(_CLOSE_CODES.get(type(refusal), _INTERNAL), _reason(refusal))
 
 
 async def _until_refused(testum: Testum, actor: Actor) -> TestumError:
@@ -83,6 +90,11 @@ async def _until_refused(testum: Testum, actor: Actor) -> TestumError:
             require(await testum.auth.recheck(actor), Permission.JOBS_READ)
         except TestumError as error:
             return error
+
+
+def _reason(error: TestumError) -> str:
+    """A close frame has room for 123 bytes (RFC 6455, section 5.5)."""
+    return error.message.encode()[:120].decode("utf-8", "ignore")
 
 
 async def _send(socket: WebSocket, messages: AsyncIterator[Message]) -> None:
