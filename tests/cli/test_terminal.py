@@ -99,7 +99,7 @@ def test_a_second_ctrl_c_leaves_at_once(cli: Cli, fake: FakeApi) -> None:
     terminal.press(b"\x03")
     begun = time.monotonic()
     assert terminal.finish() == 130
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 5
     assert "Not finished: web[01-02] (2). Job: testum jobs show" in terminal.text
 
 

@@ -39,14 +39,14 @@ async def test_the_total_timeout_stops_an_endless_printer(pool, endpoint, pause)
     begun = time.monotonic()
     _, ended = await collect(await started(pool, endpoint(), Command("yes"), total=0.7), pause)
     assert getattr(ended, "code", None) == "timeout"
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 5
 
 
 async def test_the_total_timeout_of_a_silent_command(pool, endpoint):
     begun = time.monotonic()
     got, ended = await collect(await started(pool, endpoint(), Command("echo a; sleep 60"), total=0.5))
     assert (got, ended.code) == (b"a\n", "timeout")
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 5
 
 
 async def test_the_idle_timeout(pool, endpoint):
