@@ -96,7 +96,7 @@ async def test_odd_bytes(pool, endpoint):
 
 
 async def test_the_order_of_the_streams_is_kept(pool, endpoint):
-    text = "for i in 1 2 3 4 5; do echo o$i; sleep 0.02; echo e$i >&2; sleep 0.02; done"
+    text = "for i in 1 2 3 4 5; do echo o$i; sleep 0.2; echo e$i >&2; sleep 0.2; done"
     execution = await started(pool, endpoint(), Command(text))
     got, _ = await collect(execution)
     assert got == b"".join(b"o%d\ne%d\n" % (n, n) for n in range(1, 6))

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 SSHD = "/usr/sbin/sshd"
@@ -36,6 +37,12 @@ def run(*command: str, text: str | None = None, check: bool = True) -> str:
     if check and done.returncode != 0:
         raise RuntimeError(f"{command[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 class LoginUser:
@@ -203,20 +210,18 @@ class RealSshd:
     def cut(self) -> int:
         """Kill every connection's server process, as a crash or a cut line would; how many there were."""
         pids = self.sessions()
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        _kill(pids)
         return len(pids)
 
     def stop(self) -> None:
         """Stop listening and end all connections."""
         if self._process is not None:
-            self.cut()
+            # First the listener: or a client whose connection is cut would be back before it has gone.
+            pids = self.sessions()
             self._process.terminate()
             self._process.wait(10)
             self._process = None
+            _kill(pids)
 
     def close(self) -> None:
         """Stop and leave nothing behind."""
