@@ -15,7 +15,7 @@ from testum.core.permissions import GRANTS, Actor, Permission, Role, allows, req
 from testum.core.secrets import Opener, Sealer
 from testum.core.sshkeys import check_private_key, parse_public_key
 from testum.core.states import FINAL, TRANSITIONS, JobStatus, TaskStatus, job_status, sources_of
-from testum.core.targets import Targets, is_pattern, pattern_to_like
+from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like
 from testum.core.text import check_name
 from testum.errors import ConfigurationError, Forbidden, InvalidInput
 
@@ -220,3 +220,12 @@ def test_facts_from_a_hostile_host_are_harmless() -> None:
     assert "memory_total_kib" not in facts
     assert "load_1m" not in facts
     assert len(facts["os"]) == 300
+
+
+@given(
+    st.lists(st.text("ab-1*?[]!", max_size=6), min_size=1, max_size=5), st.lists(st.text("ab-1", max_size=6))
+)
+def test_many_names_and_patterns_match_as_each_does_alone(wanted: list[str], names: list[str]) -> None:
+    fits = name_matcher(wanted)
+    for name in names:
+        assert fits(name) == any(fnmatchcase(name, want) for want in wanted)

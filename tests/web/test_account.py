@@ -282,7 +282,9 @@ def test_the_password_is_kept_as_an_argon2id_hash(site: Server) -> None:
 # -- guessing ----------------------------------------------------------------------------------------------
 
 
-def test_of_two_logins_that_change_the_password_at_once_one_wins(http: httpx2.Client, own: Api) -> None:
+def test_of_two_logins_that_change_the_password_at_once_one_wins(
+    http: httpx2.Client, admin: Api, own: Api
+) -> None:
     for number in range(4):
         both = [login(http, own.username, own.password).json()["access_token"] for _ in range(2)]
         http.cookies.clear()
@@ -299,6 +301,8 @@ def test_of_two_logins_that_change_the_password_at_once_one_wins(http: httpx2.Cl
         own.password = wanted[winner]
         assert login(http, own.username, own.password).status_code == 200
         assert own.http.get("/auth/me", headers=bearer(both[winner])).status_code == 200
+    refused = entries(admin, own.username, action="auth.change_password", outcome="refused")
+    assert {entry["meta"]["reason"] for entry in refused} == {"changed_meanwhile"}
 
 
 @pytest.mark.parametrize("trusted", ["", "127.0.0.1"])

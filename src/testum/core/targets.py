@@ -6,8 +6,9 @@ be there. `all` stands alone or is narrowed by tags.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import translate
 from uuid import UUID
 
 from testum.errors import FieldProblem, InvalidInput
@@ -68,10 +69,19 @@ def is_pattern(name: str) -> bool:
     return any(character in name for character in "*?[")
 
 
+def name_matcher(names: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a name is one of `names` or fits a pattern among them. All patterns are one expression:
+    `fnmatch` keeps 256 compiled ones, and beyond that compiles each again for every name."""
+    exact = frozenset(names)
+    patterns = [translate(name) for name in exact if is_pattern(name)]
+    one_of = re.compile("|".join(patterns)) if patterns else None
+    return lambda name: name in exact or (one_of is not None and one_of.match(name) is not None)
+
+
 def pattern_to_like(pattern: str) -> str:
     """A LIKE pattern (escape character `\\`) that matches at least all that `pattern` matches.
 
-    The database uses it to read few rows; `fnmatch` then decides.
+    The database uses it to read few rows; `name_matcher` then decides.
     """
     escaped = re.sub(r"([%_\\])", r"\\\1", pattern)
     return re.sub(r"\[!?+\]?+[^\]]*\]|\?", "_", escaped).replace("*", "%").replace("[", "%")

@@ -2,20 +2,22 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, Index, String, Text, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, joinedload, mapped_column, raiseload, relationship
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, joinedload, mapped_column, raiseload, relationship
 
-from testum.core.targets import Targets, is_pattern, pattern_to_like
+from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like
 from testum.db.base import Base, new_id, utc_now
 
+T = TypeVar("T")
+
 _IN_CHUNK = 5_000
-_MOST_PATTERNS = 100
 """SQLite takes 32,766 parameters in a statement; PostgreSQL's driver 65,535."""
+_MOST_PATTERNS = 100
+"""Above so many the names are compared here and not by the database."""
 
 
 class PlatformTag(Base):
@@ -140,29 +142,28 @@ async def select_targets(session: AsyncSession, targets: Targets) -> list[tuple[
         rows = await session.execute(base if chunk is None else base.where(Platform.id.in_(chunk)))
         found.update({row.id: row.name for row in rows})
     if targets.names:
-        found = {
-            key: name for key, name in found.items() if any(fnmatchcase(name, want) for want in targets.names)
-        }
+        fits = name_matcher(targets.names)
+        found = {key: name for key, name in found.items() if fits(name)}
     return sorted(found.items(), key=lambda item: item[1])
 
 
 async def missing_ids(session: AsyncSession, platform_ids: Sequence[UUID]) -> list[UUID]:
     """Those of the ids that are no platform's."""
-    found: set[UUID] = set()
-    for start in range(0, len(platform_ids), _IN_CHUNK):
-        chunk = platform_ids[start : start + _IN_CHUNK]
-        found.update(await session.scalars(select(Platform.id).where(Platform.id.in_(chunk))))
-    return [key for key in platform_ids if key not in found]
+    return await _missing(session, Platform.id, platform_ids)
 
 
 async def missing_names(session: AsyncSession, names: Sequence[str]) -> list[str]:
     """Those of the names, patterns apart, that are no platform's."""
     exact = [name for name in dict.fromkeys(names) if not is_pattern(name)]
-    found: set[str] = set()
-    for start in range(0, len(exact), _IN_CHUNK):
-        chunk = exact[start : start + _IN_CHUNK]
-        found.update(await session.scalars(select(Platform.name).where(Platform.name.in_(chunk))))
-    return [name for name in exact if name not in found]
+    return await _missing(session, Platform.name, exact)
+
+
+async def _missing(session: AsyncSession, column: InstrumentedAttribute[T], values: Sequence[T]) -> list[T]:
+    found: set[T] = set()
+    for start in range(0, len(values), _IN_CHUNK):
+        chunk = values[start : start + _IN_CHUNK]
+        found.update(await session.scalars(select(column).where(column.in_(chunk))))
+    return [value for value in values if value not in found]
 
 
 async def jump_chain(session: AsyncSession, platform: Platform) -> list[Platform]:

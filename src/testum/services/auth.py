@@ -3,6 +3,8 @@
 import datetime as dt
 import hashlib
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -188,8 +190,7 @@ class Auth:
         if not name or len(name) > _MAX_USERNAME or not name.isprintable():
             raise InvalidInput.field("new_username", f"needs 1 to {_MAX_USERNAME} printable characters.")
         confirmed = await self._confirm(actor, current_password, "auth.change_username")
-        async with self._database.write() as session:
-            user = await self._unchanged(session, actor, confirmed)
+        async with self._changing(actor, confirmed, "auth.change_username") as (session, user):
             taken = await users.by_name(session, name)
             if taken is not None and taken.id != user.id:
                 raise Conflict(f"The user name {name} is taken.", code="name_taken")
@@ -206,23 +207,39 @@ class Auth:
             raise InvalidInput.field("new_password", "must differ from the current one.")
         confirmed = await self._confirm(actor, current_password, "auth.change_password")
         password_hash = await hash_password(new_password)
-        async with self._database.write() as session:
-            user = await self._unchanged(session, actor, confirmed)
+        async with self._changing(actor, confirmed, "auth.change_password") as (session, user):
             user.password_hash = password_hash
             user.must_change_password = False
             await users.revoke_logins(session, user.id, keep=actor.session_id)
             self._gate.log(session, actor, "auth.change_password", "user", user.id)
         return user
 
-    async def _unchanged(self, session: AsyncSession, actor: Actor, confirmed: str) -> User:
-        """The actor's account, within the transaction that changes it. Hashing takes time: another login may
-        have changed the password meanwhile, or ended this one. Raises Unauthenticated or InvalidInput."""
-        user = await users.of_login(session, actor.session_id, utc_now()) if actor.session_id else None
+    @asynccontextmanager
+    async def _changing(
+        self, actor: Actor, confirmed: str, action: str
+    ) -> AsyncIterator[tuple[AsyncSession, User]]:
+        """The transaction that changes the actor's account. Hashing takes time: another login may have changed
+        the password meanwhile, or ended this one. Raises Unauthenticated or InvalidInput."""
+        assert actor.session_id is not None, "only logins change accounts"
+        async with self._database.write() as session:
+            user = await users.of_login(session, actor.session_id, utc_now())
+            if user is not None and user.password_hash == confirmed:
+                yield session, user
+                return
+        await self._refuse_change(actor, action, "changed_meanwhile")
         if user is None:
             raise _ended()
-        if user.password_hash != confirmed:
-            raise InvalidInput("current_password: was changed a moment ago.", code="bad_credentials")
-        return user
+        raise InvalidInput("current_password: was changed a moment ago.", code="bad_credentials")
+
+    async def _refuse_change(self, actor: Actor, action: str, reason: str) -> None:
+        await self._gate.refused(
+            actor.username,
+            action,
+            address=actor.address,
+            object_type="user",
+            object_id=actor.id,
+            reason=reason,
+        )
 
     async def _confirm(self, actor: Actor, password: str, action: str) -> str:
         """The actor knows the account's password; the hash that it fits is returned. Guessing is throttled
@@ -232,14 +249,7 @@ class Auth:
         async with self._database.read() as session:
             user = await users.get(session, actor.id)
         if not await verify_password(user.password_hash if user else None, password) or user is None:
-            await self._gate.refused(
-                actor.username,
-                action,
-                address=actor.address,
-                object_type="user",
-                object_id=actor.id,
-                reason="bad_credentials",
-            )
+            await self._refuse_change(actor, action, "bad_credentials")
             raise InvalidInput("current_password: is wrong.", code="bad_credentials")
         await self._limiter.clear(_PER_ACCOUNT, "confirm", str(actor.id))
         return user.password_hash

@@ -43,6 +43,11 @@ class Started:
     task_id: UUID
 
 
+def _permission(job_type: str) -> Permission:
+    """What it takes to start a job of this type."""
+    return Permission.KEYS_DEPLOY if job_type == JobType.DEPLOY else Permission.JOBS_RUN
+
+
 class Jobs:
     """Use cases of jobs."""
 
@@ -116,8 +121,7 @@ class Jobs:
         return await self.start(actor, spec, Targets(platform_ids=(platform_id,)))
 
     async def _check(self, actor: Actor, spec: JobSpec) -> None:
-        permission = Permission.KEYS_DEPLOY if spec.type is JobType.DEPLOY else Permission.JOBS_RUN
-        await self._gate.check(actor, permission, f"job.{spec.type}", "job")
+        await self._gate.check(actor, _permission(spec.type), f"job.{spec.type}", "job")
 
     async def rerun(self, actor: Actor, job_id: UUID, which: RerunOf) -> Started:
         """Do an ended job again, on all or some of its platforms that are still there.
@@ -130,8 +134,7 @@ class Jobs:
         if old is None:
             await self._gate.check(actor, Permission.JOBS_RUN, "job.rerun", "job", job_id)
             raise NotFound("There is no such job.")
-        permission = Permission.KEYS_DEPLOY if old.type == JobType.DEPLOY else Permission.JOBS_RUN
-        await self._gate.check(actor, permission, "job.rerun", "job", job_id)
+        await self._gate.check(actor, _permission(old.type), "job.rerun", "job", job_id)
         if old.status not in FINAL_JOB:
             raise Conflict("The job is still under way. Wait for its end, or cancel it.", code="job_running")
         wanted: set[str] = set(TaskStatus)

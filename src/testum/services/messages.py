@@ -48,22 +48,17 @@ class Message:
 
 def created(task: Task) -> Message:
     """The task as it was created: number 0."""
-    payload = {
-        "status": TaskStatus.PENDING,
-        "platform_id": task.platform_id,
-        "platform_name": task.platform_name,
-    }
-    return Message(task.created_at, "status", payload, 0, task.id)
+    return Message(task.created_at, "status", {"status": TaskStatus.PENDING, **_platform(task)}, 0, task.id)
 
 
 def started(task: Task, seq: int) -> Message:
     """The start of a task that has started."""
-    payload = {
-        "status": TaskStatus.RUNNING,
-        "platform_id": task.platform_id,
-        "platform_name": task.platform_name,
-    }
+    payload = {"status": TaskStatus.RUNNING, **_platform(task)}
     return Message(task.started_at or task.created_at, "status", payload, seq, task.id)
+
+
+def _platform(task: Task) -> dict[str, Any]:
+    return {"platform_id": task.platform_id, "platform_name": task.platform_name}
 
 
 _TYPES = {Stream.STDOUT: "stdout", Stream.STDERR: "stderr"}
@@ -93,8 +88,7 @@ def ending(task: Task, last: int) -> list[Message]:
         "error_code": task.error_code,
         "error_message": task.error_message,
         "termination": task.details.get("termination"),
-        "platform_id": task.platform_id,
-        "platform_name": task.platform_name,
+        **_platform(task),
     }
     told.append(Message(at, "done", payload, last + 1, task.id))
     return told
