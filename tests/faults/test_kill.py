@@ -20,8 +20,7 @@ import pytest
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from tests.support.tools import until
-
-FINAL = {"success", "failed", "cancelled", "lost", "skipped"}
+from testum.core.states import FINAL
 
 
 @pytest.fixture(scope="module")

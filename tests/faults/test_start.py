@@ -63,6 +63,14 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "SECRET_KEY" in done.stderr, done.stderr
 
 
+def test_a_database_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "testum.db").write_bytes(b"not a database\n" * 100)
+    done = serve(tmp_path / "data")
+    assert done.returncode != 0 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "DATABASE_URL" in done.stderr and "testum.db" in done.stderr
+
+
 def test_another_key_than_the_datas(tmp_path: Path, real_sshd: RealSshd) -> None:
     """The key was lost or mixed up: said at the start, not when the first password is needed."""
     with Server(data_dir=tmp_path / "data") as server:
@@ -92,8 +100,13 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "Ctrl-C"])
-def test_an_orderly_stop_ends_what_runs_and_keeps_the_rest(real_sshd: RealSshd, how: int) -> None:
+@pytest.mark.parametrize(
+    ("how", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)], ids=["TERM", "Ctrl-C"]
+)
+def test_an_orderly_stop_ends_what_runs_and_keeps_the_rest(
+    real_sshd: RealSshd, how: int, status: int
+) -> None:
+    """After TERM a supervisor sees that TERM ended it, as systemd expects."""
     with Server() as server:
         api = server.client()
         for number in range(4):
@@ -103,7 +116,7 @@ def test_an_orderly_stop_ends_what_runs_and_keeps_the_rest(real_sshd: RealSshd, 
         assert server.process is not None
         server.process.send_signal(how)
         begun = time.monotonic()
-        assert server.process.wait(20) in (0, -how, 128 + how)
+        assert server.process.wait(20) == status
         assert time.monotonic() - begun < 10
         assert "Traceback" not in server.log.read_text()
         running = subprocess.run(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.ssh.test_run import marker
-from tests.support.sshd import RealSshd
+from tests.support.sshd import LoginUser, RealSshd
 from testum.ssh import PasswordAuth, Pool, SSHError, Timeouts, deploy_keys
 
 TOOLS = ("cat", "chmod", "find", "grep", "mkdir", "mv", "readlink", "rm", "sleep", "sync", "tail")
@@ -43,18 +43,16 @@ def keys(tmp_path_factory):
 @pytest.fixture(scope="module")
 def host():
     """An sshd whose account finds our steps instead of the tools."""
-    server = RealSshd()
-    home = server.user.home
-    tools = home / "tools"
+    user = LoginUser()
+    tools = user.home / "tools"
     tools.mkdir()
     for tool in TOOLS:
         (tools / tool).write_text(STEP.replace("@TOOL@", tool))
         (tools / tool).chmod(0o755)
-    server.stop()
-    server._options.append(f"SetEnv PATH={tools}:/usr/bin:/bin")
-    server.start()
+    server = RealSshd(user=user, options=[f"SetEnv PATH={tools}:/usr/bin:/bin"])
     yield server
     server.close()
+    user.remove()
 
 
 @pytest.fixture

@@ -1,6 +1,9 @@
 """The pool: connections are shared, bounded, replaced when dead before a command was sent, and never after."""
 
 import asyncio
+import os
+import signal
+from pathlib import Path
 
 import pytest
 
@@ -20,8 +23,6 @@ def own():
 @pytest.fixture
 def to(endpoint, key_file):
     def make(server, **changes):
-        from pathlib import Path
-
         server.add_key(Path(f"{key_file}.pub").read_text())
         return endpoint(port=server.port, username=server.user.name, **changes)
 
@@ -176,9 +177,6 @@ async def test_a_command_that_was_sent_is_never_sent_again(own, to):
 
 async def test_a_connection_that_stops_answering_is_noticed(own, to):
     """No packet comes any more, and none says so: keepalives find out."""
-    import os
-    import signal
-
     pool = Pool(PoolLimits(keepalive_interval=0.2, keepalive_count_max=2))
     execution = await pool.start(to(own), Command("echo go; sleep 60"), marker=marker(), timeouts=Timeouts())
     assert (await anext(execution)).data == b"go\n"

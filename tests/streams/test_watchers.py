@@ -155,15 +155,12 @@ def test_a_viewer_may_watch(server: Server, api: Api, platform: Any) -> None:
 
 @pytest.mark.parametrize("of", ["tasks", "jobs"])
 def test_refusals_have_their_close_code(api: Api, of: str) -> None:
-    def refusal(path: str, **headers: str) -> int:
-        other = Api.__new__(Api)
-        other.url, other.http = (
-            api.url,
-            type(api.http)(headers={"Authorization": api.http.headers["Authorization"]} | headers),
-        )
-        with watch(other, path) as watching, pytest.raises(ConnectionClosed) as closed:
+    def refusal(path: str, authorization: str | None = None) -> int:
+        with (
+            watch(api, path, authorization=authorization) as watching,
+            pytest.raises(ConnectionClosed) as closed,
+        ):
             watching.recv(timeout=5)
-        other.http.close()
         assert closed.value.rcvd is not None and closed.value.rcvd.reason
         return closed.value.rcvd.code
 
@@ -172,5 +169,5 @@ def test_refusals_have_their_close_code(api: Api, of: str) -> None:
     assert refusal(f"{of}/a/b") == 4404
     assert refusal(f"{of}/nonsense") == 4404
     assert refusal(f"{unknown}?after=nonsense") == 4422
-    assert refusal(unknown, Authorization="Bearer nonsense") == 4401
-    assert refusal(unknown, Authorization="") == 4401
+    assert refusal(unknown, authorization="Bearer nonsense") == 4401
+    assert refusal(unknown, authorization="") == 4401

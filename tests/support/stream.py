@@ -13,11 +13,14 @@ from tests.support.server import Api
 
 
 @contextmanager
-def watch(api: Api, path: str, after: int | None = None, **options: Any) -> Iterator[ClientConnection]:
-    """A WebSocket to `/ws/` + path. It is dropped without a word at the end, as a lost client would be."""
+def watch(
+    api: Api, path: str, after: int | None = None, *, authorization: str | None = None, **options: Any
+) -> Iterator[ClientConnection]:
+    """A WebSocket to `/ws/` + path, with the API's login unless another is given. It is dropped without a word at the end, as a lost client would be."""
     query = "" if after is None else f"?after={after}"
     address = f"{api.url.replace('http', 'ws', 1)}/ws/{path}{query}"
-    headers = {"Authorization": api.http.headers["Authorization"]}
+    own = api.http.headers["Authorization"]
+    headers = {"Authorization": own if authorization is None else authorization}
     with connect(
         address, additional_headers=headers, compression=None, max_size=None, ping_interval=None, **options
     ) as watching:

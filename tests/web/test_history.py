@@ -122,15 +122,6 @@ def test_health_tells_that_it_lives_and_nothing_else(server: Server) -> None:
     )
 
 
-def test_health_says_when_the_database_is_gone() -> None:
-    with Server() as server:
-        (server.data_dir / "testum.db").rename(server.data_dir / "away.db")
-        (server.data_dir / "testum.db").mkdir()
-        server.kill()
-        with pytest.raises(RuntimeError, match="did not start"):
-            server.start()
-
-
 def test_the_documentation_needs_no_internet(server: Server) -> None:
     page = httpx2.get(f"{server.url}/docs")
     assert page.status_code == 200
