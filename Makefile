@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BENCH_VENV := .venv-bench
+S3_VENV := .venv-s3
 BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
@@ -40,6 +41,12 @@ $(BENCH_VENV)/.ready: requirements-bench.lock
 	@$(BENCH_VENV)/bin/python $(INSTALL) --require-hashes -r requirements-bench.lock
 	@touch $@
 
+# OpenStack Swift, the S3 server of the tests (tests/support/s3.py).
+$(S3_VENV)/.ready: requirements-s3.lock
+	@test -x $(S3_VENV)/bin/python || $(PYTHON) -m venv $(S3_VENV)
+	@$(S3_VENV)/bin/python $(INSTALL) --require-hashes -r requirements-s3.lock
+	@touch $@
+
 .PHONY: setup
 setup: $(VENV)/.development ## Install all that development needs, into .venv
 
@@ -64,11 +71,11 @@ generate-key: $(VENV)/.runtime ## Print a new key for FERNET_KEY or SECRET_KEY
 # -- development -----------------------------------------------------------------------------------
 
 .PHONY: test
-test: lint ## Run every check and every test but the long rounds (as root: they start a real sshd)
+test: lint $(S3_VENV)/.ready ## Run every check and every test but the long rounds (as root: they start a real sshd)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(TESTS)
 
 .PHONY: test-faults
-test-faults: $(VENV)/.development ## Run the long rounds of faults, races and load
+test-faults: $(VENV)/.development $(S3_VENV)/.ready ## Run the long rounds of faults, races and load
 	$(BIN)/python -m pytest -s -m slow $(TESTS)
 
 .PHONY: bench
@@ -99,7 +106,8 @@ lock: ## Choose and write down the packages' versions anew (needs uv)
 	$(LOCK) --group build -o requirements-build.lock
 	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
 	$(LOCK) --group bench -o requirements-bench.lock
+	$(LOCK) --group s3 -o requirements-s3.lock
 
 .PHONY: clean
 clean: ## Remove what was built and cached; data/ stays
-	rm -rf $(VENV) $(BENCH_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) $(S3_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,28 +1,33 @@
 """The composition root: from settings to adapters to services. The only place that names an adapter."""
 
-import asyncio
 import fcntl
 import os
 import secrets
 import socket
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import IO
 
 import structlog
 
 from testum import logs
-from testum.artifacts.local import LocalArtifacts
 from testum.core.positions import Sequencer
 from testum.core.secrets import Opener, Sealer
 from testum.db import migrate
+from testum.db.positions import Positions, ProcessPositions
 from testum.db.session import Database
+from testum.dispatch.base import Dispatcher
 from testum.dispatch.local import LocalDispatcher
 from testum.errors import ConfigurationError, InvalidInput
+from testum.events.base import Events
 from testum.events.memory import MemoryEvents
 from testum.execution.endpoints import Endpoints
 from testum.execution.ledger import Ledger
-from testum.execution.recovery import Recovery, keep_watch
+from testum.execution.recovery import Recovery
 from testum.execution.runner import Runner
+from testum.execution.watch import Duty, Watch
+from testum.output.base import OutputStore
+from testum.output.files import FileOutputs
 from testum.services.access import Gate
 from testum.services.auth import Auth
 from testum.services.history import History
@@ -41,6 +46,14 @@ log = structlog.get_logger(__name__)
 _GENERATED_LENGTH = 15
 
 
+class Role(StrEnum):
+    """What a process is for: people, the work, or both."""
+
+    ALL = "all"
+    WEB = "web"
+    WORKER = "worker"
+
+
 @dataclass(frozen=True, slots=True)
 class FirstAdmin:
     """The account made at the first start. `password` only where it was generated."""
@@ -49,54 +62,81 @@ class FirstAdmin:
     password: str | None
 
 
+class Engine:
+    """What does the work: in the one process there is, or in each worker."""
+
+    def __init__(self, testum: "Testum", opener: Opener) -> None:
+        settings = testum.settings
+        self.pool = Pool(
+            PoolLimits(idle_seconds=settings.ssh_idle_seconds, max_connections=settings.ssh_max_connections)
+        )
+        self.ledger = Ledger(
+            testum.database,
+            testum.positions,
+            testum.events,
+            worker=testum.process_id,
+            lease_seconds=settings.lease_seconds,
+        )
+        self.runner = Runner(
+            database=testum.database,
+            opener=opener,
+            endpoints=testum.endpoints,
+            pool=self.pool,
+            ledger=self.ledger,
+            events=testum.events,
+            outputs=testum.output_store,
+            slots=settings.worker_concurrency,
+            output_limit=settings.output_limit_bytes,
+            connect_timeout=settings.connect_timeout_seconds,
+        )
+
+    async def close(self) -> None:
+        """Write what there is to write and let go of the hosts. What ran was ended before."""
+        await self.ledger.close()
+        await self.pool.close()
+
+
 class Testum:
     """The whole of testum in one process. Make one with `Testum.open`, and `close` it."""
 
     __test__ = False
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, role: Role) -> None:
         keys = settings.fernet_key.get_secret_value()
-        self.settings = settings
-        self.worker_id = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
-        self.database = Database(settings.effective_database_url)
-        self.events = MemoryEvents()
-        self.artifacts = LocalArtifacts(settings.data_dir / "artifacts")
-        self.sequencer = Sequencer()
-        self.gate = Gate(self.database)
         sealer, opener = Sealer(keys), Opener(keys)
-
-        self.pool = Pool(
-            PoolLimits(idle_seconds=settings.ssh_idle_seconds, max_connections=settings.ssh_max_connections)
-        )
-        self.ledger = Ledger(
-            self.database,
-            self.sequencer,
-            self.events,
-            worker=self.worker_id,
-            lease_seconds=settings.lease_seconds,
-        )
+        self.settings = settings
+        self.process_id = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.alone = settings.embedded_database
+        """Whether no other process works on the same data: the lock of the data directory sees to that."""
+        self.database = Database(settings.effective_database_url)
+        self.events: Events = MemoryEvents()
+        self.output_store, self.positions = self._make_outputs()
+        self.gate = Gate(self.database)
         self.endpoints = Endpoints(self.database, opener, settings.ssh_host_key_policy)
-        self.runner = Runner(
-            database=self.database,
-            opener=opener,
-            endpoints=self.endpoints,
-            pool=self.pool,
-            ledger=self.ledger,
-            sequencer=self.sequencer,
-            events=self.events,
-            artifacts=self.artifacts,
-            slots=settings.worker_concurrency,
-            output_limit=settings.output_limit_bytes,
-            connect_timeout=settings.connect_timeout_seconds,
-        )
-        self.dispatcher = LocalDispatcher(self.runner.run_job, self.runner.stop_job)
+        self.engine = Engine(self, opener) if role is not Role.WEB else None
+        self.dispatcher = self._make_dispatcher()
         self.recovery = Recovery(
             database=self.database,
-            artifacts=self.artifacts,
-            sequencer=self.sequencer,
+            positions=self.positions,
+            outputs=self.output_store,
             events=self.events,
             dispatcher=self.dispatcher,
-            worker=self.worker_id,
+            worker=self.process_id,
+            lease_seconds=settings.lease_seconds,
+        )
+        sweep = settings.lease_seconds / 3
+        self.watch = Watch(
+            self.database,
+            [
+                Duty(
+                    "close abandoned tasks",
+                    sweep,
+                    self.recovery.close_abandoned,
+                    settled=settings.lease_seconds,
+                ),
+                Duty("resume jobs", sweep, self.recovery.resume),
+            ],
+            alone=self.alone,
         )
 
         self.auth = Auth(
@@ -114,48 +154,68 @@ class Testum:
             sealer,
             self.dispatcher,
             self.events,
-            self.sequencer,
+            self.positions,
             concurrency=settings.task_concurrency,
             timeout=settings.task_timeout_seconds,
         )
         self.history = History(self.database, self.gate)
-        self.outputs = Outputs(self.database, self.gate, self.artifacts)
-        self.streams = Streams(self.database, self.gate, self.outputs, self.events, self.sequencer)
+        self.outputs = Outputs(self.database, self.gate, self.output_store)
+        self.streams = Streams(self.database, self.gate, self.outputs, self.events, self.positions)
         self.status = Status(self.database, self.gate, settings)
         self.first_admin: FirstAdmin | None = None
         self._lock: IO[str] | None = None
-        self._watch: asyncio.Task[None] | None = None
+
+    def _make_outputs(self) -> tuple[OutputStore, Positions]:
+        if self.alone:
+            sequencer = Sequencer()
+            return (
+                FileOutputs(self.settings.data_dir / "artifacts", sequencer),
+                ProcessPositions(sequencer),
+            )
+        raise NotImplementedError
+
+    def _make_dispatcher(self) -> Dispatcher:
+        assert self.engine is not None
+        return LocalDispatcher(self.engine.runner.run_job)
 
     @classmethod
-    async def open(cls, settings: Settings) -> "Testum":
-        """Start: lock the data directory, bring the database up to date, make the first account,
-        recover what the last stop cut off. Raises ConfigurationError."""
-        if not settings.embedded_database:
-            raise ConfigurationError(
-                "DATABASE_URL: this release keeps its data in SQLite under DATA_DIR only. Unset DATABASE_URL."
-            )
+    async def open(cls, settings: Settings, role: Role = Role.ALL) -> "Testum":
+        """Start: bring the database up to date, make the first account, recover what the last stop cut off.
+        Raises ConfigurationError."""
         logs.configure()
-        lock = _lock(settings)
-        await migrate.upgrade(settings.effective_database_url)
-        self = cls(settings)
+        lock = _lock(settings) if settings.embedded_database else None
+        if settings.embedded_database:
+            await migrate.upgrade(settings.effective_database_url)
+        else:
+            await migrate.prepare(settings.effective_database_url)
+        self = cls(settings, role)
         self._lock = lock
+        try:
+            await self._begin()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def _begin(self) -> None:
         await self.endpoints.check_key()
         await self._ensure_admin()
-        await self.recovery.at_start()
-        self._watch = asyncio.create_task(
-            keep_watch(self.recovery, self.ledger, self.runner, self.database, settings.lease_seconds),
-            name="watch",
-        )
-        return self
+        if self.alone:
+            await self.recovery.at_start()
+        self.watch.start()
+        if self.engine is not None:
+            self.watch.over_worker(
+                self.engine.runner, self.engine.ledger, self.events, self.settings.lease_seconds
+            )
 
     async def close(self) -> None:
         """Stop in order: what runs is ended on its host and its task says so; the rest stays pending."""
-        if self._watch is not None:
-            self._watch.cancel()
-        await self.runner.stop()
+        await self.watch.close()
+        if self.engine is not None:
+            await self.engine.runner.stop()
         await self.dispatcher.close()
-        await self.ledger.close()
-        await self.pool.close()
+        if self.engine is not None:
+            await self.engine.close()
         await self.database.close()
         if self._lock is not None:
             self._lock.close()

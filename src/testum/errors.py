@@ -89,6 +89,12 @@ class StorageFull(TestumError):
     code = "storage_full"
 
 
+class StorageUnavailable(TestumError):
+    """The database or the artifact store does not answer now; the same may work later."""
+
+    code = "storage_unavailable"
+
+
 class ConfigurationError(TestumError):
     """A setting is missing or unusable; the message names the setting and the remedy."""
 

@@ -23,6 +23,25 @@ class Settings(BaseSettings):
     app_env: str = "production"
     data_dir: Path = Path("data")
     database_url: str = ""
+    """`postgresql://user:password@host/name`; empty: SQLite under `data_dir`."""
+    redis_url: str = ""
+    """`redis://:password@host:6379/0`, for events between processes; empty: they stay within this one."""
+    celery_broker_url: str = ""
+    """The Redis that carries work to `testum worker`s; empty: this process does the work itself."""
+    celery_result_backend: str = ""
+    """Accepted because other tools set it. Results are in the database; no result is kept anywhere else."""
+    minio_endpoint: str = ""
+    """`host:port` of an S3 server, for artifacts; empty: they are files under `data_dir`."""
+    minio_access_key: str = ""
+    minio_secret_key: SecretStr = SecretStr("")
+    minio_bucket: str = "testum"
+    minio_secure: bool = True
+    """Speak TLS to the S3 server."""
+    minio_region: str = "us-east-1"
+    minio_encryption: Literal["", "AES256", "aws:kms"] = ""
+    """The server-side encryption that every object is stored with."""
+    minio_kms_key_id: str = ""
+    """The key for `aws:kms`, where it is not the bucket's own."""
     secret_key: SecretStr = SecretStr("")
     fernet_key: SecretStr = SecretStr("")
     admin_username: str = "admin"

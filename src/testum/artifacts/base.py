@@ -1,50 +1,44 @@
-"""The artifact wall: objects kept for tasks, above all their full output.
+"""The artifact wall: objects that are stored whole, by key, in a directory or in an S3 bucket."""
 
-An object is appended to by one writer and read by any number of readers, also while it grows.
-"""
-
+import datetime as dt
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 
-class Writer(Protocol):
-    """Appends to one object."""
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as a listing shows it. `size` in bytes."""
 
-    async def append(self, data: bytes) -> None:
-        """Add `data` at the end. When this returns, readers see it, and it survives this process.
-
-        Raises StorageFull when there is no room; what was appended before stays readable.
-        """
-
-    async def close(self) -> None:
-        """No more will be appended."""
-
-
-class Reader(Protocol):
-    """Reads one object; goes on reading it also after it was deleted."""
-
-    async def read(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset`; empty at the present end."""
-
-    async def close(self) -> None:
-        """Give the object back."""
+    key: str
+    size: int
+    modified: dt.datetime
 
 
 class Artifacts(Protocol):
-    """A store of objects named by keys such as `tasks/ab/<id>.frames`."""
+    """A store of objects named by keys such as `tasks/ab/<id>/000000000000.frames`.
 
-    async def writer(self, key: str) -> Writer:
-        """Begin an object, or go on at the end of one. Raises StorageFull."""
+    Every call raises StorageUnavailable where the store does not answer (it may be tried again), and StorageFull
+    where it has no room.
+    """
 
-    async def reader(self, key: str) -> Reader | None:
-        """Read an object, or None where there is none."""
+    async def prepare(self) -> None:
+        """Make the directory or the bucket where it is missing, and try that it can be written.
 
-    async def truncate(self, key: str, size: int) -> None:
-        """Cut an object to its first `size` bytes (a torn end after a crash)."""
+        Raises ConfigurationError, which names the setting and the remedy.
+        """
 
-    async def delete(self, key: str) -> None:
-        """Remove an object; nothing happens where there is none."""
+    async def put(self, key: str, data: bytes) -> None:
+        """Store an object; one that is there is replaced. It is there whole or not at all."""
 
+    async def get(self, key: str, offset: int = 0, size: int | None = None) -> bytes | None:
+        """Up to `size` bytes (None: all) from `offset`; empty beyond its end, None where there is no such object."""
 
-def output_key(task_id: str) -> str:
-    """Where a task's output is kept. The last digits spread the objects; the first are the time."""
-    return f"tasks/{task_id[-2:]}/{task_id}.frames"
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects; nothing happens for those that are not there."""
+
+    def list(self, prefix: str) -> AsyncIterator[StoredObject]:
+        """The objects whose keys begin with the path `prefix` (whole segments, such as `tasks/ab`), in any order."""
+
+    async def check(self) -> None:
+        """Ask the store for an answer, as a health check does."""

@@ -6,7 +6,7 @@ then the bytes as they came. A frame's number within its task is its place in th
 
 import codecs
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -32,9 +32,27 @@ class Frame:
     data: bytes
 
 
+Piece = tuple[Stream, bytes]
+"""Output that has no position yet: what becomes a frame when it is stored."""
+
+
 def encode(frame: Frame) -> bytes:
     """The stored form of a frame."""
     return _HEADER.pack(frame.position, len(frame.data), frame.stream) + frame.data
+
+
+def encode_row(pieces: Sequence[Piece], last: int) -> bytes:
+    """The stored form of pieces that get positions in a row, up to `last`."""
+    first = last - len(pieces) + 1
+    return b"".join(
+        _HEADER.pack(position, len(data), stream) + data
+        for position, (stream, data) in enumerate(pieces, start=first)
+    )
+
+
+def encoded_size(pieces: Sequence[Piece]) -> int:
+    """How many bytes the pieces take in their stored form."""
+    return sum(HEADER_SIZE + len(data) for _, data in pieces)
 
 
 class FrameDecoder:

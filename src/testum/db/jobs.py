@@ -1,13 +1,14 @@
 """Jobs: one request to do one thing on one or many platforms."""
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, String, Text, bindparam, func, select, update
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from testum.core.states import FINAL_JOB, UNFINISHED, JobStatus, TaskStatus, job_status
 from testum.db.base import Base, new_id, utc_now
@@ -16,7 +17,8 @@ from testum.db.tasks import PendingTask, Task
 
 class Job(Base):
     """A job. `parameters` holds what is not secret; `sealed_environment` belongs to the record
-    `sealed_for`, which for a rerun is the first job of the line."""
+    `sealed_for`, which for a rerun is the first job of the line. `position` is the last one given out where
+    many processes write (db/positions.py)."""
 
     __tablename__ = "jobs"
     __table_args__ = (Index("ix_jobs_status", "status", "id"),)
@@ -32,6 +34,7 @@ class Job(Base):
     idle_timeout: Mapped[float | None] = mapped_column()
     concurrency: Mapped[int] = mapped_column()
     task_count: Mapped[int] = mapped_column()
+    position: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     rerun_of: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     created_by: Mapped[str] = mapped_column(String(150))
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
@@ -81,8 +84,25 @@ async def settle(session: AsyncSession, job_ids: Iterable[UUID]) -> dict[UUID, J
     return ended
 
 
+_others = aliased(Task)
 _PENDING = (
-    select(Task.id, Task.job_id, Task.platform_id, Task.platform_name, Task.fence, Job.status)
+    select(
+        Task.id,
+        Task.job_id,
+        Task.platform_id,
+        Task.platform_name,
+        Task.fence,
+        Job.status,
+        Job.concurrency,
+        select(func.count())
+        .select_from(_others)
+        .where(
+            _others.job_id == bindparam("of_job"),
+            _others.status == TaskStatus.RUNNING,
+            _others.worker_id != bindparam("worker"),
+        )
+        .scalar_subquery(),
+    )
     .join(Job, Job.id == Task.job_id)
     .where(
         Task.job_id == bindparam("of_job"),
@@ -91,26 +111,80 @@ _PENDING = (
     )
     .order_by(Task.ordinal)
     .limit(bindparam("most"))
-    .with_for_update(of=Task, skip_locked=True)
 )
+_PENDING_IN_ZONES = _PENDING.where(Task.zone.in_(bindparam("zones", expanding=True)))
 
 
-async def pending_tasks(session: AsyncSession, job_id: UUID, limit: int) -> Sequence[PendingTask]:
-    """Up to `limit` tasks that nobody has claimed, in order, locked for this transaction: to be claimed in
-    it, for the job's first claim starts the job. None of a job that was cancelled."""
-    found = (await session.execute(_PENDING, {"of_job": job_id, "most": limit})).all()
-    if found and found[0].status == JobStatus.PENDING:
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Tasks to be claimed now. `more`: there would have been others, but enough of the job's tasks run."""
+
+    tasks: Sequence[PendingTask]
+    more: bool
+
+
+async def pending_tasks(
+    session: AsyncSession, job_id: UUID, limit: int, *, worker: str, running: int, zones: Sequence[str] | None
+) -> Pending:
+    """Up to `limit` tasks that nobody has claimed, in order, of the zones named (None: of all), but no more than
+    the job's concurrency allows beside the `running` ones of this worker and those of others. To be claimed in this
+    transaction, which must hold the job's row where there are several workers: the job's first claim starts the
+    job. None of a job that was cancelled."""
+    parameters = {"of_job": job_id, "most": limit, "worker": worker}
+    if zones is None:
+        rows = (await session.execute(_PENDING, parameters)).all()
+    else:
+        rows = (await session.execute(_PENDING_IN_ZONES, {**parameters, "zones": list(zones)})).all()
+    if not rows:
+        return Pending((), more=False)
+    *_, status, concurrency, of_others = rows[0]
+    allowed = max(concurrency - running - of_others, 0)
+    if status == JobStatus.PENDING and allowed:
         await session.execute(
             update(Job)
             .where(Job.id == job_id, Job.status == JobStatus.PENDING)
             .values(status=JobStatus.RUNNING, started_at=utc_now())
         )
-    return [PendingTask(*row[:5]) for row in found]
+    return Pending([PendingTask(*row[:5]) for row in rows[:allowed]], more=len(rows) > allowed)
 
 
-async def unfinished(session: AsyncSession) -> list[UUID]:
-    """The jobs that are not final, oldest first."""
-    return list(await session.scalars(select(Job.id).where(Job.status.not_in(FINAL_JOB)).order_by(Job.id)))
+async def waiting(session: AsyncSession) -> list[tuple[UUID, int, Mapping[str, int]]]:
+    """The jobs that have tasks to be claimed and fewer running than they may: with their concurrency and the
+    number of such tasks in each network zone."""
+    pending = (
+        select(Task.job_id, Task.zone, func.count().label("number"))
+        .join(Job, Job.id == Task.job_id)
+        .where(Job.status.not_in(FINAL_JOB), Task.status == TaskStatus.PENDING)
+        .where(Job.cancel_requested_at.is_(None))
+        .group_by(Task.job_id, Task.zone)
+    )
+    counted = pending.subquery()
+    running = (
+        select(func.count())
+        .where(Task.job_id == Job.id, Task.status == TaskStatus.RUNNING)
+        .correlate(Job)
+        .scalar_subquery()
+    )
+    rows = await session.execute(
+        select(Job.id, Job.concurrency, counted.c.zone, counted.c.number)
+        .join(counted, counted.c.job_id == Job.id)
+        .where(running < Job.concurrency)
+        .order_by(Job.id)
+    )
+    found: dict[UUID, tuple[int, dict[str, int]]] = {}
+    for job_id, concurrency, zone, number in rows:
+        found.setdefault(job_id, (concurrency, {}))[1][zone] = number
+    return [(job_id, concurrency, zones) for job_id, (concurrency, zones) in found.items()]
+
+
+async def unsettled(session: AsyncSession) -> list[UUID]:
+    """The jobs that are not final though all their tasks are."""
+    unfinished = select(Task.id).where(Task.job_id == Job.id, Task.status.in_(UNFINISHED)).exists()
+    return list(
+        await session.scalars(
+            select(Job.id).where(Job.status.not_in(FINAL_JOB), ~unfinished).order_by(Job.id)
+        )
+    )
 
 
 async def cancel_requested(session: AsyncSession, job_ids: Sequence[UUID]) -> list[UUID]:

@@ -1,18 +1,23 @@
 """Migrations: bring a database to the schema of this release, and write the next one."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import URL, Connection, func, select
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from testum.db.session import options
 from testum.db.tables import metadata
 from testum.errors import ConfigurationError
+
+_MIGRATION_LOCK = 0x7E57_0001
+"""The number of the advisory lock; any will do that nothing else in the database uses."""
 
 
 def config(url: str) -> Config:
@@ -30,30 +35,97 @@ async def upgrade(url: str) -> str:
 
     Raises ConfigurationError where the database is of a newer release, or cannot be used at all.
     """
+    return await _migrate(url, _upgrade)
+
+
+async def prepare(url: str) -> str:
+    """Make the schema in an empty database; any other must have this release's already, because other processes
+    may be at work on it. Its revision is returned.
+
+    Raises ConfigurationError where the database is of an older or a newer release, or cannot be used at all.
+    """
+    return await _migrate(url, _prepare)
+
+
+async def _migrate(url: str, step: Callable[[Connection, Config], None]) -> str:
     settings = config(url)
-    newest = ScriptDirectory.from_config(settings).get_current_head()
-    assert newest is not None
-    engine = create_async_engine(url)
+    try:
+        engine = create_async_engine(url, **options(url))
+    except ArgumentError:
+        raise ConfigurationError(
+            "DATABASE_URL: is not an address. It looks like postgresql://user:password@host:5432/name."
+        ) from None
+    except NoSuchModuleError:
+        raise ConfigurationError(
+            "DATABASE_URL: names a database that testum does not know. Use postgresql:// or unset it."
+        ) from None
     try:
         async with engine.begin() as connection:
-            await connection.run_sync(_upgrade, settings)
+            await connection.run_sync(step, settings)
     except DatabaseError as error:
-        raise ConfigurationError(
-            f"DATABASE_URL: {engine.url.database} cannot be used: {error.orig}. Check that address, or the file "
-            "below DATA_DIR where there is none."
-        ) from error
+        raise _unusable(engine.url, error) from error
     finally:
         await engine.dispose()
-    return newest
+    return newest(settings)
+
+
+def newest(settings: Config) -> str:
+    """The revision of this release's schema."""
+    revision = ScriptDirectory.from_config(settings).get_current_head()
+    assert revision is not None
+    return revision
+
+
+def _unusable(url: URL, error: DatabaseError) -> ConfigurationError:
+    """Why the database cannot be used, in one line, without its password."""
+    if url.get_backend_name() == "sqlite":
+        return ConfigurationError(
+            f"DATABASE_URL: {url.database} cannot be used: {error.orig}. Check that address, or the file "
+            "below DATA_DIR where there is none."
+        )
+    reason = str(error.orig).strip().rpartition("\n")[2]
+    reason = reason.removeprefix("connection failed: ").rstrip(".")
+    return ConfigurationError(
+        f"DATABASE_URL: {url.render_as_string()} cannot be used: {reason}. Check the address, the user and the "
+        "password, and that the server runs."
+    )
+
+
+def _prepare(connection: Connection, settings: Config) -> None:
+    _lock(connection)
+    present = _present(connection, settings)
+    if present is None:
+        _run(connection, settings)
+    elif present != newest(settings):
+        raise ConfigurationError(
+            f"DATABASE_URL: the database is of an older testum (schema {present}). Bring it up to date with "
+            "`testum db upgrade`; make a backup first."
+        )
 
 
 def _upgrade(connection: Connection, settings: Config) -> None:
+    _lock(connection)
+    _present(connection, settings)
+    _run(connection, settings)
+
+
+def _lock(connection: Connection) -> None:
+    """Of processes that start at once, one migrates and the others wait for it."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+
+
+def _present(connection: Connection, settings: Config) -> str | None:
     present = MigrationContext.configure(connection).get_current_revision()
     known = {script.revision for script in ScriptDirectory.from_config(settings).walk_revisions()}
     if present is not None and present not in known:
         raise ConfigurationError(
             f"DATABASE_URL: the database is of a newer testum (schema {present}). Upgrade testum, or restore a backup."
         )
+    return present
+
+
+def _run(connection: Connection, settings: Config) -> None:
     settings.attributes["connection"] = connection
     command.upgrade(settings, "head")
 

@@ -1,14 +1,15 @@
 """Platforms, their tags and the host keys seen on them."""
 
 import datetime as dt
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, Index, String, Text, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, joinedload, mapped_column, raiseload, relationship
 
+from testum.core.shards import DEFAULT_ZONE
 from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like
 from testum.db.base import Base, new_id, utc_now
 
@@ -68,6 +69,7 @@ class Platform(Base):
     known_host_fingerprint: Mapped[str | None] = mapped_column(String(80))
     host_key_policy: Mapped[str | None] = mapped_column(String(16))
     shell: Mapped[str] = mapped_column(String(16), default="posix")
+    zone: Mapped[str] = mapped_column(String(63), default=DEFAULT_ZONE, server_default=DEFAULT_ZONE)
     description: Mapped[str] = mapped_column(Text, default="")
     facts: Mapped[dict[str, Any] | None] = mapped_column()
     facts_at: Mapped[dt.datetime | None] = mapped_column()
@@ -120,9 +122,17 @@ async def by_ids(session: AsyncSession, platform_ids: Sequence[UUID]) -> dict[UU
     return found
 
 
-async def select_targets(session: AsyncSession, targets: Targets) -> list[tuple[UUID, str]]:
-    """The ids and names of the platforms that `targets` selects, ordered by name."""
-    base = select(Platform.id, Platform.name)
+class Target(NamedTuple):
+    """A platform that is selected for a job."""
+
+    id: UUID
+    name: str
+    zone: str
+
+
+async def select_targets(session: AsyncSession, targets: Targets) -> list[Target]:
+    """The platforms that `targets` selects, ordered by name."""
+    base = select(Platform.id, Platform.name, Platform.zone)
     for tag in dict.fromkeys(targets.tags):
         base = base.where(Platform.id.in_(select(PlatformTag.platform_id).where(PlatformTag.tag == tag)))
     if targets.names:
@@ -137,14 +147,15 @@ async def select_targets(session: AsyncSession, targets: Targets) -> list[tuple[
     if targets.platform_ids:
         ids = targets.platform_ids
         chunks = [ids[start : start + _IN_CHUNK] for start in range(0, len(ids), _IN_CHUNK)]
-    found: dict[UUID, str] = {}
+    found: dict[UUID, Target] = {}
     for chunk in chunks:
         rows = await session.execute(base if chunk is None else base.where(Platform.id.in_(chunk)))
-        found.update({row.id: row.name for row in rows})
+        found.update({row.id: Target(*row) for row in rows})
+    selected: Iterable[Target] = found.values()
     if targets.names:
         fits = name_matcher(targets.names)
-        found = {key: name for key, name in found.items() if fits(name)}
-    return sorted(found.items(), key=lambda item: item[1])
+        selected = [target for target in selected if fits(target.name)]
+    return sorted(selected, key=lambda target: target.name)
 
 
 async def missing_ids(session: AsyncSession, platform_ids: Sequence[UUID]) -> list[UUID]:
@@ -199,11 +210,16 @@ async def trust_first_use(
     """Keep the first host keys seen (platform id, algorithm, public key, fingerprint) of platforms that
     have none. Returns the public key that each of the platforms is trusted by afterwards."""
     ids = [platform_id for platform_id, *_ in seen]
+    # Locked: of two workers that see the platform for the first time, one decides.
+    present = set(
+        await session.scalars(
+            select(Platform.id).where(Platform.id.in_(ids)).order_by(Platform.id).with_for_update()
+        )
+    )
     stored = await session.execute(
         select(HostKeyRecord.platform_id, HostKeyRecord.public_key).where(HostKeyRecord.platform_id.in_(ids))
     )
     trusted = {row.platform_id: row.public_key for row in stored}
-    present = set(await session.scalars(select(Platform.id).where(Platform.id.in_(ids))))
     new: list[dict[str, Any]] = []
     for platform_id, algorithm, public_key, fingerprint in seen:
         if platform_id in present and platform_id not in trusted:

@@ -1,7 +1,7 @@
 """Every table, imported in one place so that `Base.metadata` is whole (for migrations and tests)."""
 
-from testum.db import audit, jobs, keys, platforms, tasks, users
+from testum.db import audit, duties, installation, jobs, keys, platforms, segments, tasks, users, workers
 from testum.db.base import Base
 
 metadata = Base.metadata
-NOUNS = (audit, jobs, keys, platforms, tasks, users)
+NOUNS = (audit, duties, installation, jobs, keys, platforms, segments, tasks, users, workers)

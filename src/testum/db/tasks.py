@@ -1,16 +1,30 @@
 """Tasks (`task_runs`): a job's work on one platform; the row decides who may do it and what came of it."""
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, bindparam, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    bindparam,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, defer, mapped_column
 
+from testum.core.frames import Piece, encode_row
+from testum.core.shards import DEFAULT_ZONE
 from testum.core.states import TaskStatus, sources_of
 from testum.db.base import Base, SafeText, new_id, utc_now
 
@@ -28,10 +42,13 @@ class Task(Base):
         Index("ix_task_runs_ordinal", "job_id", "ordinal"),
         Index("ix_task_runs_platform", "platform_id", "id"),
         Index("ix_task_runs_status", "status", "lease_expires_at"),
+        Index("ix_task_runs_started", "job_id", "started_position"),
+        Index("ix_task_runs_finished", "job_id", "finished_position"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     celery_task_id: Mapped[str | None] = mapped_column(String(64))
+    zone: Mapped[str] = mapped_column(String(63), default=DEFAULT_ZONE, server_default=DEFAULT_ZONE)
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     ordinal: Mapped[int] = mapped_column()
     type: Mapped[str] = mapped_column(String(32))
@@ -92,13 +109,13 @@ class Claim:
 
 @dataclass(slots=True)
 class Result:
-    """How a task ended, as it goes into its row. `frames` are those of a small output."""
+    """How a task ended, as it goes into its row. Of a small output, `shown` is what could be read before, encoded,
+    and `rest` what comes after that; the row takes both."""
 
     task_id: UUID
     job_id: UUID
     fence: int
     status: TaskStatus
-    position: int
     exit_code: int | None = None
     exit_signal: str | None = None
     error_code: str | None = None
@@ -109,7 +126,22 @@ class Result:
     output_frames: int = 0
     output_bytes: int = 0
     result_location: str | None = None
-    frames: bytes | None = None
+    shown: bytes | None = None
+    rest: Sequence[Piece] = ()
+    position: int = 0
+    """The last of the `width` positions that it got."""
+
+    @property
+    def width(self) -> int:
+        """How many positions the end takes, with the output that becomes readable with it."""
+        return len(self.rest) + ENDING_WIDTH
+
+    @property
+    def frames(self) -> bytes | None:
+        """The whole of a small output, encoded."""
+        if self.shown is None:
+            return None
+        return self.shown + encode_row(self.rest, self.position - ENDING_WIDTH)
 
 
 ENDING_WIDTH = 2
@@ -131,20 +163,27 @@ async def frames_of(session: AsyncSession, task_id: UUID) -> bytes:
     return await session.scalar(select(TaskOutput.frames).where(TaskOutput.task_id == task_id)) or b""
 
 
-async def of_job(session: AsyncSession, job_id: UUID, *, changed_after: int | None = None) -> list[Task]:
-    """The job's tasks that have begun or ended, without their output; after a position, only those
-    that are running or ended later than it."""
-    statement = (
-        select(Task)
-        .options(defer(Task.stdout), defer(Task.stderr))
-        .where(Task.job_id == job_id, Task.status != TaskStatus.PENDING)
-        .order_by(Task.ordinal)
+async def of_job(session: AsyncSession, job_id: UUID, *, after: int) -> list[Task]:
+    """The job's tasks that are running or ended above position `after`, without their output."""
+    return await _begun(
+        session, job_id, (Task.status == TaskStatus.RUNNING) | (Task.finished_position > after)
     )
-    if changed_after is not None:
-        statement = statement.where(
-            (Task.status == TaskStatus.RUNNING) | (Task.finished_position > changed_after)
+
+
+async def changed_after(session: AsyncSession, job_id: UUID, after: int) -> list[Task]:
+    """The job's tasks that began or ended above position `after`, without their output."""
+    return await _begun(session, job_id, (Task.started_position > after) | (Task.finished_position > after))
+
+
+async def _begun(session: AsyncSession, job_id: UUID, condition: ColumnElement[bool]) -> list[Task]:
+    return list(
+        await session.scalars(
+            select(Task)
+            .options(defer(Task.stdout), defer(Task.stderr))
+            .where(Task.job_id == job_id, Task.status != TaskStatus.PENDING, condition)
+            .order_by(Task.ordinal)
         )
-    return list(await session.scalars(statement))
+    )
 
 
 async def by_ids(session: AsyncSession, task_ids: Sequence[UUID]) -> list[Task]:
@@ -184,6 +223,7 @@ _CLAIM = (
         lease_expires_at=bindparam("lease"),
         started_position=bindparam("begun"),
         started_at=bindparam("begun_at"),
+        celery_task_id=bindparam("message"),
     )
 )
 
@@ -195,8 +235,10 @@ async def claim(
     *,
     worker: str,
     lease: dt.datetime,
+    message: str | None,
 ) -> list[Claim]:
-    """Take the tasks (from `jobs.pending_tasks`, in the same transaction): they are running from the commit on."""
+    """Take the tasks (from `jobs.pending_tasks`, in the same transaction): they are running from the commit on.
+    `message` is the id of the message that brought the work, where one did."""
     claims = [
         Claim(task.id, task.job_id, task.platform_id, task.platform_name, task.fence + 1, position)
         for task, position in zip(tasks, positions, strict=True)
@@ -213,6 +255,7 @@ async def claim(
                     "lease": lease,
                     "begun": claim.position,
                     "begun_at": moment(claim.position),
+                    "message": message,
                 }
                 for claim in claims
             ],
@@ -330,6 +373,12 @@ async def cancel_pending(
     )
 
 
+async def count_pending(session: AsyncSession, job_id: UUID) -> int:
+    """How many of the job's tasks nobody has claimed."""
+    statement = select(func.count()).where(Task.job_id == job_id, Task.status == TaskStatus.PENDING)
+    return await session.scalar(statement) or 0
+
+
 async def pending_ids(session: AsyncSession, job_id: UUID) -> list[UUID]:
     """The ids of the job's tasks that nobody has claimed."""
     return list(
@@ -342,36 +391,73 @@ async def pending_ids(session: AsyncSession, job_id: UUID) -> list[UUID]:
     )
 
 
-async def renew(session: AsyncSession, worker: str, lease: dt.datetime) -> None:
-    """The worker lives: its running tasks' leases now end at `lease`."""
-    await session.execute(
-        update(Task)
-        .where(Task.status == TaskStatus.RUNNING, Task.worker_id == worker)
-        .values(lease_expires_at=lease)
-    )
+async def renew(session: AsyncSession, worker: str, ids: Sequence[UUID], lease: dt.datetime) -> list[UUID]:
+    """The worker lives: the leases of these tasks now end at `lease`. Those that are not its own any more are
+    returned."""
+    # In the order of ids, as everybody else locks them.
+    ids = sorted(ids)
+    kept: set[UUID] = set()
+    for chunk in _chunks(ids):
+        kept.update(
+            await session.scalars(
+                update(Task)
+                .where(Task.id.in_(chunk), Task.status == TaskStatus.RUNNING, Task.worker_id == worker)
+                .values(lease_expires_at=lease)
+                .returning(Task.id)
+                .execution_options(synchronize_session=False)
+            )
+        )
+    return [task_id for task_id in ids if task_id not in kept]
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """A task whose owner is gone, and the fence that its owner had."""
+
+    id: UUID
+    job_id: UUID
+    fence: int
 
 
 async def abandoned(
     session: AsyncSession, *, alive: str | None, now: dt.datetime | None, limit: int = 500
-) -> list[Task]:
+) -> list[Abandoned]:
     """Running tasks whose owner is gone: with `now`, those whose lease ran out; with `alive`, all that
     are not that worker's (right only where no other worker can exist)."""
-    statement = (
-        select(Task).options(defer(Task.stdout), defer(Task.stderr)).where(Task.status == TaskStatus.RUNNING)
-    )
+    statement = select(Task.id, Task.job_id, Task.fence).where(Task.status == TaskStatus.RUNNING)
     if alive is not None:
         statement = statement.where(Task.worker_id != alive)
     if now is not None:
         statement = statement.where(Task.lease_expires_at < now)
-    return list(
-        await session.scalars(statement.order_by(Task.id).limit(limit).with_for_update(skip_locked=True))
+    rows = await session.execute(statement.order_by(Task.job_id, Task.id).limit(limit))
+    return [Abandoned(*row) for row in rows]
+
+
+async def take_over(
+    session: AsyncSession, task: Abandoned, *, worker: str, now: dt.datetime, lease: dt.datetime, alone: bool
+) -> int | None:
+    """Take a task from its owner, who can write nothing about it any more; the new fence is returned, or None
+    where its owner turned out to live, or another was quicker. `alone`: no other worker can exist."""
+    statement = update(Task).where(
+        Task.id == task.id, Task.fence == task.fence, Task.status == TaskStatus.RUNNING
     )
-
-
-async def fence_off(session: AsyncSession, task: Task) -> int:
-    """Take a task from its owner, who can write nothing about it any more; the new fence is returned."""
+    if not alone:
+        statement = statement.where(Task.lease_expires_at < now)
     fence = task.fence + 1
-    await session.execute(
-        update(Task).where(Task.id == task.id, Task.fence == task.fence).values(fence=fence)
+    taken = await session.scalar(
+        statement.values(fence=fence, worker_id=worker, lease_expires_at=lease)
+        .returning(Task.id)
+        .execution_options(synchronize_session=False)
     )
-    return fence
+    return fence if taken is not None else None
+
+
+async def owned(session: AsyncSession, owners: Mapping[UUID, int]) -> set[UUID]:
+    """Those of the tasks that still run under the fence that is named for them."""
+    found: set[UUID] = set()
+    for chunk in _chunks(list(owners)):
+        rows = await session.execute(
+            select(Task.id, Task.fence).where(Task.id.in_(chunk), Task.status == TaskStatus.RUNNING)
+        )
+        found.update(row.id for row in rows if row.fence == owners[row.id])
+    return found

@@ -4,15 +4,32 @@ A dispatched message is a hint too. Which tasks there are, and whose they are, t
 message delivered twice does nothing twice, and one that got lost is sent again by the sweep.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A job that has pending tasks: how many in each network zone, and how many may run at once."""
+
+    job_id: UUID
+    concurrency: int
+    pending: Mapping[str, int]
 
 
 class Dispatcher(Protocol):
     """Sends jobs to whoever runs them."""
 
-    async def submit(self, job_id: UUID) -> None:
-        """The job has pending tasks. Call it after they are committed; calling it again is harmless."""
+    async def submit(self, work: Work) -> None:
+        """The job has pending tasks. Call it after they are committed; calling it again is harmless.
 
-    async def cancel(self, job_id: UUID) -> None:
-        """Someone cancelled the job (committed): whoever runs tasks of it should end them."""
+        Never raises: what could not be sent now, the sweep sends later.
+        """
+
+    async def check(self) -> None:
+        """Raise StorageUnavailable where nothing can be sent now."""
+
+    async def close(self) -> None:
+        """Send no more."""

@@ -1,28 +1,30 @@
 """Dispatch within one process: a job is an asyncio task of the server's own loop."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from uuid import UUID
 
 import structlog
+
+from testum.dispatch.base import Work
 
 log = structlog.get_logger(__name__)
 
 
 class LocalDispatcher:
-    """See Dispatcher. `run` runs a job's pending tasks to their end; `stop` ends its running ones."""
+    """See Dispatcher. `run` runs a job's pending tasks to their end."""
 
-    def __init__(
-        self, run: Callable[[UUID], Coroutine[None, None, None]], stop: Callable[[UUID], Awaitable[None]]
-    ) -> None:
+    def __init__(self, run: Callable[[UUID], Coroutine[None, None, None]]) -> None:
         self._run = run
-        self._stop = stop
         self._jobs: dict[UUID, asyncio.Task[None]] = {}
         self._again: set[UUID] = set()
         self._closed = False
 
-    async def submit(self, job_id: UUID) -> None:
+    async def submit(self, work: Work) -> None:
         """See Dispatcher.submit."""
+        self._submit(work.job_id)
+
+    def _submit(self, job_id: UUID) -> None:
         if self._closed:
             return
         if job_id in self._jobs:
@@ -37,17 +39,12 @@ class LocalDispatcher:
         del self._jobs[job_id]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("job loop failed", job_id=str(job_id), exc_info=error)
-        if job_id in self._again and not self._closed:
+        if job_id in self._again:
             self._again.discard(job_id)
-            self._jobs_restart(job_id)
+            self._submit(job_id)
 
-    def _jobs_restart(self, job_id: UUID) -> None:
-        task = asyncio.create_task(self.submit(job_id))
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-    async def cancel(self, job_id: UUID) -> None:
-        """See Dispatcher.cancel."""
-        await self._stop(job_id)
+    async def check(self) -> None:
+        """See Dispatcher.check. This process is at hand."""
 
     def active(self) -> set[UUID]:
         """The jobs that are being run."""

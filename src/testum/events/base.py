@@ -43,4 +43,7 @@ class Events(Protocol):
     def subscribe(
         self, *, job_id: UUID | None = None, task_id: UUID | None = None
     ) -> AbstractAsyncContextManager[Subscription]:
-        """Listen to a job or a task. Everything published after this returns is heard."""
+        """Listen to a task, or to a job and all its tasks. Everything published after this returns is heard."""
+
+    def subscribe_jobs(self) -> AbstractAsyncContextManager[Subscription]:
+        """Listen to all jobs, but not to their tasks."""

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from uuid import UUID
 
 from testum.events.base import Hint
+
+_JOBS = UUID(int=0)
+"""The topic of what concerns jobs themselves."""
 
 
 class MemorySubscription:
@@ -41,18 +44,24 @@ class MemoryEvents:
 
     def publish(self, hint: Hint) -> None:
         """See Events.publish."""
-        for topic in (hint.job_id, hint.task_id):
-            if topic is not None:
-                for listener in self._listeners.get(topic, ()):
-                    listener.hear(hint)
+        for topic in (hint.job_id, hint.task_id or _JOBS):
+            for listener in self._listeners.get(topic, ()):
+                listener.hear(hint)
 
-    @asynccontextmanager
-    async def subscribe(
+    def subscribe(
         self, *, job_id: UUID | None = None, task_id: UUID | None = None
-    ) -> AsyncIterator[MemorySubscription]:
+    ) -> AbstractAsyncContextManager[MemorySubscription]:
         """See Events.subscribe."""
         topic = job_id or task_id
         assert topic is not None
+        return self._listen(topic)
+
+    def subscribe_jobs(self) -> AbstractAsyncContextManager[MemorySubscription]:
+        """See Events.subscribe_jobs."""
+        return self._listen(_JOBS)
+
+    @asynccontextmanager
+    async def _listen(self, topic: UUID) -> AsyncIterator[MemorySubscription]:
         subscription = MemorySubscription()
         self._listeners.setdefault(topic, set()).add(subscription)
         try:

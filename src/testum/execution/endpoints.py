@@ -14,11 +14,11 @@ from testum.core.sshkeys import parse_public_key
 from testum.db import keys, platforms
 from testum.db.audit import AuditLog
 from testum.db.base import utc_now
+from testum.db.batcher import Batcher
 from testum.db.keys import SSHKey
 from testum.db.platforms import Platform
 from testum.db.session import Database
 from testum.errors import TestumError
-from testum.execution.batcher import Batcher
 from testum.ssh import Endpoint, HostKey, HostKeyChanged, KeyAuth, PasswordAuth
 
 log = structlog.get_logger(__name__)

@@ -4,22 +4,21 @@ while the last one was under way, so that the database does not limit a fan-out.
 import asyncio
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from testum.core.positions import Sequencer
 from testum.core.states import JobStatus
 from testum.db import jobs, tasks
-from testum.db.base import utc_now
-from testum.db.session import Database
+from testum.db.batcher import Batcher
+from testum.db.positions import Positions
+from testum.db.session import Database, database_now
 from testum.db.tasks import Claim, Result
-from testum.errors import StorageFull
+from testum.errors import StorageFull, StorageUnavailable
 from testum.events.base import Change, Events, Hint
-from testum.execution.batcher import Batcher
 
 log = structlog.get_logger(__name__)
 
@@ -29,115 +28,172 @@ _GATHER_SECONDS = 0.03
 
 
 @dataclass(frozen=True, slots=True)
-class _ClaimRequest:
+class Wanted:
+    """How many of a job's tasks may be claimed, and on whose behalf.
+
+    `running` of the job's tasks are under way in this process; `zones` are those that it serves (None: all);
+    `message` is the id of the message that brought the work, where one did.
+    """
+
     job_id: UUID
     limit: int
+    running: int
+    zones: Sequence[str] | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _FinishRequest:
-    result: Result
-    positions: Sequence[int]
+class Claimed:
+    """What was claimed. `more`: there is more to claim, but not while so many of the job's tasks run."""
+
+    claims: Sequence[Claim] = ()
+    more: bool = False
 
 
-_Request = _ClaimRequest | _FinishRequest
+_Request = Wanted | Result
+
+
+@dataclass(slots=True)
+class _Written:
+    """What one transaction did, to be told of after its commit."""
+
+    answers: list[Claimed] = field(default_factory=list)
+    refused: list[Result] = field(default_factory=list)
+    ended: dict[UUID, JobStatus] = field(default_factory=dict)
 
 
 class Ledger:
     """Writes for one worker. `close` it after the last result."""
 
     def __init__(
-        self, database: Database, sequencer: Sequencer, events: Events, *, worker: str, lease_seconds: float
+        self, database: Database, positions: Positions, events: Events, *, worker: str, lease_seconds: float
     ) -> None:
         self._database = database
-        self._sequencer = sequencer
+        self._positions = positions
         self._events = events
         self._worker = worker
         self._lease = dt.timedelta(seconds=lease_seconds)
         self._closing = False
-        self._batcher: Batcher[_Request, list[Claim]] = Batcher(self._settle, gather=_GATHER_SECONDS)
+        self._held: set[UUID] = set()
+        """The tasks that are claimed and not written as ended."""
+        self._batcher: Batcher[_Request, Claimed] = Batcher(self._settle, gather=_GATHER_SECONDS)
 
     async def close(self) -> None:
         """Write what there is; from now on a failing disk is not waited for."""
         self._closing = True
         await self._batcher.drain()
 
-    async def claim(self, job_id: UUID, limit: int) -> list[Claim]:
-        """Take up to `limit` pending tasks of the job. What is returned is committed as ours and running."""
-        return await self._batcher.ask(_ClaimRequest(job_id, limit), urgent=True)
+    async def claim(self, wanted: Wanted) -> Claimed:
+        """Take pending tasks of a job. What is returned is committed as ours and running."""
+        return await self._batcher.ask(wanted, urgent=True)
 
-    async def finish(self, result: Result, positions: Sequence[int] = ()) -> None:
-        """Write how a task ended; `positions` (and the result's own) are released with the commit.
+    async def finish(self, result: Result) -> None:
+        """Write how a task ended. Where the task is not ours any more, nothing is changed."""
+        await self._batcher.ask(result)
 
-        Where the task is not ours any more, nothing is changed.
-        """
-        await self._batcher.ask(_FinishRequest(result, positions))
-
-    async def renew(self) -> None:
-        """Say that this worker lives."""
+    async def renew(self) -> list[UUID]:
+        """Say that this worker lives. Tasks that were taken from it are returned: their leases had run out."""
+        held = list(self._held)
+        if not held:
+            return []
         async with self._database.write() as session:
-            await tasks.renew(session, self._worker, utc_now() + self._lease)
+            lease = await database_now(session) + self._lease
+            gone = await tasks.renew(session, self._worker, held, lease)
+        # Those that ended meanwhile are nobody's any more either.
+        return [task_id for task_id in gone if task_id in self._held]
 
-    async def _settle(self, requests: Sequence[_Request]) -> Sequence[list[Claim]]:
-        """Write one group; on a failing disk, again and again: a result must not get lost."""
+    async def _settle(self, requests: Sequence[_Request]) -> Sequence[Claimed]:
+        """Write one group; on a failing disk or a database that is away, again and again: a result must not get
+        lost."""
         complained = False
         while True:
             try:
-                return await self._write(requests)
-            except (OperationalError, StorageFull) as error:
+                written = await self._write(requests)
+            except (OperationalError, StorageFull, StorageUnavailable) as error:
                 if self._closing:
                     raise
                 if not complained:
                     log.error("cannot write results; trying on", error=str(error))
                     complained = True
                 await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                self._tell(requests, written)
+                return written.answers
 
-    async def _write(self, requests: Sequence[_Request]) -> Sequence[list[Claim]]:
-        finishes = [request for request in requests if isinstance(request, _FinishRequest)]
+    async def _write(self, requests: Sequence[_Request]) -> _Written:
+        results = [request for request in requests if isinstance(request, Result)]
         reserved: list[tuple[UUID, int]] = []
-        answers: list[list[Claim]] = []
+        written = _Written()
         try:
             async with self._database.write() as session:
-                if finishes:
-                    refused = await tasks.finish(session, [request.result for request in finishes])
-                    for result in refused:
-                        log.warning(
-                            "a result came too late: the task was taken over", task=str(result.task_id)
-                        )
+                free = await self._reserve(session, requests, reserved)
+                for result in results:
+                    free[result.job_id] += result.width
+                    result.position = free[result.job_id]
+                if results:
+                    written.refused = await tasks.finish(session, results)
                 for request in requests:
-                    if isinstance(request, _ClaimRequest):
-                        answers.append(await self._claim(session, request, reserved))
+                    if isinstance(request, Wanted):
+                        written.answers.append(await self._claim(session, request, free))
                     else:
-                        answers.append([])
-                ended = await jobs.settle(
-                    session, dict.fromkeys(request.result.job_id for request in finishes)
-                )
+                        written.answers.append(Claimed())
+                written.ended = await jobs.settle(session, dict.fromkeys(result.job_id for result in results))
         finally:
             for job_id, position in reserved:
-                self._sequencer.release(job_id, position)
-        self._tell(finishes, answers, ended)
-        return answers
+                self._positions.release(job_id, position)
+        return written
 
-    def _tell(
-        self, finishes: Sequence[_FinishRequest], answers: Sequence[list[Claim]], ended: dict[UUID, JobStatus]
-    ) -> None:
-        for request in finishes:
-            result = request.result
-            for position in (*request.positions, result.position):
-                self._sequencer.release(result.job_id, position)
-            self._events.publish(Hint(result.job_id, result.task_id, Change.STATUS))
-        for claims in answers:
-            for claim in claims:
-                self._events.publish(Hint(claim.job_id, claim.id, Change.STATUS))
-        for job_id in ended:
-            self._events.publish(Hint(job_id, None, Change.STATUS))
+    async def _reserve(
+        self, session: AsyncSession, requests: Sequence[_Request], reserved: list[tuple[UUID, int]]
+    ) -> dict[UUID, int]:
+        """Reserve positions for all that may be written; for each job, the position before the first of them.
 
-    async def _claim(
-        self, session: AsyncSession, request: _ClaimRequest, reserved: list[tuple[UUID, int]]
-    ) -> list[Claim]:
-        waiting = await jobs.pending_tasks(session, request.job_id, request.limit)
-        positions = [self._sequencer.reserve(request.job_id) for _ in waiting]
-        reserved += [(request.job_id, position) for position in positions]
-        return await tasks.claim(
-            session, waiting, positions, worker=self._worker, lease=utc_now() + self._lease
+        Jobs in the order of their ids: that is the order in which everybody locks them.
+        """
+        widths: dict[UUID, int] = {}
+        for request in requests:
+            width = request.width if isinstance(request, Result) else request.limit
+            widths[request.job_id] = widths.get(request.job_id, 0) + width
+        free: dict[UUID, int] = {}
+        for job_id, width in sorted(widths.items()):
+            last = await self._positions.reserve(session, job_id, width)
+            reserved.append((job_id, last))
+            free[job_id] = last - width
+        return free
+
+    async def _claim(self, session: AsyncSession, wanted: Wanted, free: dict[UUID, int]) -> Claimed:
+        pending = await jobs.pending_tasks(
+            session,
+            wanted.job_id,
+            wanted.limit,
+            worker=self._worker,
+            running=wanted.running,
+            zones=wanted.zones,
         )
+        if not pending.tasks:
+            return Claimed(more=pending.more)
+        first = free[wanted.job_id] + 1
+        free[wanted.job_id] += len(pending.tasks)
+        claims = await tasks.claim(
+            session,
+            pending.tasks,
+            range(first, first + len(pending.tasks)),
+            worker=self._worker,
+            lease=await database_now(session) + self._lease,
+            message=wanted.message,
+        )
+        return Claimed(claims, pending.more)
+
+    def _tell(self, requests: Sequence[_Request], written: _Written) -> None:
+        for result in written.refused:
+            log.warning("a result came too late: the task was taken over", task=str(result.task_id))
+        for request in requests:
+            if isinstance(request, Result):
+                self._held.discard(request.task_id)
+                self._events.publish(Hint(request.job_id, request.task_id, Change.STATUS))
+        for answer in written.answers:
+            for claim in answer.claims:
+                self._held.add(claim.id)
+                self._events.publish(Hint(claim.job_id, claim.id, Change.STATUS))
+        for job_id in written.ended:
+            self._events.publish(Hint(job_id, None, Change.STATUS))

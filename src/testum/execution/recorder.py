@@ -1,14 +1,13 @@
 """The recorder: takes a task's output as it comes and stores it as frames before anyone is told of it."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
-from testum.artifacts.base import Artifacts, Writer, output_key
-from testum.core.frames import MAX_FRAME, Frame, Stream, decode_text, encode, incomplete_utf8_tail
-from testum.core.positions import Sequencer
-from testum.errors import StorageFull, TestumError
+from testum.core.frames import MAX_FRAME, Piece, Stream, decode_text, encoded_size, incomplete_utf8_tail
+from testum.errors import TestumError
 from testum.events.base import Change, Events, Hint
+from testum.output.base import OutputStore, Owner, Writer
 
 SMALL_OUTPUT = 32 * 1024
 """Frames of at most this many bytes in all end in the database and leave no file."""
@@ -26,7 +25,8 @@ class OutputLimit(TestumError):
 
 @dataclass(slots=True)
 class Recorded:
-    """What was stored: the row's share of it. `frames` only where the output is small."""
+    """What was stored: the row's share of it. Where the output is small, `frames` is what was shown of it and
+    `rest` what comes after; else `frames` is None, and all of it is stored already."""
 
     stdout: str
     stderr: str
@@ -35,27 +35,15 @@ class Recorded:
     output_bytes: int
     result_location: str | None
     frames: bytes | None
-    positions: list[int]
-    """Positions that become readable with the row; release them after the commit."""
+    rest: Sequence[Piece]
 
 
 class Recorder:
-    """Records one task. Memory is bounded: `write` waits for the disk once two frames' worth are held."""
+    """Records one task. Memory is bounded: `write` waits for the store once two frames' worth are held."""
 
-    def __init__(
-        self,
-        task_id: UUID,
-        job_id: UUID,
-        *,
-        artifacts: Artifacts,
-        sequencer: Sequencer,
-        events: Events,
-        limit: int,
-    ) -> None:
-        self._task_id = task_id
-        self._job_id = job_id
-        self._artifacts = artifacts
-        self._sequencer = sequencer
+    def __init__(self, owner: Owner, *, outputs: OutputStore, events: Events, limit: int) -> None:
+        self._owner = owner
+        self._outputs = outputs
         self._events = events
         self._limit = limit
         self._held: list[tuple[Stream, bytearray]] = []
@@ -67,19 +55,14 @@ class Recorder:
         self._writer: Writer | None = None
         self._frames = 0
         self._bytes = 0
-        self._in_file = 0
         self._received = 0
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
 
-    @property
-    def key(self) -> str:
-        """Where the output is kept while it grows, and for good when it is large."""
-        return output_key(str(self._task_id))
-
     async def write(self, stream: Stream, data: bytes) -> None:
-        """Take output. Raises StorageFull or OutputLimit; what came before stays stored."""
+        """Take output. Raises StorageFull, TakenOver or OutputLimit; what came before stays
+        stored."""
         if self._failure is not None:
             raise self._failure
         room = max(self._limit - self._received, 0)
@@ -122,35 +105,26 @@ class Recorder:
                 self._timer = asyncio.get_running_loop().call_later(_FLUSH_DELAY, self._flush_soon)
 
     async def _flush(self) -> None:
-        """Put what is held into the file and say so."""
-        frames = self._take(last=False)
-        if not frames:
-            return
-        try:
-            await self._append(frames)
-        finally:
-            for frame in frames:
-                self._sequencer.release(self._job_id, frame.position)
-        self._events.publish(Hint(self._job_id, self._task_id, Change.OUTPUT))
+        """Store what is held and say so."""
+        pieces = self._take(last=False)
+        if pieces:
+            await self._append(pieces)
+            self._events.publish(Hint(self._owner.job_id, self._owner.task_id, Change.OUTPUT))
 
-    async def _append(self, frames: list[Frame]) -> None:
-        """Write frames to the file; where that fails, none of them is there afterwards."""
-        encoded = b"".join(map(encode, frames))
-        try:
-            if self._writer is None:
-                self._writer = await self._artifacts.writer(self.key)
-            await self._writer.append(encoded)
-        except Exception:
-            if self._writer is not None:
-                await self._artifacts.truncate(self.key, self._in_file)
-            raise
-        self._in_file += len(encoded)
-        self._account(frames, encoded)
+    async def _append(self, pieces: Sequence[Piece]) -> None:
+        if self._writer is None:
+            self._writer = await self._outputs.writer(self._owner)
+        encoded = await self._writer.append(pieces)
+        self._account(pieces)
+        if self._small is not None:
+            self._small += encoded
+            if len(self._small) > SMALL_OUTPUT:
+                self._small = None
 
-    def _take(self, *, last: bool) -> list[Frame]:
-        """What is held, cut into frames that end where a character ends; at the `last`, all of it."""
+    def _take(self, *, last: bool) -> list[Piece]:
+        """What is held, cut into pieces that end where a character ends; at the `last`, all of it."""
         held, self._held, self._held_bytes = self._held, [], 0
-        frames: list[Frame] = []
+        pieces: list[Piece] = []
         for stream, data in held:
             whole = self._begun.pop(stream, b"") + bytes(data)
             start = 0
@@ -163,27 +137,20 @@ class Recorder:
                 elif tail:
                     self._begun[stream], piece = piece[-tail:], piece[:-tail]
                 if piece:
-                    frames.append(self._frame(stream, piece))
+                    pieces.append((stream, piece))
         if last:
-            frames += [self._frame(stream, rest) for stream, rest in self._begun.items()]
+            pieces += self._begun.items()
             self._begun.clear()
-        return frames
+        return pieces
 
-    def _frame(self, stream: Stream, data: bytes) -> Frame:
-        return Frame(self._sequencer.reserve(self._job_id), stream, data)
-
-    def _account(self, frames: list[Frame], encoded: bytes) -> None:
-        for frame in frames:
+    def _account(self, pieces: Sequence[Piece]) -> None:
+        for stream, data in pieces:
             self._frames += 1
-            self._bytes += len(frame.data)
-            tail = self._tails[frame.stream]
-            tail += frame.data[-ROW_TEXT:]
+            self._bytes += len(data)
+            tail = self._tails[stream]
+            tail += data[-ROW_TEXT:]
             if len(tail) > 2 * ROW_TEXT:
                 del tail[:-ROW_TEXT]
-        if self._small is not None:
-            self._small += encoded
-            if len(self._small) > SMALL_OUTPUT:
-                self._small = None
 
     async def finish(self) -> Recorded:
         """Store the rest and close. Never raises for a full disk: what could not be stored was reported
@@ -193,44 +160,39 @@ class Recorder:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        frames = self._take(last=True)
-        positions = [frame.position for frame in frames]
-        if frames:
-            await self._store_rest(frames)
+        rest = await self._store_rest(self._take(last=True))
         if self._writer is not None:
             await self._writer.close()
-        if self._failure is None and self._small is not None:
-            blob: bytes | None = bytes(self._small)
-        else:
-            blob = None
+        small = bytes(self._small) if self._failure is None and self._small is not None else None
         return Recorded(
             stdout=self.text(Stream.STDOUT),
             stderr=self.text(Stream.STDERR),
-            truncated=blob is None,
+            truncated=small is None,
             output_frames=self._frames,
             output_bytes=self._bytes,
-            result_location=self.key if blob is None else None,
-            frames=blob,
-            positions=positions,
+            result_location=self._outputs.location(self._owner.task_id) if small is None else None,
+            frames=small,
+            rest=rest,
         )
 
-    async def _store_rest(self, frames: list[Frame]) -> None:
-        """The last frames: into the row when all of the output is small, else into the file."""
-        if self._failure is not None:
-            return
-        encoded = b"".join(map(encode, frames))
-        if self._small is not None and len(self._small) + len(encoded) <= SMALL_OUTPUT:
-            self._account(frames, encoded)
-            return
+    async def _store_rest(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
+        """Store the last pieces, unless they go into the row because all of the output is small: those are
+        returned."""
+        if not pieces or self._failure is not None:
+            return ()
+        if self._small is not None and len(self._small) + encoded_size(pieces) <= SMALL_OUTPUT:
+            self._account(pieces)
+            return pieces
         try:
-            await self._append(frames)
-        except (StorageFull, OSError) as error:
+            await self._append(pieces)
+        except (TestumError, OSError) as error:
             self._failure = error
+        return ()
 
-    async def discard_file(self) -> None:
-        """The row has it all (committed): the file, where there was one, is not needed any more."""
+    async def discard(self) -> None:
+        """The row has it all (committed): what was stored before, if anything, is not needed any more."""
         if self._writer is not None:
-            await self._artifacts.delete(self.key)
+            await self._outputs.discard(self._owner.task_id)
 
     @property
     def failure(self) -> Exception | None:

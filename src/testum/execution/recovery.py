@@ -1,27 +1,26 @@
-"""Recovery: nothing stays `running` for ever, and nothing that was committed stays undone."""
+"""Recovery: nothing stays `running` for ever, and nothing that was committed stays undone.
 
-import asyncio
-from uuid import UUID
+Any number of processes may do this at once: a task whose owner is gone is first taken over by one of them,
+with a fence and a lease of its own, and then closed. Should that one die, another takes it from it.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
 
 import structlog
 
-from testum.artifacts.base import Artifacts, output_key
-from testum.core.frames import FrameDecoder, Stream, decode_text, encode
-from testum.core.positions import Sequencer
+from testum.core.frames import Stream, decode_text, encode
 from testum.core.states import TaskStatus
 from testum.db import jobs, tasks
-from testum.db.base import utc_now
-from testum.db.session import Database
-from testum.db.tasks import ENDING_WIDTH, Result, Task
-from testum.dispatch.base import Dispatcher
+from testum.db.positions import Positions
+from testum.db.session import Database, database_now
+from testum.db.tasks import Abandoned, Result
+from testum.dispatch.base import Dispatcher, Work
 from testum.events.base import Change, Events, Hint
-from testum.execution.ledger import Ledger
 from testum.execution.recorder import ROW_TEXT, SMALL_OUTPUT
-from testum.execution.runner import Runner
+from testum.output.base import OutputStore
 
 log = structlog.get_logger(__name__)
-
-_READ = 1024 * 1024
 
 
 class Recovery:
@@ -31,133 +30,132 @@ class Recovery:
         self,
         *,
         database: Database,
-        artifacts: Artifacts,
-        sequencer: Sequencer,
+        positions: Positions,
+        outputs: OutputStore,
         events: Events,
         dispatcher: Dispatcher,
         worker: str,
+        lease_seconds: float,
     ) -> None:
         self._database = database
-        self._artifacts = artifacts
-        self._sequencer = sequencer
+        self._positions = positions
+        self._outputs = outputs
         self._events = events
         self._dispatcher = dispatcher
         self._worker = worker
+        self._lease = dt.timedelta(seconds=lease_seconds)
 
     async def at_start(self) -> None:
         """The only worker there can be has started: every task that runs is an earlier process's."""
-        closed = await self._close(only_worker=True)
+        closed = await self._close(alone=True)
         if closed:
             log.warning("closed tasks that the last stop cut off", tasks=closed)
         await self.resume()
 
-    async def sweep(self) -> None:
-        """Close tasks whose lease ran out, end jobs whose tasks have all ended, dispatch the rest."""
-        await self._close(only_worker=False)
-        await self.resume()
+    async def close_abandoned(self) -> None:
+        """Close tasks whose lease ran out."""
+        closed = await self._close(alone=False)
+        if closed:
+            log.warning("closed tasks whose worker is gone", tasks=closed)
 
     async def resume(self) -> None:
         """Settle every unfinished job, and dispatch those that have something left to do."""
         async with self._database.read() as session:
-            unfinished = await jobs.unfinished(session)
-        if not unfinished:
-            return
-        async with self._database.write() as session:
-            ended = await jobs.settle(session, unfinished)
-        for job_id in unfinished:
-            if job_id in ended:
+            unsettled = await jobs.unsettled(session)
+            waiting = await jobs.waiting(session)
+        if unsettled:
+            async with self._database.write() as session:
+                ended = await jobs.settle(session, unsettled)
+            for job_id in ended:
                 self._events.publish(Hint(job_id, None, Change.STATUS))
-            else:
-                await self._dispatcher.submit(job_id)
+        for job_id, concurrency, pending in waiting:
+            await self._dispatcher.submit(Work(job_id, concurrency, pending))
 
-    async def _close(self, *, only_worker: bool) -> int:
+    async def _close(self, *, alone: bool) -> int:
         closed = 0
         while True:
-            async with self._database.write() as session:
+            async with self._database.read() as session:
                 gone = await tasks.abandoned(
                     session,
-                    alive=self._worker if only_worker else None,
-                    now=None if only_worker else utc_now(),
+                    alive=self._worker if alone else None,
+                    now=None if alone else await database_now(session),
                 )
-                if not gone:
-                    return closed
-                results = []
+            taken = await self._take_over(gone, alone=alone)
+            for result in taken:
+                await self._salvage(result)
+            await self._finish(taken)
+            closed += len(taken)
+            if not taken:
+                return closed
+
+    async def _take_over(self, gone: Sequence[Abandoned], *, alone: bool) -> list[Result]:
+        """Become the owner of tasks, so that nobody else can write about them: their results to be."""
+        taken: list[Result] = []
+        async with self._database.write() as session:
+            now = await database_now(session)
+            # `gone` is in the order of jobs, in which everybody locks them.
+            for job_id in dict.fromkeys(task.job_id for task in gone):
+                self._positions.release(job_id, await self._positions.reserve(session, job_id, 1))
                 for task in gone:
-                    fence = await tasks.fence_off(session, task)
-                    results.append(await self._salvage(task, fence))
-                await tasks.finish(session, results)
-                ended = await jobs.settle(session, dict.fromkeys(result.job_id for result in results))
-            closed += len(results)
-            await self._tell(results, list(ended))
+                    if task.job_id != job_id:
+                        continue
+                    fence = await tasks.take_over(
+                        session, task, worker=self._worker, now=now, lease=now + self._lease, alone=alone
+                    )
+                    if fence is not None:
+                        taken.append(_lost(task, fence))
+        return taken
 
-    async def _tell(self, results: list[Result], ended: list[UUID]) -> None:
-        for result in results:
-            self._sequencer.release(result.job_id, result.position)
-            self._events.publish(Hint(result.job_id, result.task_id, Change.STATUS))
-            if result.frames is not None:
-                await self._artifacts.delete(output_key(str(result.task_id)))
-        for job_id in ended:
-            self._events.publish(Hint(job_id, None, Change.STATUS))
+    async def _finish(self, results: Sequence[Result]) -> None:
+        """Write the ends of tasks that were taken over."""
+        for job_id in dict.fromkeys(result.job_id for result in results):
+            of_job = [result for result in results if result.job_id == job_id]
+            width = sum(result.width for result in of_job)
+            async with self._database.write() as session:
+                last = await self._positions.reserve(session, job_id, width)
+                try:
+                    for number, result in enumerate(of_job):
+                        result.position = last - (len(of_job) - 1 - number) * result.width
+                    await tasks.finish(session, of_job)
+                    ended = await jobs.settle(session, [job_id])
+                    await session.commit()
+                finally:
+                    self._positions.release(job_id, last)
+            for result in of_job:
+                self._events.publish(Hint(job_id, result.task_id, Change.STATUS))
+                if result.shown is not None:
+                    await self._outputs.discard(result.task_id)
+            if ended:
+                self._events.publish(Hint(job_id, None, Change.STATUS))
 
-    async def _salvage(self, task: Task, fence: int) -> Result:
-        """The result of a task whose worker died: lost, with all of its output that was stored."""
-        result = Result(
-            task_id=task.id,
-            job_id=task.job_id,
-            fence=fence,
-            status=TaskStatus.LOST,
-            position=self._sequencer.reserve(task.job_id, ENDING_WIDTH),
-            error_code="worker_died",
-            error_message=(
-                "The server died while the task was under way. Whether the command finished on the host "
-                "is not known; it was not run again."
-            ),
-        )
-        key = output_key(str(task.id))
-        reader = await self._artifacts.reader(key)
-        if reader is None:
-            return result
-        decoder = FrameDecoder()
+    async def _salvage(self, result: Result) -> None:
+        """Put all of the task's output that was stored into its result."""
         tails = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
         small = bytearray()
-        offset = 0
-        try:
-            while data := await reader.read(offset, _READ):
-                offset += len(data)
-                for frame in decoder.feed(data):
-                    result.output_frames += 1
-                    result.output_bytes += len(frame.data)
-                    tails[frame.stream] = (tails[frame.stream] + frame.data)[-ROW_TEXT:]
-                    if len(small) <= SMALL_OUTPUT:
-                        small += encode(frame)
-        finally:
-            await reader.close()
-        if decoder.pending:
-            # The process died within a write: readers must not meet half a frame.
-            await self._artifacts.truncate(key, offset - decoder.pending)
+        async for frame in self._outputs.salvage(result.task_id):
+            result.output_frames += 1
+            result.output_bytes += len(frame.data)
+            tails[frame.stream] = (tails[frame.stream] + frame.data)[-ROW_TEXT:]
+            if len(small) <= SMALL_OUTPUT:
+                small += encode(frame)
         result.stdout = decode_text(bytes(tails[Stream.STDOUT]))[0]
         result.stderr = decode_text(bytes(tails[Stream.STDERR]))[0]
         if len(small) <= SMALL_OUTPUT:
-            result.frames = bytes(small)
+            result.shown = bytes(small)
         else:
-            result.result_location = key
+            result.result_location = self._outputs.location(result.task_id)
             result.details["output_truncated"] = True
-        return result
 
 
-async def keep_watch(
-    recovery: Recovery, ledger: Ledger, runner: Runner, database: Database, lease: float
-) -> None:
-    """Renew this worker's leases, sweep, and hear of cancellations that no message told of; for ever."""
-    while True:
-        await asyncio.sleep(lease / 3)
-        try:
-            if runner.running_jobs:
-                await ledger.renew()
-                async with database.read() as session:
-                    for job_id in await jobs.cancel_requested(session, list(runner.running_jobs)):
-                        await runner.stop_job(job_id)
-            await recovery.sweep()
-        except Exception:
-            # A database that is away for a while must not end the watch.
-            log.exception("the watch failed; it goes on")
+def _lost(task: Abandoned, fence: int) -> Result:
+    return Result(
+        task_id=task.id,
+        job_id=task.job_id,
+        fence=fence,
+        status=TaskStatus.LOST,
+        error_code="worker_died",
+        error_message=(
+            "The server died while the task was under way. Whether the command finished on the host "
+            "is not known; it was not run again."
+        ),
+    )

@@ -1,37 +1,39 @@
 """The runner: does a job's tasks, as many at once as the job and the process allow."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from uuid import UUID
 
 import structlog
 
-from testum.artifacts.base import Artifacts
 from testum.core.actions import JobType
-from testum.core.positions import Sequencer
 from testum.core.secrets import Opener
 from testum.core.states import TaskStatus
 from testum.db import platforms
 from testum.db.platforms import Platform
 from testum.db.session import Database
-from testum.db.tasks import ENDING_WIDTH, Claim, Result
-from testum.errors import StorageFull, TestumError
+from testum.db.tasks import Claim, Result
+from testum.errors import StorageFull, StorageUnavailable, TestumError
 from testum.events.base import Events
 from testum.execution.actions import ACTIONS
 from testum.execution.endpoints import Endpoints
-from testum.execution.ledger import Ledger
+from testum.execution.ledger import Ledger, Wanted
 from testum.execution.outcome import Context, JobWork, Outcome
 from testum.execution.recorder import OutputLimit, Recorder
 from testum.execution.work import load_work
+from testum.output.base import OutputStore, Owner, TakenOver
 from testum.ssh import Endpoint, Pool, SSHError
 
 log = structlog.get_logger(__name__)
 
 _GATHER_SECONDS = 0.02
 """The longest that a host's slot is left empty for others to be filled with it."""
-_LEAVES_PROCESSES = frozenset({"timeout", "idle_timeout", "connection_lost", "output_limit", "storage_full"})
+_RETRY_SECONDS = 1.0
+_LEAVES_PROCESSES = frozenset(
+    {"timeout", "idle_timeout", "connection_lost", "output_limit", "storage_full", "taken_over"}
+)
 """Errors after which something may still run on the host."""
 
 
@@ -56,6 +58,11 @@ class Slots:
 
     def __init__(self, number: int) -> None:
         self._free = asyncio.Semaphore(number)
+
+    @property
+    def taken_all(self) -> bool:
+        """Whether none is free."""
+        return self._free.locked()
 
     async def take(self, most: int) -> int:
         """At least one slot, and up to `most` where that many are free."""
@@ -102,6 +109,15 @@ class UnderWay:
             async with asyncio.timeout(_GATHER_SECONDS):
                 await self._until(self._most / 4)
 
+    @property
+    def idle(self) -> bool:
+        """Whether none is under way."""
+        return not self._tasks
+
+    async def one_more(self) -> None:
+        """Until one more has ended."""
+        await self._until(self.free + 1)
+
     async def drain(self) -> None:
         """Until all have ended."""
         await self._until(self._most)
@@ -123,9 +139,8 @@ class Runner:
         endpoints: Endpoints,
         pool: Pool,
         ledger: Ledger,
-        sequencer: Sequencer,
         events: Events,
-        artifacts: Artifacts,
+        outputs: OutputStore,
         slots: int,
         output_limit: int,
         connect_timeout: float,
@@ -136,9 +151,8 @@ class Runner:
         self._endpoints = endpoints
         self._pool = pool
         self._ledger = ledger
-        self._sequencer = sequencer
         self._events = events
-        self._artifacts = artifacts
+        self._outputs = outputs
         self._slots = Slots(slots)
         self._output_limit = output_limit
         self._connect_timeout = connect_timeout
@@ -151,25 +165,49 @@ class Runner:
         """The jobs of which tasks are under way here."""
         return {running.job_id for running in self._running.values()}
 
-    async def run_job(self, job_id: UUID) -> None:
-        """Claim and do the job's pending tasks until there are none, or the worker stops."""
+    @property
+    def full(self) -> bool:
+        """Whether no slot is free."""
+        return self._slots.taken_all
+
+    async def run_job(
+        self,
+        job_id: UUID,
+        *,
+        most: int | None = None,
+        zones: Sequence[str] | None = None,
+        message: str | None = None,
+    ) -> None:
+        """Claim and do the job's pending tasks until there are none, or the worker stops.
+
+        `most` is how many at once, where that is less than the job's concurrency; `zones` are the network zones to
+        take tasks of (None: all); `message` is the id of the message that brought the work, where one did.
+        """
         async with self._database.read() as session:
             loaded = await load_work(session, self._opener, job_id, self._connect_timeout, self._grace)
         if loaded is None:
             return
         work, concurrency = loaded
-        under_way = UnderWay(concurrency)
+        under_way = UnderWay(min(most or concurrency, concurrency))
         results: set[asyncio.Task[None]] = set()
         while not self._stopping:
             await under_way.room()
             taken = await self._slots.take(under_way.free)
-            claims = [] if self._stopping else await self._ledger.claim(job_id, taken)
-            self._slots.give(taken - len(claims))
-            if not claims:
+            if self._stopping:
+                self._slots.give(taken)
                 break
-            for claim in claims:
-                self._running[claim.id] = _Running(job_id)
-            await self._begin(work, claims, under_way, results)
+            running = sum(running.job_id == job_id for running in self._running.values())
+            claimed = await self._ledger.claim(Wanted(job_id, taken, running, zones, message))
+            self._slots.give(taken - len(claimed.claims))
+            if claimed.claims:
+                for claim in claimed.claims:
+                    self._running[claim.id] = _Running(job_id)
+                await self._begin(work, claimed.claims, under_way, results)
+            elif claimed.more and not under_way.idle:
+                await under_way.one_more()
+            else:
+                # Where others have taken all that may run at once, they go on with the rest.
+                break
         await under_way.drain()
         if results:
             await asyncio.wait(results)
@@ -181,13 +219,23 @@ class Runner:
         under_way: "UnderWay",
         results: set[asyncio.Task[None]],
     ) -> None:
-        ids = [claim.platform_id for claim in claims]
-        async with self._database.read() as session:
-            rows = await platforms.by_ids(session, ids)
-            endpoints = await self._endpoints.of_rows(session, rows.values())
-            for claim in claims:
-                platform, endpoint = rows.get(claim.platform_id), endpoints.get(claim.platform_id)
-                under_way.add(asyncio.create_task(self._do(work, claim, platform, endpoint, results)))
+        rows, endpoints = await self._look_up([claim.platform_id for claim in claims])
+        for claim in claims:
+            platform, endpoint = rows.get(claim.platform_id), endpoints.get(claim.platform_id)
+            under_way.add(asyncio.create_task(self._do(work, claim, platform, endpoint, results)))
+
+    async def _look_up(
+        self, platform_ids: Sequence[UUID]
+    ) -> tuple[Mapping[UUID, Platform], Mapping[UUID, Endpoint | TestumError]]:
+        """The platforms and how to reach them. The tasks are claimed: a database that is away is waited for."""
+        while True:
+            try:
+                async with self._database.read() as session:
+                    rows = await platforms.by_ids(session, platform_ids)
+                    return rows, await self._endpoints.of_rows(session, rows.values())
+            except StorageUnavailable as error:
+                log.error("cannot read platforms; trying on", error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def _do(
         self,
@@ -200,10 +248,8 @@ class Runner:
         """One task from its claim to its result. The slot is free again when the host is done with;
         the result is written in the background, in a group with others."""
         recorder = Recorder(
-            claim.id,
-            claim.job_id,
-            artifacts=self._artifacts,
-            sequencer=self._sequencer,
+            Owner(claim.id, claim.job_id, claim.fence),
+            outputs=self._outputs,
             events=self._events,
             limit=self._output_limit,
         )
@@ -263,7 +309,7 @@ class Runner:
                 key = error.host_key
                 details["presented_host_key"] = {"public_key": key.public_key, "fingerprint": key.fingerprint}
             return Outcome.failed(error.code, error.message, details=details)
-        except (StorageFull, OutputLimit) as error:
+        except (StorageFull, OutputLimit, TakenOver) as error:
             return Outcome.failed(error.code, error.message)
         except Exception as error:
             log.exception("a task failed within testum", task_id=context.marker)
@@ -294,14 +340,12 @@ class Runner:
             )
         if recorded.truncated:
             outcome.details["output_truncated"] = True
-        position = self._sequencer.reserve(claim.job_id, ENDING_WIDTH)
         await self._ledger.finish(
             Result(
                 task_id=claim.id,
                 job_id=claim.job_id,
                 fence=claim.fence,
                 status=outcome.status,
-                position=position,
                 exit_code=outcome.exit_code,
                 exit_signal=outcome.exit_signal,
                 error_code=outcome.error_code,
@@ -312,12 +356,12 @@ class Runner:
                 output_frames=recorded.output_frames,
                 output_bytes=recorded.output_bytes,
                 result_location=recorded.result_location,
-                frames=recorded.frames,
-            ),
-            recorded.positions,
+                shown=recorded.frames,
+                rest=recorded.rest,
+            )
         )
         if recorded.frames is not None:
-            await recorder.discard_file()
+            await recorder.discard()
 
     async def stop_job(self, job_id: UUID) -> None:
         """End the job's tasks that are under way here; they end as cancelled."""
@@ -329,9 +373,22 @@ class Runner:
                     )
                 )
 
+    async def lose(self, task_ids: Sequence[UUID]) -> None:
+        """Tasks were taken from this worker, whose leases had run out: end what it still does of them. Nobody else
+        could, and whoever runs them again must not find them running."""
+        for task_id in task_ids:
+            running = self._running.get(task_id)
+            if running is not None:
+                log.warning("a task was taken over; its command is ended", task=str(task_id))
+                running.end(Outcome(TaskStatus.LOST, error_code="taken_over"))
+
+    def retire(self) -> None:
+        """Claim no more; what is under way goes on."""
+        self._stopping = True
+
     async def stop(self) -> None:
         """The worker stops: claim no more, and end what is under way, saying so in each task."""
-        self._stopping = True
+        self.retire()
         for running in self._running.values():
             running.end(
                 Outcome(

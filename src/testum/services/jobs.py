@@ -1,6 +1,7 @@
 """Jobs: starting, looking, cancelling, running again."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.actions import MAX_CONCURRENCY, MAX_TIMEOUT, JobSpec, JobType, RerunOf
 from testum.core.permissions import Actor, Permission
-from testum.core.positions import Sequencer
 from testum.core.secrets import Sealer
 from testum.core.states import FINAL_JOB, JobStatus, TaskStatus
 from testum.core.targets import Targets, no_match, no_such
@@ -19,9 +19,11 @@ from testum.db import jobs, keys, paging, platforms, tasks
 from testum.db.base import new_id, utc_now
 from testum.db.jobs import Job
 from testum.db.paging import Page, PageRequest
+from testum.db.platforms import Target
+from testum.db.positions import Positions
 from testum.db.session import Database
 from testum.db.tasks import Task
-from testum.dispatch.base import Dispatcher
+from testum.dispatch.base import Dispatcher, Work
 from testum.errors import Conflict, InvalidInput, NotFound
 from testum.events.base import Change, Events, Hint
 from testum.services.access import Gate
@@ -58,7 +60,7 @@ class Jobs:
         sealer: Sealer,
         dispatcher: Dispatcher,
         events: Events,
-        sequencer: Sequencer,
+        positions: Positions,
         *,
         concurrency: int,
         timeout: float,
@@ -68,7 +70,7 @@ class Jobs:
         self._sealer = sealer
         self._dispatcher = dispatcher
         self._events = events
-        self._sequencer = sequencer
+        self._positions = positions
         self._concurrency = concurrency
         self._timeout = timeout
 
@@ -109,7 +111,7 @@ class Jobs:
             if not selected:
                 raise no_match(targets)
             task_id = await self._insert(session, actor, job, selected)
-        await self._dispatcher.submit(job_id)
+        await self._dispatcher.submit(_work(job, selected))
         return Started(job, task_id)
 
     async def start_on(self, actor: Actor, spec: JobSpec, platform_id: UUID) -> Started:
@@ -151,7 +153,7 @@ class Jobs:
                 )
             )
             present = await platforms.by_ids(session, ids)
-            selected = [(key, present[key].name) for key in ids if key in present]
+            selected = [Target(key, present[key].name, present[key].zone) for key in ids if key in present]
             if not selected:
                 raise InvalidInput(
                     f"No platform is left to run on: none of this job's tasks is {which}, or their platforms are deleted.",
@@ -161,7 +163,7 @@ class Jobs:
                 id=new_id(),
                 type=old.type,
                 status=JobStatus.PENDING,
-                targets={"platform_ids": [str(key) for key, _ in selected]},
+                targets={"platform_ids": [str(target.id) for target in selected]},
                 parameters=old.parameters,
                 sealed_environment=old.sealed_environment,
                 sealed_for=old.sealed_for,
@@ -173,11 +175,11 @@ class Jobs:
                 created_at=utc_now(),
             )
             task_id = await self._insert(session, actor, job, selected)
-        await self._dispatcher.submit(job.id)
+        await self._dispatcher.submit(_work(job, selected))
         return Started(job, task_id)
 
     async def _insert(
-        self, session: AsyncSession, actor: Actor, job: Job, selected: Sequence[tuple[UUID, str]]
+        self, session: AsyncSession, actor: Actor, job: Job, selected: Sequence[Target]
     ) -> UUID:
         job.task_count = len(selected)
         session.add(job)
@@ -188,11 +190,12 @@ class Jobs:
                 "job_id": job.id,
                 "ordinal": ordinal,
                 "type": job.type,
-                "platform_id": platform_id,
-                "platform_name": name,
+                "platform_id": target.id,
+                "platform_name": target.name,
+                "zone": target.zone,
                 "created_at": job.created_at,
             }
-            for ordinal, (platform_id, name) in enumerate(selected)
+            for ordinal, target in enumerate(selected)
         ]
         await session.execute(insert(Task), rows)
         self._gate.log(
@@ -202,7 +205,7 @@ class Jobs:
             "job",
             job.id,
             platforms=len(selected),
-            names=[name for _, name in selected[:20]],
+            names=[target.name for target in selected[:20]],
             **_audit_parameters(job),
         )
         first: UUID = rows[0]["id"]
@@ -219,9 +222,12 @@ class Jobs:
         """Cancel a job: what has not begun never will, what runs is ended on its host. Cancelling a
         job that is over, or again, changes nothing. Raises NotFound."""
         await self._gate.check(actor, Permission.JOBS_CANCEL, "job.cancel", "job", job_id)
-        positions: list[int] = []
+        ids: list[UUID] = []
+        last: int | None = None
         try:
             async with self._database.write() as session:
+                most = await tasks.count_pending(session, job_id) * tasks.ENDING_WIDTH
+                last = await self._positions.reserve(session, job_id, most)
                 job = await jobs.get(session, job_id)
                 if job is None:
                     raise NotFound("There is no such job.")
@@ -229,19 +235,19 @@ class Jobs:
                     job.cancel_requested_at = utc_now()
                     job.cancel_requested_by = actor.username
                     ids = await tasks.pending_ids(session, job_id)
-                    positions = [self._sequencer.reserve(job_id, tasks.ENDING_WIDTH) for _ in ids]
                     if ids:
+                        first = last - most + tasks.ENDING_WIDTH
+                        positions = range(first, last + 1, tasks.ENDING_WIDTH)[: len(ids)]
                         await tasks.cancel_pending(session, job_id, positions, ids)
                     await jobs.settle(session, [job_id])
                     self._gate.log(session, actor, "job.cancel", "job", job_id, not_begun=len(ids))
         finally:
-            for position in positions:
-                self._sequencer.release(job_id, position)
-        if positions:
-            for task_id in ids:
-                self._events.publish(Hint(job_id, task_id, Change.STATUS))
+            if last is not None:
+                self._positions.release(job_id, last)
+        for task_id in ids:
+            self._events.publish(Hint(job_id, task_id, Change.STATUS))
+        # Whoever runs tasks of it listens to this.
         self._events.publish(Hint(job_id, None, Change.STATUS))
-        await self._dispatcher.cancel(job_id)
         return await self.get(actor, job_id)
 
     async def get(self, actor: Actor, job_id: UUID) -> JobView:
@@ -286,6 +292,10 @@ class Jobs:
             )
             counts = await jobs.counts(session, [job.id for job in page.items])
         return Page([JobView(job, counts[job.id]) for job in page.items], page.total, page.next)
+
+
+def _work(job: Job, selected: Sequence[Target]) -> Work:
+    return Work(job.id, job.concurrency, Counter(target.zone for target in selected))
 
 
 def check_limits(timeout: float | None, concurrency: int | None) -> None:

@@ -1,14 +1,14 @@
 """Reading output: a task's frames from where they are stored, at any time of its life."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from uuid import UUID
 
-from testum.artifacts.base import Artifacts, Reader, output_key
 from testum.core.frames import Frame, FrameDecoder, Stream
 from testum.core.permissions import Actor, Permission
 from testum.db import tasks
 from testum.db.session import Database
 from testum.errors import NotFound
+from testum.output.base import OutputStore, Reader
 from testum.services.access import Gate
 
 _READ = 512 * 1024
@@ -17,13 +17,13 @@ _READ = 512 * 1024
 class OutputCursor:
     """A place in a task's output. `read` gives what is stored beyond it; call it again for more.
 
-    While a task runs its output is in a file; small output moves into the database when the task ends.
-    A cursor that has the file open goes on reading it; one that had none finds the rest in the row.
+    While a task runs its output is in the output store; small output moves into the row when the task ends.
+    A cursor that has the stored output open goes on reading it, and finds the rest in the row.
     """
 
-    def __init__(self, database: Database, artifacts: Artifacts, task_id: UUID) -> None:
+    def __init__(self, database: Database, outputs: OutputStore, task_id: UUID) -> None:
         self._database = database
-        self._artifacts = artifacts
+        self._outputs = outputs
         self._task_id = task_id
         self._reader: Reader | None = None
         self._decoder = FrameDecoder()
@@ -34,7 +34,7 @@ class OutputCursor:
     async def open(self) -> bool:
         """Open the file, if there is one by now; whether it is open."""
         if self._reader is None:
-            self._reader = await self._artifacts.reader(output_key(str(self._task_id)))
+            self._reader = await self._outputs.reader(self._task_id)
         return self._reader is not None
 
     async def read(self, *, ended: bool) -> AsyncIterator[Frame]:
@@ -73,14 +73,18 @@ class OutputCursor:
 class Outputs:
     """Use cases of stored output."""
 
-    def __init__(self, database: Database, gate: Gate, artifacts: Artifacts) -> None:
+    def __init__(self, database: Database, gate: Gate, outputs: OutputStore) -> None:
         self._database = database
         self._gate = gate
-        self._artifacts = artifacts
+        self._outputs = outputs
 
     def cursor(self, task_id: UUID) -> OutputCursor:
         """A cursor at the beginning of a task's output. The caller has checked permission."""
-        return OutputCursor(self._database, self._artifacts, task_id)
+        return OutputCursor(self._database, self._outputs, task_id)
+
+    async def written_after(self, job_id: UUID, position: int) -> Collection[UUID] | None:
+        """See OutputStore.written_after."""
+        return await self._outputs.written_after(job_id, position)
 
     async def download(self, actor: Actor, task_id: UUID, stream: Stream | None) -> AsyncIterator[bytes]:
         """The exact bytes of one stream, or of both as they came. Raises NotFound."""

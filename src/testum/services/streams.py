@@ -9,15 +9,16 @@ exact.
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.frames import Frame
 from testum.core.permissions import Actor, Permission
-from testum.core.positions import Sequencer
 from testum.core.states import FINAL, FINAL_JOB, TaskStatus
 from testum.db import jobs, tasks
-from testum.db.jobs import Job
+from testum.db.positions import Positions
 from testum.db.session import Database
 from testum.db.tasks import Task
 from testum.errors import NotFound
@@ -37,13 +38,13 @@ class Streams:
     """Use cases of following."""
 
     def __init__(
-        self, database: Database, gate: Gate, outputs: Outputs, events: Events, sequencer: Sequencer
+        self, database: Database, gate: Gate, outputs: Outputs, events: Events, positions: Positions
     ) -> None:
         self._database = database
         self._gate = gate
         self._outputs = outputs
         self._events = events
-        self._sequencer = sequencer
+        self._positions = positions
 
     async def check_task(self, actor: Actor, task_id: UUID) -> None:
         """Raise Forbidden or NotFound unless the actor may follow the task."""
@@ -103,38 +104,31 @@ class Streams:
     async def follow_job(self, job_id: UUID, after: int) -> AsyncIterator[Message]:
         """Everything of the job's tasks that stands after position `after` (-1: from the beginning)."""
         async with self._events.subscribe(job_id=job_id) as heard:
-            follower = _JobFollower(self._database, self._outputs, job_id, max(after, 0))
+            follower = _JobFollower(self._outputs, job_id, max(after, 0), self._database)
+            told: tuple[str, dict[TaskStatus, int]] | None = None
             try:
-                job: Job | None = None
-                counts: dict[TaskStatus, int] = {}
-                changed: set[UUID] | None = None
-                look = True
                 while True:
                     # The mark comes first: what is stored up to it is seen by the reads that follow.
-                    mark = self._sequencer.watermark(job_id)
-                    if look:
-                        async with self._database.read() as session:
-                            job = await jobs.get(session, job_id)
-                            if job is None:
-                                return
+                    mark = await self._positions.mark(job_id)
+                    async with self._database.read() as session:
+                        # And the job before its tasks: where it is over, all of them are seen to be.
+                        job = await jobs.get(session, job_id)
+                        if job is None:
+                            return
+                        changed = await follower.look(session)
+                        if changed or told is None or told[0] != job.status:
                             counts = (await jobs.counts(session, [job_id]))[job_id]
-                        # Once the job is over, every task is looked at: a hint may still be on its way.
-                        await follower.look(None if job.status in FINAL_JOB else changed)
-                    assert job is not None
                     async for message in follower.read(mark):
                         yield message
                     over = job.status in FINAL_JOB and follower.finished
-                    if look or over:
+                    if over or told != (job.status, counts):
                         yield messages.of_job(job, counts, follower.position)
+                        told = (job.status, counts)
                     if over:
                         return
-                    if look:
+                    if changed:
                         await asyncio.sleep(_PAUSE_SECONDS)
-                    hints = await heard.wait(_PAUSE_SECONDS if follower.behind else _POLL_SECONDS)
-                    look = not (hints or follower.behind) or any(
-                        hint.change is Change.STATUS for hint in hints
-                    )
-                    changed = {hint.task_id for hint in hints if hint.task_id is not None} or None
+                    await heard.wait(_PAUSE_SECONDS if follower.behind else _POLL_SECONDS)
             finally:
                 await follower.close()
 
@@ -143,35 +137,37 @@ class _JobFollower:
     """Reads a job's tasks in the order of positions. Only tasks that are under way, or not told to
     their end, are held, and of each no more than one frame."""
 
-    def __init__(self, database: Database, outputs: Outputs, job_id: UUID, after: int) -> None:
-        self._database = database
+    def __init__(self, outputs: Outputs, job_id: UUID, after: int, database: Database) -> None:
         self._outputs = outputs
         self._job_id = job_id
+        self._database = database
         self.position = after
         self._after = after
+        self._mark: int | None = None
+        """Up to where everything was seen."""
         self._open: dict[UUID, _TaskFollower] = {}
         self._told: set[UUID] = set()
         self.finished = False
         self.behind = False
 
-    async def look(self, changed: Iterable[UUID] | None) -> None:
-        """Read the rows of the changed tasks (None: of all that may have something to tell)."""
-        async with self._database.read() as session:
-            if changed is None:
-                rows = await tasks.of_job(session, self._job_id, changed_after=self._after)
-            else:
-                rows = await tasks.by_ids(session, list(changed))
+    async def look(self, session: AsyncSession) -> bool:
+        """Read the rows of the tasks that began or ended since the last mark; whether there are any."""
+        if self._mark is None:
+            rows = await tasks.of_job(session, self._job_id, after=self._after)
+        else:
+            rows = await tasks.changed_after(session, self._job_id, self._mark)
         for row in rows:
-            if row.id in self._told or row.status == TaskStatus.PENDING:
+            if row.id in self._told:
                 continue
             follower = self._open.get(row.id)
             if follower is None:
                 follower = self._open[row.id] = _TaskFollower(self._outputs, row)
             follower.task = row
+        return bool(rows)
 
-    async def _find_files(self) -> None:
-        """Open the output of the tasks that run. One without a file has printed nothing, or has ended since
-        its row was read, whereupon its output moved into the row: then that must be read again."""
+    async def _find_output(self) -> None:
+        """Open the output of the tasks that run. One without any has printed nothing, or has ended since its row
+        was read, whereupon its output moved into the row: then that must be read again."""
         without = [
             key
             for key, follower in self._open.items()
@@ -184,9 +180,18 @@ class _JobFollower:
 
     async def read(self, mark: int) -> AsyncIterator[Message]:
         """Everything that stands above where it was and not above `mark`, merged."""
-        await self._find_files()
+        await self._find_output()
+        fresh = None
+        if self._mark is not None:
+            fresh = await self._outputs.written_after(self._job_id, self._mark)
+        self._mark = mark
         waiting = sorted(
-            ((follower.first_position, key) for key, follower in self._open.items()), reverse=True
+            (
+                (follower.first_position, key)
+                for key, follower in self._open.items()
+                if fresh is None or key in fresh or not follower.exhausted
+            ),
+            reverse=True,
         )
         heap: list[tuple[int, int, UUID, Message]] = []
         count = 0
@@ -232,6 +237,8 @@ class _TaskFollower:
         self._endings: list[Message] | None = None
         self._start_told = False
         self.told = False
+        self.exhausted = False
+        """Whether all that was stored has been read, and the task goes on."""
 
     async def open(self) -> bool:
         """Open the task's output; whether it has a file."""
@@ -249,6 +256,7 @@ class _TaskFollower:
         while True:
             message = self.held or await self._produce()
             self.held = None
+            self.exhausted = message is None and self.task.status not in FINAL
             if message is None:
                 return None
             if message.seq > mark:

@@ -1,0 +1,166 @@
+"""The journal of output: what tasks print, in segments, where many processes work on one database.
+
+A segment holds some of a task's encoded frames (core/frames.py): in its row while they are few, or in an
+artifact once they are many. All segments of a task follow one another without a gap.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, delete, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from testum.db.base import Base
+
+
+class OutputSegment(Base):
+    """Bytes `start` to `start + size` of a task's encoded output: `data`, or the artifact `object_key`.
+
+    `frames` and `payload` are how many frames and bytes of output they hold; `last_position` is that of the last
+    frame.
+    """
+
+    __tablename__ = "output_segments"
+    __table_args__ = (Index("ix_output_segments_job", "job_id", "last_position"),)
+
+    task_id: Mapped[UUID] = mapped_column(ForeignKey("task_runs.id", ondelete="CASCADE"), primary_key=True)
+    start: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    frames: Mapped[int] = mapped_column()
+    payload: Mapped[int] = mapped_column(BigInteger)
+    job_id: Mapped[UUID] = mapped_column()
+    last_position: Mapped[int] = mapped_column(BigInteger)
+    data: Mapped[bytes | None] = mapped_column(LargeBinary)
+    object_key: Mapped[str | None] = mapped_column(String(300))
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much of a task's output is stored."""
+
+    size: int
+    frames: int
+    payload: int
+
+
+async def add(session: AsyncSession, segments: Sequence[Mapping[str, object]]) -> None:
+    """Store segments, each as the columns of its row."""
+    await session.execute(insert(OutputSegment), [dict(segment) for segment in segments])
+
+
+async def present(session: AsyncSession, keys: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], bytes]:
+    """What is stored in those of the segments (task and start) that there are."""
+    found: dict[tuple[UUID, int], bytes] = {}
+    for task_id, start in keys:
+        data = await session.scalar(
+            select(OutputSegment.data).where(OutputSegment.task_id == task_id, OutputSegment.start == start)
+        )
+        if data is not None:
+            found[task_id, start] = data
+    return found
+
+
+async def beyond(session: AsyncSession, task_id: UUID, offset: int, limit: int) -> list[OutputSegment]:
+    """Up to `limit` segments that hold the bytes from `offset` on, in order."""
+    return list(
+        await session.scalars(
+            select(OutputSegment)
+            .where(OutputSegment.task_id == task_id, OutputSegment.start + OutputSegment.size > offset)
+            .order_by(OutputSegment.start)
+            .limit(limit)
+        )
+    )
+
+
+async def written_after(session: AsyncSession, job_id: UUID, position: int) -> set[UUID]:
+    """The tasks of the job that have segments above `position`."""
+    statement = select(OutputSegment.task_id).where(
+        OutputSegment.job_id == job_id, OutputSegment.last_position > position
+    )
+    return set(await session.scalars(statement.distinct()))
+
+
+async def extent(session: AsyncSession, task_id: UUID) -> Extent:
+    """How much of the task's output is stored."""
+    row = (
+        await session.execute(
+            select(
+                func.coalesce(func.max(OutputSegment.start + OutputSegment.size), 0),
+                func.coalesce(func.sum(OutputSegment.frames), 0),
+                func.coalesce(func.sum(OutputSegment.payload), 0),
+            ).where(OutputSegment.task_id == task_id)
+        )
+    ).one()
+    return Extent(int(row[0]), int(row[1]), int(row[2]))
+
+
+async def in_rows(session: AsyncSession, task_id: UUID, limit: int) -> list[OutputSegment]:
+    """The first segments that are still in their rows and follow one another, up to `limit` bytes in all."""
+    found: list[OutputSegment] = []
+    size = 0
+    rows = await session.scalars(
+        select(OutputSegment)
+        .where(OutputSegment.task_id == task_id, OutputSegment.data.is_not(None))
+        .order_by(OutputSegment.start)
+        .limit(max(limit // 4096, 64))
+    )
+    for row in rows:
+        size += row.size
+        if found and size > limit:
+            break
+        found.append(row)
+    return found
+
+
+async def move(session: AsyncSession, segments: Sequence[OutputSegment], object_key: str) -> bool:
+    """Let one segment, in an artifact, take the place of several in rows; False where they are not there any
+    more, because another process was quicker."""
+    first, last = segments[0], segments[-1]
+    gone = await session.execute(
+        delete(OutputSegment)
+        .where(
+            OutputSegment.task_id == first.task_id,
+            OutputSegment.start >= first.start,
+            OutputSegment.start <= last.start,
+            OutputSegment.data.is_not(None),
+        )
+        .returning(OutputSegment.start)
+    )
+    if len(gone.all()) != len(segments):
+        await session.rollback()
+        return False
+    await add(
+        session,
+        [
+            {
+                "task_id": first.task_id,
+                "start": first.start,
+                "size": sum(segment.size for segment in segments),
+                "frames": sum(segment.frames for segment in segments),
+                "payload": sum(segment.payload for segment in segments),
+                "job_id": first.job_id,
+                "last_position": last.last_position,
+                "data": None,
+                "object_key": object_key,
+            }
+        ],
+    )
+    return True
+
+
+async def objects_of(session: AsyncSession, task_ids: Sequence[UUID]) -> list[str]:
+    """The keys of the artifacts that hold output of the tasks."""
+    return list(
+        await session.scalars(
+            select(OutputSegment.object_key).where(
+                OutputSegment.task_id.in_(task_ids), OutputSegment.object_key.is_not(None)
+            )
+        )
+    )
+
+
+async def drop(session: AsyncSession, task_ids: Sequence[UUID]) -> None:
+    """Remove the segments of tasks whose output their rows hold."""
+    await session.execute(delete(OutputSegment).where(OutputSegment.task_id.in_(task_ids)))

@@ -1,0 +1,189 @@
+"""Output as plain files, one for each task that runs or was large, for one process on one machine.
+
+Files and not an object-store library: output must be readable and crash-proof the moment it is shown,
+which needs an append (docs/decisions/0003).
+"""
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+from uuid import UUID
+
+from testum.core.frames import HEADER_SIZE, Frame, FrameDecoder, Piece, encode_row
+from testum.core.positions import Sequencer
+from testum.errors import StorageFull
+from testum.output.base import Owner, frames_in
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Opened = TypeVar("Opened", "_File", "FileReader")
+
+_RESERVE = 32 * 1024 * 1024
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+async def _in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    return await asyncio.get_running_loop().run_in_executor(None, lambda: call(*args, **kwargs))
+
+
+class FileOutputs:
+    """A directory of files; see OutputStore. Room is kept free for the database, which shares the disk: output
+    stops first."""
+
+    def __init__(self, root: Path, sequencer: Sequencer) -> None:
+        self._root = root
+        self._sequencer = sequencer
+
+    def _path(self, task_id: UUID) -> Path:
+        return self._root / self.location(task_id)
+
+    def location(self, task_id: UUID) -> str:
+        """See OutputStore.location. The last digits spread the files; the first are the time."""
+        name = str(task_id)
+        return f"tasks/{name[-2:]}/{name}.frames"
+
+    async def writer(self, owner: Owner) -> "FileWriter":
+        """See OutputStore.writer."""
+        return FileWriter(await _open(_File, self._path(owner.task_id)), owner.job_id, self._sequencer)
+
+    async def reader(self, task_id: UUID) -> "FileReader | None":
+        """See OutputStore.reader. It goes on reading also after the file was removed."""
+        try:
+            return await _open(FileReader, self._path(task_id))
+        except FileNotFoundError:
+            return None
+
+    async def written_after(self, job_id: UUID, position: int) -> Collection[UUID] | None:
+        """See OutputStore.written_after."""
+        return None
+
+    async def salvage(self, task_id: UUID) -> AsyncIterator[Frame]:
+        """See OutputStore.salvage."""
+        reader = await self.reader(task_id)
+        if reader is None:
+            return
+        decoder = FrameDecoder()
+        whole = 0
+        try:
+            async for frame in frames_in(reader, decoder):
+                whole += HEADER_SIZE + len(frame.data)
+                yield frame
+        finally:
+            await reader.close()
+        if decoder.pending:
+            # The process died within a write: readers must not meet half a frame.
+            await _in_thread(os.truncate, self._path(task_id), whole)
+
+    async def discard(self, task_id: UUID) -> None:
+        """See OutputStore.discard."""
+        await _in_thread(self._path(task_id).unlink, missing_ok=True)
+
+
+class _File:
+    """A file that is appended to."""
+
+    def __init__(self, path: Path) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        try:
+            try:
+                self._file = os.open(path, flags, 0o600)
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._file = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise _storage_error(error) from None
+        self._size = os.fstat(self._file).st_size
+
+    def append(self, data: bytes) -> None:
+        """Add all of `data` at the end, or none of it."""
+        _check_room(self._file)
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._file, view) :]
+        except OSError as error:
+            os.ftruncate(self._file, self._size)
+            raise _storage_error(error) from None
+        self._size += len(data)
+
+    def close_now(self) -> None:
+        """Close, without a thread to wait for: such a wait could be cancelled before it began."""
+        os.close(self._file)
+
+
+class FileWriter:
+    """See Writer."""
+
+    def __init__(self, file: _File, job_id: UUID, sequencer: Sequencer) -> None:
+        self._file = file
+        self._job_id = job_id
+        self._sequencer = sequencer
+
+    async def append(self, pieces: Sequence[Piece]) -> bytes:
+        """See Writer.append."""
+        last = self._sequencer.reserve(self._job_id, len(pieces))
+        try:
+            encoded = encode_row(pieces, last)
+            await _in_thread(self._file.append, encoded)
+        finally:
+            self._sequencer.release(self._job_id, last)
+        return encoded
+
+    async def close(self) -> None:
+        """See Writer.close."""
+        self._file.close_now()
+
+
+class FileReader:
+    """Reads a file at any offset; see Reader."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """See Reader.read."""
+        return await _in_thread(os.pread, self._file, size, offset)
+
+    async def close(self) -> None:
+        """See Reader.close."""
+        self.close_now()
+
+    def close_now(self) -> None:
+        """See _File.close_now."""
+        os.close(self._file)
+
+
+async def _open(kind: Callable[[Path], Opened], path: Path) -> Opened:
+    """Open in a thread. Where whoever asked is cancelled before it is open, it is closed again."""
+    opening = asyncio.get_running_loop().run_in_executor(None, kind, path)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close_unwanted)
+        raise
+
+
+def _close_unwanted(opening: asyncio.Future[Opened]) -> None:
+    if opening.exception() is None:
+        opening.result().close_now()
+
+
+def _check_room(file: int) -> None:
+    disk = os.fstatvfs(file)
+    reserve = min(_RESERVE, disk.f_blocks * disk.f_frsize // 10)
+    if disk.f_bavail * disk.f_frsize < reserve:
+        raise _full()
+
+
+def _full() -> StorageFull:
+    return StorageFull(
+        "The disk under DATA_DIR is full: the output up to here is kept, the rest could not be. "
+        "Make room there and run it again."
+    )
+
+
+def _storage_error(error: OSError) -> Exception:
+    return _full() if error.errno in _NO_ROOM else error
