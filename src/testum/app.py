@@ -11,10 +11,11 @@ from typing import IO
 import structlog
 
 from testum import logs
+from testum.artifacts.base import Artifacts
 from testum.core.positions import Sequencer
 from testum.core.secrets import Opener, Sealer
-from testum.db import migrate
-from testum.db.positions import Positions, ProcessPositions
+from testum.db import installation, migrate
+from testum.db.positions import Positions, ProcessPositions, StoredPositions
 from testum.db.session import Database
 from testum.dispatch.base import Dispatcher
 from testum.dispatch.local import LocalDispatcher
@@ -28,6 +29,7 @@ from testum.execution.runner import Runner
 from testum.execution.watch import Duty, Watch
 from testum.output.base import OutputStore
 from testum.output.files import FileOutputs
+from testum.output.journal import JournalOutputs
 from testum.services.access import Gate
 from testum.services.auth import Auth
 from testum.services.history import History
@@ -44,6 +46,7 @@ from testum.ssh import Pool, PoolLimits
 log = structlog.get_logger(__name__)
 
 _GENERATED_LENGTH = 15
+_TIDY_SECONDS = 30.0
 
 
 class Role(StrEnum):
@@ -103,17 +106,18 @@ class Testum:
 
     def __init__(self, settings: Settings, role: Role) -> None:
         keys = settings.fernet_key.get_secret_value()
-        sealer, opener = Sealer(keys), Opener(keys)
+        self._sealer, self._opener = Sealer(keys), Opener(keys)
         self.settings = settings
         self.process_id = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
         self.alone = settings.embedded_database
         """Whether no other process works on the same data: the lock of the data directory sees to that."""
         self.database = Database(settings.effective_database_url)
-        self.events: Events = MemoryEvents()
+        self.events = self._make_events()
+        self.artifacts = self._make_artifacts()
         self.output_store, self.positions = self._make_outputs()
         self.gate = Gate(self.database)
-        self.endpoints = Endpoints(self.database, opener, settings.ssh_host_key_policy)
-        self.engine = Engine(self, opener) if role is not Role.WEB else None
+        self.endpoints = Endpoints(self.database, self._opener, settings.ssh_host_key_policy)
+        self.engine = Engine(self, self._opener) if role is not Role.WEB else None
         self.dispatcher = self._make_dispatcher()
         self.recovery = Recovery(
             database=self.database,
@@ -135,6 +139,7 @@ class Testum:
                     settled=settings.lease_seconds,
                 ),
                 Duty("resume jobs", sweep, self.recovery.resume),
+                Duty("tidy output", _TIDY_SECONDS, self.output_store.tidy),
             ],
             alone=self.alone,
         )
@@ -146,12 +151,12 @@ class Testum:
             access_seconds=settings.access_token_seconds,
             refresh_seconds=settings.refresh_token_seconds,
         )
-        self.keys = Keys(self.database, self.gate, sealer)
-        self.platforms = Platforms(self.database, self.gate, sealer)
+        self.keys = Keys(self.database, self.gate, self._sealer)
+        self.platforms = Platforms(self.database, self.gate, self._sealer)
         self.jobs = Jobs(
             self.database,
             self.gate,
-            sealer,
+            self._sealer,
             self.dispatcher,
             self.events,
             self.positions,
@@ -165,14 +170,42 @@ class Testum:
         self.first_admin: FirstAdmin | None = None
         self._lock: IO[str] | None = None
 
+    def _make_events(self) -> Events:
+        if not self.settings.effective_redis_url:
+            return MemoryEvents()
+        from testum.events.redis import RedisEvents
+
+        return RedisEvents(self.settings.effective_redis_url)
+
+    def _make_artifacts(self) -> Artifacts | None:
+        """The store of objects; None where one process keeps files that it appends to."""
+        settings = self.settings
+        if self.alone and not settings.minio_endpoint:
+            return None
+        from testum.artifacts.store import ObjectStore
+
+        if settings.minio_endpoint:
+            return ObjectStore.s3(
+                settings.minio_endpoint,
+                settings.minio_access_key,
+                settings.minio_secret_key.get_secret_value(),
+                settings.minio_bucket,
+                secure=settings.minio_secure,
+                region=settings.minio_region,
+                encryption=settings.minio_encryption,
+                kms_key_id=settings.minio_kms_key_id,
+            )
+        return ObjectStore.local(settings.data_dir / "artifacts")
+
     def _make_outputs(self) -> tuple[OutputStore, Positions]:
-        if self.alone:
+        if self.artifacts is None:
             sequencer = Sequencer()
             return (
                 FileOutputs(self.settings.data_dir / "artifacts", sequencer),
                 ProcessPositions(sequencer),
             )
-        raise NotImplementedError
+        positions = StoredPositions(self.database)
+        return JournalOutputs(self.database, positions, self.artifacts), positions
 
     def _make_dispatcher(self) -> Dispatcher:
         assert self.engine is not None
@@ -198,7 +231,10 @@ class Testum:
         return self
 
     async def _begin(self) -> None:
-        await self.endpoints.check_key()
+        await self.events.start()
+        await self._check_key()
+        if self.artifacts is not None:
+            await self.artifacts.prepare()
         await self._ensure_admin()
         if self.alone:
             await self.recovery.at_start()
@@ -216,9 +252,22 @@ class Testum:
         await self.dispatcher.close()
         if self.engine is not None:
             await self.engine.close()
+        await self.output_store.close()
+        await self.events.close()
         await self.database.close()
         if self._lock is not None:
             self._lock.close()
+
+    async def _check_key(self) -> None:
+        """That FERNET_KEY is the one that this database is used with: better now than at the first task. Raises
+        ConfigurationError."""
+        await self.endpoints.check_key()
+        async with self.database.write() as session:
+            row = await installation.ensure(session)
+            if row.key_check is not None:
+                self._opener.open(row.id, row.key_check)
+            # Sealed anew each time, with the newest key: the older ones may then be taken away.
+            row.key_check = self._sealer.seal(row.id, "testum")
 
     async def _ensure_admin(self) -> None:
         if await self.auth.has_accounts():

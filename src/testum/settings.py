@@ -86,12 +86,20 @@ class Settings(BaseSettings):
         return not self.database_url or self.database_url.startswith("sqlite")
 
     @property
+    def effective_redis_url(self) -> str:
+        """The Redis that carries events; empty: there is none. Unless it is named, it is the broker's."""
+        return self.redis_url or self.celery_broker_url
+
+    @property
     def effective_database_url(self) -> str:
         """The SQLAlchemy address of the database, with its asynchronous driver."""
         if not self.database_url:
             return f"sqlite+aiosqlite:///{(self.data_dir / 'testum.db').absolute()}"
         if self.database_url.startswith("sqlite://"):
             return self.database_url.replace("sqlite://", "sqlite+aiosqlite://", 1)
+        if self.database_url.startswith("postgres://"):
+            # The form that libpq takes too, and some hosting services give.
+            return self.database_url.replace("postgres://", "postgresql://", 1)
         return self.database_url
 
 

@@ -18,6 +18,9 @@ class StoredObject:
 class Artifacts(Protocol):
     """A store of objects named by keys such as `tasks/ab/<id>/000000000000.frames`.
 
+    A key is printable text without `#`, in segments between slashes, none of them empty, `.` or `..`; any other
+    raises ValueError. No key may also be the folder of another one (`a` and `a/b`).
+
     Every call raises StorageUnavailable where the store does not answer (it may be tried again), and StorageFull
     where it has no room.
     """

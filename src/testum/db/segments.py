@@ -4,15 +4,33 @@ A segment holds some of a task's encoded frames (core/frames.py): in its row whi
 artifact once they are many. All segments of a task follow one another without a gap.
 """
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, delete, func, insert, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from testum.db.base import Base
+from testum.db.session import database_now
+from testum.db.tasks import Task
+
+_ROWS = 4096
+"""The most rows that are looked at for one read."""
 
 
 class OutputSegment(Base):
@@ -23,7 +41,15 @@ class OutputSegment(Base):
     """
 
     __tablename__ = "output_segments"
-    __table_args__ = (Index("ix_output_segments_job", "job_id", "last_position"),)
+    __table_args__ = (
+        Index("ix_output_segments_job", "job_id", "last_position"),
+        Index(
+            "ix_output_segments_in_rows",
+            "task_id",
+            postgresql_where=text("data IS NOT NULL"),
+            sqlite_where=text("data IS NOT NULL"),
+        ),
+    )
 
     task_id: Mapped[UUID] = mapped_column(ForeignKey("task_runs.id", ondelete="CASCADE"), primary_key=True)
     start: Mapped[int] = mapped_column(BigInteger, primary_key=True)
@@ -62,14 +88,48 @@ async def present(session: AsyncSession, keys: Sequence[tuple[UUID, int]]) -> di
     return found
 
 
-async def beyond(session: AsyncSession, task_id: UUID, offset: int, limit: int) -> list[OutputSegment]:
-    """Up to `limit` segments that hold the bytes from `offset` on, in order."""
+async def beyond(session: AsyncSession, task_id: UUID, offset: int, size: int) -> list[OutputSegment]:
+    """The segments that hold the bytes from `offset` on, in order: one in an artifact, or some in rows, which make
+    about `size` bytes."""
+    return await _fetch(session, task_id, OutputSegment.start + OutputSegment.size > offset, size)
+
+
+async def in_rows(session: AsyncSession, task_id: UUID, size: int) -> list[OutputSegment]:
+    """The first segments that are in rows and follow one another: about `size` bytes."""
+    return await _fetch(session, task_id, OutputSegment.data.is_not(None), size)
+
+
+async def _fetch(
+    session: AsyncSession, task_id: UUID, condition: ColumnElement[bool], size: int
+) -> list[OutputSegment]:
+    """The first segments for which the condition holds, and that are like the first of them, up to `size`.
+
+    Their sizes are looked at before their data is fetched: a thousand rows may hold a kilobyte, or much more than
+    there is memory.
+    """
+    of_task = OutputSegment.task_id == task_id
+    rows = await session.execute(
+        select(OutputSegment.start, OutputSegment.size, OutputSegment.object_key)
+        .where(of_task, condition)
+        .order_by(OutputSegment.start)
+        .limit(_ROWS)
+    )
+    last: int | None = None
+    whole = 0
+    for start, row_size, object_key in rows:
+        if last is not None and (object_key is not None or whole + row_size > size):
+            break
+        last = start
+        whole += row_size
+        if object_key is not None:
+            break
+    if last is None:
+        return []
     return list(
         await session.scalars(
             select(OutputSegment)
-            .where(OutputSegment.task_id == task_id, OutputSegment.start + OutputSegment.size > offset)
+            .where(of_task, condition, OutputSegment.start <= last)
             .order_by(OutputSegment.start)
-            .limit(limit)
         )
     )
 
@@ -94,24 +154,6 @@ async def extent(session: AsyncSession, task_id: UUID) -> Extent:
         )
     ).one()
     return Extent(int(row[0]), int(row[1]), int(row[2]))
-
-
-async def in_rows(session: AsyncSession, task_id: UUID, limit: int) -> list[OutputSegment]:
-    """The first segments that are still in their rows and follow one another, up to `limit` bytes in all."""
-    found: list[OutputSegment] = []
-    size = 0
-    rows = await session.scalars(
-        select(OutputSegment)
-        .where(OutputSegment.task_id == task_id, OutputSegment.data.is_not(None))
-        .order_by(OutputSegment.start)
-        .limit(max(limit // 4096, 64))
-    )
-    for row in rows:
-        size += row.size
-        if found and size > limit:
-            break
-        found.append(row)
-    return found
 
 
 async def move(session: AsyncSession, segments: Sequence[OutputSegment], object_key: str) -> bool:
@@ -161,6 +203,23 @@ async def objects_of(session: AsyncSession, task_ids: Sequence[UUID]) -> list[st
     )
 
 
-async def drop(session: AsyncSession, task_ids: Sequence[UUID]) -> None:
-    """Remove the segments of tasks whose output their rows hold."""
-    await session.execute(delete(OutputSegment).where(OutputSegment.task_id.in_(task_ids)))
+async def drop_copies(session: AsyncSession, seconds: float) -> None:
+    """Remove the segments of tasks that ended so many seconds ago with an output that their own rows hold."""
+    before = await database_now(session) - dt.timedelta(seconds=seconds)
+    copied = select(Task.id).where(
+        Task.id == OutputSegment.task_id, Task.finished_at < before, Task.result_location.is_(None)
+    )
+    await session.execute(delete(OutputSegment).where(OutputSegment.data.is_not(None), copied.exists()))
+
+
+async def left_in_rows(session: AsyncSession, limit: int = 100) -> list[UUID]:
+    """Tasks that are over and whose large output is partly in rows."""
+    return list(
+        await session.scalars(
+            select(OutputSegment.task_id)
+            .join(Task, Task.id == OutputSegment.task_id)
+            .where(OutputSegment.data.is_not(None), Task.result_location.is_not(None))
+            .distinct()
+            .limit(limit)
+        )
+    )

@@ -31,7 +31,8 @@ class Subscription(Protocol):
     entry for each task, however slow its reader is."""
 
     async def wait(self, seconds: float) -> set[Hint]:
-        """The hints since the last call; waits for one up to that many seconds, then returns none."""
+        """The hints since the last call; waits for one up to that many seconds, then returns none. It may return
+        none earlier: hints may have been lost, and whoever waits looks by itself."""
 
 
 class Events(Protocol):
@@ -47,3 +48,12 @@ class Events(Protocol):
 
     def subscribe_jobs(self) -> AbstractAsyncContextManager[Subscription]:
         """Listen to all jobs, but not to their tasks."""
+
+    async def start(self) -> None:
+        """Begin to carry events. Raises ConfigurationError where that cannot be."""
+
+    async def check(self) -> None:
+        """Raise StorageUnavailable where events are not carried now."""
+
+    async def close(self) -> None:
+        """Send what is waiting, and stop."""

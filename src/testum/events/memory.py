@@ -23,9 +23,13 @@ class MemorySubscription:
         self._heard.add(hint)
         self._wake.set()
 
+    def wake(self) -> None:
+        """End the wait, with what was heard so far."""
+        self._wake.set()
+
     async def wait(self, seconds: float) -> set[Hint]:
         """See Subscription.wait."""
-        if not self._heard:
+        if not self._wake.is_set():
             try:
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()
@@ -59,6 +63,21 @@ class MemoryEvents:
     def subscribe_jobs(self) -> AbstractAsyncContextManager[MemorySubscription]:
         """See Events.subscribe_jobs."""
         return self._listen(_JOBS)
+
+    def wake_all(self) -> None:
+        """Let all subscribers look by themselves: hints may have been lost."""
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.wake()
+
+    async def start(self) -> None:
+        """See Events.start."""
+
+    async def check(self) -> None:
+        """See Events.check."""
+
+    async def close(self) -> None:
+        """See Events.close."""
 
     @asynccontextmanager
     async def _listen(self, topic: UUID) -> AsyncIterator[MemorySubscription]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from testum.core.frames import Stream, decode_text, encode
+from testum.core.frames import Stream, decode_text
 from testum.core.states import TaskStatus
 from testum.db import jobs, tasks
 from testum.db.positions import Positions
@@ -130,18 +130,12 @@ class Recovery:
 
     async def _salvage(self, result: Result) -> None:
         """Put all of the task's output that was stored into its result."""
-        tails = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
-        small = bytearray()
-        async for frame in self._outputs.salvage(result.task_id):
-            result.output_frames += 1
-            result.output_bytes += len(frame.data)
-            tails[frame.stream] = (tails[frame.stream] + frame.data)[-ROW_TEXT:]
-            if len(small) <= SMALL_OUTPUT:
-                small += encode(frame)
-        result.stdout = decode_text(bytes(tails[Stream.STDOUT]))[0]
-        result.stderr = decode_text(bytes(tails[Stream.STDERR]))[0]
-        if len(small) <= SMALL_OUTPUT:
-            result.shown = bytes(small)
+        found = await self._outputs.salvage(result.task_id, tail=ROW_TEXT, small=SMALL_OUTPUT)
+        result.output_frames, result.output_bytes = found.frames, found.payload
+        result.stdout = decode_text(found.tails[Stream.STDOUT])[0]
+        result.stderr = decode_text(found.tails[Stream.STDERR])[0]
+        if found.encoded is not None:
+            result.shown = found.encoded
         else:
             result.result_location = self._outputs.location(result.task_id)
             result.details["output_truncated"] = True

@@ -64,7 +64,7 @@ class Watch:
                 while True:
                     hints = await heard.wait(_CANCEL_POLL_SECONDS)
                     asked = runner.running_jobs
-                    if time.monotonic() - looked < _CANCEL_POLL_SECONDS:
+                    if hints and time.monotonic() - looked < _CANCEL_POLL_SECONDS:
                         asked &= {hint.job_id for hint in hints}
                     else:
                         looked = time.monotonic()

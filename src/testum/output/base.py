@@ -2,12 +2,12 @@
 (core/frames.py), appended to by one writer and read by any number of readers.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
-from testum.core.frames import Frame, FrameDecoder, Piece
+from testum.core.frames import FrameDecoder, Piece, Stream, encode
 from testum.errors import TestumError
 
 _READ = 1024 * 1024
@@ -52,6 +52,17 @@ class Reader(Protocol):
         """Give the output back."""
 
 
+@dataclass(slots=True)
+class Salvage:
+    """What a task's output was found to be: how many frames, with how many bytes of output, and the last of each
+    stream; and all of it, encoded, where it is small."""
+
+    frames: int = 0
+    payload: int = 0
+    tails: dict[Stream, bytes] = field(default_factory=lambda: dict.fromkeys(Stream, b""))
+    encoded: bytes | None = None
+
+
 class OutputStore(Protocol):
     """Keeps the output of tasks."""
 
@@ -64,20 +75,40 @@ class OutputStore(Protocol):
     async def written_after(self, job_id: UUID, position: int) -> Collection[UUID] | None:
         """The tasks of the job that have output stored above `position`; None: not known, any may have."""
 
-    def salvage(self, task_id: UUID) -> AsyncIterator[Frame]:
-        """All frames of a task whose writer is gone for good. What a crash left torn is cut off."""
+    async def salvage(self, task_id: UUID, *, tail: int, small: int) -> Salvage:
+        """What there is of a task whose writer is gone for good. What a crash left torn is cut off.
+
+        `tail` is how many last bytes of each stream are wanted, `small` up to which encoded size all of it is.
+        """
 
     def location(self, task_id: UUID) -> str:
         """Where a task's output is kept: the `result_location` of a large one."""
 
     async def discard(self, task_id: UUID) -> None:
-        """The output is stored elsewhere: it is not needed here any more."""
+        """The task's row holds its output: it is not needed here any more."""
+
+    async def tidy(self) -> None:
+        """What is to be done from time to time, by one process."""
+
+    async def close(self) -> None:
+        """No writer will append any more."""
 
 
-async def frames_in(reader: Reader, decoder: FrameDecoder) -> AsyncIterator[Frame]:
-    """The whole frames that a reader has, from its beginning."""
+async def gather(reader: Reader, decoder: FrameDecoder, *, tail: int, small: int) -> Salvage:
+    """Read all whole frames that a reader has, and close it."""
+    found = Salvage(encoded=b"")
     offset = 0
-    while data := await reader.read(offset, _READ):
-        offset += len(data)
-        for frame in decoder.feed(data):
-            yield frame
+    try:
+        while data := await reader.read(offset, _READ):
+            offset += len(data)
+            for frame in decoder.feed(data):
+                found.frames += 1
+                found.payload += len(frame.data)
+                found.tails[frame.stream] = (found.tails[frame.stream] + frame.data)[-tail:]
+                if found.encoded is not None:
+                    found.encoded += encode(frame)
+                    if len(found.encoded) > small:
+                        found.encoded = None
+    finally:
+        await reader.close()
+    return found

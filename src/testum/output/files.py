@@ -7,15 +7,15 @@ which needs an append (docs/decisions/0003).
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
-from testum.core.frames import HEADER_SIZE, Frame, FrameDecoder, Piece, encode_row
+from testum.core.frames import HEADER_SIZE, FrameDecoder, Piece, encode_row
 from testum.core.positions import Sequencer
 from testum.errors import StorageFull
-from testum.output.base import Owner, frames_in
+from testum.output.base import Owner, Salvage, gather
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,26 +60,28 @@ class FileOutputs:
         """See OutputStore.written_after."""
         return None
 
-    async def salvage(self, task_id: UUID) -> AsyncIterator[Frame]:
+    async def salvage(self, task_id: UUID, *, tail: int, small: int) -> Salvage:
         """See OutputStore.salvage."""
         reader = await self.reader(task_id)
         if reader is None:
-            return
+            return Salvage(encoded=b"")
         decoder = FrameDecoder()
-        whole = 0
-        try:
-            async for frame in frames_in(reader, decoder):
-                whole += HEADER_SIZE + len(frame.data)
-                yield frame
-        finally:
-            await reader.close()
+        found = await gather(reader, decoder, tail=tail, small=small)
         if decoder.pending:
             # The process died within a write: readers must not meet half a frame.
+            whole = HEADER_SIZE * found.frames + found.payload
             await _in_thread(os.truncate, self._path(task_id), whole)
+        return found
 
     async def discard(self, task_id: UUID) -> None:
         """See OutputStore.discard."""
         await _in_thread(self._path(task_id).unlink, missing_ok=True)
+
+    async def tidy(self) -> None:
+        """See OutputStore.tidy. There is nothing to do."""
+
+    async def close(self) -> None:
+        """See OutputStore.close."""
 
 
 class _File:

@@ -57,6 +57,16 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("output_segments", schema=None) as batch_op:
         batch_op.create_index("ix_output_segments_job", ["job_id", "last_position"], unique=False)
+        batch_op.create_index(
+            "ix_output_segments_in_rows",
+            ["task_id"],
+            unique=False,
+            postgresql_where=sa.text("data IS NOT NULL"),
+            sqlite_where=sa.text("data IS NOT NULL"),
+        )
+    if op.get_bind().dialect.name == "postgresql":
+        # They live for minutes: compressing them costs more than it saves.
+        op.execute("ALTER TABLE output_segments ALTER COLUMN data SET STORAGE EXTERNAL")
 
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.add_column(sa.Column("position", sa.BigInteger(), server_default="0", nullable=False))
@@ -90,6 +100,7 @@ def downgrade() -> None:
         batch_op.drop_column("position")
 
     with op.batch_alter_table("output_segments", schema=None) as batch_op:
+        batch_op.drop_index("ix_output_segments_in_rows")
         batch_op.drop_index("ix_output_segments_job")
 
     op.drop_table("output_segments")

@@ -1,0 +1,195 @@
+"""Events between processes, over one Redis stream.
+
+A stream and not Pub/Sub: a process whose connection broke reads on from where it was. The stream is short, and
+may be lost at any time: then the subscribers are woken and look by themselves.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any
+from uuid import UUID
+
+import redis.asyncio as redis
+import structlog
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError
+
+from testum.errors import ConfigurationError, StorageUnavailable
+from testum.events.base import Change, Hint
+from testum.events.memory import MemoryEvents, MemorySubscription
+
+log = structlog.get_logger(__name__)
+
+_STREAM = "testum:events"
+_KEPT = 10_000
+"""Entries kept in the stream, about: minutes, for a process that was away."""
+_AT_ONCE = 1_000
+"""Hints in one entry."""
+_MOST_WAITING = 20_000
+_GATHER_SECONDS = 0.01
+_RETRY_SECONDS = 0.5
+_BLOCK_SECONDS = 5.0
+_TIMEOUT_SECONDS = 5.0
+
+_CHANGES = {Change.OUTPUT: b"o", Change.STATUS: b"s"}
+_CHANGE_OF = {code: change for change, code in _CHANGES.items()}
+_NO_TASK = bytes(16)
+_HINT_SIZE = 33
+
+
+def pack(hints: list[Hint]) -> bytes:
+    """Hints as bytes: of each the job's id, the task's (zeros for none), and a letter for the change."""
+    return b"".join(
+        hint.job_id.bytes + (hint.task_id.bytes if hint.task_id else _NO_TASK) + _CHANGES[hint.change]
+        for hint in hints
+    )
+
+
+def unpack(packed: bytes) -> Iterator[Hint]:
+    """The hints that `pack` made bytes of; what is not known (of a newer release) is left out."""
+    for start in range(0, len(packed) - _HINT_SIZE + 1, _HINT_SIZE):
+        job_id, task_id, code = (
+            packed[start : start + 16],
+            packed[start + 16 : start + 32],
+            packed[start + 32 : start + 33],
+        )
+        if (change := _CHANGE_OF.get(code)) is not None:
+            yield Hint(UUID(bytes=job_id), UUID(bytes=task_id) if task_id != _NO_TASK else None, change)
+
+
+class RedisEvents:
+    """See Events. `start` it before anything subscribes."""
+
+    def __init__(self, url: str) -> None:
+        self._client = _client(url, _TIMEOUT_SECONDS)
+        # A read that blocks needs a connection of its own, with a longer patience.
+        self._listener = _client(url, _BLOCK_SECONDS + _TIMEOUT_SECONDS)
+        self._local = MemoryEvents()
+        self._name = secrets.token_bytes(8)
+        self._waiting: dict[Hint, None] = {}
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._last: bytes | str = "0-0"
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin to listen. Raises ConfigurationError where the server cannot be used."""
+        try:
+            await self._client.ping()
+            newest: Any = await self._client.xrevrange(_STREAM, count=1)
+        except AuthenticationError as error:
+            raise ConfigurationError(
+                f"REDIS_URL: the server refuses the password: {error}. Correct it."
+            ) from None
+        except (RedisError, OSError) as error:
+            raise ConfigurationError(
+                f"REDIS_URL: the server cannot be used: {error}. Check the address, and that it runs."
+            ) from None
+        if newest:
+            self._last = newest[0][0]
+        self._loops = [asyncio.create_task(self._send()), asyncio.create_task(self._listen())]
+
+    def publish(self, hint: Hint) -> None:
+        """See Events.publish."""
+        self._local.publish(hint)
+        if len(self._waiting) < _MOST_WAITING:
+            self._waiting[hint] = None
+            self._wake.set()
+            self._idle.clear()
+
+    def subscribe(
+        self, *, job_id: UUID | None = None, task_id: UUID | None = None
+    ) -> AbstractAsyncContextManager[MemorySubscription]:
+        """See Events.subscribe."""
+        return self._local.subscribe(job_id=job_id, task_id=task_id)
+
+    def subscribe_jobs(self) -> AbstractAsyncContextManager[MemorySubscription]:
+        """See Events.subscribe_jobs."""
+        return self._local.subscribe_jobs()
+
+    async def check(self) -> None:
+        """See Events.check."""
+        try:
+            await self._client.ping()
+        except (RedisError, OSError) as error:
+            raise StorageUnavailable(f"Redis does not answer: {error}") from None
+
+    async def close(self) -> None:
+        """See Events.close."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await self._idle.wait()
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self._client.aclose()
+        await self._listener.aclose()
+
+    async def _send(self) -> None:
+        complained = False
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(_GATHER_SECONDS)
+            hints = list(self._waiting)[:_AT_ONCE]
+            try:
+                await self._client.xadd(
+                    _STREAM, {"from": self._name, "hints": pack(hints)}, maxlen=_KEPT, approximate=True
+                )
+            except (RedisError, OSError) as error:
+                if not complained:
+                    log.error("cannot send events; watchers will look by themselves", error=str(error))
+                    complained = True
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            complained = False
+            for hint in hints:
+                self._waiting.pop(hint, None)
+            if not self._waiting:
+                self._wake.clear()
+                self._idle.set()
+
+    async def _listen(self) -> None:
+        complained = False
+        while True:
+            try:
+                answer: Any = await self._listener.xread(
+                    {_STREAM: self._last}, count=500, block=int(_BLOCK_SECONDS * 1000)
+                )
+            except (RedisError, OSError) as error:
+                if not complained:
+                    log.error("cannot hear events; trying on", error=str(error))
+                    complained = True
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if complained:
+                complained = False
+                # Some may have been lost with the server, or have left the stream meanwhile.
+                self._local.wake_all()
+            entries = (
+                (answer[0][1] if isinstance(answer, list) else next(iter(answer.values()))) if answer else ()
+            )
+            for entry_id, fields in entries:
+                self._last = entry_id
+                if fields.get(b"from") != self._name:
+                    for hint in unpack(fields.get(b"hints", b"")):
+                        self._local.publish(hint)
+
+
+def _client(url: str, timeout: float) -> Any:
+    try:
+        return redis.from_url(
+            url,
+            socket_timeout=timeout,
+            socket_connect_timeout=_TIMEOUT_SECONDS,
+            # The loops here try again by themselves, and say so.
+            retry=Retry(NoBackoff(), 0),
+            client_name="testum",
+        )
+    except ValueError as error:
+        raise ConfigurationError(
+            f"REDIS_URL: {error}. It looks like redis://:password@host:6379/0."
+        ) from None
