@@ -1,25 +1,27 @@
 """The composition root: from settings to adapters to services. The only place that names an adapter."""
 
+import asyncio
 import fcntl
 import os
 import secrets
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO
 
 import structlog
 
-from testum import logs
+from testum import __version__, logs
 from testum.artifacts.base import Artifacts
 from testum.core.positions import Sequencer
 from testum.core.secrets import Opener, Sealer
-from testum.db import installation, migrate
+from testum.db import installation, migrate, workers
 from testum.db.positions import Positions, ProcessPositions, StoredPositions
 from testum.db.session import Database
 from testum.dispatch.base import Dispatcher
 from testum.dispatch.local import LocalDispatcher
-from testum.errors import ConfigurationError, InvalidInput
+from testum.errors import ConfigurationError, InvalidInput, StorageUnavailable
 from testum.events.base import Events
 from testum.events.memory import MemoryEvents
 from testum.execution.endpoints import Endpoints
@@ -47,12 +49,13 @@ log = structlog.get_logger(__name__)
 
 _GENERATED_LENGTH = 15
 _TIDY_SECONDS = 30.0
+_FORGOTTEN_SECONDS = 3600.0
+"""A worker that died is shown for so long."""
 
 
 class Role(StrEnum):
-    """What a process is for: people, the work, or both."""
+    """What a process was started for. Where there are no workers, the web process does the work, too."""
 
-    ALL = "all"
     WEB = "web"
     WORKER = "worker"
 
@@ -108,6 +111,7 @@ class Testum:
         keys = settings.fernet_key.get_secret_value()
         self._sealer, self._opener = Sealer(keys), Opener(keys)
         self.settings = settings
+        self._role = role
         self.process_id = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
         self.alone = settings.embedded_database
         """Whether no other process works on the same data: the lock of the data directory sees to that."""
@@ -117,7 +121,9 @@ class Testum:
         self.output_store, self.positions = self._make_outputs()
         self.gate = Gate(self.database)
         self.endpoints = Endpoints(self.database, self._opener, settings.ssh_host_key_policy)
-        self.engine = Engine(self, self._opener) if role is not Role.WEB else None
+        self.engine = (
+            Engine(self, self._opener) if role is Role.WORKER or not settings.celery_broker_url else None
+        )
         self.dispatcher = self._make_dispatcher()
         self.recovery = Recovery(
             database=self.database,
@@ -139,6 +145,7 @@ class Testum:
                     settled=settings.lease_seconds,
                 ),
                 Duty("resume jobs", sweep, self.recovery.resume),
+                Duty("forget workers", _FORGOTTEN_SECONDS, self._forget_workers),
                 Duty("tidy output", _TIDY_SECONDS, self.output_store.tidy),
             ],
             alone=self.alone,
@@ -208,11 +215,15 @@ class Testum:
         return JournalOutputs(self.database, positions, self.artifacts), positions
 
     def _make_dispatcher(self) -> Dispatcher:
-        assert self.engine is not None
+        if self.settings.celery_broker_url:
+            from testum.dispatch.celery import CeleryDispatcher
+
+            return CeleryDispatcher(self.settings.celery_broker_url)
+        assert self.engine is not None, "without workers this process does the work"
         return LocalDispatcher(self.engine.runner.run_job)
 
     @classmethod
-    async def open(cls, settings: Settings, role: Role = Role.ALL) -> "Testum":
+    async def open(cls, settings: Settings, role: Role = Role.WEB) -> "Testum":
         """Start: bring the database up to date, make the first account, recover what the last stop cut off.
         Raises ConfigurationError."""
         logs.configure()
@@ -236,17 +247,43 @@ class Testum:
         if self.artifacts is not None:
             await self.artifacts.prepare()
         await self._ensure_admin()
+        try:
+            await self.dispatcher.check()
+        except StorageUnavailable as error:
+            raise ConfigurationError(
+                f"CELERY_BROKER_URL: {error.message} Correct it, or start that server."
+            ) from None
         if self.alone:
             await self.recovery.at_start()
         self.watch.start()
+        if self._role is Role.WORKER:
+            await self._beat()
+            self.watch.keep("heartbeat", self._beat, self.settings.lease_seconds / 3)
         if self.engine is not None:
             self.watch.over_worker(
                 self.engine.runner, self.engine.ledger, self.events, self.settings.lease_seconds
             )
 
+    async def drain(self, seconds: float) -> None:
+        """Claim no more, leave what is left to other workers, and wait so long for what is under way."""
+        if self.engine is None:
+            return
+        self.engine.runner.retire()
+        try:
+            async with asyncio.timeout(seconds):
+                with suppress(StorageUnavailable):
+                    await self.recovery.resume()
+                await self.engine.runner.idle()
+        except TimeoutError:
+            log.warning("tasks are under way for longer than the worker waits; they are ended")
+
     async def close(self) -> None:
         """Stop in order: what runs is ended on its host and its task says so; the rest stays pending."""
         await self.watch.close()
+        if self._role is Role.WORKER:
+            with suppress(StorageUnavailable):
+                async with self.database.write() as session:
+                    await workers.leave(session, self.process_id)
         if self.engine is not None:
             await self.engine.runner.stop()
         await self.dispatcher.close()
@@ -257,6 +294,14 @@ class Testum:
         await self.database.close()
         if self._lock is not None:
             self._lock.close()
+
+    async def _beat(self) -> None:
+        async with self.database.write() as session:
+            await workers.beat(session, self.process_id, self.settings.worker_zones, __version__)
+
+    async def _forget_workers(self) -> None:
+        async with self.database.write() as session:
+            await workers.forget(session, _FORGOTTEN_SECONDS)
 
     async def _check_key(self) -> None:
         """That FERNET_KEY is the one that this database is used with: better now than at the first task. Raises

@@ -62,6 +62,12 @@ class Settings(BaseSettings):
     """Tasks of one job that run at once, unless the job says otherwise."""
     worker_concurrency: int = Field(default=256, ge=1, le=4000)
     """Tasks that run at once in this process, over all jobs."""
+    worker_processes: int = Field(default=0, ge=0, le=256)
+    """Processes of one `testum worker`; 0: one for each CPU."""
+    worker_queues: str = "default"
+    """The network zones, with commas, that a `testum worker` serves."""
+    worker_drain_seconds: float = Field(default=60, ge=0, le=86_400)
+    """A worker that stops finishes what it can within so long; then it ends the rest."""
     task_timeout_seconds: float = Field(default=3600, gt=0, le=604_800)
     """A task's total time, unless the job says otherwise."""
     connect_timeout_seconds: float = Field(default=10, gt=0, le=600)
@@ -84,6 +90,11 @@ class Settings(BaseSettings):
     def embedded_database(self) -> bool:
         """Whether SQLite under `DATA_DIR` holds the data (no `DATABASE_URL` names a server)."""
         return not self.database_url or self.database_url.startswith("sqlite")
+
+    @property
+    def worker_zones(self) -> tuple[str, ...]:
+        """The network zones that a worker serves, once each."""
+        return tuple(dict.fromkeys(zone.strip() for zone in self.worker_queues.split(",") if zone.strip()))
 
     @property
     def effective_redis_url(self) -> str:
@@ -128,6 +139,10 @@ def load_settings() -> Settings:
     settings.fernet_key = _secret(settings, "FERNET_KEY", settings.fernet_key, Fernet.generate_key().decode())
     settings.secret_key = _secret(settings, "SECRET_KEY", settings.secret_key, secrets.token_urlsafe(48))
     _check_fernet_keys(settings.fernet_key.get_secret_value())
+    if settings.celery_broker_url and settings.embedded_database:
+        raise ConfigurationError(
+            "DATABASE_URL: is not set, but CELERY_BROKER_URL is. Workers share a PostgreSQL database: name it."
+        )
     if len(settings.secret_key.get_secret_value()) < 32:
         raise ConfigurationError(
             "SECRET_KEY: needs at least 32 characters. Make one with `testum generate-key`."

@@ -1,4 +1,4 @@
-"""`testum serve`, `demo`, `db upgrade`, `generate-key`: the commands of the machine that hosts testum."""
+"""`testum serve`, `worker`, `demo`, `db upgrade`, `generate-key`: the commands of the machine that hosts testum."""
 
 from typing import Annotated
 
@@ -25,6 +25,34 @@ def demo(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     from testum.cli.webserver import run
 
     run("testum.demo:create_app", host, port)
+
+
+def worker(
+    queue: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A network zone to serve; may be given again.  [default: default]"),
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, max=256, metavar="N", help="Processes.  [default: one for each CPU]")
+    ] = None,
+) -> None:
+    """Run tasks for the servers that share this database and broker."""
+    import os
+    from importlib import import_module
+
+    from testum.settings import load_settings
+
+    try:
+        settings = load_settings()
+        if queue:
+            settings.worker_queues = ",".join(queue)
+        # By name, as the server's application: it stands above the command line.
+        status = import_module("testum.worker").run(
+            settings, concurrency or settings.worker_processes or os.cpu_count() or 1
+        )
+    except TestumError as error:
+        raise WrongUse(error.message) from None
+    raise typer.Exit(status)
 
 
 @db.command()

@@ -17,6 +17,8 @@ class Work:
     job_id: UUID
     concurrency: int
     pending: Mapping[str, int]
+    again: bool = False
+    """Whether it was sent before, and may still be on its way."""
 
 
 class Dispatcher(Protocol):

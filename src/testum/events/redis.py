@@ -75,6 +75,7 @@ class RedisEvents:
         self._idle.set()
         self._last: bytes | str = "0-0"
         self._loops: list[asyncio.Task[None]] = []
+        self._closing = False
 
     async def start(self) -> None:
         """Begin to listen. Raises ConfigurationError where the server cannot be used."""
@@ -123,15 +124,19 @@ class RedisEvents:
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await self._idle.wait()
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        self._closing = True
+        pending = set(self._loops)
+        while pending:
+            # Again and again: redis-py may take a cancellation for a timeout of its own, and answer.
+            for loop in pending:
+                loop.cancel()
+            _, pending = await asyncio.wait(pending, timeout=0.1)
         await self._client.aclose()
         await self._listener.aclose()
 
     async def _send(self) -> None:
         complained = False
-        while True:
+        while not self._closing:
             await self._wake.wait()
             await asyncio.sleep(_GATHER_SECONDS)
             hints = list(self._waiting)[:_AT_ONCE]
@@ -154,7 +159,7 @@ class RedisEvents:
 
     async def _listen(self) -> None:
         complained = False
-        while True:
+        while not self._closing:
             try:
                 answer: Any = await self._listener.xread(
                     {_STREAM: self._last}, count=500, block=int(_BLOCK_SECONDS * 1000)

@@ -69,7 +69,7 @@ class Recovery:
             for job_id in ended:
                 self._events.publish(Hint(job_id, None, Change.STATUS))
         for job_id, concurrency, pending in waiting:
-            await self._dispatcher.submit(Work(job_id, concurrency, pending))
+            await self._dispatcher.submit(Work(job_id, concurrency, pending, again=True))
 
     async def _close(self, *, alone: bool) -> int:
         closed = 0

@@ -158,6 +158,7 @@ class Runner:
         self._connect_timeout = connect_timeout
         self._grace = grace
         self._running: dict[UUID, _Running] = {}
+        self._ended = asyncio.Event()
         self._stopping = False
 
     @property
@@ -275,6 +276,7 @@ class Runner:
                 outcome = await self._act(context, self._running[claim.id])
         finally:
             del self._running[claim.id]
+            self._ended.set()
             self._slots.give(1)
         writing = asyncio.create_task(self._write(claim, outcome, recorder))
         results.add(writing)
@@ -385,6 +387,12 @@ class Runner:
     def retire(self) -> None:
         """Claim no more; what is under way goes on."""
         self._stopping = True
+
+    async def idle(self) -> None:
+        """Until nothing is under way."""
+        while self._running:
+            self._ended.clear()
+            await self._ended.wait()
 
     async def stop(self) -> None:
         """The worker stops: claim no more, and end what is under way, saying so in each task."""

@@ -50,7 +50,7 @@ class Watch:
 
     def start(self) -> None:
         """Begin with the duties."""
-        self._keep("duties", self._attend, _TICK_SECONDS)
+        self.keep("duties", self._attend, _TICK_SECONDS)
 
     def over_worker(self, runner: Runner, ledger: Ledger, events: Events, lease_seconds: float) -> None:
         """Look after a worker of this process, too: renew its leases, and end what is cancelled."""
@@ -73,8 +73,8 @@ class Watch:
                             for job_id in await jobs.cancel_requested(session, list(asked)):
                                 await runner.stop_job(job_id)
 
-        self._keep("leases", renew, lease_seconds / 3)
-        self._keep("cancellations", hear, _RETRY_SECONDS)
+        self.keep("leases", renew, lease_seconds / 3)
+        self.keep("cancellations", hear, _RETRY_SECONDS)
 
     async def close(self) -> None:
         """End it."""
@@ -82,7 +82,8 @@ class Watch:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
 
-    def _keep(self, name: str, step: Callable[[], Awaitable[None]], seconds: float) -> None:
+    def keep(self, name: str, step: Callable[[], Awaitable[None]], seconds: float) -> None:
+        """Do something every so many seconds in this process."""
         self._loops.append(asyncio.create_task(self._repeat(name, step, seconds), name=f"watch-{name}"))
 
     async def _repeat(self, name: str, step: Callable[[], Awaitable[None]], seconds: float) -> None:

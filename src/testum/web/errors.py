@@ -19,6 +19,7 @@ from testum.errors import (
     InvalidInput,
     NotFound,
     StorageFull,
+    StorageUnavailable,
     TestumError,
     Throttled,
     Unauthenticated,
@@ -35,6 +36,7 @@ _STATUS: dict[type[TestumError], int] = {
     Unauthenticated: 401,
     Forbidden: 403,
     Throttled: 429,
+    StorageUnavailable: 503,
     StorageFull: 507,
 }
 _TITLES = {
@@ -49,6 +51,7 @@ _TITLES = {
     422: "Invalid input",
     429: "Too many requests",
     500: "Internal error",
+    503: "Not available now",
     507: "Disk full",
 }
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}

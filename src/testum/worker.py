@@ -1,0 +1,208 @@
+"""The worker: `testum worker`. Celery's processes take messages; in each, one event loop does the work.
+
+The loop lives as long as its process, so that SSH connections stay warm between shards. A message only hands its
+shard to the loop, and is done: a process takes on as many jobs as it has slots for tasks.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+from uuid import UUID
+
+import structlog
+import uvloop
+from celery.signals import worker_process_init, worker_process_shutdown, worker_ready
+
+from testum import logs
+from testum.app import Role, Testum
+from testum.core.shards import is_zone
+from testum.dispatch.celery import SHARD_TASK, make_celery, queue_name
+from testum.dispatch.loops import Loops
+from testum.errors import ConfigurationError, TestumError
+from testum.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_RETRY_SECONDS = 2.0
+_TURN_SECONDS = 0.05
+"""So long a process leaves a job's next shards to the others."""
+_PARENT_SECONDS = 1.0
+_CLOSE_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """A shard as its message brought it; a later message for the same one is equal."""
+
+    job_id: UUID
+    zone: str
+    number: int
+
+
+class Child:
+    """One of the worker's processes, from its fork to its end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loop = uvloop.new_event_loop()
+        self._ready = threading.Event()
+        self._stop = asyncio.Event()
+        self._stopping = False
+        self._orders: dict[_Shard, tuple[int, str]] = {}
+        self._testum: Testum | None = None
+        self._loops: Loops[_Shard] | None = None
+        self._thread = threading.Thread(target=self._run, name="testum", daemon=True)
+
+    def start(self) -> None:
+        """Begin, in a thread of its own."""
+        self._thread.start()
+
+    def take(self, shard: _Shard, concurrency: int, message: str, *, of: int) -> None:
+        """Take a shard on; called by the thread that Celery runs. It returns when there may be a next."""
+        while not self._stopping:
+            # Not before there is room: until then the messages are for others.
+            if self._ready.wait(_TURN_SECONDS) and not self._full():
+                break
+            time.sleep(_TURN_SECONDS)
+        self._loop.call_soon_threadsafe(self._take, shard, concurrency, message)
+        if of > 1:
+            time.sleep(_TURN_SECONDS)
+
+    def close(self) -> None:
+        """Finish what is under way, or end it after a while; the rest is left to others."""
+        self._stopping = True
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(self._settings.worker_drain_seconds + _CLOSE_SECONDS)
+
+    def _full(self) -> bool:
+        return self._testum is None or self._testum.engine is None or self._testum.engine.runner.full
+
+    def _take(self, shard: _Shard, concurrency: int, message: str) -> None:
+        if self._loops is not None:
+            self._orders[shard] = (concurrency, message)
+            self._loops.submit(shard)
+
+    async def _work(self, shard: _Shard) -> None:
+        assert self._testum is not None and self._testum.engine is not None
+        concurrency, message = self._orders[shard]
+        await self._testum.engine.runner.run_job(
+            shard.job_id, most=concurrency, zones=[shard.zone], message=message
+        )
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._live())
+        except Exception:
+            log.exception("a worker's process failed")
+        finally:
+            # Whatever Celery's side of the process waits for: without this loop it is of no use.
+            os._exit(0 if self._stopping else 1)
+
+    async def _live(self) -> None:
+        parent = os.getppid()
+        testum = await self._open()
+        if testum is None:
+            return
+        assert testum.engine is not None
+        self._testum, self._loops = testum, Loops(self._work)
+        self._ready.set()
+        while not self._stop.is_set():
+            try:
+                async with asyncio.timeout(_PARENT_SECONDS):
+                    await self._stop.wait()
+            except TimeoutError:
+                if os.getppid() != parent:
+                    log.error("the worker's main process is gone; its processes finish and end")
+                    break
+        self._stopping = True
+        await testum.drain(self._settings.worker_drain_seconds)
+        await testum.engine.runner.stop()
+        await self._loops.close()
+        await testum.close()
+
+    async def _open(self) -> Testum | None:
+        """Start; the settings were found good when the worker started, so what is away now will come back."""
+        while not self._stop.is_set():
+            try:
+                return await Testum.open(self._settings, Role.WORKER)
+            except TestumError as error:
+                log.error("a worker's process cannot start; trying on", error=error.message)
+                await asyncio.sleep(_RETRY_SECONDS)
+        return None
+
+
+async def _try(settings: Settings) -> None:
+    await (await Testum.open(settings, Role.WORKER)).close()
+
+
+def _check(settings: Settings) -> str | None:
+    """Start once and stop: what is wrong with the settings, if anything."""
+    try:
+        asyncio.run(_try(settings))
+    except TestumError as error:
+        return error.message
+    return None
+
+
+def run(settings: Settings, processes: int) -> int:
+    """Work until a signal ends it; the exit status. Raises ConfigurationError."""
+    if not settings.celery_broker_url:
+        raise ConfigurationError(
+            "CELERY_BROKER_URL: is not set. Without it `testum serve` does the work itself, and needs no worker."
+        )
+    for zone in settings.worker_zones:
+        if not is_zone(zone):
+            raise ConfigurationError(
+                f"WORKER_QUEUES: {zone!r} is no name of a network zone: small letters, digits, dots, dashes, at most 63."
+            )
+    celery = make_celery(settings.celery_broker_url, settings.worker_zones)
+    # In a process of its own: what it opens must not be inherited by Celery's.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as trial:
+        if problem := trial.submit(_check, settings).result():
+            raise ConfigurationError(problem)
+    logs.configure()
+    child: list[Child] = []
+
+    def begin(**_: Any) -> None:
+        # Ctrl-C goes to the whole group; the main process says when its processes end.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        child.append(Child(settings))
+        child[0].start()
+
+    def end(**_: Any) -> None:
+        child[0].close()
+
+    def ready(**_: Any) -> None:
+        zones = ", ".join(settings.worker_zones)
+        print(
+            f"testum worker {socket.gethostname()} serves {zones} with {processes} processes. Ctrl-C stops it.",
+            flush=True,
+        )
+
+    def shard(self: Any, job_id: str, zone: str, number: int, concurrency: int, of: int) -> None:
+        child[0].take(_Shard(UUID(job_id), zone, number), concurrency, str(self.request.id), of=of)
+
+    worker_process_init.connect(begin, weak=False)
+    worker_process_shutdown.connect(end, weak=False)
+    worker_ready.connect(ready, weak=False)
+    celery.task(name=SHARD_TASK, bind=True)(shard)
+    worker = celery.Worker(
+        hostname=f"testum@{socket.gethostname()}-{os.getpid()}",
+        pool="prefork",
+        concurrency=processes,
+        queues=[queue_name(zone) for zone in settings.worker_zones],
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        loglevel="WARNING",
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
