@@ -1,12 +1,44 @@
-"""What tests of several folders share: a real sshd and a real testum server, one of each for a session."""
+"""What tests of several folders share: a real sshd and a real testum server, one of each for a session, and the
+mode in which testum runs.
+
+`pytest --mode servers` runs the tests that use a testum server once more, each server with a PostgreSQL, a Redis, an
+S3 and a worker.
+"""
 
 import gc
 from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.support import server as support
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--mode", choices=["embedded", "servers"], default="embedded", help="what testum runs on"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    Server.mode = config.getoption("--mode")
+    if Server.mode == "servers" and (reason := support.missing()):
+        raise pytest.UsageError(f"these tests cannot run here: {reason}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With servers, only what differs with them: modules that start a testum, without what one machine alone has."""
+    if Server.mode == "embedded":
+        return
+    kept, left = [], []
+    for item in items:
+        uses = Server in vars(getattr(item, "module", None) or object).values() or "api" in getattr(
+            item, "fixturenames", ()
+        )
+        (kept if uses and item.get_closest_marker("embedded") is None else left).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -71,6 +71,7 @@ def test_a_database_that_is_none_is_named(tmp_path: Path) -> None:
     assert "DATABASE_URL" in done.stderr and "testum.db" in done.stderr
 
 
+@pytest.mark.embedded
 def test_another_key_than_the_datas(tmp_path: Path, real_sshd: RealSshd) -> None:
     """The key was lost or mixed up: said at the start, not when the first password is needed."""
     with Server(data_dir=tmp_path / "data") as server:
@@ -82,6 +83,7 @@ def test_another_key_than_the_datas(tmp_path: Path, real_sshd: RealSshd) -> None
         assert "FERNET_KEY" in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
+@pytest.mark.embedded
 def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
     with Server(data_dir=tmp_path / "data") as server:
         done = serve(server.data_dir)

@@ -39,6 +39,8 @@ class RedisServer:
         lines = [
             "bind 127.0.0.1",
             f"port {self.port}",
+            # As many installations as a session of tests makes.
+            "databases 4096",
             f"requirepass {self.password}",
             f"dir {self.folder}",
             'save ""',

@@ -1,99 +1,230 @@
-"""A real testum server for tests: `testum serve` as a process of its own, on a free port of the loopback."""
+"""A real testum for tests, on a free port of the loopback: `testum serve` with all embedded, or (`pytest --mode
+servers`) with PostgreSQL, Redis, S3 and a `testum worker` of its own.
+"""
 
+import functools
 import os
 import secrets
 import shutil
 import signal
-import sqlite3
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import httpx2
+import psutil
+import sqlalchemy as sa
 from argon2 import PasswordHasher
+from cryptography.fernet import Fernet
 
+from tests.support import postgres, redis, s3
+from tests.support.postgres import PostgresServer
+from tests.support.redis import RedisServer
+from tests.support.s3 import S3Server
 from tests.support.sshd import RealSshd, free_port
 
 ADMIN = ("admin", "correct-horse-battery")
+LEASE_SECONDS = 8.0
+"""With workers of its own: a dead one is noticed within two of them."""
+
+
+@dataclass(frozen=True)
+class Walls:
+    """The servers that testum leans on where one machine is not enough."""
+
+    postgres: PostgresServer
+    redis: RedisServer
+    s3: S3Server
+
+    def environment(self) -> dict[str, str]:
+        """The settings of a new, empty installation."""
+        # One Redis has only so many databases; testum's own names begin with the database's.
+        number = next(_redis_databases)
+        return {
+            "DATABASE_URL": self.postgres.create_database(),
+            "REDIS_URL": self.redis.url(number),
+            "CELERY_BROKER_URL": self.redis.url(number),
+            "MINIO_ENDPOINT": self.s3.endpoint,
+            "MINIO_ACCESS_KEY": self.s3.access_key,
+            "MINIO_SECRET_KEY": self.s3.secret_key,
+            "MINIO_BUCKET": f"bucket-{secrets.token_hex(6)}",
+            "MINIO_SECURE": "false",
+            "MINIO_REGION": self.s3.region,
+            "FERNET_KEY": Fernet.generate_key().decode(),
+            "SECRET_KEY": secrets.token_urlsafe(48),
+            "LEASE_SECONDS": str(LEASE_SECONDS),
+            "WORKER_PROCESSES": "2",
+        }
+
+
+_redis_databases = iter(range(1, 4096))
+
+
+def missing() -> str | None:
+    """What this machine lacks for the servers, as a sentence; None when they can run."""
+    lacking = [reason for part in (postgres, redis, s3) if (reason := part.missing())]
+    return "; ".join(lacking) or None
+
+
+@functools.cache
+def walls() -> Walls:
+    """One of each for the whole session; they end with it."""
+    return Walls(PostgresServer(), RedisServer(), S3Server())
+
+
+class Process:
+    """A process of testum in a group of its own, with its log."""
+
+    def __init__(self, arguments: Sequence[str], env: Mapping[str, str], folder: Path, log: Path) -> None:
+        with log.open("ab") as file:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "testum", *arguments],
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                cwd=folder,
+                start_new_session=True,
+            )
+
+    def group(self) -> list[psutil.Process]:
+        """Itself and what descends from it."""
+        with suppress(psutil.NoSuchProcess):
+            own = psutil.Process(self.popen.pid)
+            return [own, *own.children(recursive=True)]
+        return []
+
+    def signal(self, number: int) -> None:
+        """Send a signal to each of the group."""
+        for process in self.group():
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9 of the whole group, as a crash of its machine would."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait(10)
+
+    def stop(self, wait: float = 30.0) -> int:
+        """Stop in order; the exit status. What does not stop is killed."""
+        self.popen.send_signal(signal.SIGTERM)
+        try:
+            return self.popen.wait(wait)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
 
 
 class Server:
-    """One server and its data directory. `start` after `kill` uses the same data again."""
+    """One installation: its data directory, a web process and, in the mode "servers", a worker.
+
+    `start` after `kill` uses the same data again.
+    """
+
+    mode = "embedded"
+    """Which walls a new one has, `embedded` or `servers`; `pytest --mode` sets it."""
 
     def __init__(self, data_dir: Path | None = None, env: Mapping[str, str] | None = None) -> None:
         self._own_folder = data_dir is None
         self.data_dir = data_dir or Path(tempfile.mkdtemp(prefix="testum-data-"))
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._env = dict(env or {})
-        self.process: subprocess.Popen[bytes] | None = None
-        self.log = self.data_dir / "server.log"
-        self._clients: list[Api] = []
-
-    def start(self, *, wait: float = 30.0) -> "Server":
-        """Start and wait until it is healthy."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith("TESTUM_")}
-        env |= {
+        self.servers = self.mode == "servers"
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TESTUM_")}
+        self.env = {
+            **inherited,
             "DATA_DIR": str(self.data_dir),
             "ADMIN_USERNAME": ADMIN[0],
             "ADMIN_PASSWORD": ADMIN[1],
-            **self._env,
+            **(walls().environment() if self.servers else {}),
+            **(env or {}),
         }
+        self.log = self.data_dir / "server.log"
+        self.web: Process | None = None
+        self.worker: Process | None = None
+        self._engine: sa.Engine | None = None
+        self._clients: list[Api] = []
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The web process."""
+        assert self.web is not None
+        return self.web.popen
+
+    def start(self, *, wait: float = 30.0) -> "Server":
+        """Start and wait until it is healthy, and its worker takes work."""
         self.data_dir.mkdir(exist_ok=True)
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "testum", "serve", "--port", str(self.port)],
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.data_dir,
-                start_new_session=True,
-            )
+        self.web = Process(["serve", "--port", str(self.port)], self.env, self.data_dir, self.log)
+        if self.servers:
+            self.worker = Process(["worker"], self.env, self.data_dir, self.log)
         deadline = time.monotonic() + wait
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the server did not start:\n{self.log.read_text()[-3000:]}")
             try:
-                if httpx2.get(f"{self.url}/health", timeout=2).status_code == 200:
+                if httpx2.get(f"{self.url}/health", timeout=2).status_code == 200 and self._working():
                     return self
             except httpx2.HTTPError:
-                time.sleep(0.05)
+                pass
+            time.sleep(0.05)
         raise RuntimeError(f"the server is not healthy:\n{self.log.read_text()[-3000:]}")
+
+    def _working(self) -> bool:
+        """Whether all processes of the worker have announced themselves."""
+        if self.worker is None:
+            return True
+        here = {f"{socket.gethostname()[:60]}:{process.pid}" for process in self.worker.group()}
+        names = [row[0].rpartition(":")[0] for row in self.execute("SELECT id FROM workers")]
+        return len(here.intersection(names)) == int(self.env["WORKER_PROCESSES"])
 
     def kill(self) -> None:
         """kill -9, as a crash would."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        for process in (self.web, self.worker):
+            if process is not None:
+                process.kill()
 
     def stop(self) -> int:
-        """Stop in order; the exit status."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        """Stop in order; the exit status of the web process."""
+        assert self.web is not None
+        if self.worker is not None:
+            self.worker.popen.send_signal(signal.SIGTERM)
+        status = self.web.stop()
+        if self.worker is not None:
+            self.worker.stop()
+        return status
 
     def close(self) -> None:
         """Stop, and leave nothing behind."""
         for client in self._clients:
             client.http.close()
-        if self.process is not None and self.process.poll() is None:
+        if self.web is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(15)
             except subprocess.TimeoutExpired:
-                self.kill()
+                self.web.kill()
+        if self.worker is not None:
+            self.worker.kill()
+        if self._engine is not None:
+            self._engine.dispose()
         if self._own_folder:
             shutil.rmtree(self.data_dir, ignore_errors=True)
 
     def __enter__(self) -> "Server":
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -106,17 +237,39 @@ class Server:
         self._clients.append(client)
         return client
 
+    @property
+    def secret_key(self) -> str:
+        """What its tokens are signed with."""
+        return self.env.get("SECRET_KEY") or (self.data_dir / "secret_key").read_text().strip()
+
+    @property
+    def fernet_key(self) -> str:
+        """What its secrets are sealed with."""
+        return self.env.get("FERNET_KEY") or (self.data_dir / "fernet_key").read_text().strip()
+
+    @property
+    def engine(self) -> sa.Engine:
+        """Its database, past testum."""
+        if self._engine is None:
+            address = self.env.get("DATABASE_URL", "").replace("postgresql://", "postgresql+psycopg://", 1)
+            self._engine = sa.create_engine(address or f"sqlite:///{self.data_dir / 'testum.db'}")
+        return self._engine
+
+    def execute(self, statement: str, *rows: Mapping[str, Any]) -> Sequence[sa.Row[Any]]:
+        """Run a statement in the database with `:name` parameters, once for each row of them."""
+        with self.engine.begin() as connection:
+            result = connection.execute(sa.text(statement), [dict(row) for row in rows] or None)
+            return result.all() if result.returns_rows else []
+
     def account(self, role: str) -> "Api":
-        """A client of a new account with this role, put into the database file: there is no API for it yet."""
+        """A client of a new account with this role, put into the database: there is no API for it yet."""
         name, password = f"{role}-{secrets.token_hex(4)}", secrets.token_urlsafe(9)
         password_hash = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(password)
-        values = (secrets.token_hex(16), name, name, password_hash, role)
-        with closing(sqlite3.connect(self.data_dir / "testum.db", timeout=30)) as database, database:
-            database.execute(
-                "INSERT INTO users (id, username, username_key, password_hash, role, must_change_password,"
-                " created_at) VALUES (?, ?, ?, ?, ?, 0, '2026-01-01 00:00:00.000000')",
-                values,
-            )
+        self.execute(
+            "INSERT INTO users (id, username, username_key, password_hash, role, must_change_password,"
+            " created_at) VALUES (:id, :name, :name, :password_hash, :role, FALSE, '2026-01-01 00:00:00.000000')",
+            {"id": secrets.token_hex(16), "name": name, "password_hash": password_hash, "role": role},
+        )
         return self.client(name, password)
 
 

@@ -4,10 +4,9 @@ import base64
 import itertools
 import json
 import socket
-import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -42,27 +41,21 @@ def client(own: Server) -> Api:
     return own.client()
 
 
-@pytest.fixture(scope="module")
-def database(own: Server) -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(own.data_dir / "testum.db")) as connection:
-        yield connection
-
-
-def state(database: sqlite3.Connection) -> Any:
+def state(own: Server) -> Any:
     """All that a request could have changed. Refusals leave an entry in the audit log."""
     whole = ("users", "platforms", "platform_tags", "host_keys", "ssh_keys", "jobs", "task_runs")
     done = "SELECT * FROM audit_logs WHERE outcome != 'refused' AND action != 'auth.login'"
     return [
-        database.execute(query).fetchall() for query in [*(f"SELECT * FROM {name}" for name in whole), done]
+        own.execute(query) for query in [*(f"SELECT * FROM {name} ORDER BY 1, 2" for name in whole), done]
     ]
 
 
 @pytest.fixture(autouse=True)
-def unchanged(own: Server, database: sqlite3.Connection) -> Iterator[None]:
+def unchanged(own: Server) -> Iterator[None]:
     """Nothing is lost, nothing is added, the server lives, and its log has no traceback."""
-    before, logged = state(database), own.log.stat().st_size
+    before, logged = state(own), own.log.stat().st_size
     yield
-    assert state(database) == before
+    assert state(own) == before
     assert "Traceback" not in own.log.read_text(errors="replace")[logged:]
 
 

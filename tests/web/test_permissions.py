@@ -219,7 +219,7 @@ def forged(site: Site, kind: str) -> str:
     now = int(time.time())
     good = site.admin.tokens["access_token"]
     header, payload, signature = good.split(".")
-    secret = (site.server.data_dir / "secret_key").read_text().strip()
+    secret = site.server.secret_key
     claims = jwt.decode(good, OctKey.import_key(secret), algorithms=["HS256"]).claims
     ours, foreign = OctKey.import_key(secret), OctKey.import_key(secrets.token_urlsafe(48))
     fresh = {**claims, "exp": now + 600}

@@ -2,13 +2,11 @@
 
 import json
 import secrets
-import sqlite3
 import subprocess
 import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -370,22 +368,23 @@ def test_ten_thousand_platforms_are_listed_quickly(tmp_path: Path) -> None:
             "password": "y",
         }
         api.post("/platforms/", {**first, "tags": ["all", "odd"]})
-        with closing(sqlite3.connect(server.data_dir / "testum.db", timeout=30)) as database, database:
-            columns = [row[1] for row in database.execute("PRAGMA table_info(platforms)")]
-            row = dict(zip(columns, database.execute("SELECT * FROM platforms").fetchone(), strict=True))
-            rows = [
-                {
-                    **row,
-                    "id": uuid.uuid4().hex,
-                    "name": f"host-{number:05}",
-                    "host": f"h{number % 100}.example",
-                }
-                for number in range(1, 10_000)
-            ]
-            places = ", ".join(f":{column}" for column in columns)
-            database.executemany(f"INSERT INTO platforms VALUES ({places})", rows)
-            tags = [(each["id"], tag) for each in rows for tag in ("all", f"t{each['name'][-2:]}")]
-            database.executemany("INSERT INTO platform_tags (platform_id, tag) VALUES (?, ?)", tags)
+        (row,) = server.execute("SELECT * FROM platforms")
+        rows = [
+            {
+                **row._mapping,
+                "id": uuid.uuid4().hex,
+                "name": f"host-{number:05}",
+                "host": f"h{number % 100}.example",
+            }
+            for number in range(1, 10_000)
+        ]
+        columns = row._mapping.keys()
+        places = ", ".join(f":{column}" for column in columns)
+        server.execute(f"INSERT INTO platforms ({', '.join(columns)}) VALUES ({places})", *rows)
+        tags = [
+            {"platform": each["id"], "tag": tag} for each in rows for tag in ("all", f"t{each['name'][-2:]}")
+        ]
+        server.execute("INSERT INTO platform_tags (platform_id, tag) VALUES (:platform, :tag)", *tags)
 
         def quickest(**params: Any) -> tuple[float, Any]:
             taken = []
@@ -464,7 +463,7 @@ def test_secrets_are_in_no_answer_no_file_and_no_log(real_sshd: RealSshd, tmp_pa
             for path in server.data_dir.rglob("*")
             if path.is_file() and path.name not in ("fernet_key", "secret_key")
         }
-        keys = [(server.data_dir / name).read_text().strip() for name in ("fernet_key", "secret_key")]
+        keys = [server.fernet_key, server.secret_key]
         hidden = [
             real_sshd.user.password,
             passphrase,
@@ -478,6 +477,8 @@ def test_secrets_are_in_no_answer_no_file_and_no_log(real_sshd: RealSshd, tmp_pa
                 assert secret not in answer
             for path, content in files.items():
                 assert secret.encode() not in content, path
+        if server.servers:
+            return
         assert any(path.name == "testum.db" for path in files)
         for name in ("fernet_key", "secret_key"):
             assert (server.data_dir / name).stat().st_mode & 0o777 == 0o600

@@ -24,7 +24,11 @@ class Installation(Base):
 
 
 async def ensure(session: AsyncSession) -> Installation:
-    """The row, which is made where it is missing; locked in this transaction."""
+    """The row, which is made where it is missing; locked in this transaction.
+
+    So it is the mutex of what must not be done twice at once, though it has no row of its own to lock: two changes
+    of platforms and keys that refer to each other, two first accounts. SQLite has one writer anyway.
+    """
     connection = await session.connection()
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     await connection.execute(

@@ -204,6 +204,15 @@ async def users_of_jump(session: AsyncSession, platform_id: UUID) -> list[str]:
     )
 
 
+async def set_facts(
+    session: AsyncSession, platform_id: UUID, facts: dict[str, object], now: dt.datetime
+) -> None:
+    """Keep what was gathered about a platform, unless it was deleted meanwhile."""
+    await session.execute(
+        update(Platform).where(Platform.id == platform_id).values(facts=facts, facts_at=now)
+    )
+
+
 async def trust_first_use(
     session: AsyncSession, seen: Sequence[tuple[UUID, str, str, str]]
 ) -> dict[UUID, str]:

@@ -70,6 +70,11 @@ async def of_login(session: AsyncSession, login_id: UUID, now: dt.datetime) -> U
     return await session.scalar(_OF_LOGIN, {"login_id": login_id, "now": now})
 
 
+async def lock(session: AsyncSession, user_id: UUID) -> None:
+    """Hold the account's row: whoever changes it looks at it only after the one before."""
+    await session.execute(select(User.id).where(User.id == user_id).with_for_update())
+
+
 async def revoke_logins(session: AsyncSession, user_id: UUID, *, keep: UUID | None = None) -> None:
     """End all logins of an account, but for `keep`."""
     statement = update(Login).where(Login.user_id == user_id, Login.revoked_at.is_(None))

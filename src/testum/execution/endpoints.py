@@ -234,8 +234,5 @@ async def store_facts(database: Database, platform_id: UUID, facts: dict[str, ob
     """Keep what was gathered about a platform; the time it is of is returned."""
     now = utc_now()
     async with database.write() as session:
-        platform = await platforms.get(session, platform_id)
-        if platform is not None:
-            platform.facts = facts
-            platform.facts_at = now
+        await platforms.set_facts(session, platform_id, facts, now)
     return now

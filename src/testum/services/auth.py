@@ -14,10 +14,11 @@ from joserfc.jwk import OctKey
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import MovingWindowRateLimiter
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.permissions import Actor, Permission, Role
-from testum.db import users
+from testum.db import installation, users
 from testum.db.base import new_id, utc_now
 from testum.db.session import Database
 from testum.db.users import Login, User
@@ -65,6 +66,7 @@ class Auth:
         """Make the first admin where there is no account yet; whether one was made."""
         password_hash = await hash_password(password)
         async with self._database.write() as session:
+            await installation.ensure(session)
             if await users.count(session):
                 return False
             admin = User(
@@ -124,7 +126,8 @@ class Auth:
         stolen = False
         async with self._database.write() as session:
             named = _login_of(refresh_token)
-            login = await session.get(Login, named) if named is not None else None
+            # Locked: of many who show the same token at once, one is first.
+            login = await session.get(Login, named, with_for_update=True) if named is not None else None
             user = await users.get(session, login.user_id) if login is not None else None
             good = (
                 login is not None
@@ -190,14 +193,14 @@ class Auth:
         if not name or len(name) > _MAX_USERNAME or not name.isprintable():
             raise InvalidInput.field("new_username", f"needs 1 to {_MAX_USERNAME} printable characters.")
         confirmed = await self._confirm(actor, current_password, "auth.change_username")
-        async with self._changing(actor, confirmed, "auth.change_username") as (session, user):
-            taken = await users.by_name(session, name)
-            if taken is not None and taken.id != user.id:
-                raise Conflict(f"The user name {name} is taken.", code="name_taken")
-            self._gate.log(
-                session, actor, "auth.change_username", "user", user.id, old=user.username, new=name
-            )
-            user.username, user.username_key = name, name.casefold()
+        try:
+            async with self._changing(actor, confirmed, "auth.change_username") as (session, user):
+                self._gate.log(
+                    session, actor, "auth.change_username", "user", user.id, old=user.username, new=name
+                )
+                user.username, user.username_key = name, name.casefold()
+        except IntegrityError:
+            raise Conflict(f"The user name {name} is taken.", code="name_taken") from None
         return user
 
     async def change_password(self, actor: Actor, current_password: str, new_password: str) -> User:
@@ -222,6 +225,7 @@ class Auth:
         the password meanwhile, or ended this one. Raises Unauthenticated or InvalidInput."""
         assert actor.session_id is not None, "only logins change accounts"
         async with self._database.write() as session:
+            await users.lock(session, actor.id)
             user = await users.of_login(session, actor.session_id, utc_now())
             if user is not None and user.password_hash == confirmed:
                 yield session, user

@@ -11,7 +11,7 @@ from testum.core.permissions import Actor, Permission
 from testum.core.secrets import Sealer
 from testum.core.sshkeys import check_private_key, parse_public_key
 from testum.core.text import check_name
-from testum.db import keys, paging, platforms
+from testum.db import installation, keys, paging, platforms
 from testum.db.base import new_id
 from testum.db.keys import SSHKey
 from testum.db.paging import Page, PageRequest
@@ -62,6 +62,7 @@ class Keys:
         )
         try:
             async with self._database.write() as session:
+                await installation.ensure(session)
                 twin = await session.scalar(
                     select(SSHKey.name).where(SSHKey.fingerprint == public.fingerprint).limit(1)
                 )
@@ -106,6 +107,7 @@ class Keys:
         """Forget a key. Raises NotFound, or Conflict while platforms log in with it."""
         await self._gate.check(actor, Permission.KEYS_WRITE, "key.delete", "key", key_id)
         async with self._database.write() as session:
+            await installation.ensure(session)
             key = await keys.get(session, key_id)
             if key is None:
                 raise NotFound("There is no such key.")

@@ -16,7 +16,7 @@ from testum.core.secrets import Sealer
 from testum.core.sshkeys import check_private_key, parse_public_key
 from testum.core.targets import is_pattern
 from testum.core.text import check_name, is_plain
-from testum.db import keys, paging, platforms
+from testum.db import installation, keys, paging, platforms
 from testum.db.base import new_id
 from testum.db.paging import Page, PageRequest
 from testum.db.platforms import HostKeyRecord, Platform, PlatformTag
@@ -57,6 +57,7 @@ class Platforms:
         _raise(problems)
         try:
             async with self._database.write() as session:
+                await installation.ensure(session)
                 await self._check_links(session, platform)
                 session.add(platform)
                 self._gate.log(
@@ -82,6 +83,7 @@ class Platforms:
         _raise(await self._apply(Platform(id=platform_id, host_keys=[], tag_rows=[]), values))
         try:
             async with self._database.write() as session:
+                await installation.ensure(session)
                 platform = await platforms.get(session, platform_id)
                 if platform is None:
                     raise NotFound("There is no such platform.")
@@ -155,6 +157,7 @@ class Platforms:
         """Forget a platform; its history stays. Raises NotFound, or Conflict while others jump through it."""
         await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.delete", "platform", platform_id)
         async with self._database.write() as session:
+            await installation.ensure(session)
             platform = await platforms.get(session, platform_id)
             if platform is None:
                 raise NotFound("There is no such platform.")
