@@ -94,7 +94,7 @@ def test_what_cannot_be_looked_at_is_unconfirmed(api: Api, platform: Any, host: 
 
 
 def test_a_job_that_waits_for_a_slot_is_cancelled_at_once(host: RealSshd) -> None:
-    with Server(env={"WORKER_CONCURRENCY": "1"}) as server:
+    with Server(env={"WORKER_CONCURRENCY": "1", "WORKER_PROCESSES": "1"}) as server:
         api = server.client()
         platform = api.add_platform("one", host)
         first, _ = begun(api, platform, "echo go; sleep 3971")

@@ -244,6 +244,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.embedded
 def test_a_full_disk(real_sshd: RealSshd, tmp_path: Path) -> None:
     """Output stops before the database has no room: the task says so, the server goes on, and once there is
     room again everything works as before."""
@@ -271,6 +272,7 @@ def test_a_full_disk(real_sshd: RealSshd, tmp_path: Path) -> None:
         assert api.run("seq 1 100000")["output_bytes"] == 588_895
 
 
+@pytest.mark.embedded
 def test_a_disk_filled_by_others(real_sshd: RealSshd, tmp_path: Path) -> None:
     """The disk has no byte left, not even for the database: what runs waits for room instead of vanishing."""
     with small_disk(tmp_path, "24m") as folder, Server(data_dir=folder) as server:

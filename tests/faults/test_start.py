@@ -102,6 +102,7 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize(
     ("how", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)], ids=["TERM", "Ctrl-C"]
 )

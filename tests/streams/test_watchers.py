@@ -125,7 +125,7 @@ def test_watchers_that_go_away_leave_nothing_behind(server: Server, api: Api, pl
         """Whether only the recorder has the output open, and the watchers' connections are gone."""
         files = [file.path for file in process.open_files() if task["id"] in file.path]
         mine = [1 for connection in process.net_connections("tcp") if connection.status == "ESTABLISHED"]
-        return len(files) == 1 and len(mine) < 40
+        return len(files) == (0 if server.servers else 1) and len(mine) < 40
 
     until(clean, 10)
     api.post(f"/jobs/{job_id}/cancel")

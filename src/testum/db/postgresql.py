@@ -1,5 +1,12 @@
 """PostgreSQL's engine, over psycopg 3."""
 
+from typing import Any
+
+import psycopg
+from psycopg.abc import Buffer
+from psycopg.types.string import StrDumperUnknown
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from testum.db.base import dump_json
@@ -19,9 +26,17 @@ CONNECTION = {
 }
 
 
+class _Text(StrDumperUnknown):
+    """PostgreSQL's text holds no NUL: it becomes `␀` (U+2400), its picture, and a search for one finds nothing
+    else. Requests and hosts may send it anywhere, and must not make a statement fail."""
+
+    def dump(self, obj: str) -> Buffer | None:
+        return super().dump(obj.replace("\0", "␀") if "\0" in obj else obj)
+
+
 def make_engine(url: str) -> AsyncEngine:
     """An engine whose connections are tried before they are used: the server may have been restarted."""
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         json_serializer=dump_json,
         pool_pre_ping=True,
@@ -30,3 +45,10 @@ def make_engine(url: str) -> AsyncEngine:
         pool_timeout=30,
         connect_args=CONNECTION,
     )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connected(connection: DBAPIConnection, _record: Any) -> None:
+        driver: psycopg.AsyncConnection[Any] = connection.driver_connection
+        driver.adapters.register_dumper(str, _Text)
+
+    return engine

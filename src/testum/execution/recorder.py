@@ -48,6 +48,8 @@ class Recorder:
         self._limit = limit
         self._held: list[tuple[Stream, bytearray]] = []
         self._held_bytes = 0
+        self._storing: Sequence[Piece] = ()
+        """What is on its way to the store."""
         self._begun: dict[Stream, bytes] = {}
         """The first bytes of a character whose rest has not come yet."""
         self._tails = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
@@ -106,9 +108,12 @@ class Recorder:
 
     async def _flush(self) -> None:
         """Store what is held and say so."""
-        pieces = self._take(last=False)
+        pieces = self._storing = self._take(last=False)
         if pieces:
-            await self._append(pieces)
+            try:
+                await self._append(pieces)
+            finally:
+                self._storing = ()
             self._events.publish(Hint(self._owner.job_id, self._owner.task_id, Change.OUTPUT))
 
     async def _append(self, pieces: Sequence[Piece]) -> None:
@@ -201,6 +206,7 @@ class Recorder:
 
     def text(self, stream: Stream) -> str:
         """A stream's output as text: all of it while it is small, else its last ROW_TEXT bytes."""
+        storing = b"".join(data for of, data in self._storing if of is stream)
         held = b"".join(bytes(data) for of, data in self._held if of is stream)
-        tail = bytes(self._tails[stream]) + self._begun.get(stream, b"") + held
+        tail = bytes(self._tails[stream]) + storing + self._begun.get(stream, b"") + held
         return decode_text(tail if self._small is not None else tail[-ROW_TEXT:])[0]

@@ -162,7 +162,7 @@ class _JobFollower:
             follower = self._open.get(row.id)
             if follower is None:
                 follower = self._open[row.id] = _TaskFollower(self._outputs, row)
-            follower.task = row
+            follower.renew(row)
         return bool(rows)
 
     async def _find_output(self) -> None:
@@ -176,7 +176,7 @@ class _JobFollower:
         if without:
             async with self._database.read() as session:
                 for row in await tasks.by_ids(session, await tasks.ended_among(session, without)):
-                    self._open[row.id].task = row
+                    self._open[row.id].renew(row)
 
     async def read(self, mark: int) -> AsyncIterator[Message]:
         """Everything that stands above where it was and not above `mark`, merged."""
@@ -239,6 +239,11 @@ class _TaskFollower:
         self.told = False
         self.exhausted = False
         """Whether all that was stored has been read, and the task goes on."""
+
+    def renew(self, task: Task) -> None:
+        """Go on with the task as its row is now: it may have more to tell than new output."""
+        self.task = task
+        self.exhausted = False
 
     async def open(self) -> bool:
         """Open the task's output; whether it has a file."""
