@@ -73,10 +73,12 @@ generate-key: $(VENV)/.runtime ## Print a new key for FERNET_KEY or SECRET_KEY
 .PHONY: test
 test: lint $(S3_VENV)/.ready ## Run every check and every test but the long rounds (as root: they start a real sshd)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --mode servers $(TESTS)
 
 .PHONY: test-faults
 test-faults: $(VENV)/.development $(S3_VENV)/.ready ## Run the long rounds of faults, races and load
 	$(BIN)/python -m pytest -s -m slow $(TESTS)
+	$(BIN)/python -m pytest -s -m slow --mode servers $(TESTS)
 
 .PHONY: bench
 bench: $(VENV)/.development $(BENCH_VENV)/.ready ## Compare with other tools, side by side in one run

@@ -54,7 +54,7 @@ def test_the_whole_document(tmp_path: Path) -> None:
                 "--max-examples", "8", "--seed", "20240229", "--no-shrink",
                 "--continue-on-failure", "--suppress-health-check", "all", "--no-color",
             ],
-            cwd=tmp_path, env=env, capture_output=True, text=True, timeout=110, check=False,
+            cwd=tmp_path, env=env, capture_output=True, text=True, timeout=220, check=False,
         )  # fmt: skip
         told = done.stdout + done.stderr
         operations = sum(
