@@ -28,15 +28,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With servers, only what differs with them: modules that start a testum, without what one machine alone has."""
-    if Server.mode == "embedded":
-        return
+    """Only what belongs to the mode; with servers, only modules that start a testum: the rest does not differ."""
     kept, left = [], []
     for item in items:
-        uses = Server in vars(getattr(item, "module", None) or object).values() or "api" in getattr(
-            item, "fixturenames", ()
-        )
-        (kept if uses and item.get_closest_marker("embedded") is None else left).append(item)
+        if Server.mode == "embedded":
+            runs = item.get_closest_marker("servers") is None
+        else:
+            used = vars(getattr(item, "module", None) or object).values()
+            runs = item.get_closest_marker("embedded") is None and (
+                Server in used or "api" in getattr(item, "fixturenames", ())
+            )
+        (kept if runs else left).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=left)
 

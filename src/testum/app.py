@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import IO
 
 import structlog
+from limits.aio.storage import Storage
 
 from testum import __version__, logs
 from testum.artifacts.base import Artifacts
@@ -40,8 +41,9 @@ from testum.services.keys import Keys
 from testum.services.output import Outputs
 from testum.services.passwords import check_password_rules
 from testum.services.platforms import Platforms
-from testum.services.status import Status
+from testum.services.status import Check, Status
 from testum.services.streams import Streams
+from testum.services.throttle import Throttle
 from testum.settings import WEAK_PASSWORDS, Settings
 from testum.ssh import Pool, PoolLimits
 
@@ -154,6 +156,7 @@ class Testum:
         self.auth = Auth(
             self.database,
             self.gate,
+            Throttle(self._make_attempts()),
             secret_key=settings.secret_key.get_secret_value(),
             access_seconds=settings.access_token_seconds,
             refresh_seconds=settings.refresh_token_seconds,
@@ -173,7 +176,7 @@ class Testum:
         self.history = History(self.database, self.gate)
         self.outputs = Outputs(self.database, self.gate, self.output_store)
         self.streams = Streams(self.database, self.gate, self.outputs, self.events, self.positions)
-        self.status = Status(self.database, self.gate, settings)
+        self.status = Status(self.database, self.gate, settings, self._checks())
         self.first_admin: FirstAdmin | None = None
         self._lock: IO[str] | None = None
 
@@ -183,6 +186,30 @@ class Testum:
         from testum.events.redis import RedisEvents
 
         return RedisEvents(self.settings.effective_redis_url)
+
+    def _make_attempts(self) -> Storage | None:
+        """Where attempts to log in are counted; None: in this process."""
+        url = self.settings.effective_redis_url
+        if not url:
+            return None
+        from limits.aio.storage import RedisStorage
+
+        return RedisStorage(
+            f"async+{url}",
+            wrap_exceptions=True,
+            implementation="redispy",
+            key_prefix="testum:attempts",
+            socket_timeout=2,
+            socket_connect_timeout=2,
+        )
+
+    def _checks(self) -> dict[str, Check]:
+        artifacts = self._check_files if self.artifacts is None else self.artifacts.check
+        return {"events": self.events.check, "dispatch": self.dispatcher.check, "artifacts": artifacts}
+
+    async def _check_files(self) -> None:
+        if not await asyncio.to_thread(os.access, self.settings.data_dir, os.W_OK | os.X_OK):
+            raise StorageUnavailable(f"{self.settings.data_dir} cannot be written.")
 
     def _make_artifacts(self) -> Artifacts | None:
         """The store of objects; None where one process keeps files that it appends to."""

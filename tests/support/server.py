@@ -252,7 +252,9 @@ class Server:
         """Its database, past testum."""
         if self._engine is None:
             address = self.env.get("DATABASE_URL", "").replace("postgresql://", "postgresql+psycopg://", 1)
-            self._engine = sa.create_engine(address or f"sqlite:///{self.data_dir / 'testum.db'}")
+            self._engine = sa.create_engine(
+                address or f"sqlite:///{self.data_dir / 'testum.db'}", poolclass=sa.NullPool
+            )
         return self._engine
 
     def execute(self, statement: str, *rows: Mapping[str, Any]) -> Sequence[sa.Row[Any]]:

@@ -28,6 +28,8 @@ RULES: dict[str, Permission | None] = {
     "login": None,
     "refresh": None,
     "health": None,
+    "live": None,
+    "ready": None,
     "logout": Permission.ACCOUNT,
     "me": Permission.ACCOUNT,
     "changeUsername": Permission.ACCOUNT,
@@ -51,6 +53,7 @@ RULES: dict[str, Permission | None] = {
     "listTasks": Permission.JOBS_READ,
     "getTask": Permission.JOBS_READ,
     "getTaskOutput": Permission.JOBS_READ,
+    "listWorkers": Permission.JOBS_READ,
     "listAudit": Permission.AUDIT_READ,
     "getSettings": Permission.SETTINGS_READ,
 }

@@ -33,6 +33,9 @@ def add(
     password_stdin: PasswordStdin = False,
     tag: Tags = None,
     description: Annotated[str, typer.Option(metavar="TEXT")] = "",
+    zone: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The network zone whose workers reach it.")
+    ] = None,
     jump: Annotated[
         str | None, typer.Option(metavar="NAME|ID", help="Reach it through this platform.")
     ] = None,
@@ -53,6 +56,8 @@ def add(
     }  # fmt: skip
     if not body["username"]:
         raise WrongUse(f"Log in as whom? Write user@{address}, or give --username.")
+    if zone:
+        body["zone"] = zone
     with Api(url) as api:
         if jump:
             body["jump_platform_id"] = find(api, "platforms", jump)["id"]
@@ -107,7 +112,7 @@ def show(platform: Reference, url: Url = None, as_json: Json = False) -> None:
         print_json(item)
         return
     fields = (
-        "id", "name", "host", "port", "username", "auth_method", "tags", "description",
+        "id", "name", "host", "port", "username", "auth_method", "zone", "tags", "description",
         "jump_platform_id", "known_host_fingerprint", "created_at",
     )  # fmt: skip
     print_fields(item, fields)

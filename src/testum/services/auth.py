@@ -12,8 +12,6 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 from limits import RateLimitItem, parse
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import MovingWindowRateLimiter
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,6 +23,7 @@ from testum.db.users import Login, User
 from testum.errors import Conflict, InvalidInput, Throttled, Unauthenticated
 from testum.services.access import Gate
 from testum.services.passwords import check_password_rules, hash_password, verify_password
+from testum.services.throttle import Throttle
 
 _ALGORITHM = "HS256"
 _PER_ACCOUNT = parse("10/5minutes")
@@ -50,6 +49,7 @@ class Auth:
         self,
         database: Database,
         gate: Gate,
+        throttle: Throttle,
         *,
         secret_key: str,
         access_seconds: int,
@@ -60,7 +60,7 @@ class Auth:
         self._key = OctKey.import_key(secret_key)
         self._access_seconds = access_seconds
         self._refresh_seconds = refresh_seconds
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._attempts = throttle
 
     async def ensure_admin(self, username: str, password: str, *, must_change: bool) -> bool:
         """Make the first admin where there is no account yet; whether one was made."""
@@ -95,7 +95,7 @@ class Auth:
         if not await verify_password(user.password_hash if user else None, password) or user is None:
             await self._gate.refused(username, "auth.login", address=address, reason="bad_credentials")
             raise Unauthenticated("The user name or the password is wrong.", code="bad_credentials")
-        await self._limiter.clear(_PER_ACCOUNT, "account", f"{account_key}@{address}")
+        await self._attempts.clear(_PER_ACCOUNT, "account", f"{account_key}@{address}")
         login_id = new_id()
         refresh_token = _refresh_token(login_id)
         login = Login(
@@ -112,10 +112,9 @@ class Auth:
         return self._tokens(user, login.id, refresh_token)
 
     async def _throttle(self, limit: RateLimitItem, kind: str, key: str, username: str, address: str) -> None:
-        if await self._limiter.hit(limit, kind, key):
+        if await self._attempts.hit(limit, kind, key):
             return
-        reset, _ = await self._limiter.get_window_stats(limit, kind, key)
-        wait = max(1, int(reset - utc_now().timestamp()) + 1)
+        wait = await self._attempts.wait(limit, kind, key)
         await self._gate.refused(username, "auth.login", address=address, reason="throttled")
         raise Throttled(f"Too many attempts to log in. Try again in {wait} seconds.", retry_after=wait)
 
@@ -255,7 +254,7 @@ class Auth:
         if not await verify_password(user.password_hash if user else None, password) or user is None:
             await self._refuse_change(actor, action, "bad_credentials")
             raise InvalidInput("current_password: is wrong.", code="bad_credentials")
-        await self._limiter.clear(_PER_ACCOUNT, "confirm", str(actor.id))
+        await self._attempts.clear(_PER_ACCOUNT, "confirm", str(actor.id))
         return user.password_hash
 
     async def me(self, actor: Actor) -> User:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.permissions import Actor, Permission
 from testum.core.secrets import Sealer
+from testum.core.shards import DEFAULT_ZONE, is_zone
 from testum.core.sshkeys import check_private_key, parse_public_key
 from testum.core.targets import is_pattern
 from testum.core.text import check_name, is_plain
@@ -51,7 +52,7 @@ class Platforms:
         name = str(values.get("name", ""))
         await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.create", "platform", name[:200])
         platform = Platform(id=new_id(), created_by=actor.username, host_keys=[], tag_rows=[])
-        given = {"port": 22, "shell": "posix", "description": "", "tags": [], **values}
+        given = {"port": 22, "shell": "posix", "zone": DEFAULT_ZONE, "description": "", "tags": [], **values}
         problems = await self._apply(platform, given)
         problems += self._check_login(platform)
         _raise(problems)
@@ -201,6 +202,12 @@ class Platforms:
                     raise InvalidInput.field(field, "must not contain a NUL character.")
                 sealed = self._sealer.seal(platform.id, value) if value else None
                 setattr(platform, f"encrypted_{field}", sealed)
+            case "zone":
+                if not is_zone(value):
+                    raise InvalidInput.field(
+                        "zone", "is up to 63 of a-z, 0-9 and . _ -, with a letter or digit at both ends."
+                    )
+                platform.zone = value
             case "description":
                 if len(value) > MAX_DESCRIPTION or "\0" in value:
                     raise InvalidInput.field(

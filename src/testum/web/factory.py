@@ -62,6 +62,7 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
     api = APIRouter()
     for module in (account, platforms, keys, jobs, history):
         api.include_router(module.router)
+    api.include_router(health.api)
     app.include_router(api, prefix="/api/v1")
     app.include_router(health.router)
     # The form that existing clients use; the document describes the canonical one.

@@ -1,12 +1,15 @@
-"""Health, for load balancers and people: needs no login and tells nothing else."""
+"""Health, for load balancers and people: needs no login and tells nothing else. And the workers, for those who are
+logged in."""
 
 from fastapi import APIRouter, Response
 
 from testum import __version__
-from testum.web.api.schemas import HealthOut
-from testum.web.security import App
+from testum.web.api.responses import PROTECTED
+from testum.web.api.schemas import HealthOut, LiveOut, ReadyOut, WorkerOut
+from testum.web.security import App, CurrentActor
 
 router = APIRouter(tags=["health"])
+api = APIRouter(tags=["health"])
 
 
 @router.get("/health", operation_id="health", responses={503: {"model": HealthOut}})
@@ -16,3 +19,39 @@ async def health(app: App, response: Response) -> HealthOut:
         return HealthOut(status="ok", version=__version__, database="ok")
     response.status_code = 503
     return HealthOut(status="unavailable", version=__version__, database="unavailable")
+
+
+@router.get("/health/live", operation_id="live")
+async def live() -> LiveOut:
+    """Whether the process answers at all: when it does not, restarting it may help."""
+    return LiveOut(status="ok")
+
+
+@router.get("/health/ready", operation_id="ready", responses={503: {"model": ReadyOut}})
+async def ready(app: App, response: Response) -> ReadyOut:
+    """The state of each wall. 503 only where the database does not answer: the rest is waited for, and nothing is
+    gained by sending requests elsewhere."""
+    walls = await app.status.walls()
+    shown = ReadyOut(
+        status="ok" if all(walls.values()) else "degraded" if walls["database"] else "unavailable",
+        version=__version__,
+        walls={name: "ok" if works else "unavailable" for name, works in walls.items()},
+    )
+    if not walls["database"]:
+        response.status_code = 503
+    return shown
+
+
+@api.get("/workers/", responses=PROTECTED, operation_id="listWorkers")
+async def list_workers(actor: CurrentActor, app: App) -> list[WorkerOut]:
+    """The processes of `testum worker` that live, by name; none where the server does the work itself."""
+    return [
+        WorkerOut(
+            id=row.id,
+            zones=row.zones,
+            version=row.version,
+            started_at=row.started_at,
+            seen_at=row.seen_at,
+        )
+        for row in await app.status.workers(actor)
+    ]

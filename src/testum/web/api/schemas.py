@@ -120,6 +120,7 @@ class KeyOut(BaseModel):
 
 
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+Zone = Annotated[str, StringConstraints(min_length=1, max_length=63)]
 Tags = Annotated[list[Annotated[str, StringConstraints(max_length=100)]], Field(max_length=50)]
 
 
@@ -162,6 +163,7 @@ class PlatformBody(Body):
         description="`plain` for hosts without a POSIX shell (network devices): commands go out as they are, "
         "and a cancel cannot be confirmed.",
     )
+    zone: Zone = Field(default="default", description="The network zone whose workers reach it.")
     description: Annotated[str, StringConstraints(max_length=4000)] = ""
     tags: Tags = []
 
@@ -186,6 +188,7 @@ class PlatformPatch(Body):
     )
     host_key_policy: Literal["auto_add", "strict"] | None = None
     shell: Literal["posix", "plain"] | None = None
+    zone: Zone | None = None
     description: Annotated[str, StringConstraints(max_length=4000)] | None = None
     tags: Tags | None = None
 
@@ -217,6 +220,7 @@ class PlatformOut(BaseModel):
     known_host_keys: list[str]
     host_key_policy: str | None
     shell: str
+    zone: str
     description: str
     tags: list[str]
     facts: dict[str, Any] | None
@@ -394,3 +398,28 @@ class HealthOut(BaseModel):
     status: Literal["ok", "unavailable"]
     version: str
     database: Literal["ok", "unavailable"]
+
+
+class LiveOut(BaseModel):
+    """That the process answers."""
+
+    status: Literal["ok"]
+
+
+class ReadyOut(BaseModel):
+    """Whether testum serves, and the state of each server that it leans on. `degraded`: it serves without some of
+    them; what they are for waits until they are back."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    version: str
+    walls: dict[str, Literal["ok", "unavailable"]]
+
+
+class WorkerOut(BaseModel):
+    """A worker's process that was heard of within its lease."""
+
+    id: str
+    zones: list[str]
+    version: str
+    started_at: dt.datetime
+    seen_at: dt.datetime

@@ -61,6 +61,7 @@ def platform(row: Platform) -> PlatformOut:
         known_host_keys=[record.public_key for record in row.host_keys],
         host_key_policy=row.host_key_policy,
         shell=row.shell,
+        zone=row.zone,
         description=row.description,
         tags=row.tags,
         facts=row.facts,

@@ -1,0 +1,74 @@
+"""Health: what load balancers and people are told, with all there and with parts away."""
+
+import time
+
+import httpx2
+import pytest
+
+from tests.support.server import Api, Server, walls
+from tests.support.sshd import RealSshd
+from tests.support.tools import until
+
+
+def ready(server: Server) -> tuple[int, str, dict[str, str]]:
+    answer = httpx2.get(f"{server.url}/health/ready", timeout=10)
+    body = answer.json()
+    return answer.status_code, body["status"], body["walls"]
+
+
+ALL = dict.fromkeys(("database", "events", "dispatch", "artifacts"), "ok")
+
+
+def test_all_is_well(server: Server) -> None:
+    assert httpx2.get(f"{server.url}/health").json()["status"] == "ok"
+    assert httpx2.get(f"{server.url}/health/live").json() == {"status": "ok"}
+    assert ready(server) == (200, "ok", ALL)
+
+
+def test_workers_are_listed(server: Server, api: Api) -> None:
+    workers = api.get("/workers/")
+    assert len(workers) == (2 if server.servers else 0)
+    assert all(worker["zones"] == ["default"] for worker in workers)
+
+
+@pytest.mark.embedded
+def test_a_data_directory_that_is_gone(real_sshd: RealSshd) -> None:
+    with Server() as server:
+        server.data_dir.rename(server.data_dir.with_name(server.data_dir.name + "-away"))
+        try:
+            _, status, state = ready(server)
+            assert (status, state["artifacts"]) != ("ok", "ok")
+        finally:
+            server.data_dir.with_name(server.data_dir.name + "-away").rename(server.data_dir)
+        assert ready(server) == (200, "ok", ALL)
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(
+    ("wall", "leave", "back", "away", "code"),
+    [
+        ("s3", "stop", "start", {"artifacts"}, 200),
+        ("s3", "pause", "resume", {"artifacts"}, 200),
+        ("redis", "kill", "start", {"events", "dispatch"}, 200),
+        ("redis", "pause", "resume", {"events", "dispatch"}, 200),
+        ("postgres", "stop", "start", {"database"}, 503),
+        ("postgres", "pause", "resume", {"database"}, 503),
+    ],
+)
+def test_a_wall_that_is_away_is_named(
+    server: Server, wall: str, leave: str, back: str, away: set[str], code: int
+) -> None:
+    part = getattr(walls(), wall)
+    getattr(part, leave)()
+    try:
+        begun = time.monotonic()
+        told = ready(server)
+        assert time.monotonic() - begun < 6
+        assert told[2] == ALL | dict.fromkeys(away, "unavailable")
+        assert told[:2] == (code, "unavailable" if code == 503 else "degraded")
+        # The process itself needs no restart.
+        assert httpx2.get(f"{server.url}/health/live").status_code == 200
+        assert httpx2.get(f"{server.url}/health", timeout=10).status_code == code
+    finally:
+        getattr(part, back)()
+    until(lambda: ready(server) == (200, "ok", ALL))
