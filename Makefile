@@ -74,11 +74,13 @@ generate-key: $(VENV)/.runtime ## Print a new key for FERNET_KEY or SECRET_KEY
 test: lint $(S3_VENV)/.ready ## Run every check and every test but the long rounds (as root: they start a real sshd)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(TESTS)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --mode servers $(TESTS)
+	$(BIN)/python -m tests.faults.rounds --rounds 3 --platforms 100
 
 .PHONY: test-faults
 test-faults: $(VENV)/.development $(S3_VENV)/.ready ## Run the long rounds of faults, races and load
 	$(BIN)/python -m pytest -s -m slow $(TESTS)
 	$(BIN)/python -m pytest -s -m slow --mode servers $(TESTS)
+	$(BIN)/python -m tests.faults.rounds --rounds 50
 
 .PHONY: bench
 bench: $(VENV)/.development $(BENCH_VENV)/.ready ## Compare with other tools, side by side in one run

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.server import Server
 from tests.support.sshd import free_port
 from testum.settings import Settings
@@ -25,6 +27,7 @@ headers = {{ Authorization = "Bearer {other}" }}
 """`logout` ends another login than the one that all the rest needs."""
 
 
+@pytest.mark.timeout(300)
 def test_the_whole_document(tmp_path: Path) -> None:
     with Server(env={"ACCESS_TOKEN_SECONDS": "7200"}) as server:
         api = server.client()

@@ -1,0 +1,101 @@
+"""TCP proxies between testum's parts and the servers it leans on: each part has one of its own to each server, so that
+its way alone can be made slow, or cut (with nft, by the proxy's port)."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+_CHUNK = 256 * 1024
+
+
+class Proxies:
+    """An event loop in a thread that carries all bytes."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
+        self._thread.start()
+
+    def add(self, target: int) -> "Proxy":
+        """A proxy on a free port of the loopback, to a port there."""
+        return self._do(Proxy.start(target))
+
+    def close(self) -> None:
+        """End all connections."""
+        self._do(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    @staticmethod
+    async def _end() -> None:
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+
+class Proxy:
+    """One way. `delay` (seconds) is what each byte is late in each direction."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self.delay = 0.0
+        self.port = 0
+
+    @classmethod
+    async def start(cls, target: int) -> "Proxy":
+        """Listen."""
+        made = cls(target)
+        server = await asyncio.start_server(made._serve, "127.0.0.1", 0, backlog=200)
+        made.port = server.sockets[0].getsockname()[1]
+        return made
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            # As a host without the server would: reset.
+            writer.transport.abort()
+            return
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
+
+    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(256)
+        sender = asyncio.create_task(self._send(queue, target))
+        loop = asyncio.get_running_loop()
+        data = b"x"
+        try:
+            while data:
+                data = await source.read(_CHUNK)
+                await queue.put((loop.time() + self.delay, data))
+            await sender
+        except OSError:
+            sender.cancel()
+            target.transport.abort()
+        finally:
+            sender.cancel()
+
+    @staticmethod
+    async def _send(queue: "asyncio.Queue[tuple[float, bytes]]", target: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        with suppress(OSError):
+            while True:
+                due, data = await queue.get()
+                if due > loop.time():
+                    await asyncio.sleep(due - loop.time())
+                if not data:
+                    # Both ends close their side: half-open connections are nothing testum's servers use.
+                    target.close()
+                    return
+                target.write(data)
+                await target.drain()
+        target.transport.abort()
+        while True:
+            await queue.get()
