@@ -26,6 +26,17 @@ CONNECTION = {
 }
 
 
+_ABANDONED = """
+SET idle_in_transaction_session_timeout = '10s';
+SET tcp_keepalives_idle = 5;
+SET tcp_keepalives_interval = 2;
+SET tcp_keepalives_count = 3;
+SET tcp_user_timeout = '10s';
+"""
+"""The server's side of it: a process that was stopped, or cut off, in the midst of a transaction must not hold its
+locks for longer; others wait for them. Statements and not connection options, which PgBouncer refuses."""
+
+
 class _Text(StrDumperUnknown):
     """PostgreSQL's text holds no NUL: it becomes `␀` (U+2400), its picture, and a search for one finds nothing
     else. Requests and hosts may send it anywhere, and must not make a statement fail."""
@@ -50,5 +61,9 @@ def make_engine(url: str) -> AsyncEngine:
     def _connected(connection: DBAPIConnection, _record: Any) -> None:
         driver: psycopg.AsyncConnection[Any] = connection.driver_connection
         driver.adapters.register_dumper(str, _Text)
+        cursor = connection.cursor()
+        cursor.execute(_ABANDONED)
+        cursor.close()
+        connection.commit()
 
     return engine
