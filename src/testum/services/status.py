@@ -38,6 +38,8 @@ class Status:
         self._gate = gate
         self._settings = settings
         self._walls: dict[str, Check] = {"database": self._ask_database, **walls}
+        self._asked: dict[str, asyncio.Task[bool]] = {}
+        """The checks that are under way. One that hangs is not begun again, and takes one connection, not more."""
 
     async def healthy(self) -> bool:
         """Whether the database answers."""
@@ -49,10 +51,21 @@ class Status:
         return dict(zip(self._walls, works, strict=True))
 
     async def _works(self, name: str) -> bool:
+        if name not in self._asked:
+            check = asyncio.create_task(self._ask(name), name=f"check-{name}")
+            self._asked[name] = check
+            check.add_done_callback(lambda _: self._asked.pop(name))
+        # Not a timeout around the check: a driver that is cancelled may ask the server that hangs for leave first.
+        done, _ = await asyncio.wait({self._asked[name]}, timeout=_PATIENCE_SECONDS)
+        if not done:
+            log.warning("a check of health takes too long", of=name)
+            return False
+        return done.pop().result()
+
+    async def _ask(self, name: str) -> bool:
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                await self._walls[name]()
-        except (TestumError, TimeoutError) as error:
+            await self._walls[name]()
+        except TestumError as error:
             log.warning("a check of health failed", of=name, error=str(error))
             return False
         except Exception:
