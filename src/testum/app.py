@@ -119,7 +119,7 @@ class Testum:
         """Whether no other process works on the same data: the lock of the data directory sees to that."""
         self.database = Database(settings.effective_database_url)
         self.events = self._make_events()
-        self.artifacts = self._make_artifacts()
+        self.artifacts = make_artifacts(settings)
         self.output_store, self.positions = self._make_outputs()
         self.gate = Gate(self.database)
         self.endpoints = Endpoints(self.database, self._opener, settings.ssh_host_key_policy)
@@ -210,26 +210,6 @@ class Testum:
     async def _check_files(self) -> None:
         if not await asyncio.to_thread(os.access, self.settings.data_dir, os.W_OK | os.X_OK):
             raise StorageUnavailable(f"{self.settings.data_dir} cannot be written.")
-
-    def _make_artifacts(self) -> Artifacts | None:
-        """The store of objects; None where one process keeps files that it appends to."""
-        settings = self.settings
-        if self.alone and not settings.minio_endpoint:
-            return None
-        from testum.artifacts.store import ObjectStore
-
-        if settings.minio_endpoint:
-            return ObjectStore.s3(
-                settings.minio_endpoint,
-                settings.minio_access_key,
-                settings.minio_secret_key.get_secret_value(),
-                settings.minio_bucket,
-                secure=settings.minio_secure,
-                region=settings.minio_region,
-                encryption=settings.minio_encryption,
-                kms_key_id=settings.minio_kms_key_id,
-            )
-        return ObjectStore.local(settings.data_dir / "artifacts")
 
     def _make_outputs(self) -> tuple[OutputStore, Positions]:
         if self.artifacts is None:
@@ -355,6 +335,26 @@ class Testum:
                 raise ConfigurationError(f"{error.message} Set another one.") from None
         if await self.auth.ensure_admin(username, password, must_change=weak):
             self.first_admin = FirstAdmin(username, None if given else password)
+
+
+def make_artifacts(settings: Settings) -> Artifacts | None:
+    """The store of objects; None where one process keeps files that it appends to."""
+    if settings.embedded_database and not settings.minio_endpoint:
+        return None
+    from testum.artifacts.store import ObjectStore
+
+    if settings.minio_endpoint:
+        return ObjectStore.s3(
+            settings.minio_endpoint,
+            settings.minio_access_key,
+            settings.minio_secret_key.get_secret_value(),
+            settings.minio_bucket,
+            secure=settings.minio_secure,
+            region=settings.minio_region,
+            encryption=settings.minio_encryption,
+            kms_key_id=settings.minio_kms_key_id,
+        )
+    return ObjectStore.local(settings.data_dir / "artifacts")
 
 
 def _lock(settings: Settings) -> IO[str]:

@@ -154,12 +154,13 @@ def _secret(settings: Settings, name: str, given: SecretStr, fresh: str) -> Secr
     """The secret as given, or as kept in `DATA_DIR`, or `fresh`, which is then kept."""
     if given.get_secret_value():
         return given
+    path = settings.data_dir / name.lower()
     if not settings.embedded_database:
+        kept_there = f" (or take the one in {path}, if this installation moves)" if path.exists() else ""
         raise ConfigurationError(
             f"{name}: is not set. With DATABASE_URL every process must share it: "
-            "make one with `testum generate-key` and set it everywhere."
+            f"make one with `testum generate-key`{kept_there} and set it everywhere."
         )
-    path = settings.data_dir / name.lower()
     try:
         # O_EXCL: of two first starts at the same time, one writes and the other reads what it wrote.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -5,6 +5,7 @@ Only what `--help` needs is imported here; each command imports what it works wi
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -96,4 +97,10 @@ def _leave(status: int) -> None:
         if not isinstance(error, BrokenPipeError) and status == OK:
             print(f"testum: {error.strerror or error}", file=sys.stderr)
             status = WRONG_USE
+    if "obstore" in sys.modules:
+        # Its threads may ask for the interpreter's lock once more. Before 3.14 Python ends threads that do so while
+        # it shuts down, and in Rust that aborts the process (PyO3/pyo3#4874).
+        with suppress(OSError):
+            sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)

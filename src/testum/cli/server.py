@@ -70,6 +70,42 @@ def upgrade() -> None:
     print(f"The database is at revision {revision}.")
 
 
+@db.command("migrate-from")
+def migrate_from(
+    address: Annotated[
+        str, typer.Argument(metavar="URL", help="The old database: sqlite:///PATH, or the file's path.")
+    ],
+) -> None:
+    """Move an installation on SQLite into the database and artifacts that the settings name.
+
+    The old server must be stopped. Its data is only read, and all of it is verified.
+    """
+    import asyncio
+    from importlib import import_module
+
+    from testum.cli.screen import Screen
+    from testum.settings import load_settings
+
+    screen = Screen()
+    try:
+        # By name, as the server's application: it stands above the command line.
+        moved = asyncio.run(import_module("testum.moving").move(load_settings(), address, screen.progress))
+    except TestumError as error:
+        raise WrongUse(error.message) from None
+    finally:
+        screen.clear()
+    if not moved.fresh:
+        print("This installation was moved before, and both are still the same: nothing was done.")
+        return
+    print("Moved and verified, rows of each table:")
+    for table, rows in moved.rows.items():
+        print(f"  {table:<20}{rows:>12,}")
+    print(f"and {moved.output_bytes:,} bytes of large outputs.")
+    if moved.missing:
+        print(f"The large outputs of {moved.missing} tasks were missing in the old installation.")
+    print("Start the servers and workers now. The old data is as it was: keep it until you are content.")
+
+
 def generate_key() -> None:
     """Print a new key for FERNET_KEY or SECRET_KEY."""
     from cryptography.fernet import Fernet

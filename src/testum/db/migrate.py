@@ -51,7 +51,7 @@ async def _migrate(url: str, step: Callable[[Connection, Config], None]) -> str:
     settings = config(url)
     try:
         engine = create_async_engine(url, **options(url))
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise ConfigurationError(
             "DATABASE_URL: is not an address. It looks like postgresql://user:password@host:5432/name."
         ) from None

@@ -38,6 +38,19 @@ _KEPT_SECONDS = 600.0
 """Rows of small outputs, which the task's own row holds too, stay so long: a reader may be in the midst of them."""
 
 
+def location(task_id: UUID) -> str:
+    """Below which the artifacts of a task's output lie. The last digits spread the objects; the first are the
+    time."""
+    name = str(task_id)
+    return f"tasks/{name[-2:]}/{name}"
+
+
+def object_key(task_id: UUID, start: int, size: int) -> str:
+    """The artifact that holds `size` bytes of a task's output from `start` on. The same bytes have the same key,
+    whoever moves them and however often."""
+    return f"{location(task_id)}/{start:016}-{size}.frames"
+
+
 @dataclass(frozen=True, slots=True)
 class _Append:
     owner: Owner
@@ -57,9 +70,8 @@ class JournalOutputs:
         self._batcher: Batcher[_Append, bytes | None] = Batcher(self._store, gather=_GATHER_SECONDS)
 
     def location(self, task_id: UUID) -> str:
-        """See OutputStore.location. The last digits spread the objects; the first are the time."""
-        name = str(task_id)
-        return f"tasks/{name[-2:]}/{name}"
+        """See OutputStore.location."""
+        return location(task_id)
 
     async def writer(self, owner: Owner) -> "JournalWriter":
         """See OutputStore.writer."""
@@ -117,8 +129,7 @@ class JournalOutputs:
             data = b"".join(row.data or b"" for row in rows)
             if not data or len(data) < at_least:
                 return 0
-            # The same bytes have the same key, whoever moves them and however often.
-            key = f"{self.location(task_id)}/{rows[0].start:016}-{len(data)}.frames"
+            key = object_key(task_id, rows[0].start, len(data))
             await self._artifacts.put(key, data)
             async with self._database.write() as session:
                 moved = await segments.move(session, rows, key)
