@@ -83,7 +83,7 @@ test-faults: $(VENV)/.development $(S3_VENV)/.ready ## Run the long rounds of fa
 	$(BIN)/python -m tests.faults.rounds --rounds 50
 
 .PHONY: bench
-bench: $(VENV)/.development $(BENCH_VENV)/.ready ## Compare with other tools, side by side in one run
+bench: $(VENV)/.development $(BENCH_VENV)/.ready $(S3_VENV)/.ready ## Compare with other tools, side by side in one run
 	$(BIN)/python -m bench --others $(BENCH_VENV)/bin
 
 .PHONY: lint

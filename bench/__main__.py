@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from bench import fanout
-from tests.support.server import Server
+from bench import fanout, workers
+from tests.support.server import Server, missing
 
 _INSIDE = "TESTUM_BENCH_NAMESPACE"
 
@@ -53,10 +53,15 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--slow-rounds", type=int, default=2, help="rounds of clush and Ansible")
+    parser.add_argument("--cold-hosts", type=int, default=500, help="hosts of the race of workers")
     arguments = parser.parse_args()
     enter_namespace()
     others = arguments.others.absolute()
     figures = weight() + fanout.measure(others, arguments.rounds, arguments.hosts, arguments.slow_rounds)
+    if lacking := missing():
+        print(f"NOT RUN, the race of workers: {lacking}.")
+    else:
+        figures += workers.measure(arguments.rounds, arguments.cold_hosts)
     print("\nFigures")
     for name, value, limit, holds in figures:
         print(f"  {'ok  ' if holds else 'FAIL'} {name:42} {value:8.2f}  {limit}")

@@ -168,17 +168,21 @@ def add_platforms(api: Api, hosts: Hosts) -> None:
         api.add_platform(f"host-{number:03}", hosts.sshd, host=address, tags=[_TAG], **values)
 
 
-def job(api: Api, process: psutil.Process, number: int) -> dict[str, float]:
-    """One job through the REST API: from the request to the moment the API gives for its end, and the
-    CPU time of the whole server, with that of being asked about the job five times a second."""
-    before = process.cpu_times()
+def job(api: Api, number: int) -> float:
+    """One job through the REST API, in seconds from the request to the moment the API gives for its end."""
     begin = time.time()
     job_id = api.start_job("true", targets={"tags": [_TAG]})
     while (answer := api.get(f"/jobs/{job_id}"))["status"] in ("pending", "running"):
         time.sleep(0.2)
-    after = process.cpu_times()
     assert answer["counts"]["success"] == number, answer
-    wall = dt.datetime.fromisoformat(answer["finished_at"]).timestamp() - begin
+    return dt.datetime.fromisoformat(answer["finished_at"]).timestamp() - begin
+
+
+def measured_job(api: Api, process: psutil.Process, number: int) -> dict[str, float]:
+    """One job, and the CPU time of the whole server, with that of being asked about the job five times a second."""
+    before = process.cpu_times()
+    wall = job(api, number)
+    after = process.cpu_times()
     return {"wall": wall, "cpu": after.user + after.system - before.user - before.system}
 
 
@@ -197,8 +201,8 @@ def measure(others: Path, rounds: int, number: int, slow_rounds: int) -> list[tu
                 add_platforms(api, hosts)
                 assert server.process is not None
                 process = psutil.Process(server.process.pid)
-                times["cold"].add([job(api, process, number)])
-                times["warm"].add([job(api, process, number) for _ in range(5)])
+                times["cold"].add([measured_job(api, process, number)])
+                times["warm"].add([measured_job(api, process, number) for _ in range(5)])
             times["bare warm"].add(hosts.bare(warm=True, rounds=5))
             times["pssh"].add(hosts.pssh(others))
             if current < slow_rounds:

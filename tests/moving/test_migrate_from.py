@@ -31,12 +31,6 @@ SEEN = (
 )
 
 
-class Embedded(Server):
-    """A server with everything embedded, in whichever mode the tests run."""
-
-    mode = "embedded"
-
-
 def environment(old: Server) -> dict[str, str]:
     """The settings of an empty installation on servers that an old one may move to."""
     return {**os.environ, **walls().environment(), "FERNET_KEY": old.fernet_key, "SECRET_KEY": old.secret_key}
@@ -85,7 +79,7 @@ def rows(server: Server, table: str) -> int:
 @pytest.fixture(scope="module")
 def old(real_sshd: RealSshd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """An installation that has been used for all sorts of things, stopped."""
-    with Embedded() as server:
+    with Server(mode="embedded") as server:
         api = server.client()
         private, public = make_key(tmp_path_factory.mktemp("keys"))
         real_sshd.add_key(public)
@@ -158,14 +152,14 @@ def test_without_s3_output_goes_into_the_new_data_directory(old: Server, tmp_pat
 
 
 def test_a_server_at_work_is_not_moved(old: Server, tmp_path: Path) -> None:
-    with Embedded() as running:
+    with Server(mode="embedded") as running:
         refused(migrate(running, environment(running), tmp_path), "Stop it", str(running.data_dir))
 
 
 def test_what_was_cut_off_is_moved_and_closed(real_sshd: RealSshd, tmp_path: Path) -> None:
     """After kill -9 of the old server: what ran is lost in the new one, with the output there was; what had not begun
     is done there."""
-    with Embedded(env={"WORKER_CONCURRENCY": "1"}) as server:
+    with Server(env={"WORKER_CONCURRENCY": "1"}, mode="embedded") as server:
         api = server.client()
         for number in range(2):
             api.add_platform(f"p{number}", real_sshd, host=real_sshd.address(number))

@@ -133,12 +133,14 @@ class Server:
     mode = "embedded"
     """Which walls a new one has, `embedded` or `servers`; `pytest --mode` sets it."""
 
-    def __init__(self, data_dir: Path | None = None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path | None = None, env: Mapping[str, str] | None = None, mode: str | None = None
+    ) -> None:
         self._own_folder = data_dir is None
         self.data_dir = data_dir or Path(tempfile.mkdtemp(prefix="testum-data-"))
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.servers = self.mode == "servers"
+        self.servers = (mode or self.mode) == "servers"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TESTUM_")}
         self.env = {
             **inherited,
