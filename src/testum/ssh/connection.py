@@ -1,6 +1,5 @@
 """Making one connection: name lookup, TCP, handshake, host key, login."""
 
-import asyncio
 import socket
 
 import asyncssh
@@ -20,6 +19,7 @@ from testum.ssh.errors import (
     Unreachable,
 )
 from testum.ssh.keys import KeyRing
+from testum.ssh.patience import Patience
 
 
 async def dial(
@@ -38,7 +38,7 @@ async def dial(
     key = await keys.load(endpoint.auth) if isinstance(endpoint.auth, KeyAuth) else None
     client = Client(endpoint, key)
     try:
-        async with asyncio.timeout(timeout):
+        async with Patience(timeout):
             connection = await quick.connect(
                 endpoint.host,
                 endpoint.port,

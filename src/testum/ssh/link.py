@@ -9,6 +9,7 @@ from testum.ssh.client import Client
 from testum.ssh.endpoint import Endpoint, Timeouts
 from testum.ssh.errors import ChannelRefused, ConnectionLost
 from testum.ssh.execution import WINDOW, Execution, Session
+from testum.ssh.patience import Patience
 from testum.ssh.program import Request
 
 _SILENT_AFTER = 3.0
@@ -97,7 +98,7 @@ async def start_program(
     if link.used:
         limit = min(limit, _SILENT_AFTER)
     try:
-        async with asyncio.timeout(limit) as clock:
+        async with Patience(limit) as clock:
             opening = link.connection.create_session(factory, request.line, encoding=None, window=WINDOW)
             await opening
     except BaseException as error:

@@ -5,7 +5,6 @@ task's marker (see program.py), and what belongs to that: descendants, and the s
 leading shell. TERM first, KILL after the grace time; it says what is left.
 """
 
-import asyncio
 import re
 import secrets
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from testum.ssh.endpoint import Endpoint, Timeouts
 from testum.ssh.errors import SSHError
 from testum.ssh.execution import Exit, Output
+from testum.ssh.patience import Patience
 from testum.ssh.program import Command
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ async def terminate(
     )
     limit = connect_timeout + grace + _SLACK
     try:
-        async with asyncio.timeout(limit + _SLACK):
+        async with Patience(limit + _SLACK):
             answer = await _ask(pool, endpoint, script, Timeouts(connect=connect_timeout, total=limit))
     except SSHError as error:
         return Termination("unconfirmed", f"Nobody could look at the host: {error.message}")

@@ -1,0 +1,63 @@
+"""Time in which this process did not run (it was stopped, its machine slept) is not the host's silence."""
+
+import asyncio
+import time
+
+import pytest
+
+from tests.ssh.test_run import marker, run
+from testum.ssh import Command, Exit, Output, Timeouts
+from testum.ssh.patience import Patience
+
+
+def freeze(seconds: float, *, after: float = 0.0) -> None:
+    """Stop the whole loop, as SIGSTOP would."""
+    asyncio.get_running_loop().call_later(after, time.sleep, seconds)
+
+
+@pytest.mark.parametrize("after", [0.0, 0.01, 0.03])
+async def test_while_it_connects(pool, endpoint, after):
+    freeze(3.0, after=after)
+    assert (await run(pool, endpoint(), Command("echo out"), connect=1.5))[0] == b"out\n"
+
+
+async def test_as_the_command_is_sent(pool, endpoint):
+    host = endpoint()
+    await run(pool, host, Command("true"))
+    sent = []
+
+    def on_send():
+        sent.append(True)
+        time.sleep(5)
+
+    execution = await pool.start(
+        host, Command("echo out"), marker=marker(), timeouts=Timeouts(connect=2), on_send=on_send
+    )
+    events = [event async for event in execution]
+    await execution.aclose()
+    assert events == [Output("stdout", b"out\n"), Exit(0, None, False)] and sent == [True]
+
+
+@pytest.mark.parametrize("seconds", [0.2, 1.0, 2.3])
+async def test_a_limit_is_a_limit(seconds):
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError):
+        async with Patience(seconds) as clock:
+            await asyncio.sleep(60)
+    assert clock.expired() and seconds <= time.monotonic() - begun < seconds + 1
+
+
+async def test_after_a_freeze_the_limit_still_comes():
+    freeze(3.0)
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError):
+        async with Patience(1.5):
+            await asyncio.sleep(60)
+    assert time.monotonic() - begun < 3.0 + 1.5 + 1
+
+
+async def test_what_ends_in_time_is_left_alone():
+    async with Patience(0.5) as clock:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.7)
+    assert not clock.expired()
