@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -78,8 +79,13 @@ async def test_a_long_queue_is_not_made_longer(remote: Remote) -> None:
     await remote.dispatcher.submit(new)
     await remote.dispatcher.submit(work(job_id, again=True, default=1, dmz=1))
     await sent(remote)
-    assert str(new.job_id) in remote.queued("testum.default")[-1] + remote.queued("testum.default")[-2]
-    assert len(remote.queued("testum.default")) == 202 and len(remote.queued("testum.dmz")) == 1
+    assert str(new.job_id) in [shard[0] for shard in remote.queued("testum.default")]
+    # A job that is new stays so, though the sweep sends it before it is on its way.
+    twice = work(default=1)
+    await remote.dispatcher.submit(twice)
+    await remote.dispatcher.submit(replace(twice, again=True))
+    await sent(remote)
+    assert len(remote.queued("testum.default")) == 203 and len(remote.queued("testum.dmz")) == 1
 
 
 @pytest.mark.parametrize(
