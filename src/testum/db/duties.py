@@ -30,7 +30,6 @@ async def not_due(session: AsyncSession) -> set[str]:
 async def claim(session: AsyncSession, name: str, seconds: float) -> bool:
     """Take a duty that is due, and let it be due again in so many seconds; False where another took it."""
     now = await database_now(session)
-    following = now + dt.timedelta(seconds=seconds)
     connection = await session.connection()
     dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
     record = dialect.insert(DutyRecord).values(name=name, due_at=now + dt.timedelta(seconds=seconds))
