@@ -151,6 +151,19 @@ async def test_of_many_that_take_over_one_does(processes: list[Database]) -> Non
     assert (await task_of(processes[0], claim.id)).fence == 2
 
 
+async def test_what_was_seen_before_another_took_over_counts_no_more(database: Database) -> None:
+    """Not even when that one's lease has run out as well."""
+    claim = await claim_one(database, lease_seconds=-1)
+    async with database.write() as session:
+        now = await database_now(session)
+        seen = await tasks.abandoned(session, alive=None, now=now)
+        fences = [
+            await tasks.take_over(session, seen[0], worker=worker, now=now, lease=now - LEASE, alone=alone)
+            for worker, alone in (("second", False), ("third", False), ("fourth", True))
+        ]
+    assert fences == [2, None, None] and (await task_of(database, claim.id)).worker_id == "second"
+
+
 async def test_an_owner_that_lost_its_task_changes_nothing(database: Database) -> None:
     """Neither by its result, nor by saying that it lives; before and after the end that another wrote."""
     late = ledger_of(database, "first", lease_seconds=-1)
