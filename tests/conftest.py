@@ -10,7 +10,11 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.support import postgres, redis, s3
 from tests.support import server as support
+from tests.support.postgres import PostgresServer
+from tests.support.redis import RedisServer
+from tests.support.s3 import S3Server
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 
@@ -60,6 +64,33 @@ def real_sshd() -> Iterator[RealSshd]:
     sshd = RealSshd(addresses=4)
     yield sshd
     sshd.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A real PostgreSQL, for what needs no testum. Whoever stops it starts it again."""
+    if reason := postgres.missing():
+        pytest.skip(reason)
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A real Redis, which keeps nothing; see `postgres_server`."""
+    if reason := redis.missing():
+        pytest.skip(reason)
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A real S3 server; see `postgres_server`."""
+    if reason := s3.missing():
+        pytest.skip(reason)
+    with S3Server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

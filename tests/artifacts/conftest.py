@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.support import s3
 from tests.support.s3 import S3Server
 from testum.artifacts.store import ObjectStore
 
@@ -31,15 +30,6 @@ def connect(server: S3Server, bucket: str, **changed: Any) -> ObjectStore:
 def new_bucket() -> str:
     """A name that is not taken."""
     return f"bucket-{secrets.token_hex(6)}"
-
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3Server]:
-    """A real S3 server."""
-    if reason := s3.missing():
-        pytest.skip(reason)
-    with S3Server() as server:
-        yield server
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -36,6 +36,7 @@ class RedisServer:
         self.password = secrets.token_hex(12)
         self.log = self.folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
+        self._databases = iter(range(1, 4096))
         lines = [
             "bind 127.0.0.1",
             f"port {self.port}",
@@ -55,6 +56,10 @@ class RedisServer:
     def url(self, db: int = 0, *, password: str | None = None) -> str:
         """The address of a database, with the password (or another one)."""
         return f"redis://:{password or self.password}@127.0.0.1:{self.port}/{db}"
+
+    def fresh_url(self) -> str:
+        """The address of a database that nobody has used."""
+        return self.url(next(self._databases))
 
     def start(self, *, wait: float = 30.0) -> None:
         """Start, and wait until it answers."""

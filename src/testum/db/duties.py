@@ -1,8 +1,9 @@
 """Periodic duties: when each is due again. Whoever moves that time on, does it."""
 
 import datetime as dt
+from typing import Any
 
-from sqlalchemy import String, select, update
+from sqlalchemy import String, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -29,13 +30,14 @@ async def not_due(session: AsyncSession) -> set[str]:
 async def claim(session: AsyncSession, name: str, seconds: float) -> bool:
     """Take a duty that is due, and let it be due again in so many seconds; False where another took it."""
     now = await database_now(session)
-    following = now + dt.timedelta(seconds=seconds)
     connection = await session.connection()
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    first = dialect.insert(DutyRecord).values(name=name, due_at=following).on_conflict_do_nothing()
-    if (await connection.execute(first)).rowcount:
-        return True
+    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
+    record = dialect.insert(DutyRecord).values(name=name, due_at=now + dt.timedelta(seconds=seconds))
     taken = await connection.execute(
-        update(DutyRecord).where(DutyRecord.name == name, DutyRecord.due_at <= now).values(due_at=following)
+        record.on_conflict_do_update(
+            index_elements=[DutyRecord.name],
+            set_={"due_at": record.excluded.due_at},
+            where=DutyRecord.due_at <= now,
+        ).returning(DutyRecord.name)
     )
-    return bool(taken.rowcount)
+    return taken.first() is not None

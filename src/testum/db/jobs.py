@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from testum.core.states import FINAL_JOB, UNFINISHED, JobStatus, TaskStatus, job_status
 from testum.db.base import Base, new_id, utc_now
+from testum.db.session import database_now
 from testum.db.tasks import PendingTask, Task
 
 
@@ -79,7 +80,7 @@ async def settle(session: AsyncSession, job_ids: Iterable[UUID]) -> dict[UUID, J
             continue
         number = (await counts(session, [job_id]))[job_id]
         job.status = job_status(number, cancel_requested=job.cancel_requested_at is not None)
-        job.finished_at = utc_now()
+        job.finished_at = await database_now(session)
         ended[job_id] = JobStatus(job.status)
     return ended
 
@@ -143,7 +144,7 @@ async def pending_tasks(
         await session.execute(
             update(Job)
             .where(Job.id == job_id, Job.status == JobStatus.PENDING)
-            .values(status=JobStatus.RUNNING, started_at=utc_now())
+            .values(status=JobStatus.RUNNING, started_at=await database_now(session))
         )
     return Pending([PendingTask(*row[:5]) for row in rows[:allowed]], more=len(rows) > allowed)
 

@@ -7,6 +7,8 @@ that goes on longer than the timeout a second time.
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +16,9 @@ import structlog
 from celery import Celery
 from kombu.entity import Queue
 from kombu.exceptions import KombuError, OperationalError
+from redis.exceptions import RedisError
 
-from testum.core.shards import Shard, cut
+from testum.core.shards import cut
 from testum.dispatch.base import Work
 from testum.errors import ConfigurationError, StorageUnavailable
 
@@ -26,6 +29,9 @@ _QUEUE = "testum."
 _TIMEOUT_SECONDS = 5
 _MOST_WAITING = 200
 """Messages in a queue above which a job is not sent to it again: its workers have all they can do."""
+
+_AWAY = (KombuError, OperationalError, RedisError, OSError)
+"""What is raised while the broker is away: by the messaging library, or by the client below it."""
 
 
 def make_celery(broker_url: str, zones: Sequence[str] = ()) -> Celery:
@@ -53,7 +59,8 @@ def make_celery(broker_url: str, zones: Sequence[str] = ()) -> Celery:
         broker_connection_max_retries=None,
         broker_connection_timeout=_TIMEOUT_SECONDS,
         broker_transport_options={
-            "socket_timeout": 30,
+            # A worker waits for messages; who sends waits for an answer.
+            "socket_timeout": 30 if zones else _TIMEOUT_SECONDS,
             "socket_connect_timeout": _TIMEOUT_SECONDS,
             "socket_keepalive": True,
             "health_check_interval": 10,
@@ -68,62 +75,89 @@ def queue_name(zone: str) -> str:
 
 
 class CeleryDispatcher:
-    """See Dispatcher. Sends from a thread: the client of the broker blocks."""
+    """See Dispatcher. Sends from threads of its own, because the client of the broker blocks: one that hangs holds
+    up nothing but what is for it, and of a job that waits for it no more than one thing is kept."""
 
     def __init__(self, broker_url: str) -> None:
         self._celery = make_celery(broker_url)
-        self._sending: set[asyncio.Task[None]] = set()
+        # One that sends, and one that looks whether the broker answers.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="dispatch")
+        self._waiting: dict[UUID, Work] = {}
+        self._sending: asyncio.Task[None] | None = None
         self._complained = False
+        self._closed = False
 
     async def submit(self, work: Work) -> None:
         """See Dispatcher.submit. It does not wait for the broker."""
-        task = asyncio.create_task(self._submit(work), name=f"dispatch-{work.job_id}")
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        if self._closed:
+            return
+        before = self._waiting.get(work.job_id)
+        if before is not None and not before.again:
+            work = replace(work, again=False)
+        self._waiting[work.job_id] = work
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send_waiting(), name="dispatch")
 
-    async def _submit(self, work: Work) -> None:
-        shards = cut(work.pending, work.concurrency)
+    async def _send_waiting(self) -> None:
         try:
-            await asyncio.to_thread(self._send, work.job_id, shards, again=work.again)
-            self._complained = False
-        except (KombuError, OperationalError, OSError) as error:
-            if not self._complained:
-                log.error("cannot send to the broker; trying again later", error=str(error))
-                self._complained = True
+            while self._waiting:
+                works = list(self._waiting.values())
+                self._waiting.clear()
+                try:
+                    await asyncio.get_running_loop().run_in_executor(self._threads, self._send, works)
+                    self._complained = False
+                except _AWAY as error:
+                    if not self._complained:
+                        log.error("cannot send to the broker; trying again later", error=str(error))
+                        self._complained = True
+        finally:
+            self._sending = None
 
-    def _send(self, job_id: UUID, shards: Sequence[Shard], *, again: bool) -> None:
+    def _send(self, works: Sequence[Work]) -> None:
         with self._celery.producer_pool.acquire(block=True, timeout=_TIMEOUT_SECONDS) as producer:
-            full: dict[str, bool] = {}
-            for shard in shards:
-                queue = queue_name(shard.zone)
-                if again and full.setdefault(queue, self._waiting(producer, queue) > _MOST_WAITING):
-                    continue
-                self._celery.send_task(
-                    SHARD_TASK,
-                    args=[str(job_id), shard.zone, shard.number, shard.concurrency, len(shards)],
-                    queue=queue,
-                    producer=producer,
-                    retry=False,
-                )
+            for work in works:
+                full: dict[str, bool] = {}
+                shards = cut(work.pending, work.concurrency)
+                for shard in shards:
+                    queue = queue_name(shard.zone)
+                    if work.again and self._is_full(producer, queue, full):
+                        continue
+                    self._celery.send_task(
+                        SHARD_TASK,
+                        args=[str(work.job_id), shard.zone, shard.number, shard.concurrency, len(shards)],
+                        queue=queue,
+                        producer=producer,
+                        retry=False,
+                    )
+
+    def _is_full(self, producer: Any, queue: str, known: dict[str, bool]) -> bool:
+        """Whether a queue has no need of what was sent before; what was found stays `known`."""
+        if queue not in known:
+            known[queue] = self._queued(producer, queue) > _MOST_WAITING
+        return known[queue]
 
     @staticmethod
-    def _waiting(producer: Any, queue: str) -> int:
+    def _queued(producer: Any, queue: str) -> int:
         """How many messages wait in the queue."""
         return int(producer.channel.client.llen(queue))
 
     async def check(self) -> None:
         """See Dispatcher.check."""
         try:
-            await asyncio.to_thread(self._ping)
-        except (KombuError, OperationalError, OSError) as error:
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._ping)
+        except _AWAY as error:
             raise StorageUnavailable(f"The broker does not answer: {error}") from None
 
     def _ping(self) -> None:
         with self._celery.producer_pool.acquire(block=True, timeout=_TIMEOUT_SECONDS) as producer:
-            self._waiting(producer, queue_name("default"))
+            self._queued(producer, queue_name("default"))
 
     async def close(self) -> None:
         """See Dispatcher.close."""
-        if self._sending:
-            await asyncio.wait(self._sending, timeout=_TIMEOUT_SECONDS)
+        self._closed = True
+        if self._sending is not None:
+            await asyncio.wait({self._sending}, timeout=_TIMEOUT_SECONDS)
+        if self._sending is not None:
+            self._sending.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._celery.close()

@@ -161,16 +161,17 @@ class RedisEvents:
         complained = False
         while not self._closing:
             try:
-                answer: Any = await self._listener.xread(
-                    {_STREAM: self._last}, count=500, block=int(_BLOCK_SECONDS * 1000)
-                )
+                # The first look after a failure does not wait: what it finds missing, others are waiting for.
+                block = None if complained else int(_BLOCK_SECONDS * 1000)
+                answer: Any = await self._listener.xread({_STREAM: self._last}, count=500, block=block)
+                anew = not answer and await self._begins_anew()
             except (RedisError, OSError) as error:
                 if not complained:
                     log.error("cannot hear events; trying on", error=str(error))
                     complained = True
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            if complained:
+            if complained or anew:
                 complained = False
                 # Some may have been lost with the server, or have left the stream meanwhile.
                 self._local.wake_all()
@@ -182,6 +183,23 @@ class RedisEvents:
                 if fields.get(b"from") != self._name:
                     for hint in unpack(fields.get(b"hints", b"")):
                         self._local.publish(hint)
+
+    async def _begins_anew(self) -> bool:
+        """Whether the stream ends before the place where this process is: it began anew, on a server whose clock is
+        behind the last one's. Nothing would be heard until that clock had caught up: so it is followed from here."""
+        newest: Any = await self._client.xrevrange(_STREAM, count=1)
+        last = newest[0][0] if newest else b"0-0"
+        if _moment(last) >= _moment(self._last):
+            return False
+        self._last = last
+        return True
+
+
+def _moment(entry_id: bytes | str) -> tuple[int, int]:
+    """An entry's id as what it is: milliseconds, and a number within them."""
+    text = entry_id.decode() if isinstance(entry_id, bytes) else entry_id
+    milliseconds, _, number = text.partition("-")
+    return int(milliseconds), int(number)
 
 
 def _client(url: str, timeout: float) -> Any:

@@ -1,0 +1,348 @@
+"""Who may do what, when many want it at once: claims, fences, leases, duties and positions on every database."""
+
+import asyncio
+import datetime as dt
+import itertools
+import random
+from collections import Counter
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import func, select, update
+
+from tests.db.conftest import add_job
+from testum.core.states import JobStatus, TaskStatus
+from testum.db import duties, jobs, tasks, workers
+from testum.db.duties import DutyRecord
+from testum.db.jobs import Job
+from testum.db.positions import StoredPositions
+from testum.db.session import Database, database_now
+from testum.db.tasks import Claim, Result, Task
+from testum.events.memory import MemoryEvents
+from testum.execution.ledger import Ledger, Wanted
+
+LEASE = dt.timedelta(seconds=30)
+
+
+def ledger_of(database: Database, worker: str, *, lease_seconds: float = 30) -> Ledger:
+    return Ledger(
+        database, StoredPositions(database), MemoryEvents(), worker=worker, lease_seconds=lease_seconds
+    )
+
+
+async def task_of(database: Database, task_id: UUID) -> Task:
+    async with database.read() as session:
+        return await session.get_one(Task, task_id)
+
+
+async def claim_one(database: Database, worker: str = "first", *, lease_seconds: float = 30) -> Claim:
+    """A job's one task, claimed."""
+    ledger = ledger_of(database, worker, lease_seconds=lease_seconds)
+    claimed = await ledger.claim(Wanted(await add_job(database, 1), 1, 0))
+    return claimed.claims[0]
+
+
+def result_of(claim: Claim, status: TaskStatus = TaskStatus.SUCCESS, *, fence: int | None = None) -> Result:
+    return Result(claim.id, claim.job_id, fence or claim.fence, status, exit_code=0, stdout="done")
+
+
+# -- claims --------------------------------------------------------------------------------------------------
+
+
+async def test_each_task_is_claimed_by_one(processes: list[Database]) -> None:
+    """Eight workers that want all they can get; no task goes to two, and none is left."""
+    job_id = await add_job(processes[0], 200, concurrency=1000)
+    chance = random.Random(5)
+
+    async def work(number: int) -> list[UUID]:
+        ledger, mine = ledger_of(processes[number % 4], f"worker-{number}"), []
+        while True:
+            claimed = await ledger.claim(Wanted(job_id, chance.randrange(1, 9), len(mine)))
+            if not claimed.claims:
+                return mine
+            mine += [claim.id for claim in claimed.claims]
+            await asyncio.sleep(0)
+
+    taken = await asyncio.gather(*(work(number) for number in range(8)))
+    times = Counter(task_id for mine in taken for task_id in mine)
+    assert len(times) == 200 and set(times.values()) == {1}
+    async with processes[0].read() as session:
+        rows = list(await session.scalars(select(Task)))
+        job = await session.get_one(Job, job_id)
+    owner = {task_id: f"worker-{number}" for number, mine in enumerate(taken) for task_id in mine}
+    assert {row.id: row.worker_id for row in rows} == owner
+    assert {(row.status, row.fence) for row in rows} == {(TaskStatus.RUNNING, 1)}
+    assert len({row.started_position for row in rows}) == 200, (
+        "each has a place of its own in the job's order"
+    )
+    assert (job.status, job.started_at is not None) == (JobStatus.RUNNING, True)
+
+
+async def test_a_jobs_concurrency_holds_over_all_workers(processes: list[Database]) -> None:
+    job_id = await add_job(processes[0], 60, concurrency=5)
+    most = 0
+
+    async def work(number: int) -> int:
+        nonlocal most
+        ledger, done = ledger_of(processes[number % 4], f"worker-{number}"), 0
+        while True:
+            claimed = await ledger.claim(Wanted(job_id, 3, 0))
+            async with processes[number % 4].read() as session:
+                found = (await jobs.counts(session, [job_id]))[job_id]
+            most = max(most, found.get(TaskStatus.RUNNING, 0))
+            if not claimed.claims:
+                if not found.get(TaskStatus.PENDING):
+                    return done
+                await asyncio.sleep(0.01)
+            for claim in claimed.claims:
+                await ledger.finish(result_of(claim))
+                done += 1
+
+    assert sum(await asyncio.gather(*(work(number) for number in range(6)))) == 60
+    assert 1 <= most <= 5
+    async with processes[0].read() as session:
+        job = await session.get_one(Job, job_id)
+    assert job.status == JobStatus.SUCCESS and job.finished_at is not None
+
+
+async def test_only_what_is_in_ones_zone(database: Database) -> None:
+    job_id = await add_job(database, 3, zone="dmz")
+    ledger = ledger_of(database, "here")
+    assert not (await ledger.claim(Wanted(job_id, 9, 0, zones=["default", "lab"]))).claims
+    assert len((await ledger.claim(Wanted(job_id, 9, 0, zones=["lab", "dmz"]))).claims) == 3
+
+
+async def test_nothing_of_a_job_that_was_cancelled(database: Database) -> None:
+    job_id = await add_job(database, 3)
+    async with database.write() as session:
+        await session.execute(update(Job).values(cancel_requested_at=dt.datetime.now(dt.UTC)))
+    claimed = await ledger_of(database, "here").claim(Wanted(job_id, 9, 0))
+    assert (claimed.claims, claimed.more) == ((), False)
+
+
+# -- fences and leases ---------------------------------------------------------------------------------------
+
+
+async def take_over(database: Database, worker: str, *, at: dt.datetime | None = None) -> list[int]:
+    """Take over what is abandoned, as a worker's sweep does; the new fences."""
+    async with database.write() as session:
+        now = at or await database_now(session)
+        gone = await tasks.abandoned(session, alive=None, now=now)
+        await asyncio.sleep(0)
+        fences = [
+            await tasks.take_over(session, one, worker=worker, now=now, lease=now + LEASE, alone=False)
+            for one in gone
+        ]
+    return [fence for fence in fences if fence is not None]
+
+
+async def test_who_lives_keeps_its_task(database: Database) -> None:
+    claim = await claim_one(database)
+    assert await take_over(database, "second") == []
+    assert (await task_of(database, claim.id)).worker_id == "first"
+
+
+async def test_of_many_that_take_over_one_does(processes: list[Database]) -> None:
+    claim = await claim_one(processes[0], lease_seconds=-1)
+    fences = await asyncio.gather(
+        *(take_over(database, f"heir-{n}") for n, database in enumerate(processes * 2))
+    )
+    assert sorted(fences) == [[]] * 7 + [[2]]
+    assert (await task_of(processes[0], claim.id)).fence == 2
+
+
+async def test_what_was_seen_before_another_took_over_counts_no_more(database: Database) -> None:
+    """Not even when that one's lease has run out as well."""
+    claim = await claim_one(database, lease_seconds=-1)
+    async with database.write() as session:
+        now = await database_now(session)
+        seen = await tasks.abandoned(session, alive=None, now=now)
+        fences = [
+            await tasks.take_over(session, seen[0], worker=worker, now=now, lease=now - LEASE, alone=alone)
+            for worker, alone in (("second", False), ("third", False), ("fourth", True))
+        ]
+    assert fences == [2, None, None] and (await task_of(database, claim.id)).worker_id == "second"
+
+
+async def test_an_owner_that_lost_its_task_changes_nothing(database: Database) -> None:
+    """Neither by its result, nor by saying that it lives; before and after the end that another wrote."""
+    late = ledger_of(database, "first", lease_seconds=-1)
+    claim = (await late.claim(Wanted(await add_job(database, 1), 1, 0))).claims[0]
+    assert await take_over(database, "second") == [2]
+    before = await task_of(database, claim.id)
+    assert await late.renew() == [claim.id], "it is told that it lost it"
+    await late.finish(result_of(claim))
+    same = await task_of(database, claim.id)
+    assert (same.status, same.worker_id, same.fence, same.stdout) == (TaskStatus.RUNNING, "second", 2, None)
+    assert same.lease_expires_at == before.lease_expires_at
+    heir = ledger_of(database, "second")
+    await heir.finish(result_of(claim, TaskStatus.LOST, fence=2))
+    ended = await task_of(database, claim.id)
+    async with database.read() as session:
+        job = await session.get_one(Job, claim.job_id)
+    await late.finish(result_of(claim))
+    await heir.finish(result_of(claim, fence=2))
+    again = await task_of(database, claim.id)
+    for column in Task.__table__.columns:
+        name = "details" if column.name == "metadata" else column.name
+        assert getattr(again, name) == getattr(ended, name), name
+    async with database.read() as session:
+        assert (await session.get_one(Job, claim.job_id)).status == job.status == JobStatus.FAILED
+
+
+async def test_a_renewed_lease_counts_from_now(database: Database) -> None:
+    ledger = ledger_of(database, "first", lease_seconds=5)
+    claim = (await ledger.claim(Wanted(await add_job(database, 1), 1, 0))).claims[0]
+    first = (await task_of(database, claim.id)).lease_expires_at
+    await asyncio.sleep(0.05)
+    assert await ledger.renew() == []
+    async with database.read() as session:
+        now = await database_now(session)
+    second = (await task_of(database, claim.id)).lease_expires_at
+    assert first is not None and second is not None
+    assert first < second <= now + dt.timedelta(seconds=5)
+
+
+async def test_renewing_and_taking_over_at_once(processes: list[Database]) -> None:
+    """Whoever is first: either the owner keeps the task, or it hears that it lost it."""
+    for _ in range(6):
+        ledger = ledger_of(processes[0], "first", lease_seconds=-0.001)
+        claim = (await ledger.claim(Wanted(await add_job(processes[0], 1), 1, 0))).claims[0]
+        ledger._lease = LEASE
+        lost, fences = await asyncio.gather(ledger.renew(), take_over(processes[1], "second"))
+        assert (lost, fences) in (([claim.id], [2]), ([], [])), (lost, fences)
+        async with processes[0].write() as session:
+            await session.execute(update(Task).values(status=TaskStatus.LOST))
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_leases_follow_the_databases_clock(
+    database: Database, hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine whose clock is an hour off neither loses its tasks nor takes those of others."""
+    from testum.db import base, session
+
+    def off() -> dt.datetime:
+        return dt.datetime.now(dt.UTC) + dt.timedelta(hours=hours)
+
+    right = await claim_one(database, "right")
+    monkeypatch.setattr(base, "utc_now", off)
+    monkeypatch.setattr(session, "utc_now", off)
+    wrong = await claim_one(database, "wrong")
+    assert await take_over(database, "wrong") == []
+    monkeypatch.undo()
+    assert await take_over(database, "right") == []
+    rows = [await task_of(database, claim.id) for claim in (right, wrong)]
+    now = dt.datetime.now(dt.UTC)
+    for row in rows:
+        assert row.lease_expires_at is not None and row.started_at is not None
+        assert abs(row.lease_expires_at - now - LEASE) < dt.timedelta(seconds=20)
+        assert abs(row.started_at - now) < dt.timedelta(seconds=20)
+
+
+# -- duties --------------------------------------------------------------------------------------------------
+
+
+async def claim_duty(database: Database, name: str = "sweep", seconds: float = 60) -> bool:
+    async with database.write() as session:
+        return await duties.claim(session, name, seconds)
+
+
+async def test_of_many_at_once_one_gets_a_duty(processes: list[Database]) -> None:
+    for round_ in range(5):
+        got = await asyncio.gather(*(claim_duty(database) for database in processes * 5))
+        assert sum(got) == 1, round_
+        async with processes[0].read() as session:
+            assert await duties.not_due(session) == {"sweep"}
+        assert not await claim_duty(processes[1])
+        async with processes[0].write() as session:
+            due = await database_now(session) - dt.timedelta(seconds=0.01)
+            await session.execute(update(DutyRecord).values(due_at=due))
+        async with processes[0].read() as session:
+            assert await duties.not_due(session) == set()
+
+
+async def test_duties_are_apart(database: Database) -> None:
+    assert [await claim_duty(database, name) for name in ("one", "two", "one")] == [True, True, False]
+
+
+async def test_a_claim_that_was_taken_back_is_free(database: Database) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with database.write() as session:
+            assert await duties.claim(session, "sweep", 60)
+            _ = 1 / 0
+    assert await claim_duty(database)
+
+
+# -- positions -----------------------------------------------------------------------------------------------
+
+
+async def test_positions_are_given_once_and_in_the_order_of_commits(processes: list[Database]) -> None:
+    job_id = await add_job(processes[0], 1)
+    given: list[tuple[int, int]] = []
+
+    async def reserve(number: int) -> None:
+        positions = StoredPositions(processes[number % 4])
+        for width in (1, 3, 2, 50):
+            try:
+                async with processes[number % 4].write() as session:
+                    last = await positions.reserve(session, job_id, width)
+                    if width == 2 and number % 2:
+                        raise ZeroDivisionError
+                    given.append((last - width, last))
+            except ZeroDivisionError:
+                continue
+            mark = await positions.mark(job_id)
+            assert mark >= last
+
+    await asyncio.gather(*(reserve(number) for number in range(8)))
+    assert given == sorted(given) and len(given) == 28
+    for (_, before), (after, _) in itertools.pairwise(given):
+        assert before <= after, "no position is given to two"
+    assert await StoredPositions(processes[1]).mark(job_id) == given[-1][1]
+
+
+async def test_a_position_is_a_time(database: Database) -> None:
+    job_id = await add_job(database, 1)
+    async with database.write() as session:
+        position = await StoredPositions(database).reserve(session, job_id, 1)
+        now = await database_now(session)
+    assert abs(tasks.moment(position) - now) < dt.timedelta(seconds=5)
+
+
+async def test_positions_grow_though_the_clock_goes_back(database: Database) -> None:
+    job_id = await add_job(database, 1)
+    ahead = int(dt.datetime.now(dt.UTC).timestamp() * 1_000_000) + 3_600_000_000
+    async with database.write() as session:
+        await session.execute(update(Job).values(position=ahead))
+    async with database.write() as session:
+        assert await StoredPositions(database).reserve(session, job_id, 3) == ahead + 3
+
+
+async def test_a_job_that_is_gone_gets_none(database: Database) -> None:
+    async with database.write() as session:
+        assert await StoredPositions(database).reserve(session, uuid4(), 5) == 0
+    assert await StoredPositions(database).mark(uuid4()) == 0
+
+
+# -- workers -------------------------------------------------------------------------------------------------
+
+
+async def test_workers_are_known_while_they_are_heard_of(database: Database) -> None:
+    for zones in (["default"], ["dmz", "lab"]):
+        async with database.write() as session:
+            await workers.beat(session, "-".join(zones), zones, "1.0")
+            await workers.beat(session, "-".join(zones), zones, "1.0")
+    async with database.read() as session:
+        assert [(row.id, row.zones) for row in await workers.living(session, 5)] == [
+            ("default", ["default"]),
+            ("dmz-lab", ["dmz", "lab"]),
+        ]
+        assert await workers.living(session, -1) == []
+    async with database.write() as session:
+        await workers.leave(session, "default")
+        await workers.forget(session, 5)
+        assert [row.id for row in await workers.living(session, 5)] == ["dmz-lab"]
+        await workers.forget(session, -1)
+        assert await session.scalar(select(func.count()).select_from(workers.Worker)) == 0

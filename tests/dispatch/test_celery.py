@@ -1,0 +1,210 @@
+"""Dispatch over Celery: zones and their queues, brokers that are away, hang, refuse or come back empty."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import pytest
+import redis
+from structlog.testing import capture_logs
+
+from tests.dispatch.conftest import CeleryWorker, Remote, until_brought, work
+from tests.support.redis import RedisServer
+from testum.dispatch.celery import CeleryDispatcher, queue_name
+from testum.errors import ConfigurationError, StorageUnavailable
+
+
+@pytest.fixture
+async def remote(own_broker: RedisServer) -> AsyncIterator[Remote]:
+    """A dispatcher whose messages nobody takes."""
+    made = Remote(own_broker.fresh_url(), own_broker.fresh_url())
+    yield made
+    await made.dispatcher.close()
+
+
+async def sent(remote: Remote) -> None:
+    """Until nothing is on its way to the broker."""
+    async with asyncio.timeout(60):
+        while remote.dispatcher._sending:
+            await asyncio.sleep(0.01)
+
+
+async def test_each_zone_has_its_queue(remote: Remote) -> None:
+    """The shards of a zone go where its workers listen, and in all there are as many at once as the job may."""
+    submitted = work(concurrency=10, default=350, dmz=50, **{"lab.eu-1": 1})
+    await remote.dispatcher.submit(submitted)
+    await sent(remote)
+    found = {zone: remote.queued(queue_name(zone)) for zone in submitted.pending}
+    assert {zone: len(shards) for zone, shards in found.items()} == {"default": 4, "dmz": 1, "lab.eu-1": 1}
+    for zone, shards in found.items():
+        assert [shard[:3] for shard in shards] == [
+            [str(submitted.job_id), zone, number] for number in range(len(shards))
+        ]
+        assert {shard[4] for shard in shards} == {6}
+    assert sum(shard[3] for shards in found.values() for shard in shards) in (10, 11)
+
+
+async def test_workers_take_from_their_zones_only(redis_server: RedisServer) -> None:
+    remote = Remote(redis_server.fresh_url(), redis_server.fresh_url())
+    worker = CeleryWorker(remote.broker, remote.notes, "dmz", "lab")
+    try:
+        elsewhere, here = work(default=1), work(dmz=2, default=2)
+        for submitted in (elsewhere, here, work(lab=1)):
+            await remote.dispatcher.submit(submitted)
+        await until_brought(remote, here.job_id)
+        async with asyncio.timeout(20):
+            while len(await remote.noted()) < 2:
+                await asyncio.sleep(0.02)
+        assert {(queue, zone) for queue, _, zone, *_ in await remote.noted()} == {
+            ("testum.dmz", "dmz"),
+            ("testum.lab", "lab"),
+        }
+        waiting = {job for job, *_ in remote.queued("testum.default")}
+        assert waiting == {str(elsewhere.job_id), str(here.job_id)}
+    finally:
+        worker.close()
+        await remote.dispatcher.close()
+
+
+async def test_a_long_queue_is_not_made_longer(remote: Remote) -> None:
+    """The sweep sends again and again what nobody takes; a new job goes in all the same, and so do other zones."""
+    job_id = uuid4()
+    for _ in range(260):
+        await remote.dispatcher.submit(work(job_id, again=True, default=1))
+        await sent(remote)
+    assert len(remote.queued("testum.default")) == 201
+    new = work(default=1)
+    await remote.dispatcher.submit(new)
+    await remote.dispatcher.submit(work(job_id, again=True, default=1, dmz=1))
+    await sent(remote)
+    assert str(new.job_id) in [shard[0] for shard in remote.queued("testum.default")]
+    # A job that is new stays so, though the sweep sends it before it is on its way.
+    twice = work(default=1)
+    await remote.dispatcher.submit(twice)
+    await remote.dispatcher.submit(replace(twice, again=True))
+    await sent(remote)
+    assert len(remote.queued("testum.default")) == 203 and len(remote.queued("testum.dmz")) == 1
+
+
+@pytest.mark.parametrize(
+    ("break_it", "mend_it"),
+    [
+        (RedisServer.kill, RedisServer.start),
+        (RedisServer.pause, RedisServer.resume),
+    ],
+    ids=["gone", "hung"],
+)
+async def test_a_broker_that_is_away(
+    own_broker: RedisServer,
+    remote: Remote,
+    break_it: Callable[[RedisServer], None],
+    mend_it: Callable[[RedisServer], None],
+) -> None:
+    """Submitting neither raises nor waits, health tells it, and all goes on when the broker is back."""
+    await remote.dispatcher.submit(work())
+    await sent(remote)
+    break_it(own_broker)
+    try:
+        with capture_logs() as logged:
+            begun = time.monotonic()
+            for _ in range(30):
+                await remote.dispatcher.submit(work())
+            assert time.monotonic() - begun < 1
+            with pytest.raises(StorageUnavailable, match="The broker does not answer"):
+                await remote.dispatcher.check()
+            assert time.monotonic() - begun < 15
+            await sent(remote)
+        complaints = [entry for entry in logged if entry["log_level"] == "error"]
+        assert len(complaints) == 1 and "broker" in complaints[0]["event"], complaints
+    finally:
+        mend_it(own_broker)
+    await remote.dispatcher.check()
+    submitted = work()
+    await remote.dispatcher.submit(submitted)
+    await sent(remote)
+    assert str(submitted.job_id) in [shard[0] for shard in remote.queued("testum.default")]
+
+
+async def test_a_broker_that_refuses(own_broker: RedisServer, remote: Remote) -> None:
+    """As one does whose memory is full."""
+    await remote.dispatcher.submit(work())
+    await sent(remote)
+    with redis.Redis.from_url(own_broker.url()) as client:
+        client.config_set("maxmemory", "1")
+        try:
+            with capture_logs() as logged:
+                await remote.dispatcher.submit(work())
+                await sent(remote)
+            assert [entry["log_level"] for entry in logged] == ["error"]
+        finally:
+            client.config_set("maxmemory", "0")
+    await remote.dispatcher.submit(work())
+    await sent(remote)
+    assert len(remote.queued("testum.default")) == 2
+
+
+async def test_closing_does_not_wait_for_a_broker_that_hangs(own_broker: RedisServer) -> None:
+    dispatcher = CeleryDispatcher(own_broker.fresh_url())
+    await dispatcher.check()
+    own_broker.pause()
+    try:
+        await dispatcher.submit(work())
+        await asyncio.sleep(0.1)
+        begun = time.monotonic()
+        await dispatcher.close()
+        assert time.monotonic() - begun < 8
+    finally:
+        own_broker.resume()
+
+
+async def test_a_broker_that_has_lost_everything(own_broker: RedisServer, remote: Remote) -> None:
+    await remote.dispatcher.submit(work())
+    await sent(remote)
+    with redis.Redis.from_url(remote.broker) as client:
+        client.flushdb()
+    submitted = work()
+    await remote.dispatcher.submit(submitted)
+    await sent(remote)
+    assert [UUID(shard[0]) for shard in remote.queued("testum.default")] == [submitted.job_id]
+
+
+async def test_a_password_that_is_refused(own_broker: RedisServer) -> None:
+    dispatcher = CeleryDispatcher(own_broker.url(password="not-the-password"))
+    with pytest.raises(StorageUnavailable, match="The broker does not answer") as caught:
+        await dispatcher.check()
+    assert "not-the-password" not in caught.value.message
+    await dispatcher.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["amqp://guest:not-shown@localhost//", "postgresql://x:not-shown@y/z", "nonsense"]
+)
+def test_an_address_that_is_no_broker(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^CELERY_BROKER_URL: ") as caught:
+        CeleryDispatcher(url)
+    assert "not-shown" not in caught.value.message
+
+
+async def test_a_broker_that_hangs_holds_up_nothing_else(own_broker: RedisServer, remote: Remote) -> None:
+    """The threads that hash passwords and write files are free, and what waits for it does not grow with time."""
+    await remote.dispatcher.submit(work())
+    await sent(remote)
+    own_broker.pause()
+    try:
+        jobs = [work(again=True) for _ in range(20)]
+        checks = [asyncio.create_task(remote.dispatcher.check()) for _ in range(20)]
+        for _ in range(500):
+            for job in jobs:
+                await remote.dispatcher.submit(job)
+        await asyncio.sleep(0.1)
+        begun = time.monotonic()
+        await asyncio.gather(*(asyncio.to_thread(time.sleep, 0.01) for _ in range(20)))
+        assert time.monotonic() - begun < 2
+        assert len(remote.dispatcher._waiting) <= len(jobs)
+    finally:
+        own_broker.resume()
+    await asyncio.gather(*checks, return_exceptions=True)
+    await sent(remote)
+    assert {shard[0] for shard in remote.queued("testum.default")} >= {str(job.job_id) for job in jobs}

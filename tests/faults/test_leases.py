@@ -1,0 +1,238 @@
+"""Whose task it is, when workers are paused, die, or have another time: workers of their own zones, so that it is known
+who does what."""
+
+import datetime as dt
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support.server import Api, Process, Server
+from tests.support.sshd import RealSshd
+from tests.support.stream import follow
+from tests.support.tools import unique, until
+
+pytestmark = pytest.mark.servers
+
+LEASE = 6.0
+"""Seconds. It must not run out because the machine is busy."""
+_FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Server]:
+    """An installation of its own, whose first worker serves the zone `default`. No S3: a server of that kind refuses
+    whoever's clock is off by more than a quarter of an hour."""
+    with Server(
+        env={
+            "LEASE_SECONDS": str(LEASE),
+            "WORKER_PROCESSES": "1",
+            "MINIO_ENDPOINT": "",
+            "ACCESS_TOKEN_SECONDS": "7200",
+        }
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def own_api(own: Server) -> Api:
+    return own.client()
+
+
+class Zone:
+    """A zone with one host, and a worker that serves it."""
+
+    def __init__(self, server: Server, api: Api, sshd: RealSshd, env: Mapping[str, str]) -> None:
+        self.name = unique("zone")
+        self.server, self.api, self.sshd = server, api, sshd
+        self.platform = api.add_platform(self.name, sshd, zone=self.name)
+        self.worker = Process(
+            ["worker", "--queue", self.name], {**server.env, **env}, server.data_dir, server.log
+        )
+        until(self._announced, 60)
+
+    def _announced(self) -> bool:
+        assert self.worker.popen.poll() is None, self.server.log.read_text()[-3000:]
+        return any(row[0] == [self.name] for row in self.server.execute("SELECT zones FROM workers"))
+
+    def start(self, command: str) -> Any:
+        """The task of a job that runs the command here, under way."""
+        job_id = self.api.start_job(command, targets={"platform_ids": [self.platform["id"]]})
+        (task,) = self.api.tasks(job_id)
+        until(lambda: self.api.get(f"/tasks/{task['id']}")["status"] == "running")
+        return task
+
+
+@pytest.fixture
+def zones(own: Server, own_api: Api, real_sshd: RealSshd) -> Iterator[Callable[..., Zone]]:
+    """Makes zones; settings of the worker's own may be given."""
+    made: list[Zone] = []
+
+    def make(**env: str) -> Zone:
+        made.append(Zone(own, own_api, real_sshd, env))
+        return made[-1]
+
+    yield make
+    for zone in made:
+        zone.worker.kill()
+    real_sshd.user.kill_all()
+
+
+@contextmanager
+def stopped(process: Process) -> Iterator[None]:
+    """SIGSTOP: its connections stay, and it says nothing."""
+    process.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.signal(signal.SIGCONT)
+
+
+def everything_about(server: Server, api: Api, task: Any) -> dict[str, Any]:
+    """All that testum says about a task and its job, in the API, its streams, and the database's rows."""
+    task_id, job_id = task["id"], task["job_id"]
+    rows = {
+        # A job's last position is a clock: it also counts what was refused in the end.
+        table: [
+            {name: value for name, value in row._mapping.items() if name != "position"}
+            for row in server.execute(f"SELECT * FROM {table} WHERE {column} = :id", {"id": key})
+        ]
+        for table, column, key in (
+            ("task_runs", "id", task_id),
+            ("task_outputs", "task_id", task_id),
+            ("output_segments", "task_id", task_id),
+            ("jobs", "id", job_id),
+        )
+    }
+    return {
+        "task": api.get(f"/tasks/{task_id}"),
+        "job": api.get(f"/jobs/{job_id}"),
+        "output": api.output(task_id, "all"),
+        "its stream": follow(api, f"tasks/{task_id}"),
+        "the job's stream": follow(api, f"jobs/{job_id}"),
+        "rows": rows,
+    }
+
+
+def test_a_worker_that_was_paused_changes_nothing(
+    own: Server, own_api: Api, zones: Callable[..., Zone], tmp_path: Path
+) -> None:
+    """Its lease ran out and its tasks were closed. When it wakes, one command still runs, one has printed and ended
+    meanwhile, and one it has not been able to begin with: nothing of what was said about them changes."""
+    zone = zones()
+    home = zone.sshd.user.home
+    mark = secrets.token_hex(4)
+    goes_on = zone.start(
+        f"echo $$ > {home}/pid-{mark}; while :; do echo tick; echo >> {home}/ticks-{mark}; sleep 0.1; done"
+    )
+    ends = zone.start(
+        f"echo begun; while [ ! -e {home}/gate-{mark} ]; do sleep 0.1; done; echo 'the end'; exit 3"
+    )
+    until(lambda: b"tick" in own_api.output(goes_on["id"]) and b"begun" in own_api.output(ends["id"]))
+    pid = int((home / f"pid-{mark}").read_text())
+    with stopped(zone.worker):
+        ticks = len((home / f"ticks-{mark}").read_text())
+        (home / f"gate-{mark}").touch()
+        for task in (goes_on, ends):
+            until(lambda task=task: own_api.get(f"/tasks/{task['id']}")["status"] == "lost", 3 * LEASE)
+        before = [everything_about(own, own_api, task) for task in (goes_on, ends)]
+        for told, (task, said) in zip(before, ((goes_on, "tick\n"), (ends, "begun\n")), strict=True):
+            assert told["task"]["error_code"] == "worker_died" and told["task"]["exit_code"] is None, task
+            assert told["task"]["finished_at"] and told["task"]["stdout"].startswith(said), task
+            assert (told["job"]["status"], told["job"]["counts"]["lost"]) == ("failed", 1), task
+        assert psutil.pid_exists(pid), "nobody could end the command on the host"
+        assert len((home / f"ticks-{mark}").read_text()) > ticks, "and it went on meanwhile"
+    woken = time.monotonic()
+    until(lambda: not psutil.pid_exists(pid), 30)
+    print(f"the command ended {time.monotonic() - woken:.1f} s after its worker woke up")
+    # And some time for whatever else it may want to say.
+    time.sleep(LEASE)
+    for task, told in zip((goes_on, ends), before, strict=True):
+        now = everything_about(own, own_api, task)
+        for name in told:
+            assert now[name] == told[name], name
+    assert (
+        own_api.run("echo works again", targets={"platform_ids": [zone.platform["id"]]})["stdout"]
+        == "works again\n"
+    )
+
+
+def test_a_dead_worker_is_noticed_in_time_and_a_living_one_never(
+    own_api: Api, zones: Callable[..., Zone]
+) -> None:
+    dies, lives = zones(), zones()
+    lost = dies.start("sleep 600")
+    kept = lives.start(f"sleep {4 * LEASE}; echo whole")
+    # At the worst moment: when its lease has just been renewed.
+    expires = dies.server.execute("SELECT lease_expires_at FROM task_runs WHERE id = :id", {"id": lost["id"]})
+    until(
+        lambda: (
+            dies.server.execute("SELECT lease_expires_at FROM task_runs WHERE id = :id", {"id": lost["id"]})
+            != expires
+        )
+    )
+    dies.worker.kill()
+    killed = time.monotonic()
+    until(lambda: own_api.get(f"/tasks/{lost['id']}")["status"] != "running", 3 * LEASE)
+    took = time.monotonic() - killed
+    assert LEASE / 2 < took < 2 * LEASE, took
+    task = own_api.get(f"/tasks/{lost['id']}")
+    assert (task["status"], task["error_code"]) == ("lost", "worker_died")
+    print(f"noticed after {took:.1f} s of {2 * LEASE}")
+    until(lambda: own_api.get(f"/tasks/{kept['id']}")["status"] != "running", 5 * LEASE)
+    task = own_api.get(f"/tasks/{kept['id']}")
+    assert (task["status"], task["stdout"]) == ("success", "whole\n")
+
+
+@pytest.mark.skipif(_FAKETIME is None, reason="libfaketime is not installed (Debian: apt install faketime)")
+def test_the_clocks_of_machines_do_not_matter(own: Server, own_api: Api, zones: Callable[..., Zone]) -> None:
+    """Workers an hour ahead and an hour behind keep their tasks through many leases, take none from those that live,
+    close those of one that died, in time, and all times that are shown are the database's."""
+
+    def at(offset: str) -> Zone:
+        return zones(LD_PRELOAD=str(_FAKETIME), FAKETIME=offset, FAKETIME_DONT_FAKE_MONOTONIC="1")
+
+    ahead, behind, right = at("+1h"), at("-1h"), zones()
+    begun = dt.datetime.now(dt.UTC)
+    command = f"for n in $(seq {int(3 * LEASE)}); do echo $n; sleep 1; done"
+    kept = [zone.start(command) for zone in (ahead, behind, right)]
+    lost = zones().start("sleep 600")
+    dead = own.execute("SELECT worker_id FROM task_runs WHERE id = :id", {"id": lost["id"]})[0][0]
+    os.killpg(os.getpgid(int(dead.split(":")[1])), signal.SIGKILL)
+    killed = time.monotonic()
+    with ExitStack() as others:
+        # Only those whose clocks are off are left to see it.
+        assert own.web is not None and own.worker is not None
+        for process in (own.web, own.worker, right.worker):
+            others.enter_context(stopped(process))
+        query = "SELECT status, worker_id FROM task_runs WHERE id = :id"
+        # Less than the lease of the one that is stopped, too; it is the most that is promised.
+        until(lambda: own.execute(query, {"id": lost["id"]})[0][0] != "running", 2 * LEASE)
+        took = time.monotonic() - killed
+        status, closer = own.execute(query, {"id": lost["id"]})[0]
+    assert status == "lost" and took > LEASE / 3, took
+    closers = {process.pid for zone in (ahead, behind) for process in zone.worker.group()}
+    assert int(closer.split(":")[1]) in closers
+    print(f"closed by a worker whose clock is off, {took:.1f} s after the death")
+
+    for task in kept[:2]:
+        job = own_api.wait_job(task["job_id"], 6 * LEASE)
+        ended = own_api.get(f"/tasks/{task['id']}")
+        assert ended["status"] == job["status"] == "success", ended
+        assert ended["stdout"] == "".join(f"{n}\n" for n in range(1, int(3 * LEASE) + 1))
+        now = dt.datetime.now(dt.UTC)
+        shown = [ended[name] for name in ("created_at", "started_at", "finished_at")]
+        shown += [job[name] for name in ("created_at", "started_at", "finished_at")]
+        shown += [message["ts"] for message in follow(own_api, f"jobs/{task['job_id']}")]
+        for moment in map(dt.datetime.fromisoformat, shown):
+            assert begun - dt.timedelta(seconds=5) < moment < now + dt.timedelta(seconds=5), shown
+    # The workers are listed as living, whatever they take the time for.
+    listed = {zone for row in own_api.get("/workers/") for zone in row["zones"]}
+    assert {ahead.name, behind.name} <= listed
