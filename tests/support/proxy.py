@@ -17,10 +17,13 @@ class Proxies:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
         self._thread.start()
+        self._made: list[Proxy] = []
 
     def add(self, target: int) -> "Proxy":
         """A proxy on a free port of the loopback, to a port there."""
-        return self._do(Proxy.start(target))
+        made: Proxy = self._do(Proxy.start(target))
+        self._made.append(made)
+        return made
 
     def close(self) -> None:
         """End all connections."""
@@ -29,12 +32,15 @@ class Proxies:
         self._thread.join()
         self._loop.close()
 
-    @staticmethod
-    async def _end() -> None:
+    async def _end(self) -> None:
+        for proxy in self._made:
+            proxy.stop()
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        # What was aborted is closed at the loop's next turns.
+        await asyncio.sleep(0.05)
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
@@ -47,6 +53,7 @@ class Proxy:
         self._target = target
         self.delay = 0.0
         self.port = 0
+        self._server: asyncio.Server | None = None
 
     @classmethod
     async def start(cls, target: int) -> "Proxy":
@@ -54,7 +61,13 @@ class Proxy:
         made = cls(target)
         server = await asyncio.start_server(made._serve, "127.0.0.1", 0, backlog=200)
         made.port = server.sockets[0].getsockname()[1]
+        made._server = server
         return made
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._server is not None:
+            self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -63,8 +76,12 @@ class Proxy:
             # As a host without the server would: reset.
             writer.transport.abort()
             return
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
+        try:
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
+        finally:
+            for end in (writer, back):
+                end.transport.abort()
 
     async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(256)

@@ -19,6 +19,7 @@ from testum.db.keys import SSHKey
 from testum.db.platforms import Platform
 from testum.db.session import Database
 from testum.errors import TestumError
+from testum.execution.persist import persist
 from testum.ssh import Endpoint, HostKey, HostKeyChanged, KeyAuth, PasswordAuth
 
 log = structlog.get_logger(__name__)
@@ -43,7 +44,7 @@ class TrustOnFirstUse:
     async def keep(self, seen: _Seen) -> str | None:
         """Trust the key, unless another connection kept a different one a moment ago: the public key that
         the platform is now trusted by, or None where it was deleted meanwhile."""
-        return await self._batcher.ask(seen)
+        return await persist("a host key", lambda: self._batcher.ask(seen))
 
     async def _write(self, requests: Sequence[_Seen]) -> Sequence[str | None]:
         async with self._database.write() as session:
@@ -87,7 +88,7 @@ class HostKeyAlarms:
         seen = changed.seen
         log.warning("a host key has changed", platform=seen.name, shown=seen.key.fingerprint)
         try:
-            await self._batcher.ask(changed)
+            await persist("an alarm", lambda: self._batcher.ask(changed))
         except Exception:
             log.exception("the alarm of a changed host key was not stored", platform=seen.name)
 
@@ -233,6 +234,10 @@ class Endpoints:
 async def store_facts(database: Database, platform_id: UUID, facts: dict[str, object]) -> dt.datetime:
     """Keep what was gathered about a platform; the time it is of is returned."""
     now = utc_now()
-    async with database.write() as session:
-        await platforms.set_facts(session, platform_id, facts, now)
+
+    async def write() -> None:
+        async with database.write() as session:
+            await platforms.set_facts(session, platform_id, facts, now)
+
+    await persist("facts", write)
     return now

@@ -15,12 +15,13 @@ from testum.db import platforms
 from testum.db.platforms import Platform
 from testum.db.session import Database
 from testum.db.tasks import Claim, Result
-from testum.errors import StorageFull, StorageUnavailable, TestumError
+from testum.errors import StorageFull, TestumError
 from testum.events.base import Events
 from testum.execution.actions import ACTIONS
 from testum.execution.endpoints import Endpoints
 from testum.execution.ledger import Ledger, Wanted
 from testum.execution.outcome import Context, JobWork, Outcome
+from testum.execution.persist import persist
 from testum.execution.recorder import OutputLimit, Recorder
 from testum.execution.work import load_work
 from testum.output.base import OutputStore, Owner, TakenOver
@@ -30,7 +31,6 @@ log = structlog.get_logger(__name__)
 
 _GATHER_SECONDS = 0.02
 """The longest that a host's slot is left empty for others to be filled with it."""
-_RETRY_SECONDS = 1.0
 _LEAVES_PROCESSES = frozenset(
     {"timeout", "idle_timeout", "connection_lost", "output_limit", "storage_full", "taken_over"}
 )
@@ -229,14 +229,13 @@ class Runner:
         self, platform_ids: Sequence[UUID]
     ) -> tuple[Mapping[UUID, Platform], Mapping[UUID, Endpoint | TestumError]]:
         """The platforms and how to reach them. The tasks are claimed: a database that is away is waited for."""
-        while True:
-            try:
-                async with self._database.read() as session:
-                    rows = await platforms.by_ids(session, platform_ids)
-                    return rows, await self._endpoints.of_rows(session, rows.values())
-            except StorageUnavailable as error:
-                log.error("cannot read platforms; trying on", error=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
+
+        async def read() -> tuple[Mapping[UUID, Platform], Mapping[UUID, Endpoint | TestumError]]:
+            async with self._database.read() as session:
+                rows = await platforms.by_ids(session, platform_ids)
+                return rows, await self._endpoints.of_rows(session, rows.values())
+
+        return await persist("platforms", read)
 
     async def _do(
         self,
