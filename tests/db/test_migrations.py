@@ -1,77 +1,265 @@
-"""Migrations on SQLite: they make the tables that the code has, go down and up again, and refuse the future."""
+"""Migrations, on every database and with rows in every table: they make the tables that the code has, go down and up
+again and lose nothing that both sides have room for, and refuse the future."""
 
 import asyncio
+import datetime as dt
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
+import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
 
-from testum.db.migrate import config, upgrade
+from testum.db.migrate import config, newest, prepare, upgrade
 from testum.db.tables import metadata
 from testum.errors import ConfigurationError
 
+Rows = list[dict[str, Any]]
+
+REVISIONS = [script.revision for script in ScriptDirectory.from_config(config("sqlite://")).walk_revisions()][
+    ::-1
+]
+"""The oldest first."""
+
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "testum.db"
+def engine(url: str) -> Iterator[sa.Engine]:
+    """The database, past testum."""
+    plain = url.replace("+aiosqlite", "").replace("postgresql:", "postgresql+psycopg:")
+    made = sa.create_engine(plain, poolclass=sa.NullPool)
+    yield made
+    made.dispose()
 
 
-def url(path: Path) -> str:
-    return f"sqlite+aiosqlite:///{path}"
-
-
-def tables(path: Path) -> set[str]:
-    with closing(sqlite3.connect(path)) as database:
-        return {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-
-
-def differences(path: Path) -> list[object]:
+def differences(engine: sa.Engine) -> list[object]:
     """What the tables lack of what the code says they are."""
-    engine = create_engine(f"sqlite:///{path}")
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         found: list[object] = compare_metadata(context, metadata)
-    engine.dispose()
     return found
 
 
-def test_an_empty_database_gets_the_tables_of_the_code(path: Path) -> None:
-    newest = asyncio.run(upgrade(url(path)))
-    assert newest == ScriptDirectory.from_config(config(url(path))).get_current_head()
-    assert differences(path) == []
-    assert asyncio.run(upgrade(url(path))) == newest, "a second run changes nothing"
+def reflected(engine: sa.Engine) -> sa.MetaData:
+    """The tables as they are, without Alembic's own."""
+    found = sa.MetaData()
+    found.reflect(engine)
+    if (version := found.tables.get("alembic_version")) is not None:
+        found.remove(version)
+    return found
 
 
-def test_every_migration_goes_down_and_up_again(path: Path) -> None:
-    asyncio.run(upgrade(url(path)))
-    settings = config(url(path))
-    revisions = [script.revision for script in ScriptDirectory.from_config(settings).walk_revisions()]
-    for revision in [*revisions[1:], "base"]:
-        command.downgrade(settings, revision)
-        command.upgrade(settings, "+1")
-        command.downgrade(settings, revision)
-    assert tables(path) <= {"alembic_version"}
-    asyncio.run(upgrade(url(path)))
-    assert differences(path) == []
+def shape(engine: sa.Engine) -> dict[str, Any]:
+    """What there is of tables, columns, keys and indexes."""
+    look = sa.inspect(engine)
+    return {
+        name: (
+            {column["name"]: (str(column["type"]), column["nullable"]) for column in look.get_columns(name)},
+            look.get_pk_constraint(name)["constrained_columns"],
+            sorted((key["referred_table"], *key["constrained_columns"], str(key["options"])) for key in look.get_foreign_keys(name)),
+            sorted((index["name"] or "", *map(str, index["column_names"]), str(index["unique"])) for index in look.get_indexes(name)),
+            sorted(map(str, (unique["column_names"] for unique in look.get_unique_constraints(name)))),
+        )
+        for name in look.get_table_names()
+        if name != "alembic_version"
+    }  # fmt: skip
 
 
-def test_a_newer_database_is_left_alone(path: Path) -> None:
-    asyncio.run(upgrade(url(path)))
+def contents(engine: sa.Engine) -> dict[str, Rows]:
+    """All rows of all tables, each table's in a fixed order."""
+    with engine.connect() as connection:
+        return {
+            table.name: sorted(
+                (dict(row._mapping) for row in connection.execute(sa.select(table))),
+                key=lambda row, table=table: [str(row[column.name]) for column in table.primary_key],
+            )
+            for table in reflected(engine).sorted_tables
+        }
+
+
+def value_for(column: sa.Column[Any], number: int) -> object:
+    """Something that the column can hold, another one for each number."""
+    kind = column.type
+    unlike = f"{column.table.name}.{column.name} ключ {number}"
+    if isinstance(kind, sa.Uuid):
+        return UUID(int=uuid4().int)
+    if isinstance(kind, sa.CHAR) and kind.length == 32:
+        return uuid4().hex  # how SQLite keeps them
+    if isinstance(kind, sa.Boolean):
+        return number % 2 == 0
+    if isinstance(kind, sa.DateTime):
+        moment = dt.datetime(2026, 3, 29, 1, 59, number, 123_456, tzinfo=dt.UTC)
+        return moment if kind.timezone else moment.replace(tzinfo=None)
+    if isinstance(kind, sa.JSON):
+        return {"text": unlike, "list": [1, None, {"deep": 0.5}]}
+    if isinstance(kind, sa.LargeBinary):
+        return bytes(range(256)) * 3 + b"%d" % number
+    if isinstance(kind, sa.Float):
+        return number + 0.1
+    if isinstance(kind, sa.BigInteger):
+        return 2**53 + number
+    if isinstance(kind, sa.Integer):
+        return number + 1
+    if isinstance(kind, sa.String):
+        return (f"{number}: " + unlike * 20)[: kind.length or 2000]
+    raise AssertionError(f"no value for {column}: {kind!r}")
+
+
+def fill(engine: sa.Engine, number: int = 3) -> None:
+    """Rows in every table: every column filled in one, all that may be NULL so in the next, and so on. Each refers to
+    rows that there are."""
+    made: dict[str, Rows] = {}
+    with engine.begin() as connection:
+        for table in reflected(engine).sorted_tables:
+            for row_number in range(number):
+                row: dict[str, object] = {}
+                for column in table.columns:
+                    keys = [key.column for key in column.foreign_keys]
+                    if column.nullable and row_number % 2:
+                        continue
+                    if keys and keys[0].table is table:
+                        # To a row of the same table: the one before.
+                        if earlier := made.get(table.name):
+                            row[column.name] = earlier[-1][keys[0].name]
+                    elif keys:
+                        row[column.name] = made[keys[0].table.name][row_number][keys[0].name]
+                    else:
+                        row[column.name] = value_for(column, row_number)
+                connection.execute(table.insert(), [row])
+                made.setdefault(table.name, []).append(row)
+
+
+def common(rows: Rows, columns: set[str]) -> Rows:
+    return [{name: value for name, value in row.items() if name in columns} for row in rows]
+
+
+def step(settings: Config, revision: str, *, down: bool) -> None:
+    (command.downgrade if down else command.upgrade)(settings, revision)
+
+
+def test_an_empty_database_gets_the_tables_of_the_code(url: str, engine: sa.Engine) -> None:
+    assert asyncio.run(upgrade(url)) == newest(config(url)) == REVISIONS[-1]
+    assert differences(engine) == []
+    assert asyncio.run(upgrade(url)) == REVISIONS[-1], "a second run changes nothing"
+
+
+@pytest.mark.parametrize(("lower", "upper"), list(zip(["base", *REVISIONS], REVISIONS, strict=False)))
+def test_a_migration_goes_down_and_up_again_with_rows_in_every_table(
+    url: str, engine: sa.Engine, lower: str, upper: str
+) -> None:
+    settings = config(url)
+    step(settings, upper, down=False)
+    fill(engine)
+    made, before = shape(engine), contents(engine)
+    assert all(len(rows) == 3 for rows in before.values()) and len(before) >= 10
+    for _ in range(2):
+        step(settings, lower, down=True)
+        older, left = contents(engine), shape(engine)
+        for name, rows in older.items():
+            columns = set(made[name][0]) & set(left[name][0])
+            assert common(rows, columns) == common(before[name], columns), f"{name} on the way down"
+        step(settings, upper, down=False)
+        assert shape(engine) == made
+        after = contents(engine)
+        for name, rows in older.items():
+            kept = set(rows[0]) & set(made[name][0])
+            assert common(after[name], kept) == common(before[name], kept), f"{name} on the way up"
+            for column in set(made[name][0]) - kept:
+                # What is new again holds something, unless it may be missing.
+                assert all(row[column] is not None or made[name][0][column][1] for row in after[name]), column
+        assert {name: rows for name, rows in after.items() if name not in older} == {
+            name: [] for name in set(made) - set(older)
+        }
+    step(settings, "head", down=False)
+    assert differences(engine) == []
+
+
+def test_all_the_way_up_with_rows_of_every_release(url: str, engine: sa.Engine) -> None:
+    """What was in the first tables is still there in the last ones."""
+    settings = config(url)
+    step(settings, REVISIONS[0], down=False)
+    fill(engine)
+    before = contents(engine)
+    assert asyncio.run(upgrade(url)) == REVISIONS[-1]
+    after = contents(engine)
+    for name, rows in before.items():
+        kept = set(rows[0]) & set(after[name][0])
+        assert common(after[name], kept) == common(rows, kept), name
+    assert differences(engine) == []
+    step(settings, "base", down=True)
+    assert shape(engine) == {}
+
+
+def test_positions_go_on_where_they_were(url: str, engine: sa.Engine) -> None:
+    """0002: a job that ended under the first schema does not begin its order anew."""
+    settings = config(url)
+    step(settings, "0001", down=False)
+    fill(engine)
+    with engine.begin() as connection:
+        ended = dict(connection.execute(sa.text("SELECT job_id, finished_position FROM task_runs")).all())
+    step(settings, "0002", down=False)
+    with engine.begin() as connection:
+        found = dict(connection.execute(sa.text("SELECT id, position FROM jobs")).all())
+    assert found == {job_id: position or 0 for job_id, position in ended.items()}
+    assert sorted(found.values())[0] == 0 and sorted(found.values())[-1] > 2**53
+
+
+def test_a_newer_database_is_left_alone(url: str, engine: sa.Engine) -> None:
+    asyncio.run(upgrade(url))
+    fill(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    before = shape(engine), contents(engine)
+    for start in (upgrade, prepare):
+        with pytest.raises(ConfigurationError, match=r"newer testum.*9999"):
+            asyncio.run(start(url))
+    assert (shape(engine), contents(engine)) == before
+
+
+def test_an_older_database_waits_for_the_upgrade(url: str, engine: sa.Engine) -> None:
+    """Where several processes share it, none of them upgrades it at its start."""
+    step(config(url), REVISIONS[-2], down=False)
+    fill(engine)
+    before = shape(engine), contents(engine)
+    with pytest.raises(ConfigurationError, match=r"older testum.*`testum db upgrade`"):
+        asyncio.run(prepare(url))
+    assert (shape(engine), contents(engine)) == before
+    asyncio.run(upgrade(url))
+    assert asyncio.run(prepare(url)) == REVISIONS[-1]
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_many_that_start_at_once_on_an_empty_database(url: str, engine: sa.Engine) -> None:
+    """One makes the tables, and the others wait for it."""
+
+    async def start() -> list[str]:
+        return await asyncio.gather(*(prepare(url) for _ in range(6)))
+
+    assert asyncio.run(start()) == [REVISIONS[-1]] * 6
+    assert differences(engine) == []
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "testum.db"
+    path.write_bytes(b"not a database\n" * 1000)
+    with pytest.raises(ConfigurationError, match=r"testum\.db.*not a database"):
+        asyncio.run(upgrade(f"sqlite+aiosqlite:///{path}"))
+
+
+def test_a_newer_file_is_not_even_touched(tmp_path: Path) -> None:
+    path = tmp_path / "testum.db"
+    url = f"sqlite+aiosqlite:///{path}"
+    asyncio.run(upgrade(url))
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     before = path.read_bytes()
     with pytest.raises(ConfigurationError, match=r"newer testum.*9999"):
-        asyncio.run(upgrade(url(path)))
+        asyncio.run(upgrade(url))
     assert path.read_bytes() == before
-
-
-def test_a_file_that_is_no_database(path: Path) -> None:
-    path.write_bytes(b"not a database\n" * 1000)
-    with pytest.raises(ConfigurationError, match=r"testum\.db.*not a database"):
-        asyncio.run(upgrade(url(path)))
