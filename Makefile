@@ -12,6 +12,11 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 WORKERS ?= 4
 TESTS ?= tests
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+# As docker-compose.yml has them: from the environment, or .env, or the default.
+setting = $(or $($(1)),$(shell sed -n 's/^$(1)=//p' .env 2>/dev/null | tail -n 1),$(2))
+IMAGE = $(call setting,TESTUM_IMAGE,testum):$(call setting,TESTUM_TAG,latest)
+export COMPOSE_PROJECT_NAME := $(call setting,COMPOSE_PROJECT_NAME,testum)
 INSTALL := -m pip install --quiet --disable-pip-version-check
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
@@ -112,6 +117,50 @@ lock: ## Choose and write down the packages' versions anew (needs uv)
 	$(LOCK) --group bench -o requirements-bench.lock
 	$(LOCK) --group s3 -o requirements-s3.lock
 
+# -- Docker Compose ---------------------------------------------------------------------------------
+
+.PHONY: build
+build: ## Build the image that docker-compose.yml runs
+	docker build --tag $(IMAGE) \
+	  --build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/testum/__init__.py)" \
+	  --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" $(BUILD) .
+
+.PHONY: up
+up: ## Start web, worker and their servers in containers (.env: docs/guide/compose.md)
+	$(COMPOSE) up --detach --remove-orphans
+
+.PHONY: down
+down: ## Stop and remove the containers; their data stays in volumes
+	$(COMPOSE) down
+
+.PHONY: logs
+logs: ## Follow what the containers print
+	$(COMPOSE) logs --follow --tail 100
+
+.PHONY: shell
+shell: ## A shell in the web container
+	$(COMPOSE) exec web sh
+
+.PHONY: db-shell
+db-shell: ## psql on the containers' database
+	$(COMPOSE) exec postgres psql --username testum testum
+
+.PHONY: redis-cli
+redis-cli: ## redis-cli on the containers' Redis
+	$(COMPOSE) exec redis redis-cli
+
+# By the project's label and not by Compose, which would want all of its settings first. The servers last: a worker
+# that stops in order writes down what it did.
+PROJECT = --filter label=com.docker.compose.project=$(COMPOSE_PROJECT_NAME)
 .PHONY: clean
-clean: ## Remove what was built and cached; data/ stays
+clean: ## Remove what was built and cached, the containers and the image; data/ and the volumes stay
 	rm -rf $(VENV) $(BENCH_VENV) $(S3_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@if docker info >/dev/null 2>&1; then \
+	  for service in web worker; do \
+	    docker ps --quiet $(PROJECT) --filter label=com.docker.compose.service=$$service | xargs --no-run-if-empty docker stop; \
+	  done; \
+	  docker ps --quiet $(PROJECT) | xargs --no-run-if-empty docker stop; \
+	  docker ps --all --quiet $(PROJECT) | xargs --no-run-if-empty docker rm; \
+	  docker network ls --quiet $(PROJECT) | xargs --no-run-if-empty docker network rm; \
+	  docker image ls --quiet $(IMAGE) | xargs --no-run-if-empty docker image rm --force; \
+	fi

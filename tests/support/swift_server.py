@@ -68,9 +68,11 @@ class StderrHandler(logging.StreamHandler):
         self.lock = logs.NoopMutex()
 
 
-def serve(app: Any, port: int = 0) -> tuple[eventlet.greenthread.GreenThread, int]:
-    """Serve an application on a port of the loopback; its thread and its port."""
-    sock = eventlet.listen(("127.0.0.1", port), backlog=1024)
+def serve(
+    app: Any, port: int = 0, address: str = "127.0.0.1"
+) -> tuple[eventlet.greenthread.GreenThread, int]:
+    """Serve an application on a port of the loopback (or another address); its thread and its port."""
+    sock = eventlet.listen((address, port), backlog=1024)
     thread = eventlet.spawn(
         wsgi.server,
         sock,
@@ -83,7 +85,7 @@ def serve(app: Any, port: int = 0) -> tuple[eventlet.greenthread.GreenThread, in
     return thread, sock.getsockname()[1]
 
 
-def main(folder: Path, port: int, access_key: str, secret_key: str) -> None:
+def main(folder: Path, port: int, access_key: str, secret_key: str, address: str = "127.0.0.1") -> None:
     """Serve until killed."""
     logs.ThreadSafeSysLogHandler = StderrHandler
     utils.monkey_patch()
@@ -120,7 +122,7 @@ def main(folder: Path, port: int, access_key: str, secret_key: str) -> None:
         user=access_key.replace(":", "_"),
         secret_key=secret_key,
     )
-    thread, _ = serve(loadapp(ConfigString(proxy)), port)
+    thread, _ = serve(loadapp(ConfigString(proxy)), port, address)
     thread.wait()
 
 

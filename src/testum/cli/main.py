@@ -4,6 +4,7 @@ Only what `--help` needs is imported here; each command imports what it works wi
 """
 
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 from testum import __version__
 from testum.cli import account, execute, server
 from testum.cli.failures import INTERRUPTED, OK, OUTPUT_CLOSED, WRONG_USE, Failure
+from testum.cli.health import health
 from testum.cli.jobs import jobs, tasks
 from testum.cli.keys import keys
 from testum.cli.platforms import platforms
@@ -38,6 +40,7 @@ app.command()(account.passwd)
 app.command()(server.serve)
 app.command()(server.worker)
 app.command()(server.demo)
+app.command()(health)
 app.add_typer(server.db, name="db")
 app.command("generate-key")(server.generate_key)
 
@@ -60,6 +63,9 @@ def _options(
 def main() -> None:
     """Run the command line and exit with its status."""
     _open_streams()
+    if os.getpid() == 1:
+        # The first process of a container: to it the kernel brings only the signals that it handles.
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         app()
     except Failure as failure:

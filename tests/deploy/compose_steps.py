@@ -1,0 +1,222 @@
+"""docker-compose.yml at work: the steps of `test_compose.py`, in this order, in a network namespace of their own.
+
+`TESTUM_EXERCISE` is the Docker storage with the images. The compose file is used as it is; only images that cannot be
+pulled here have others in their place, by the variables that the file has for them.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deploy import images
+from tests.deploy.daemon import Daemon, run, said
+from tests.deploy.guide import code
+from tests.support.server import Api
+from tests.support.sshd import RealSshd
+from tests.support.tools import until
+
+OURS = ("web", "worker")
+SERVERS = images.SERVERS
+
+
+class Stack:
+    """The stack in a folder that has nothing but the compose file and `.env`, as somebody pastes it."""
+
+    def __init__(self, folder: Path, daemon: Daemon) -> None:
+        self.folder, self.daemon = folder, daemon
+        shutil.copy(images.ROOT / "docker-compose.yml", folder)
+        said(run(["sh", "-c", code("compose.md", "sh", "POSTGRES_PASSWORD")], daemon.env, folder))
+        name, tag = images.TESTUM.split(":")
+        with (folder / ".env").open("a") as file:
+            # The stand-in wants a colon in the access key.
+            file.write(f"TESTUM_IMAGE={name}\nTESTUM_TAG={tag}\nMINIO_ACCESS_KEY=testum:user\n")
+            file.write("".join(f"{server.upper()}_IMAGE=standin-{server}:1\n" for server in SERVERS))
+        self.settings = dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines())
+
+    def compose(self, *arguments: str) -> str:
+        return said(run(["docker-compose", *arguments], self.daemon.env, self.folder))
+
+    def containers(self, service: str) -> list[str]:
+        return self.compose("ps", "--quiet", service).split()
+
+    def container(self, service: str) -> str:
+        return self.containers(service)[0]
+
+    def inside(self, service: str, command: str) -> str:
+        """Run a shell's command in the container."""
+        return self.daemon.docker("exec", self.container(service), "sh", "-c", command)
+
+    def health(self, container: str) -> str:
+        state: str = self.daemon.inspect(container)["State"]["Health"]["Status"]
+        return state
+
+    def wait_healthy(self, *services: str) -> None:
+        """Wait until all containers of these services are."""
+        for service in services:
+            for container in self.containers(service):
+                try:
+                    until(lambda container=container: self.health(container) == "healthy", 120)
+                except AssertionError:
+                    raise AssertionError(f"{service} is not healthy:\n{self.compose('logs')[-6000:]}") from None
+
+    def api(self) -> Api:
+        return Api("http://127.0.0.1:8000", "admin", self.settings["ADMIN_PASSWORD"])
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    with Daemon(tmp_path_factory.mktemp("d"), Path(os.environ["TESTUM_EXERCISE"]), networks=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def stack(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    made = Stack(tmp_path_factory.mktemp("testum"), daemon)
+    made.compose("up", "--detach")
+    made.wait_healthy(*OURS, *SERVERS)
+    yield made
+    made.compose("down", "--volumes")
+
+
+@pytest.fixture(scope="module")
+def sshd() -> Iterator[RealSshd]:
+    running = RealSshd(everywhere=True)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def api(stack: Stack, sshd: RealSshd) -> Api:
+    """Logged in, with one platform: the sshd, as containers see it."""
+    client = stack.api()
+    network = stack.daemon.inspect(f"{stack.folder.name}_outside")
+    client.add_platform("host", sshd, host=network["IPAM"]["Config"][0]["Gateway"])
+    return client
+
+
+def test_one_container_with_everything_embedded(daemon: Daemon) -> None:
+    restricted = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"]
+    volume = ["--volume", "alone:/data", "--security-opt", "no-new-privileges"]
+    start = ["run", "--detach", "--name", "alone", "--network", "none", *restricted, *volume, images.TESTUM]
+    daemon.docker(*start)
+    until(lambda: daemon.try_docker("exec", "alone", "testum", "health").returncode == 0)
+    assert "Its password, shown this once: " in daemon.docker("logs", "alone")
+    assert daemon.docker("exec", "alone", "stat", "-c", "%a %u", "/data/fernet_key") == "600 10001\n"
+    daemon.docker("stop", "alone")
+    daemon.docker("rm", "alone")
+    daemon.docker(*start)
+    until(lambda: daemon.try_docker("exec", "alone", "testum", "health").returncode == 0)
+    assert "password" not in daemon.docker("logs", "alone"), "the account was not in the volume"
+    daemon.docker("rm", "--force", "alone")
+    daemon.docker("volume", "rm", "alone")
+
+
+def test_the_image_says_what_it_is_and_holds_no_tools(daemon: Daemon) -> None:
+    image = daemon.inspect(images.TESTUM)["Config"]
+    assert image["User"] == "10001:10001" and list(image["Volumes"]) == ["/data"]
+    assert image["Healthcheck"]["Test"] == ["CMD", "testum", "health"]
+    assert image["StopSignal"] == "SIGTERM" and image["Entrypoint"] == ["testum"]
+    assert image["Labels"]["org.opencontainers.image.title"] == "testum"
+    look = "find /opt/testum /data \\( -name pip -o -name '.git*' -o -name tests -path '*testum/tests*' \\) | head"
+    run_in = ["run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "sh", images.TESTUM, "-c"]
+    assert daemon.docker(*run_in, look) == ""
+    assert daemon.docker(*run_in, "find / -xdev -user 10001 ! -path '/proc/*'") == "/data\n"
+
+
+@pytest.mark.parametrize("service", [*OURS, *SERVERS])
+def test_containers_have_no_rights(stack: Stack, service: str) -> None:
+    status = stack.inside(service, "cat /proc/1/status")
+    fields = dict(re.findall(r"^(\w+):\s*(.*)$", status, re.MULTILINE))
+    assert "0" not in fields["Uid"].split() and "0" not in fields["Gid"].split()
+    assert {int(fields[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+    assert fields["NoNewPrivs"] == "1" and fields["Seccomp"] == "2"
+    assert "Read-only file system" in stack.inside(service, "touch /x 2>&1 || true")
+    host = stack.daemon.inspect(stack.container(service))["HostConfig"]
+    assert host["ReadonlyRootfs"] and host["Memory"] and host["NanoCpus"] and host["PidsLimit"]
+    assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "5"}
+
+
+def test_only_the_web_process_can_be_reached(stack: Stack) -> None:
+    ports = {
+        service: stack.daemon.inspect(stack.container(service))["HostConfig"]["PortBindings"]
+        for service in (*OURS, *SERVERS)
+    }
+    assert {name for name, bound in ports.items() if bound} == {"web"}
+    assert ports["web"] == {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8000"}]}
+    for service in SERVERS:
+        networks = stack.daemon.inspect(stack.container(service))["NetworkSettings"]["Networks"]
+        assert [name.partition("_")[2] for name in networks] == ["inside"]
+
+
+def test_no_process_list_shows_a_secret(stack: Stack) -> None:
+    names = [name for name in stack.settings if name.endswith(("_KEY", "PASSWORD")) and "ACCESS" not in name]
+    secrets = [stack.settings[name] for name in names]
+    listed = "".join(
+        stack.daemon.docker("top", stack.container(service), "-eo", "pid,args") for service in (*OURS, *SERVERS)
+    )
+    assert "testum worker" in listed and not [secret for secret in secrets if secret in listed]
+
+
+def test_a_job_runs_end_to_end(stack: Stack, api: Api) -> None:
+    workers = {row["id"].partition(":")[0] for row in api.get("/workers/")}
+    assert workers == {stack.inside("worker", "hostname").strip()}
+    task = api.run("echo out; echo err >&2; exit 3")
+    assert (task["status"], task["exit_code"], task["stdout"], task["stderr"]) == ("failed", 3, "out\n", "err\n")
+    assert all(state == "ok" for state in api.get("/../../health/ready")["walls"].values())
+
+
+def test_large_output_is_in_the_object_store(stack: Stack, api: Api) -> None:
+    task = api.run("seq 2000000")
+    assert task["status"] == "success"
+    assert api.output(task["id"]) == b"".join(b"%d\n" % number for number in range(1, 2_000_001))
+    kept = stack.inside("s3", "find /data -name '*.data' -size +1000k | wc -l")
+    assert int(kept) > 0
+
+
+def test_workers_may_be_many(stack: Stack, api: Api) -> None:
+    stack.compose("up", "--detach", "--no-recreate", "--scale", "worker=2")
+    until(lambda: len({row["id"].partition(":")[0] for row in api.get("/workers/")}) == 2)
+    assert api.run("true")["status"] == "success"
+
+
+def test_a_worker_that_stops_finishes_first(stack: Stack, api: Api) -> None:
+    job = api.start_job("sleep 4; echo done")
+    until(lambda: api.tasks(job)[0]["status"] == "running")
+    workers = stack.containers("worker")
+    began = time.monotonic()
+    stack.daemon.docker("stop", *workers)
+    assert time.monotonic() - began < 60
+    task = api.tasks(job)[0]
+    assert (task["status"], task["stdout"]) == ("success", "done\n")
+    assert {stack.daemon.inspect(container)["State"]["ExitCode"] for container in workers} == {0}
+    assert api.get("/workers/") == []
+
+
+def test_the_web_process_stops_in_order(stack: Stack) -> None:
+    web = stack.container("web")
+    began = time.monotonic()
+    stack.daemon.docker("stop", web)
+    assert time.monotonic() - began < 15
+    # Ended by the signal, as a shell says it: not killed (137).
+    assert stack.daemon.inspect(web)["State"]["ExitCode"] in (0, 143)
+
+
+def test_data_survives_the_containers(stack: Stack, api: Api) -> None:
+    before = stack.inside("postgres", "psql --username testum testum -c 'TABLE alembic_version'")
+    stack.compose("down")
+    assert json.loads(stack.daemon.docker("ps", "--all", "--format", "{{json .}}") or "null") is None
+    stack.compose("up", "--detach")
+    stack.wait_healthy("web")
+    client: Any = stack.api()
+    assert [row["name"] for row in client.get("/platforms/")] == ["host"]
+    assert client.run("echo again")["stdout"] == "again\n"
+    assert stack.inside("postgres", "psql --username testum testum -c 'TABLE alembic_version'") == before

@@ -1,0 +1,83 @@
+"""The images of the exercise. testum's own is built from the real Dockerfile; what cannot be pulled where tests run is
+stood in for by Debian packages: the base image by Debian 12 with its Python, and PostgreSQL, Redis and an S3 server
+(OpenStack Swift) that behave as docker-compose.yml expects of the real images.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.deploy.daemon import Daemon, said
+from tests.support import s3
+
+ROOT = Path(__file__).parents[2]
+STANDINS = Path(__file__).parent / "standins"
+BASE = "standin-python:3.11"
+TESTUM = "testum:exercise"
+SERVERS = ("postgres", "redis", "s3")
+
+_BASE_PACKAGES = "python3,python3-venv,ca-certificates"
+_SERVER_PACKAGES = "base-files,base-passwd,busybox-static,coreutils,dash,grep,postgresql,python3,redis-server,sed"
+
+
+def build(daemon: Daemon, folder: Path) -> None:
+    """Make all images in the daemon's storage; `folder` holds what is needed meanwhile."""
+    pip = folder / "pip.conf"
+    pip.write_text(_pip_settings())
+    # The certificates too: where a proxy of one's own opens TLS, its certificate is among the machine's.
+    base = _debian(
+        folder / "base.tar",
+        _BASE_PACKAGES,
+        *("--variant=minbase", f'--customize-hook=cp {pip} "$1/etc/pip.conf"'),
+        '--customize-hook=cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/ca-certificates.crt"',
+    )
+    # Extracted, but not configured: half of the time.
+    servers = _debian(folder / "servers.tar", _SERVER_PACKAGES, "--variant=extract")
+    _finish(base)
+    daemon.docker("import", str(folder / "base.tar"), BASE)
+    # The network is the host's, where the package index is within reach.
+    daemon.docker(
+        *("build", "--network", "host", "--build-arg", f"BASE={BASE}"), *("--tag", TESTUM, str(ROOT))
+    )
+    _finish(servers)
+    daemon.docker("import", str(folder / "servers.tar"), "standin-servers:1")
+    context = folder / "context"
+    shutil.copytree(STANDINS, context)
+    shutil.copy(s3.LAUNCHER, context)
+    shutil.copytree(
+        s3.VENV / "lib" / "python3.11" / "site-packages", context / "swift", ignore=shutil.ignore_patterns("pip")
+    )
+    for name in SERVERS:
+        daemon.docker("build", "--network", "none", "--target", name, "--tag", f"standin-{name}:1", str(context))
+
+
+def _debian(tar: Path, packages: str, *options: str) -> subprocess.Popen[str]:
+    """Begin to make a Debian 12 from its packages, with the machine's own sources."""
+    return subprocess.Popen(
+        ["mmdebstrap", "--quiet", f"--include={packages}", *options, "bookworm", str(tar)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _finish(process: subprocess.Popen[str]) -> None:
+    output, _ = process.communicate()
+    said(subprocess.CompletedProcess(process.args, process.returncode, output))
+
+
+def _pip_settings() -> str:
+    """How pip finds packages on this machine, for pip in the container; without folders that are not there."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
+    ).stdout
+    wanted = ("index-url", "extra-index-url", "trusted-host", "proxy")
+    lines = ["[global]", "cert = /etc/ssl/certs/ca-certificates.crt"]
+    for line in listed.splitlines():
+        name, _, value = line.partition("=")
+        kept = " ".join(word for word in value.strip("'").split() if not word.startswith("file:"))
+        if kept and name.startswith(("global.", "install.", ":env:")) and name.endswith(wanted):
+            lines.append(f"{name.rpartition('.')[2].rpartition(':')[2]} = {kept}")
+    return "\n".join(dict.fromkeys(lines)) + "\n"
