@@ -530,6 +530,9 @@ def main() -> int:
             ["unshare", "--net", sys.executable, "-m", "tests.faults.rounds", *sys.argv[1:], "--inside"],
         )
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # Also where they were ignored (in the background): what was started must be ended.
+        signal.signal(number, lambda *_: sys.exit(130))
     fleet = Fleet(given.platforms)
     try:
         fleet.start()
