@@ -1,6 +1,7 @@
 """The composition root: from settings to adapters to services. The only place that names an adapter."""
 
 import asyncio
+import datetime as dt
 import fcntl
 import os
 import secrets
@@ -28,6 +29,7 @@ from testum.events.memory import MemoryEvents
 from testum.execution.endpoints import Endpoints
 from testum.execution.ledger import Ledger
 from testum.execution.recovery import Recovery
+from testum.execution.retention import EXPIRE_SECONDS, SWEEP_SECONDS, Retention
 from testum.execution.runner import Runner
 from testum.execution.watch import Duty, Watch
 from testum.output.base import OutputStore
@@ -149,6 +151,7 @@ class Testum:
                 Duty("resume jobs", sweep, self.recovery.resume),
                 Duty("forget workers", _FORGOTTEN_SECONDS, self._forget_workers),
                 Duty("tidy output", _TIDY_SECONDS, self.output_store.tidy),
+                *self._retention_duties(),
             ],
             alone=self.alone,
         )
@@ -215,11 +218,21 @@ class Testum:
         if self.artifacts is None:
             sequencer = Sequencer()
             return (
-                FileOutputs(self.settings.data_dir / "artifacts", sequencer),
+                FileOutputs(self.settings.data_dir / "artifacts", sequencer, self.database),
                 ProcessPositions(sequencer),
             )
         positions = StoredPositions(self.database)
         return JournalOutputs(self.database, positions, self.artifacts), positions
+
+    def _retention_duties(self) -> list[Duty]:
+        if not self.settings.output_retention_days:
+            return []
+        age = dt.timedelta(days=self.settings.output_retention_days)
+        retention = Retention(self.database, self.output_store, age)
+        return [
+            Duty("expire output", EXPIRE_SECONDS, retention.expire),
+            Duty("sweep output", SWEEP_SECONDS, retention.sweep),
+        ]
 
     def _make_dispatcher(self) -> Dispatcher:
         if self.settings.celery_broker_url:

@@ -55,6 +55,12 @@ class NotFound(TestumError):
     code = "not_found"
 
 
+class OutputExpired(TestumError):
+    """The task's output was removed, because it was older than output is kept."""
+
+    code = "output_expired"
+
+
 class Conflict(TestumError):
     """The request collides with what is stored: a taken name, a state that forbids it."""
 

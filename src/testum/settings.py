@@ -75,6 +75,8 @@ class Settings(BaseSettings):
     """A worker that has not renewed its lease for so long is taken for dead."""
     output_limit_bytes: int = Field(default=16 * 1024**3, ge=1024)
     """A task that prints more than this is ended as `output_limit`."""
+    output_retention_days: float = Field(default=0, ge=0, le=36_500)
+    """The output of tasks that ended longer ago is removed; the tasks stay. 0: nothing is removed."""
     ssh_idle_seconds: float = Field(default=60, ge=0, le=86_400)
     """A pooled SSH connection is closed after so long without use."""
     ssh_max_connections: int = Field(default=1024, ge=1)

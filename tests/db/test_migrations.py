@@ -64,7 +64,7 @@ def shape(engine: sa.Engine) -> dict[str, Any]:
             {column["name"]: (str(column["type"]), column["nullable"]) for column in look.get_columns(name)},
             look.get_pk_constraint(name)["constrained_columns"],
             sorted((key["referred_table"], *key["constrained_columns"], str(key["options"])) for key in look.get_foreign_keys(name)),
-            sorted((index["name"] or "", *map(str, index["column_names"]), str(index["unique"])) for index in look.get_indexes(name)),
+            sorted((index["name"] or "", *map(str, index["column_names"]), str(index["unique"]), *(f"{name} {value}" for name, value in sorted(index["dialect_options"].items()))) for index in look.get_indexes(name)),
             sorted(map(str, (unique["column_names"] for unique in look.get_unique_constraints(name)))),
         )
         for name in look.get_table_names()
@@ -201,14 +201,25 @@ def test_positions_go_on_where_they_were(url: str, engine: sa.Engine) -> None:
     """0002: a job that ended under the first schema does not begin its order anew."""
     settings = config(url)
     step(settings, "0001", down=False)
-    fill(engine)
+    fill(engine, 6)
     with engine.begin() as connection:
-        ended = dict(connection.execute(sa.text("SELECT job_id, finished_position FROM task_runs")).all())
+        first, second, *others = connection.execute(
+            sa.text("SELECT id FROM jobs ORDER BY created_at")
+        ).scalars()
+        move = sa.text("UPDATE task_runs SET job_id = :job, finished_position = :at WHERE ordinal = :ordinal")
+        rows = [
+            (first, 3, 1),
+            (first, 2**53, 2),
+            (first, None, 3),
+            (first, 7, 4),
+            (second, None, 5),
+            (second, None, 6),
+        ]
+        connection.execute(move, [{"job": job, "at": at, "ordinal": ordinal} for job, at, ordinal in rows])
     step(settings, "0002", down=False)
     with engine.begin() as connection:
         found = dict(connection.execute(sa.text("SELECT id, position FROM jobs")).all())
-    assert found == {job_id: position or 0 for job_id, position in ended.items()}
-    assert sorted(found.values())[0] == 0 and sorted(found.values())[-1] > 2**53
+    assert found == {first: 2**53, second: 0, **dict.fromkeys(others, 0)}
 
 
 def test_a_newer_database_is_left_alone(url: str, engine: sa.Engine) -> None:

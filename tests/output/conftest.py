@@ -117,8 +117,8 @@ async def _make(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Ri
     database = Database(url)
     if kind == "files":
         sequencer = Sequencer()
-        files = FileOutputs(tmp_path / "files", sequencer)
-        another = lambda: FileOutputs(tmp_path / "files", Sequencer())  # noqa: E731
+        files = FileOutputs(tmp_path / "files", sequencer, database)
+        another = lambda: FileOutputs(tmp_path / "files", Sequencer(), database)  # noqa: E731
         return Rig(database, ProcessPositions(sequencer), files, another, tmp_path)
     await artifacts.prepare()
     positions = StoredPositions(database)

@@ -20,6 +20,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
 from testum.artifacts.base import StoredObject
+from testum.artifacts.lifecycle import Bucket, ensure_rule
 from testum.errors import ConfigurationError, StorageFull, StorageUnavailable, TestumError
 
 if TYPE_CHECKING:
@@ -125,13 +126,14 @@ class ObjectStore:
             await self._place.put(key, data)
             returned = await _read(self._place.store, key, None)
             await self._place.delete([key])
+            await self._place.arrange()
         if returned != data:
             # A page of another kind of server is an answer too.
             raise self._place.misconfigured(BaseError("other bytes"))
 
     async def put(self, key: str, data: bytes) -> None:
         """See Artifacts.put. A cancelled or failed upload of several parts leaves what was sent of it with the S3
-        server, unseen: a lifecycle rule of the bucket (`AbortIncompleteMultipartUpload`) removes it."""
+        server, unseen: a rule of the bucket removes it (lifecycle.py)."""
         _check_key(key)
         with _told(self._place.failed):
             await self._place.put(key, data)
@@ -195,6 +197,9 @@ class _Place(Protocol):
     async def make(self) -> None:
         """Make the place where it is missing."""
 
+    async def arrange(self) -> None:
+        """Let the place remove by itself what is in nobody's way. It works without, too."""
+
     async def put(self, key: str, data: bytes) -> None:
         """Store an object so that it outlasts a power failure."""
 
@@ -228,6 +233,9 @@ class _Directory:
     async def make(self) -> None:
         """See _Place.make."""
         await asyncio.to_thread(self._root.mkdir, mode=0o700, parents=True, exist_ok=True)
+
+    async def arrange(self) -> None:
+        """See _Place.arrange. There is nothing to do."""
 
     async def put(self, key: str, data: bytes) -> None:
         """See _Place.put."""
@@ -309,6 +317,7 @@ class _Bucket:
     ) -> None:
         self._address = address
         self._name = name
+        self._credentials = credentials
         self._region = region
         self._encryption = encryption
         config: S3Config = {
@@ -370,6 +379,13 @@ class _Bucket:
         if response.status_code not in (200, 409):
             raise BaseError(said)
         return said
+
+    async def arrange(self) -> None:
+        """See _Place.arrange."""
+        credentials = self._credentials
+        await ensure_rule(
+            Bucket(self._address, self._name, self._region, credentials.access_key, credentials.secret_key)
+        )
 
     async def put(self, key: str, data: bytes) -> None:
         """See _Place.put."""

@@ -21,11 +21,13 @@ class _Output:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a task ended, for its group. `status` and `exit_code` as the API names them."""
+    """How a task ended, for its group. `status` and `exit_code` as the API names them; `removed`: its output was
+    kept for so long only."""
 
     name: str
     status: str
     exit_code: int | None
+    removed: bool = False
 
 
 class Gatherer:
@@ -52,12 +54,13 @@ class Gatherer:
     def show(self, screen: Screen, ending_of: Callable[[str], Ending], task_ids: list[str]) -> None:
         """Print the groups, the largest first.
 
-        A task that failed without a word is left to the summary, which says why.
+        A task that failed without a word is left to the summary, which says why, and one whose output is gone to
+        whoever says that.
         """
         groups: dict[object, list[tuple[Ending, _Output]]] = {}
         for task_id in task_ids:
             ending, output = ending_of(task_id), self._outputs.get(task_id, _Output())
-            if not output.places and ending.status != "success":
+            if not output.places and (ending.status != "success" or ending.removed):
                 continue
             hashes = tuple(output.hashes[stream].digest() for stream in ("stdout", "stderr"))
             key = (hashes, ending.status, ending.exit_code)

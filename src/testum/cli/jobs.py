@@ -131,9 +131,12 @@ def show_task(task_id: TaskId, url: Url = None, as_json: Json = False) -> None:
     from testum.cli.watch import termination_of
 
     task["processes"] = termination_of(task)
+    task["output"] = f"{task.get('output_bytes', 0)} bytes"
+    if task.get("output_expired_at"):
+        task["output"] += f", removed at {task['output_expired_at']}: older than output is kept"
     fields = (
         "id", "job_id", "platform_name", "type", "status", "exit_code",
-        "error_code", "error_message", "processes", "created_at", "started_at", "finished_at",
+        "error_code", "error_message", "processes", "output", "created_at", "started_at", "finished_at",
     )  # fmt: skip
     print_fields(task, fields)
 

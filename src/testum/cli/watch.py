@@ -9,6 +9,7 @@ from typing import Any
 
 from testum.cli.api import PAGE, Api
 from testum.cli.failures import Failure, Unreachable
+from testum.cli.folding import fold
 from testum.cli.gather import Ending, Gatherer
 from testum.cli.interrupt import Interrupt
 from testum.cli.lines import LineKeeper, Spool, harmless_name
@@ -33,6 +34,8 @@ class TaskState:
     error_message: str | None = None
     termination: str = ""
     """For a task that was ended: whether its processes are known to be gone."""
+    removed: bool = False
+    """Whether its output was kept for so long only."""
 
     def learn(self, facts: dict[str, Any]) -> None:
         """Take over what a message or a task of the API says."""
@@ -42,6 +45,7 @@ class TaskState:
         self.error_code = facts.get("error_code") or self.error_code
         self.error_message = facts.get("error_message") or self.error_message
         self.termination = termination_of(facts) or self.termination
+        self.removed = self.removed or facts.get("output_expired_at") is not None
 
 
 def termination_of(facts: dict[str, Any]) -> str:
@@ -86,6 +90,12 @@ class Watcher:
         if self._gatherer:
             with contextlib.closing(self._gatherer):
                 self._gatherer.show(self._screen, self._ending, list(self.tasks))
+        if removed := [task.name for task in self.tasks.values() if task.removed]:
+            number = f" ({len(removed)})" if len(removed) > 1 else ""
+            self._screen.say(
+                f"testum: removed, because it was older than output is kept: the output of "
+                f"{harmless_name(fold(removed))}{number}"
+            )
 
     def _run_to_end(self) -> None:
         try:
@@ -208,4 +218,4 @@ class Watcher:
 
     def _ending(self, task_id: str) -> Ending:
         task = self.tasks[task_id]
-        return Ending(task.name, task.status, task.exit_code)
+        return Ending(task.name, task.status, task.exit_code, task.removed)

@@ -203,6 +203,24 @@ async def objects_of(session: AsyncSession, task_ids: Sequence[UUID]) -> list[st
     )
 
 
+async def remove(session: AsyncSession, task_ids: Sequence[UUID]) -> None:
+    """Remove the segments of tasks. Their artifacts must be gone: nothing would name them any more."""
+    await session.execute(delete(OutputSegment).where(OutputSegment.task_id.in_(task_ids)))
+
+
+async def of_expired(session: AsyncSession, limit: int = 100) -> list[UUID]:
+    """Tasks whose output was to be removed, and of which there still are segments."""
+    return list(
+        await session.scalars(
+            select(OutputSegment.task_id)
+            .join(Task, Task.id == OutputSegment.task_id)
+            .where(Task.output_expired_at.is_not(None))
+            .distinct()
+            .limit(limit)
+        )
+    )
+
+
 async def drop_copies(session: AsyncSession, seconds: float) -> None:
     """Remove the segments of tasks that ended so many seconds ago with an output that their own rows hold."""
     before = await database_now(session) - dt.timedelta(seconds=seconds)

@@ -17,6 +17,7 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -28,12 +29,16 @@ from testum.core.shards import DEFAULT_ZONE
 from testum.core.states import TaskStatus, sources_of
 from testum.db.base import Base, SafeText, new_id, utc_now
 
+OUTPUT_KEPT = text("output_expired_at IS NULL AND output_bytes > 0")
+"""Which tasks have output. As text, so that both databases see that it is the index's own condition."""
+
 
 class Task(Base):
     """A task. `platform_name` and `platform_address` are as they were: deleting a platform keeps its history.
 
     `worker_id`, `fence` and `lease_expires_at` say who owns a running task: a write about a task counts only
-    while the fence is the one its writer got with the claim.
+    while the fence is the one its writer got with the claim. `output_expired_at` is when its output was removed
+    because it was old; what it was is counted all the same.
     """
 
     __tablename__ = "task_runs"
@@ -44,6 +49,9 @@ class Task(Base):
         Index("ix_task_runs_status", "status", "lease_expires_at"),
         Index("ix_task_runs_started", "job_id", "started_position"),
         Index("ix_task_runs_finished", "job_id", "finished_position"),
+        Index(
+            "ix_task_runs_output_kept", "finished_at", postgresql_where=OUTPUT_KEPT, sqlite_where=OUTPUT_KEPT
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -63,6 +71,7 @@ class Task(Base):
     stderr: Mapped[str | None] = mapped_column(SafeText)
     output_frames: Mapped[int] = mapped_column(default=0)
     output_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    output_expired_at: Mapped[dt.datetime | None] = mapped_column()
     error_code: Mapped[str | None] = mapped_column(String(32), index=True)
     error_message: Mapped[str | None] = mapped_column(SafeText)
     details: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
@@ -158,9 +167,19 @@ async def get(session: AsyncSession, task_id: UUID) -> Task | None:
     return await session.get(Task, task_id)
 
 
-async def frames_of(session: AsyncSession, task_id: UUID) -> bytes:
-    """The frames kept in the database for a task; empty where there are none."""
-    return await session.scalar(select(TaskOutput.frames).where(TaskOutput.task_id == task_id)) or b""
+async def frames_of(session: AsyncSession, task_id: UUID) -> bytes | None:
+    """The frames kept in the database for a task: empty where there are none, and None where its output has been
+    removed because it was old."""
+    row = (
+        await session.execute(
+            select(Task.output_expired_at, TaskOutput.frames)
+            .outerjoin(TaskOutput, TaskOutput.task_id == Task.id)
+            .where(Task.id == task_id)
+        )
+    ).one_or_none()
+    if row is None:
+        return b""
+    return (row.frames or b"") if row.output_expired_at is None else None
 
 
 async def of_job(session: AsyncSession, job_id: UUID, *, after: int) -> list[Task]:

@@ -2,6 +2,7 @@
 (core/frames.py), appended to by one writer and read by any number of readers.
 """
 
+import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,6 +12,8 @@ from testum.core.frames import FrameDecoder, Piece, Stream, encode
 from testum.errors import TestumError
 
 _READ = 1024 * 1024
+SWEEP_PARTS = 256
+"""The parts of a store, by the last two hexadecimal digits of the tasks' ids."""
 
 
 class TakenOver(TestumError):
@@ -86,6 +89,14 @@ class OutputStore(Protocol):
 
     async def discard(self, task_id: UUID) -> None:
         """The task's row holds its output: it is not needed here any more."""
+
+    async def remove(self, task_ids: Sequence[UUID]) -> None:
+        """Remove the output of tasks, whose rows say already that it is gone. Nothing happens for those that have
+        none: it may be done again. Raises StorageUnavailable."""
+
+    async def sweep(self, part: int, before: dt.datetime) -> int:
+        """Remove what a crash left: what was stored before that moment and is no task's output any more. It looks at
+        one of the SWEEP_PARTS parts of the store, and returns how much it removed. Raises StorageUnavailable."""
 
     async def tidy(self) -> None:
         """What is to be done from time to time, by one process."""

@@ -5,15 +5,19 @@ which needs an append (docs/decisions/0003).
 """
 
 import asyncio
+import datetime as dt
 import errno
 import os
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from testum.core.frames import HEADER_SIZE, FrameDecoder, Piece, encode_row
 from testum.core.positions import Sequencer
+from testum.db import expiry
+from testum.db.session import Database
 from testum.errors import StorageFull
 from testum.output.base import Owner, Salvage, gather
 
@@ -21,6 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Opened = TypeVar("Opened", "_File", "FileReader")
 
+_SWEPT_AT_ONCE = 500
 _RESERVE = 32 * 1024 * 1024
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -33,8 +38,9 @@ class FileOutputs:
     """A directory of files; see OutputStore. Room is kept free for the database, which shares the disk: output
     stops first."""
 
-    def __init__(self, root: Path, sequencer: Sequencer) -> None:
+    def __init__(self, root: Path, sequencer: Sequencer, database: Database) -> None:
         self._root = root
+        self._database = database
         self._sequencer = sequencer
 
     def _path(self, task_id: UUID) -> Path:
@@ -76,6 +82,24 @@ class FileOutputs:
     async def discard(self, task_id: UUID) -> None:
         """See OutputStore.discard."""
         await _in_thread(self._path(task_id).unlink, missing_ok=True)
+
+    async def remove(self, task_ids: Sequence[UUID]) -> None:
+        """See OutputStore.remove. Whoever has a file open goes on reading it."""
+        for task_id in task_ids:
+            await self.discard(task_id)
+
+    async def sweep(self, part: int, before: dt.datetime) -> int:
+        """See OutputStore.sweep."""
+        removed = 0
+        found = await _in_thread(_written_before, self._root / f"tasks/{part:02x}", before.timestamp())
+        for start in range(0, len(found), _SWEPT_AT_ONCE):
+            some = found[start : start + _SWEPT_AT_ONCE]
+            async with self._database.read() as session:
+                wanted = await expiry.stored_apart(session, some)
+            left = [task_id for task_id in some if task_id not in wanted]
+            await self.remove(left)
+            removed += len(left)
+        return removed
 
     async def tidy(self) -> None:
         """See OutputStore.tidy. There is nothing to do."""
@@ -156,6 +180,19 @@ class FileReader:
     def close_now(self) -> None:
         """See _File.close_now."""
         os.close(self._file)
+
+
+def _written_before(folder: Path, moment: float) -> list[UUID]:
+    """The tasks whose files in a folder have not been written to since."""
+    found = []
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            name, _, kind = entry.name.partition(".")
+            with suppress(ValueError, FileNotFoundError):
+                task_id = UUID(name)
+                if kind == "frames" and entry.stat().st_mtime < moment:
+                    found.append(task_id)
+    return found
 
 
 async def _open(kind: Callable[[Path], Opened], path: Path) -> Opened:

@@ -7,6 +7,7 @@ command.
 """
 
 import asyncio
+import datetime as dt
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ _MOST_IN_ROWS = 64 * 1024 * 1024
 _MOVES_AT_ONCE = 4
 _GATHER_SECONDS = 0.005
 _RETRY_SECONDS = 1.0
+_SWEPT_AT_ONCE = 500
 _READ_AHEAD = 2 * 1024 * 1024
 _KEPT_SECONDS = 600.0
 """Rows of small outputs, which the task's own row holds too, stay so long: a reader may be in the midst of them."""
@@ -97,6 +99,46 @@ class JournalOutputs:
 
     async def discard(self, task_id: UUID) -> None:
         """See OutputStore.discard. It is left to `tidy`, for whoever reads it now."""
+
+    async def remove(self, task_ids: Sequence[UUID]) -> None:
+        """See OutputStore.remove. The rows go last: they are what names the artifacts."""
+        async with self._database.read() as session:
+            keys = await segments.objects_of(session, task_ids)
+        await self._artifacts.delete(keys)
+        async with self._database.write() as session:
+            await segments.remove(session, task_ids)
+
+    async def sweep(self, part: int, before: dt.datetime) -> int:
+        """See OutputStore.sweep."""
+        async with self._database.read() as session:
+            unfinished = await segments.of_expired(session)
+        await self.remove(unfinished)
+        removed = len(unfinished)
+        old: list[str] = []
+        async for found in self._artifacts.list(f"tasks/{part:02x}"):
+            if found.modified < before:
+                old.append(found.key)
+            if len(old) >= _SWEPT_AT_ONCE:
+                removed += await self._remove_unnamed(old)
+                old = []
+        return removed + await self._remove_unnamed(old)
+
+    async def _remove_unnamed(self, keys: Sequence[str]) -> int:
+        """Remove those of the artifacts that no segment names; how many."""
+        task_ids: dict[UUID, None] = {}
+        ours = []
+        for key in keys:
+            # tasks/DIGITS/TASK/...; whatever else is there is not ours to judge.
+            with suppress(ValueError, IndexError):
+                task_ids[UUID(key.split("/")[2])] = None
+                ours.append(key)
+        if not ours:
+            return 0
+        async with self._database.read() as session:
+            named = set(await segments.objects_of(session, list(task_ids)))
+        left = [key for key in ours if key not in named]
+        await self._artifacts.delete(left)
+        return len(left)
 
     async def tidy(self) -> None:
         """Move what is left in rows of large outputs whose tasks are over, and drop what is not needed any more."""

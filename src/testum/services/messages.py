@@ -90,6 +90,8 @@ def ending(task: Task, last: int) -> list[Message]:
         "termination": task.details.get("termination"),
         **_platform(task),
     }
+    if task.output_expired_at is not None:
+        payload["output_expired_at"] = task.output_expired_at
     told.append(Message(at, "done", payload, last + 1, task.id))
     return told
 

@@ -7,7 +7,7 @@ from testum.core.frames import Frame, FrameDecoder, Stream
 from testum.core.permissions import Actor, Permission
 from testum.db import tasks
 from testum.db.session import Database
-from testum.errors import NotFound
+from testum.errors import NotFound, OutputExpired
 from testum.output.base import OutputStore, Reader
 from testum.services.access import Gate
 
@@ -38,7 +38,8 @@ class OutputCursor:
         return self._reader is not None
 
     async def read(self, *, ended: bool) -> AsyncIterator[Frame]:
-        """The frames stored beyond the cursor, in order. `ended`: the task's row is final."""
+        """The frames stored beyond the cursor, in order. `ended`: the task's row is final; then it raises
+        OutputExpired where the output has been removed, be it while it was read."""
         if not await self.open():
             if ended:
                 async for frame in self._read_row():
@@ -58,6 +59,8 @@ class OutputCursor:
     async def _read_row(self) -> AsyncIterator[Frame]:
         async with self._database.read() as session:
             stored = await tasks.frames_of(session, self._task_id)
+        if stored is None:
+            raise expired()
         for number, frame in enumerate(FrameDecoder().feed(stored), start=1):
             if number > self.number:
                 self.number = number
@@ -68,6 +71,11 @@ class OutputCursor:
         if self._reader is not None:
             await self._reader.close()
             self._reader = None
+
+
+def expired() -> OutputExpired:
+    """What to say of output that has been removed."""
+    return OutputExpired("The task's output has been removed: it was older than output is kept here.")
 
 
 class Outputs:
@@ -87,12 +95,14 @@ class Outputs:
         return await self._outputs.written_after(job_id, position)
 
     async def download(self, actor: Actor, task_id: UUID, stream: Stream | None) -> AsyncIterator[bytes]:
-        """The exact bytes of one stream, or of both as they came. Raises NotFound."""
+        """The exact bytes of one stream, or of both as they came. Raises NotFound, and OutputExpired."""
         await self._gate.check(actor, Permission.JOBS_READ, "task.read", "task", task_id)
         async with self._database.read() as session:
             task = await tasks.get(session, task_id)
         if task is None:
             raise NotFound("There is no such task.")
+        if task.output_expired_at is not None:
+            raise expired()
         return self._bytes(task_id, stream, ended=task.finished_at is not None)
 
     async def _bytes(self, task_id: UUID, stream: Stream | None, *, ended: bool) -> AsyncIterator[bytes]:

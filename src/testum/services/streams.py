@@ -21,7 +21,7 @@ from testum.db import jobs, tasks
 from testum.db.positions import Positions
 from testum.db.session import Database
 from testum.db.tasks import Task
-from testum.errors import NotFound
+from testum.errors import NotFound, OutputExpired
 from testum.events.base import Change, Events
 from testum.services import messages
 from testum.services.access import Gate
@@ -88,11 +88,16 @@ class Streams:
                     ended = task.status in FINAL
                     if started or ended:
                         base = 1 if task.started_position is not None else 0
-                        async for frame in cursor.read(ended=ended):
-                            if base + cursor.number > after:
-                                yield messages.output(task.id, frame, base + cursor.number)
+                        try:
+                            async for frame in cursor.read(ended=ended):
+                                if base + cursor.number > after:
+                                    yield messages.output(task.id, frame, base + cursor.number)
+                        except OutputExpired:
+                            task = await self._task(task_id)
+                            if task is None:
+                                return
                         if ended:
-                            for message in messages.ending(task, base + cursor.number):
+                            for message in messages.ending(task, base + _last(task, cursor)):
                                 if message.seq > after:
                                     yield message
                             return
@@ -287,19 +292,33 @@ class _TaskFollower:
                 self._frames_ended = ended
             try:
                 frame = await anext(self._frames)
+            except OutputExpired:
+                if self.task.output_expired_at is None:
+                    # Removed while it was read. Who connects again is told so.
+                    raise
+                self._frames = None
+                self._endings = self._end(base)
             except StopAsyncIteration:
                 self._frames = None
                 if not self._frames_ended:
                     # What was read was the output of a running task: if it has ended since, read on.
                     return await self._produce() if ended else None
-                self._endings = [
-                    messages.in_job(message, (self.task.finished_position or 0) - (message.type == "error"))
-                    for message in messages.ending(self.task, base + self._cursor.number)
-                ]
+                self._endings = self._end(base)
             else:
                 number = base + self._cursor.number
                 return messages.in_job(messages.output(self.task.id, frame, number), frame.position)
         return self._endings.pop(0) if self._endings else None
 
+    def _end(self, base: int) -> list[Message]:
+        return [
+            messages.in_job(message, (self.task.finished_position or 0) - (message.type == "error"))
+            for message in messages.ending(self.task, base + _last(self.task, self._cursor))
+        ]
+
     async def close(self) -> None:
         await self._cursor.close()
+
+
+def _last(task: Task, cursor: OutputCursor) -> int:
+    """The number of the task's last frame: also where they have been removed, so that numbers stay what they were."""
+    return cursor.number if task.output_expired_at is None else max(cursor.number, task.output_frames)

@@ -58,7 +58,7 @@ async def get_task(task_id: UUID, actor: CurrentActor, app: App) -> TaskOut:
     "/tasks/{task_id}/output",
     response_class=StreamingResponse,
     responses=PROTECTED
-    | problems(404)
+    | problems(404, 410)
     | {200: {"content": {"application/octet-stream": {}}, "description": "The exact bytes."}},
     operation_id="getTaskOutput",
 )

@@ -355,7 +355,8 @@ class AcceptedOut(BaseModel):
 
 
 class TaskOut(BaseModel):
-    """A task. Of large output, `stdout` and `stderr` are the last part; `/output` has all of it."""
+    """A task. Of large output, `stdout` and `stderr` are the last part; `/output` has all of it. With
+    `output_expired_at` it has been removed since, because it was older than output is kept."""
 
     id: UUID
     celery_task_id: str | None
@@ -370,6 +371,7 @@ class TaskOut(BaseModel):
     stdout: str | None
     stderr: str | None
     output_bytes: int
+    output_expired_at: dt.datetime | None
     error_code: str | None
     error_message: str | None
     metadata: dict[str, Any]

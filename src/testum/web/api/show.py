@@ -128,6 +128,7 @@ def task(row: Task) -> TaskOut:
         stdout=row.stdout,
         stderr=row.stderr,
         output_bytes=row.output_bytes,
+        output_expired_at=row.output_expired_at,
         error_code=row.error_code,
         error_message=row.error_message,
         metadata=row.details,
