@@ -45,7 +45,10 @@ class Stack:
         return said(run(["docker-compose", *arguments], self.daemon.env, self.folder))
 
     def containers(self, service: str) -> list[str]:
-        return self.compose("ps", "--quiet", service).split()
+        # Not by Compose itself, which takes a second for it.
+        labels = {"project": self.folder.name, "service": service}
+        filters = [f"--filter=label=com.docker.compose.{name}={value}" for name, value in labels.items()]
+        return self.daemon.docker("ps", "--quiet", *filters).split()
 
     def container(self, service: str) -> str:
         return self.containers(service)[0]
@@ -65,7 +68,14 @@ class Stack:
                 try:
                     until(lambda container=container: self.health(container) == "healthy", 120)
                 except AssertionError:
-                    raise AssertionError(f"{service} is not healthy:\n{self.compose('logs')[-6000:]}") from None
+                    raise AssertionError(
+                        f"{service} is not healthy:\n{self.compose('logs')[-6000:]}"
+                    ) from None
+
+    def wait_working(self) -> None:
+        """Wait until all workers take messages."""
+        for container in self.containers("worker"):
+            until(lambda container=container: "serves default" in self.daemon.docker("logs", container), 120)
 
     def api(self) -> Api:
         return Api("http://127.0.0.1:8000", "admin", self.settings["ADMIN_PASSWORD"])
@@ -82,7 +92,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def stack(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made = Stack(tmp_path_factory.mktemp("testum"), daemon)
     made.compose("up", "--detach")
-    made.wait_healthy(*OURS, *SERVERS)
+    made.wait_healthy("web")
+    made.wait_working()
     yield made
     made.compose("down", "--volumes")
 
@@ -161,7 +172,8 @@ def test_no_process_list_shows_a_secret(stack: Stack) -> None:
     names = [name for name in stack.settings if name.endswith(("_KEY", "PASSWORD")) and "ACCESS" not in name]
     secrets = [stack.settings[name] for name in names]
     listed = "".join(
-        stack.daemon.docker("top", stack.container(service), "-eo", "pid,args") for service in (*OURS, *SERVERS)
+        stack.daemon.docker("top", stack.container(service), "-eo", "pid,args")
+        for service in (*OURS, *SERVERS)
     )
     assert "testum worker" in listed and not [secret for secret in secrets if secret in listed]
 
@@ -170,7 +182,12 @@ def test_a_job_runs_end_to_end(stack: Stack, api: Api) -> None:
     workers = {row["id"].partition(":")[0] for row in api.get("/workers/")}
     assert workers == {stack.inside("worker", "hostname").strip()}
     task = api.run("echo out; echo err >&2; exit 3")
-    assert (task["status"], task["exit_code"], task["stdout"], task["stderr"]) == ("failed", 3, "out\n", "err\n")
+    assert (task["status"], task["exit_code"], task["stdout"], task["stderr"]) == (
+        "failed",
+        3,
+        "out\n",
+        "err\n",
+    )
     assert all(state == "ok" for state in api.get("/../../health/ready")["walls"].values())
 
 
@@ -178,13 +195,19 @@ def test_large_output_is_in_the_object_store(stack: Stack, api: Api) -> None:
     task = api.run("seq 2000000")
     assert task["status"] == "success"
     assert api.output(task["id"]) == b"".join(b"%d\n" % number for number in range(1, 2_000_001))
-    kept = stack.inside("s3", "find /data -name '*.data' -size +1000k | wc -l")
+    kept = stack.inside("s3", "busybox find /data -name '*.data' -size +1000k | wc -l")
     assert int(kept) > 0
+
+
+def test_all_become_healthy(stack: Stack) -> None:
+    stack.wait_healthy(*OURS, *SERVERS)
+    assert "lives: 2 processes" in stack.inside("worker", "testum health --worker")
 
 
 def test_workers_may_be_many(stack: Stack, api: Api) -> None:
     stack.compose("up", "--detach", "--no-recreate", "--scale", "worker=2")
-    until(lambda: len({row["id"].partition(":")[0] for row in api.get("/workers/")}) == 2)
+    stack.wait_working()
+    until(lambda: len({row["id"].partition(":")[0] for row in api.get("/workers/")}) == 2, 60)
     assert api.run("true")["status"] == "success"
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -107,10 +108,8 @@ class Daemon:
             children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
             for child in children.split():
                 os.kill(int(child), signal.SIGTERM)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                pass
         self._process.kill()
         self._process.wait(10)
 

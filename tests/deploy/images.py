@@ -18,7 +18,9 @@ TESTUM = "testum:exercise"
 SERVERS = ("postgres", "redis", "s3")
 
 _BASE_PACKAGES = "python3,python3-venv,ca-certificates"
-_SERVER_PACKAGES = "base-files,base-passwd,busybox-static,coreutils,dash,grep,postgresql,python3,redis-server,sed"
+_SERVER_PACKAGES = (
+    "base-files,base-passwd,busybox-static,coreutils,dash,grep,postgresql,python3,redis-server,sed"
+)
 
 
 def build(daemon: Daemon, folder: Path) -> None:
@@ -46,10 +48,14 @@ def build(daemon: Daemon, folder: Path) -> None:
     shutil.copytree(STANDINS, context)
     shutil.copy(s3.LAUNCHER, context)
     shutil.copytree(
-        s3.VENV / "lib" / "python3.11" / "site-packages", context / "swift", ignore=shutil.ignore_patterns("pip")
+        s3.VENV / "lib" / "python3.11" / "site-packages",
+        context / "swift",
+        ignore=shutil.ignore_patterns("pip"),
     )
     for name in SERVERS:
-        daemon.docker("build", "--network", "none", "--target", name, "--tag", f"standin-{name}:1", str(context))
+        daemon.docker(
+            "build", "--network", "none", "--target", name, "--tag", f"standin-{name}:1", str(context)
+        )
 
 
 def _debian(tar: Path, packages: str, *options: str) -> subprocess.Popen[str]:

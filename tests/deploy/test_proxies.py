@@ -92,7 +92,9 @@ def nginx(folder: Path, upstream: int, port: int, plain: int, certificate: Certi
         ("/etc/letsencrypt/live/testum.example.com/privkey.pem", str(certificate.key)),
     )
     (folder / "site.conf").write_text(site)
-    paths = [f"{kind}_temp_path {folder / kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
+    paths = [
+        f"{kind}_temp_path {folder / kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    ]
     (folder / "nginx.conf").write_text(
         f"user root; daemon off; pid {folder / 'pid'}; error_log stderr;\nevents {{}}\n"
         f"http {{ access_log off; {' '.join(paths)} include {folder / 'site.conf'}; }}\n"
@@ -108,7 +110,9 @@ def caddy(folder: Path, upstream: int, port: int, plain: int, certificate: Certi
         ("testum.example.com {", f"https://127.0.0.1:{port} {{\n\ttls {certificate.file} {certificate.key}"),
         ("reverse_proxy 127.0.0.1:8000", f"reverse_proxy 127.0.0.1:{upstream}"),
     )
-    options = f"{{\n\tadmin off\n\tauto_https off\n\tstorage file_system {folder}\n\tdefault_bind 127.0.0.1\n}}\n"
+    options = (
+        f"{{\n\tadmin off\n\tauto_https off\n\tstorage file_system {folder}\n\tdefault_bind 127.0.0.1\n}}\n"
+    )
     (folder / "Caddyfile").write_text(options + site)
     command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
     with running(command, port, folder / "log"):

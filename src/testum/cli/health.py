@@ -25,11 +25,11 @@ def health(
 
     The answer is for those who would start it anew: a server or a worker that waits for its database is in order.
     """
-    print(_worker() if worker else _server(url))
+    print(_worker() if worker else server_health(url))
 
 
-def _server(url: str) -> str:
-    """Raises Unreachable."""
+def server_health(url: str) -> str:
+    """That the server there answers, in words. Raises Unreachable if it does not."""
     import httpx2
 
     from testum.cli.session import normal_url

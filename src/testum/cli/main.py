@@ -19,6 +19,7 @@ from testum.cli.health import health
 from testum.cli.jobs import jobs, tasks
 from testum.cli.keys import keys
 from testum.cli.platforms import platforms
+from testum.cli.service import service
 
 app = typer.Typer(
     help="Run commands on any number of SSH hosts, without an agent.",
@@ -42,6 +43,7 @@ app.command()(server.worker)
 app.command()(server.demo)
 app.command()(health)
 app.add_typer(server.db, name="db")
+app.add_typer(service, name="service")
 app.command("generate-key")(server.generate_key)
 
 
