@@ -21,7 +21,10 @@ class Job(Base):
     many processes write (db/positions.py)."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index("ix_jobs_status", "status", "id"),)
+    __table_args__ = (
+        Index("ix_jobs_status", "status", "id"),
+        Index("ix_jobs_created", "created_at", "id"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     type: Mapped[str] = mapped_column(String(32))
@@ -42,6 +45,8 @@ class Job(Base):
     finished_at: Mapped[dt.datetime | None] = mapped_column()
     cancel_requested_at: Mapped[dt.datetime | None] = mapped_column()
     cancel_requested_by: Mapped[str | None] = mapped_column(String(150))
+    final_counts: Mapped[dict[str, Any] | None] = mapped_column()
+    """How many of its tasks ended in each status, once all have: so many need not be counted again."""
 
 
 async def get(session: AsyncSession, job_id: UUID) -> Job | None:
@@ -51,14 +56,29 @@ async def get(session: AsyncSession, job_id: UUID) -> Job | None:
 
 async def counts(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, dict[TaskStatus, int]]:
     """For each job, how many of its tasks are in each status."""
+    result: dict[UUID, dict[TaskStatus, int]] = {job_id: {} for job_id in job_ids}
+    known = await session.execute(
+        select(Job.id, Job.final_counts).where(Job.id.in_(job_ids), Job.status.in_(FINAL_JOB))
+    )
+    open_jobs = set(job_ids)
+    for job_id, final in known:
+        if final is not None:
+            result[job_id] = {TaskStatus(status): number for status, number in final.items()}
+            open_jobs.discard(job_id)
+    if open_jobs:
+        result |= await _count(session, open_jobs)
+    return result
+
+
+async def _count(session: AsyncSession, job_ids: Iterable[UUID]) -> dict[UUID, dict[TaskStatus, int]]:
     rows = await session.execute(
         select(Task.job_id, Task.status, func.count())
-        .where(Task.job_id.in_(job_ids))
+        .where(Task.job_id.in_(list(job_ids)))
         .group_by(Task.job_id, Task.status)
     )
-    result: dict[UUID, dict[TaskStatus, int]] = {job_id: {} for job_id in job_ids}
+    result: dict[UUID, dict[TaskStatus, int]] = {}
     for job_id, status, number in rows:
-        result[job_id][TaskStatus(status)] = number
+        result.setdefault(job_id, {})[TaskStatus(status)] = number
     return result
 
 
@@ -77,7 +97,8 @@ async def settle(session: AsyncSession, job_ids: Iterable[UUID]) -> dict[UUID, J
         job = await session.get(Job, job_id)
         if job is None or job.status in FINAL_JOB:
             continue
-        number = (await counts(session, [job_id]))[job_id]
+        number = (await _count(session, [job_id])).get(job_id, {})
+        job.final_counts = {status.value: tasks for status, tasks in number.items()}
         job.status = job_status(number, cancel_requested=job.cancel_requested_at is not None)
         job.finished_at = utc_now()
         ended[job_id] = JobStatus(job.status)

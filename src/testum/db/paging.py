@@ -28,11 +28,13 @@ class PageRequest:
     limit: int = DEFAULT_LIMIT
     after: str | None = None
     sort: str | None = None
+    counted: bool = True
+    """Whether to count all rows, which takes time that grows with their number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row]):
-    """The rows, how many there are in all, and the cursor of the next page where there is one."""
+    """The rows, how many there are in all (-1: not counted), and the cursor of the next page where there is one."""
 
     items: Sequence[Row]
     total: int
@@ -59,7 +61,11 @@ async def fetch(
         raise InvalidInput.field(
             "sort", f"can be {', '.join(sorted(sorts))}, with - in front for descending."
         )
-    total = await session.scalar(select(func.count()).select_from(statement.order_by(None).subquery())) or 0
+    total = -1
+    if request.counted:
+        total = (
+            await session.scalar(select(func.count()).select_from(statement.order_by(None).subquery())) or 0
+        )
     if request.after:
         value, row_id = _read_cursor(request.after, sort, column)
         beyond = column < value if descending else column > value

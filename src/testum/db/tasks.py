@@ -17,6 +17,7 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -44,6 +45,13 @@ class Task(Base):
         Index("ix_task_runs_status", "status", "lease_expires_at"),
         Index("ix_task_runs_started", "job_id", "started_position"),
         Index("ix_task_runs_finished", "job_id", "finished_position"),
+        Index(
+            "ix_task_runs_outcome",
+            "status",
+            "finished_at",
+            postgresql_where=text("finished_at IS NOT NULL"),
+            sqlite_where=text("finished_at IS NOT NULL"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -389,6 +397,15 @@ async def pending_ids(session: AsyncSession, job_id: UUID) -> list[UUID]:
             .with_for_update()
         )
     )
+
+
+async def platforms_of(session: AsyncSession, task_ids: Sequence[UUID]) -> dict[UUID, UUID]:
+    """The platform of each of the tasks."""
+    found: dict[UUID, UUID] = {}
+    for chunk in _chunks(task_ids):
+        rows = await session.execute(select(Task.id, Task.platform_id).where(Task.id.in_(chunk)))
+        found.update((row.id, row.platform_id) for row in rows)
+    return found
 
 
 async def renew(session: AsyncSession, worker: str, ids: Sequence[UUID], lease: dt.datetime) -> list[UUID]:

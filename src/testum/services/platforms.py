@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,6 +15,7 @@ from testum.core.permissions import Actor, Permission
 from testum.core.secrets import Sealer
 from testum.core.shards import DEFAULT_ZONE, is_zone
 from testum.core.sshkeys import check_private_key, parse_public_key
+from testum.core.states import PlatformState
 from testum.core.targets import is_pattern
 from testum.core.text import check_name, is_plain
 from testum.db import installation, keys, paging, platforms
@@ -92,6 +93,7 @@ class Platforms:
                 await self._check_links(session, platform)
                 if _REACH & values.keys():
                     platform.revision += 1
+                    platform.state, platform.state_at = PlatformState.UNKNOWN, None
                 self._gate.log(
                     session,
                     actor,
@@ -124,22 +126,13 @@ class Platforms:
         q: str | None = None,
         name: str | None = None,
         tag: str | None = None,
+        state: str | None = None,
     ) -> Page[Platform]:
         """A page of the platforms. `q` is looked for in name, host and description; `name` is exact."""
         await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
-        statement = select(Platform)
-        if q:
-            statement = statement.where(
-                Platform.name.icontains(q, autoescape=True)
-                | Platform.host.icontains(q, autoescape=True)
-                | Platform.description.icontains(q, autoescape=True)
-            )
+        statement = select(Platform).where(*_conditions(q, tag, state))
         if name is not None:
             statement = statement.where(Platform.name == name)
-        if tag is not None:
-            statement = statement.where(
-                Platform.id.in_(select(PlatformTag.platform_id).where(PlatformTag.tag == tag))
-            )
         async with self._database.read() as session:
             return await paging.fetch(
                 session,
@@ -149,6 +142,7 @@ class Platforms:
                     "name": Platform.name,
                     "host": Platform.host,
                     "created_at": Platform.created_at,
+                    "state": Platform.state,
                 },
                 key=Platform.id,
                 default_sort="name",
@@ -252,6 +246,22 @@ class Platforms:
             if jump is None:
                 raise InvalidInput.field("jump_platform_id", "there is no such platform.")
             following = jump.jump_platform_id
+
+
+def _conditions(q: str | None, tag: str | None, state: str | None) -> list[ColumnElement[bool]]:
+    """What a filter asks of a platform."""
+    asked: list[ColumnElement[bool]] = []
+    if q:
+        asked.append(
+            Platform.name.icontains(q, autoescape=True)
+            | Platform.host.icontains(q, autoescape=True)
+            | Platform.description.icontains(q, autoescape=True)
+        )
+    if tag:
+        asked.append(Platform.id.in_(select(PlatformTag.platform_id).where(PlatformTag.tag == tag)))
+    if state:
+        asked.append(Platform.state == state)
+    return asked
 
 
 def _raise(problems: list[FieldProblem]) -> None:
