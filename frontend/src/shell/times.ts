@@ -19,6 +19,31 @@ export function ago(moment: Date, now: number = Date.now()): string {
   return relative.format(Math.ceil(seconds / size), unit);
 }
 
+const spans: [Intl.NumberFormat, number][] = (
+  [
+    ["day", 86_400],
+    ["hour", 3_600],
+    ["minute", 60],
+    ["second", 1],
+  ] as const
+).map(([unit, size]) => [
+  new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: 1 }),
+  size,
+]);
+
+/** A time span: tenths of seconds below ten, then its two greatest units; the server's `duration` says the same. */
+export function duration(seconds: number): string {
+  const last = spans.at(-1);
+  if (seconds < 10 && last) return last[0].format(Math.max(0, Math.round(seconds * 10) / 10));
+  const parts: string[] = [];
+  let left = Math.round(seconds);
+  for (const [format, size] of spans) {
+    if (left >= size && parts.length < 2) parts.push(format.format(Math.floor(left / size)));
+    left %= size;
+  }
+  return parts.join(" ");
+}
+
 function refresh(root: ParentNode): void {
   for (const element of root.querySelectorAll<HTMLTimeElement>("time[datetime]")) {
     const moment = new Date(element.dateTime);

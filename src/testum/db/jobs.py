@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, bindparam, f
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
+from testum.core.actions import JobType
 from testum.core.states import FINAL_JOB, UNFINISHED, JobStatus, TaskStatus, job_status
 from testum.db.base import Base, new_id, utc_now
 from testum.db.tasks import PendingTask, Task
@@ -196,6 +197,38 @@ async def waiting(session: AsyncSession) -> list[tuple[UUID, int, Mapping[str, i
     for job_id, concurrency, zone, number in rows:
         found.setdefault(job_id, (concurrency, {}))[1][zone] = number
     return [(job_id, concurrency, zones) for job_id, (concurrency, zones) in found.items()]
+
+
+async def last_commands(session: AsyncSession, *, limit: int) -> list[tuple[str, str]]:
+    """The commands of the newest jobs that ran one, newest first, and who ran each."""
+    rows = await session.execute(
+        select(Job.type, Job.parameters, Job.created_by)
+        .order_by(Job.created_at.desc(), Job.id.desc())
+        .limit(limit)
+    )
+    return [
+        (command, user)
+        for job_type, parameters, user in rows
+        if job_type == JobType.RUN_COMMAND and isinstance(command := parameters.get("command"), str)
+    ]
+
+
+async def durations_like(session: AsyncSession, job: Job, *, limit: int) -> list[float]:
+    """The seconds that jobs took which did the same on as many platforms and succeeded, among the newest."""
+    rows = await session.execute(
+        select(Job.id, Job.type, Job.task_count, Job.status, Job.parameters, Job.started_at, Job.finished_at)
+        .order_by(Job.created_at.desc(), Job.id.desc())
+        .limit(limit)
+    )
+    return [
+        (row.finished_at - row.started_at).total_seconds()
+        for row in rows
+        if row.status == JobStatus.SUCCESS
+        and row.id != job.id
+        and (row.type, row.task_count, row.parameters) == (job.type, job.task_count, job.parameters)
+        and row.started_at is not None
+        and row.finished_at is not None
+    ]
 
 
 async def unsettled(session: AsyncSession) -> list[UUID]:

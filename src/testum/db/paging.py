@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, and_, func, or_, select
+from sqlalchemy import Integer, Select, Uuid, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -83,7 +83,13 @@ async def fetch(
 
 
 def _write_cursor(value: Any, row_id: UUID, sort: str) -> str:
-    plain = value.isoformat() if isinstance(value, dt.datetime) else value
+    plain = (
+        value.isoformat()
+        if isinstance(value, dt.datetime)
+        else value.hex
+        if isinstance(value, UUID)
+        else value
+    )
     return base64.urlsafe_b64encode(json.dumps([sort, plain, row_id.hex]).encode()).decode().rstrip("=")
 
 
@@ -96,6 +102,8 @@ def _read_cursor(cursor: str, sort: str, column: InstrumentedAttribute[Any]) -> 
             raise ValueError("of another list")
         if isinstance(column.type, UtcDateTime):
             value = dt.datetime.fromisoformat(value).astimezone(dt.UTC)
+        elif isinstance(column.type, Uuid):
+            value = UUID(value)
         elif isinstance(column.type, Integer):
             if type(value) is not int or not 0 <= value < 2**63:
                 raise ValueError("not a number of a row")

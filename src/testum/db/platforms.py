@@ -5,7 +5,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, String, Text, bindparam, func, insert, or_, select, update
+from sqlalchemy import (
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, joinedload, mapped_column, raiseload, relationship
 
@@ -307,6 +320,61 @@ async def tags_in_use(session: AsyncSession, limit: int) -> list[tuple[str, int]
         select(PlatformTag.tag, func.count()).group_by(PlatformTag.tag).order_by(PlatformTag.tag).limit(limit)
     )
     return [(tag, number) for tag, number in rows]
+
+
+async def change_tags(
+    session: AsyncSession, platform_ids: Sequence[UUID], *, add: Sequence[str], remove: Sequence[str]
+) -> list[UUID]:
+    """Give the platforms tags and take others from them; those that there are, are returned."""
+    present: list[UUID] = []
+    connection = await session.connection()
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    for start in range(0, len(platform_ids), _IN_CHUNK):
+        chunk = platform_ids[start : start + _IN_CHUNK]
+        ids = list(
+            await session.scalars(
+                select(Platform.id).where(Platform.id.in_(chunk)).order_by(Platform.id).with_for_update()
+            )
+        )
+        present += ids
+        for tag in remove:
+            await session.execute(
+                delete(PlatformTag).where(PlatformTag.tag == tag, PlatformTag.platform_id.in_(ids))
+            )
+        rows = [{"platform_id": platform_id, "tag": tag} for platform_id in ids for tag in add]
+        if rows:
+            await connection.execute(dialect.insert(PlatformTag).on_conflict_do_nothing(), rows)
+    return present
+
+
+async def delete_many(
+    session: AsyncSession, platform_ids: Sequence[UUID]
+) -> tuple[list[tuple[UUID, str]], list[str]]:
+    """Delete platforms but for those that others, which stay, are reached through. Ids and names of the deleted,
+    and names of those that stayed."""
+    wanted = await by_ids(session, platform_ids)
+    jumps = await session.execute(
+        select(Platform.id, Platform.jump_platform_id).where(Platform.jump_platform_id.is_not(None))
+    )
+    leads_to: dict[UUID, set[UUID]] = {}
+    for platform_id, jump_id in jumps:
+        if jump_id is not None:
+            leads_to.setdefault(jump_id, set()).add(platform_id)
+    gone = set(wanted)
+    # One that stays keeps the one it is reached through, and so on.
+    while stuck := {key for key in gone if leads_to.get(key, set()) - gone}:
+        gone -= stuck
+    ids = sorted(gone)
+    for start in range(0, len(ids), _IN_CHUNK):
+        chunk = ids[start : start + _IN_CHUNK]
+        await session.execute(update(Platform).where(Platform.id.in_(chunk)).values(jump_platform_id=None))
+        await session.execute(
+            delete(Platform).where(Platform.id.in_(chunk)).execution_options(synchronize_session=False)
+        )
+    names = sorted((wanted[key].name, key) for key in gone)
+    return [(key, name) for name, key in names], sorted(
+        platform.name for key, platform in wanted.items() if key not in gone
+    )
 
 
 async def count(session: AsyncSession) -> int:

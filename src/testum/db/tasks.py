@@ -399,6 +399,44 @@ async def pending_ids(session: AsyncSession, job_id: UUID) -> list[UUID]:
     )
 
 
+class TaskRow(NamedTuple):
+    """A task as a list shows it."""
+
+    id: UUID
+    platform_id: UUID
+    platform_name: str
+    status: str
+    exit_code: int | None
+    error_code: str | None
+    output_frames: int
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+
+
+async def rows_of_job(session: AsyncSession, job_id: UUID) -> list[TaskRow]:
+    """All tasks of a job in order, as a list shows them."""
+    rows = await session.execute(
+        select(*(getattr(Task, name) for name in TaskRow._fields))
+        .where(Task.job_id == job_id)
+        .order_by(Task.ordinal)
+    )
+    return [TaskRow(*row) for row in rows]
+
+
+async def details_of(
+    session: AsyncSession, platform_id: UUID, *, type: str, limit: int
+) -> list[dict[str, Any]]:
+    """What the platform's last successful tasks of a type tell beside their output, newest first."""
+    return list(
+        await session.scalars(
+            select(Task.details)
+            .where(Task.platform_id == platform_id, Task.type == type, Task.status == TaskStatus.SUCCESS)
+            .order_by(Task.id.desc())
+            .limit(limit)
+        )
+    )
+
+
 async def platforms_of(session: AsyncSession, task_ids: Sequence[UUID]) -> dict[UUID, UUID]:
     """The platform of each of the tasks."""
     found: dict[UUID, UUID] = {}

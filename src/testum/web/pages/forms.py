@@ -1,5 +1,6 @@
 """Reading what forms send. Values are text; what is no number, or no id, is a problem with that field."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -58,7 +59,12 @@ class Form:
 
     def ids(self, name: str) -> list[UUID]:
         """All values of a field that are ids. Raises InvalidInput."""
-        return [_uuid(name, value) for value in self.data.getlist(name) if isinstance(value, str)]
+        return self.uuids(name, [value for value in self.data.getlist(name) if isinstance(value, str)])
+
+    @staticmethod
+    def uuids(name: str, values: Sequence[str]) -> list[UUID]:
+        """Texts that are ids. Raises InvalidInput."""
+        return [_uuid(name, value) for value in values]
 
     def texts(self, name: str) -> list[str]:
         """All values of a field that say something."""

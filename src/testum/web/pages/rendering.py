@@ -54,7 +54,7 @@ class Templates:
             asset=self._assets.url,
             icon=self._icon,
             languages=languages(),
-            query=_query,
+            address=address,
             version=__version__,
             words=words,
         )
@@ -118,7 +118,7 @@ def _time(language: Language, value: dt.datetime, *, exact: bool) -> Markup:
     )
 
 
-def _query(path: str, /, **values: object) -> str:
+def address(path: str, /, **values: object) -> str:
     """The path with the values that say something as its query."""
     given = {name: value for name, value in values.items() if value not in (None, "", False)}
     return f"{path}?{urlencode(given, doseq=True)}" if given else path

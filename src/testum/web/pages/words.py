@@ -54,7 +54,19 @@ OUTCOMES: Mapping[str, tuple[str, str]] = {
 
 ERRORS: Mapping[str, str] = {
     "auth_failed": N_("The host refused the login"),
+    "key_rejected": N_("The host refused the key"),
+    "key_invalid": N_("The key cannot be used"),
+    "passphrase_required": N_("The key needs its passphrase"),
+    "passphrase_wrong": N_("The passphrase does not open the key"),
     "unreachable": N_("The host could not be reached"),
+    "host_not_found": N_("The host's name is not known"),
+    "connection_refused": N_("The host refused the connection"),
+    "connect_timeout": N_("The host did not answer in time"),
+    "handshake_failed": N_("The host does not speak SSH as testum does"),
+    "channel_refused": N_("The host opened no session"),
+    "program_invalid": N_("The host cannot run this"),
+    "jump_loop": N_("The jump hosts form a loop"),
+    "unsupported": N_("The host cannot do this"),
     "host_key_changed": N_("The host's key has changed"),
     "host_key_unknown": N_("Nobody has accepted the host's key"),
     "timeout": N_("It took too long"),
@@ -64,7 +76,12 @@ ERRORS: Mapping[str, str] = {
     "output_limit": N_("It printed too much"),
     "connection_lost": N_("The connection broke"),
     "cancelled": N_("It was cancelled"),
-    "worker_lost": N_("The worker died; how far the command got is not known"),
+    "worker_died": N_("The worker died; how far the command got is not known"),
+    "worker_stopped": N_("The worker was stopped"),
+    "taken_over": N_("Another worker took it over"),
+    "credentials": N_("The platform's credentials cannot be used"),
+    "platform_deleted": N_("The platform was deleted"),
+    "storage_full": N_("The disk is full"),
     "internal": N_("testum failed"),
 }
 
@@ -117,6 +134,10 @@ class Words:
     def error(self, code: str) -> str:
         """Why a task failed."""
         return self._word(ERRORS, code)
+
+    def errors(self) -> dict[str, str]:
+        """Why tasks fail, by code."""
+        return {code: self._language.gettext(word) for code, word in ERRORS.items()}
 
     def fact(self, name: str) -> str:
         """What a fact is about."""
