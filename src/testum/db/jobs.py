@@ -231,6 +231,22 @@ async def durations_like(session: AsyncSession, job: Job, *, limit: int) -> list
     ]
 
 
+async def unfinished(session: AsyncSession, limit: int) -> Sequence[Job]:
+    """The newest jobs that are not over."""
+    found: list[Job] = []
+    for status in (JobStatus.RUNNING, JobStatus.PENDING):
+        if len(found) < limit:
+            found += await newest(session, status, limit - len(found))
+    return found
+
+
+async def newest(session: AsyncSession, status: JobStatus, limit: int) -> Sequence[Job]:
+    """The newest jobs with a status."""
+    return list(
+        await session.scalars(select(Job).where(Job.status == status).order_by(Job.id.desc()).limit(limit))
+    )
+
+
 async def unsettled(session: AsyncSession) -> list[UUID]:
     """The jobs that are not final though all their tasks are."""
     unfinished = select(Task.id).where(Task.job_id == Job.id, Task.status.in_(UNFINISHED)).exists()

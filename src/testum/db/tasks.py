@@ -1,6 +1,7 @@
 """Tasks (`task_runs`): a job's work on one platform; the row decides who may do it and what came of it."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ from sqlalchemy.orm import Mapped, defer, mapped_column
 
 from testum.core.frames import Piece, encode_row
 from testum.core.shards import DEFAULT_ZONE
-from testum.core.states import TaskStatus, sources_of
+from testum.core.states import FINAL, UNFINISHED, TaskStatus, sources_of
 from testum.db.base import Base, SafeText, new_id, utc_now
 
 
@@ -421,6 +422,33 @@ async def rows_of_job(session: AsyncSession, job_id: UUID) -> list[TaskRow]:
         .order_by(Task.ordinal)
     )
     return [TaskRow(*row) for row in rows]
+
+
+async def count_unfinished(session: AsyncSession) -> dict[str, int]:
+    """How many tasks are not over, by status."""
+    rows = await session.execute(
+        select(Task.status, func.count()).where(Task.status.in_(UNFINISHED)).group_by(Task.status)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+async def ended_by_hour(session: AsyncSession, since: dt.datetime) -> dict[dt.datetime, Counter[str]]:
+    """How many tasks ended in each hour since the beginning of one, by status."""
+    connection = await session.connection()
+    if connection.dialect.name == "sqlite":
+        hour = func.strftime("%Y-%m-%dT%H", Task.finished_at)
+    else:
+        hour = func.to_char(func.timezone("UTC", Task.finished_at), 'YYYY-MM-DD"T"HH24')
+    found: dict[dt.datetime, Counter[str]] = {}
+    for status in sorted(FINAL):
+        # One status after the other: each is a stretch of the index.
+        rows = await session.execute(
+            select(hour, func.count()).where(Task.status == status, Task.finished_at >= since).group_by(hour)
+        )
+        for text_of_hour, number in rows:
+            start = dt.datetime.fromisoformat(f"{text_of_hour}:00:00+00:00")
+            found.setdefault(start, Counter())[status] = number
+    return found
 
 
 async def details_of(

@@ -96,6 +96,15 @@ SAID = (
     N_("must not contain a NUL character."),
     N_("is up to 63 of a-z, 0-9 and . _ -, with a letter or digit at both ends."),
     N_("takes at most %(most)s characters, no NUL."),
+    # Importing
+    N_("its jump host %(name)s is no platform, and not in the list"),
+    N_("its jump host %(name)s could not be added"),
+    N_("its way is %(way)s, but %(name)s is not reached through %(before)s"),
+    N_("it does not say whom to log in as; name a user above"),
+    N_("its password is missing; give one above"),
+    N_("its key %(path)s is on your machine; choose a kept key above"),
+    N_("it has neither a password nor a key; choose a kept key above, or give a password"),
+    N_("is not text in UTF-8."),
     # Any field
     N_("must not be empty."),
     N_("takes at most %(most)s characters."),

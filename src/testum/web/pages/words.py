@@ -98,6 +98,24 @@ FACTS: Mapping[str, str] = {
 }
 
 
+OBJECTS: Mapping[str, str] = {
+    "platform": N_("Platform"),
+    "job": N_("Job"),
+    "key": N_("Key"),
+    "user": N_("Account"),
+    "task": N_("Task"),
+    "audit": N_("Audit log"),
+    "settings": N_("Settings"),
+}
+
+WALLS: Mapping[str, str] = {
+    "database": N_("Database"),
+    "events": N_("Events"),
+    "dispatch": N_("Dispatch of work"),
+    "artifacts": N_("Store of output"),
+}
+
+
 class Words:
     """The words in one language."""
 
@@ -134,6 +152,14 @@ class Words:
     def error(self, code: str) -> str:
         """Why a task failed."""
         return self._word(ERRORS, code)
+
+    def object(self, object_type: str) -> str:
+        """What an audit entry is about."""
+        return self._word(OBJECTS, object_type)
+
+    def wall(self, name: str) -> str:
+        """What testum leans on."""
+        return self._word(WALLS, name)
 
     def errors(self) -> dict[str, str]:
         """Why tasks fail, by code."""
