@@ -10,15 +10,14 @@ from pathlib import Path
 
 from testum.app import make_artifacts
 from testum.artifacts.base import Artifacts
-from testum.core.positions import Sequencer
 from testum.core.secrets import Opener
 from testum.db import migrate, origin, transfer
 from testum.db.origin import NotMoved, Row, Source
 from testum.db.session import Database
 from testum.db.transfer import Tallies
 from testum.errors import ConfigurationError
+from testum.output import files
 from testum.output.adoption import adopt
-from testum.output.files import FileOutputs
 from testum.output.journal import location
 from testum.settings import Settings
 
@@ -75,10 +74,9 @@ async def _move(
         tallies = await transfer.copy(source, target, change=_change, write=fresh, say=say)
         await _check_objects(artifacts, source)
         size = missing = 0
-        files = FileOutputs(path.parent / "artifacts", Sequencer())
         async for some in origin.kept_in_files(source):
             for kept in some:
-                reader = await files.reader(kept.task_id)
+                reader = await files.read(path.parent / "artifacts", kept.task_id)
                 if reader is None:
                     missing += kept.named
                     continue

@@ -34,6 +34,20 @@ async def _in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
     return await asyncio.get_running_loop().run_in_executor(None, lambda: call(*args, **kwargs))
 
 
+def location(task_id: UUID) -> str:
+    """Where a task's file lies below the directory. The last digits spread the files; the first are the time."""
+    name = str(task_id)
+    return f"tasks/{name[-2:]}/{name}.frames"
+
+
+async def read(root: Path, task_id: UUID) -> "FileReader | None":
+    """Open a task's file in a directory of them; None where there is none."""
+    try:
+        return await _open(FileReader, root / location(task_id))
+    except FileNotFoundError:
+        return None
+
+
 class FileOutputs:
     """A directory of files; see OutputStore. Room is kept free for the database, which shares the disk: output
     stops first."""
@@ -47,9 +61,8 @@ class FileOutputs:
         return self._root / self.location(task_id)
 
     def location(self, task_id: UUID) -> str:
-        """See OutputStore.location. The last digits spread the files; the first are the time."""
-        name = str(task_id)
-        return f"tasks/{name[-2:]}/{name}.frames"
+        """See OutputStore.location."""
+        return location(task_id)
 
     async def writer(self, owner: Owner) -> "FileWriter":
         """See OutputStore.writer."""
@@ -57,10 +70,7 @@ class FileOutputs:
 
     async def reader(self, task_id: UUID) -> "FileReader | None":
         """See OutputStore.reader. It goes on reading also after the file was removed."""
-        try:
-            return await _open(FileReader, self._path(task_id))
-        except FileNotFoundError:
-            return None
+        return await read(self._root, task_id)
 
     async def written_after(self, job_id: UUID, position: int) -> Collection[UUID] | None:
         """See OutputStore.written_after."""
