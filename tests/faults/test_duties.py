@@ -1,0 +1,52 @@
+"""Periodic work of a whole installation: each time that it is due, one of all processes does it."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.server import Process, Server
+from tests.support.sshd import free_port
+from tests.support.tools import until
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def installation() -> Iterator[Server]:
+    """Two web processes, and two workers with two processes each."""
+    with Server() as running:
+        more = [
+            Process(arguments, running.env, running.data_dir, running.log)
+            for arguments in (["serve", "--port", str(free_port())], ["worker"])
+        ]
+        try:
+            until(lambda: len(running.execute("SELECT id FROM workers")) == 4, 60)
+            yield running
+        finally:
+            for process in more:
+                process.kill()
+
+
+def test_each_time_that_it_is_due_a_duty_is_done_once(installation: Server) -> None:
+    """Counted by the database itself: tidying output begins with one statement, and a trigger notes each."""
+    installation.execute(
+        "CREATE TABLE tidied (at timestamptz DEFAULT clock_timestamp(), by int DEFAULT pg_backend_pid())"
+    )
+    installation.execute(
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN INSERT INTO tidied DEFAULT VALUES; RETURN NULL; END $$"
+    )
+    installation.execute(
+        "CREATE TRIGGER note AFTER DELETE ON output_segments FOR EACH STATEMENT EXECUTE FUNCTION note()"
+    )
+    due = "UPDATE duties SET due_at = clock_timestamp() WHERE name = 'tidy output'"
+    until(lambda: installation.execute("SELECT 1 FROM duties WHERE name = 'tidy output'"), 60)
+    time.sleep(2)
+    installation.execute("TRUNCATE tidied")
+    for round_ in range(1, 7):
+        installation.execute(due)
+        until(lambda round_=round_: len(installation.execute("SELECT at FROM tidied")) >= round_)
+        # More than a tick of each process: all of them have looked.
+        time.sleep(1.5)
+        assert len(installation.execute("SELECT at FROM tidied")) == round_
