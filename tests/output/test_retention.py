@@ -207,8 +207,8 @@ async def test_a_crash_between_objects_and_rows(journal: Rig, monkeypatch: pytes
 async def test_what_belongs_to_no_task_is_swept_when_it_is_old(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Output of tasks that are not there (any more), and copies that nobody names; nothing that is young, and nothing
-    that testum has not made."""
+    """Copies that nobody names, and files of tasks that are not there any more; nothing that is young, and nothing that
+    testum has not made. In a bucket the output of unknown tasks stays: it may be another installation's."""
     kept, gone = await ended(rig, 1, large=True), await ended(rig, 1, large=True)
     strange = []
     if rig.artifacts is not None:
@@ -225,7 +225,8 @@ async def test_what_belongs_to_no_task_is_swept_when_it_is_old(
     await age(rig, 30, monkeypatch)
     await sweep_all(rig, monkeypatch)
     left = await things(rig)
-    assert not [thing for thing in left if str(gone.task_id) in thing]
+    alone = rig.artifacts is None
+    assert bool([thing for thing in left if str(gone.task_id) in thing]) is not alone
     assert len(left) < len(before) and len(await rig.stored(kept)) > 3 * MAX_FRAME
     if rig.artifacts is not None:
         assert not [thing for thing in left if thing.endswith("-1.frames")]

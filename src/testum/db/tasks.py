@@ -213,6 +213,14 @@ async def _begun(session: AsyncSession, job_id: UUID, condition: ColumnElement[b
     )
 
 
+async def known(session: AsyncSession, task_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of the tasks that there are."""
+    found: set[UUID] = set()
+    for chunk in _chunks(task_ids):
+        found.update(await session.scalars(select(Task.id).where(Task.id.in_(chunk))))
+    return found
+
+
 async def by_ids(session: AsyncSession, task_ids: Sequence[UUID]) -> list[Task]:
     """The tasks with these ids, without their output."""
     found: list[Task] = []

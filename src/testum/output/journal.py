@@ -124,7 +124,8 @@ class JournalOutputs:
         return removed + await self._remove_unnamed(old)
 
     async def _remove_unnamed(self, keys: Sequence[str]) -> int:
-        """Remove those of the artifacts that no segment names; how many."""
+        """Remove those of the artifacts that no segment names; how many. Those of tasks that this database does not
+        know stay: another installation may use the same bucket."""
         task_ids: dict[UUID, None] = {}
         ours = []
         for key in keys:
@@ -135,8 +136,9 @@ class JournalOutputs:
         if not ours:
             return 0
         async with self._database.read() as session:
+            known = await tasks.known(session, list(task_ids))
             named = set(await segments.objects_of(session, list(task_ids)))
-        left = [key for key in ours if key not in named]
+        left = [key for key in ours if key not in named and UUID(key.split("/")[2]) in known]
         await self._artifacts.delete(left)
         return len(left)
 
