@@ -522,7 +522,7 @@ def main() -> int:
     given = parser.parse_args()
     if reason := missing():
         print(f"NOT RUN, the rounds of faults: {reason}.")
-        return 0
+        return int(os.environ.get("TESTUM_TESTS") == "complete")
     if not given.inside:
         # Loopback, in a namespace that nobody else is in.
         os.execvp(
