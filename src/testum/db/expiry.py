@@ -40,7 +40,6 @@ async def stored_apart(session: AsyncSession, task_ids: Sequence[UUID]) -> set[U
     found = await session.scalars(
         select(Task.id).where(
             Task.id.in_(task_ids),
-            Task.output_expired_at.is_(None),
             or_(Task.finished_at.is_(None), Task.result_location.is_not(None)),
         )
     )
