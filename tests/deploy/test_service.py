@@ -109,11 +109,10 @@ def test_without_systemd_nothing_happens(command: str) -> None:
     assert (ran.returncode, ran.stdout) == (2, "") and "systemd does not run on this machine" in ran.stderr
 
 
-def test_without_rights_nothing_happens(tmp_path: Path) -> None:
-    files = "mkdir -p /run/systemd/system\nset -- setpriv --reuid 65534 --clear-groups " + '"$@"'
+def test_without_rights_nothing_happens() -> None:
+    # Another user's number, but still root's files: testum itself must be readable.
+    files = "mkdir -p /run/systemd/system\nset -- unshare --user --map-user=1000 " + '"$@"'
     ran = hidden("install", files=files)
-    if ran.returncode == 126 or "Permission denied" in ran.stderr:
-        pytest.skip("NOT RUN, install without rights: others than root cannot read this testum here")
     assert ran.returncode == 2 and "needs root" in ran.stderr
 
 
