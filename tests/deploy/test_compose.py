@@ -21,7 +21,7 @@ STEPS = Path(__file__).with_name("compose_steps.py")
 
 
 @pytest.mark.embedded
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_containers_run_jobs() -> None:
     if reason := daemon.missing() or s3.missing():
         pytest.skip(f"NOT RUN, the image and docker-compose.yml: {reason}")
@@ -36,7 +36,16 @@ def test_containers_run_jobs() -> None:
 def _run_steps(storage: Path) -> None:
     namespace = ["--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"]
     # The steps build on each other: after one that fails the next say nothing.
-    pytest_steps = [sys.executable, "-m", "pytest", "-vx", "-p", "no:cacheprovider", str(STEPS)]
+    pytest_steps = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-vx",
+        "--timeout=600",
+        "-p",
+        "no:cacheprovider",
+        str(STEPS),
+    ]
     done = subprocess.run(
         ["setpriv", "--pdeathsig", "KILL", "unshare", *namespace, *pytest_steps],
         env={**os.environ, "TESTUM_EXERCISE": str(storage)},
