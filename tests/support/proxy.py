@@ -15,9 +15,9 @@ class Proxies:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._made: list[Proxy] = []
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
         self._thread.start()
-        self._made: list[Proxy] = []
 
     def add(self, target: int) -> "Proxy":
         """A proxy on a free port of the loopback, to a port there."""
@@ -27,14 +27,15 @@ class Proxies:
 
     def close(self) -> None:
         """End all connections."""
+        for made in self._made:
+            self._loop.call_soon_threadsafe(made.server.close)
         self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    async def _end(self) -> None:
-        for proxy in self._made:
-            proxy.stop()
+    @staticmethod
+    async def _end() -> None:
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
@@ -49,27 +50,23 @@ class Proxies:
 class Proxy:
     """One way. `delay` (seconds) is what each byte is late in each direction."""
 
+    server: asyncio.Server
+
     def __init__(self, target: int, loop: asyncio.AbstractEventLoop) -> None:
         self._target = target
         self._loop = loop
         self.delay = 0.0
         self.port = 0
-        self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
 
     @classmethod
     async def start(cls, target: int) -> "Proxy":
         """Listen."""
         made = cls(target, asyncio.get_running_loop())
-        server = await asyncio.start_server(made._serve, "127.0.0.1", 0, backlog=200)
-        made.port = server.sockets[0].getsockname()[1]
-        made._server = server
+        made.server = await asyncio.start_server(made._serve, "127.0.0.1", 0, backlog=200)
+        made.port = made.server.sockets[0].getsockname()[1]
         return made
-
-    def stop(self) -> None:
-        """Listen no more."""
-        if self._server is not None:
-            self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -79,13 +76,18 @@ class Proxy:
             writer.transport.abort()
             return
         self._open |= {writer, back}
+        own = asyncio.current_task()
+        assert own is not None
+        # The loop itself holds its tasks weakly.
+        self._serving.add(own)
         try:
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
         finally:
             self._open -= {writer, back}
-            for end in (writer, back):
-                end.transport.abort()
+            self._serving.discard(own)
+            for each in (writer, back):
+                each.transport.abort()
 
     def cut(self) -> None:
         """Break all connections, as a line that is cut would; new ones are carried."""

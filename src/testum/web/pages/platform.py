@@ -28,6 +28,7 @@ _KEY_ACTIONS = ("host_key.trust", "host_key.changed")
 @router.get("/new")
 async def new_platform(view: PageView) -> Response:
     """The form for a new platform."""
+    await _may_write(view)
     return await _form(view, None, _blank(), {})
 
 
@@ -106,6 +107,7 @@ def _is_about_host_key(action: str, meta: Mapping[str, Any]) -> bool:
 @router.get("/{platform_id}/edit")
 async def edit_platform(platform_id: UUID, view: PageView) -> Response:
     """The form with what is stored; secrets stay where they are unless they are typed anew."""
+    await _may_write(view, platform_id)
     platform = await view.app.platforms.get(view.actor, platform_id)
     return await _form(view, platform, _stored(platform), {})
 
@@ -113,6 +115,7 @@ async def edit_platform(platform_id: UUID, view: PageView) -> Response:
 @router.post("/{platform_id}/edit")
 async def change_platform(platform_id: UUID, request: Request, view: PageView) -> Response:
     """Change a platform."""
+    await _may_write(view, platform_id)
     form = await read_form(request)
     platform = await view.app.platforms.get(view.actor, platform_id)
     try:
@@ -178,6 +181,13 @@ async def show_test(platform_id: UUID, task_id: UUID, view: PageView) -> Respons
     return view.render("platforms/test.html", task=task, over=task.status in FINAL, platform_id=platform_id)
 
 
+async def _may_write(view: PageView, platform_id: object = "") -> None:
+    """The service would refuse what is sent: better say so before it is typed. Raises Forbidden."""
+    await view.app.gate.check(
+        view.actor, Permission.PLATFORMS_WRITE, "platform.update", "platform", platform_id
+    )
+
+
 async def _form(
     view: PageView,
     platform: Platform | None,
@@ -189,9 +199,6 @@ async def _form(
     title = (
         view.gettext("Change %(name)s", name=platform.name) if platform else view.gettext("Add a platform")
     )
-    if not view.may(Permission.PLATFORMS_WRITE):
-        # The service would refuse what is sent; better say so before it is typed.
-        await view.app.gate.check(view.actor, Permission.PLATFORMS_WRITE, "platform.update", "platform")
     keys = await view.app.keys.find(view.actor, PageRequest(500, counted=False))
     crumbs = [(view.gettext("Platforms"), "/platforms")]
     if platform is not None:
