@@ -262,14 +262,15 @@ async def trust_first_use(
                 }
             )
     if new:
-        await session.execute(insert(HostKeyRecord), new)
-        connection = await session.connection()
-        table = Platform.__table__
-        await connection.execute(
+        # As few statements as can be: a fan-out over new hosts does this for each of them.
+        await session.execute(insert(HostKeyRecord).returning(HostKeyRecord.platform_id), new)
+        await session.execute(
             update(Platform)
-            .where(table.c.id == bindparam("of"))
-            .values(known_host_fingerprint=bindparam("shown")),
-            [{"of": row["platform_id"], "shown": row["fingerprint"]} for row in new],
+            .where(
+                Platform.id.in_([row["platform_id"] for row in new]), Platform.id == HostKeyRecord.platform_id
+            )
+            .values(known_host_fingerprint=HostKeyRecord.fingerprint)
+            .execution_options(synchronize_session=False)
         )
     return trusted
 
@@ -279,23 +280,24 @@ async def set_states(session: AsyncSession, states: Mapping[UUID, PlatformState]
     ids = sorted(states)
     for start in range(0, len(ids), _IN_CHUNK):
         chunk = ids[start : start + _IN_CHUNK]
-        # In the order of ids, as everybody else locks them; those that are not changed are not locked.
-        known = await session.execute(
-            select(Platform.id, Platform.state).where(Platform.id.in_(chunk)).order_by(Platform.id)
-        )
-        news = [
-            {"of": row.id, "new_state": states[row.id], "since": now}
-            for row in known
-            if row.state != states[row.id]
-        ]
+        known = await session.execute(select(Platform.id, Platform.state).where(Platform.id.in_(chunk)))
+        news: dict[PlatformState, list[UUID]] = {}
+        for row in known:
+            if row.state != states[row.id]:
+                news.setdefault(states[row.id], []).append(row.id)
         if news:
-            connection = await session.connection()
-            table = Platform.__table__
-            await connection.execute(
+            # In the order of ids, as everybody else locks them; those that are not changed are not locked.
+            changed = sorted(key for of_state in news.values() for key in of_state)
+            await session.execute(
+                select(Platform.id).where(Platform.id.in_(changed)).order_by(Platform.id).with_for_update()
+            )
+        for state, of_state in news.items():
+            await session.execute(
                 update(Platform)
-                .where(table.c.id == bindparam("of"))
-                .values(state=bindparam("new_state"), state_at=bindparam("since")),
-                news,
+                .where(Platform.id.in_(of_state))
+                # Nobody has changed the platform.
+                .values(state=state, state_at=now, updated_at=Platform.updated_at)
+                .execution_options(synchronize_session=False)
             )
 
 

@@ -138,7 +138,6 @@ class RedisEvents:
         complained = False
         while not self._closing:
             await self._wake.wait()
-            await asyncio.sleep(_GATHER_SECONDS)
             hints = list(self._waiting)[:_AT_ONCE]
             try:
                 await self._client.xadd(
@@ -156,6 +155,8 @@ class RedisEvents:
             if not self._waiting:
                 self._wake.clear()
                 self._idle.set()
+            # The first goes at once; what follows it closely goes together.
+            await asyncio.sleep(_GATHER_SECONDS)
 
     async def _listen(self) -> None:
         complained = False

@@ -9,6 +9,7 @@ exact.
 
 import asyncio
 import heapq
+import time
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -114,6 +115,7 @@ class Streams:
             told: tuple[str, dict[TaskStatus, int]] | None = None
             try:
                 while True:
+                    begun = time.monotonic()
                     # The mark comes first: what is stored up to it is seen by the reads that follow.
                     mark = await self._positions.mark(job_id)
                     async with self._database.read() as session:
@@ -133,7 +135,8 @@ class Streams:
                     if over:
                         return
                     if changed:
-                        await asyncio.sleep(_PAUSE_SECONDS)
+                        # Looking is no more than half of the work: what a big job changes is taken together.
+                        await asyncio.sleep(min(_PAUSE_SECONDS, time.monotonic() - begun))
                     await heard.wait(_PAUSE_SECONDS if follower.behind else _POLL_SECONDS)
             finally:
                 await follower.close()
