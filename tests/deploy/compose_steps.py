@@ -9,8 +9,8 @@ import os
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -82,8 +82,14 @@ class Stack:
         address: str = network["IPAM"]["Config"][0]["Gateway"]
         return address
 
-    def api(self) -> Api:
-        return Api("http://127.0.0.1:8000", "admin", self.settings["ADMIN_PASSWORD"])
+    @contextmanager
+    def api(self) -> Iterator[Api]:
+        """A client that is logged in."""
+        client = Api("http://127.0.0.1:8000", "admin", self.settings["ADMIN_PASSWORD"])
+        try:
+            yield client
+        finally:
+            client.http.close()
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +117,11 @@ def sshd() -> Iterator[RealSshd]:
 
 
 @pytest.fixture(scope="module")
-def api(stack: Stack, sshd: RealSshd) -> Api:
+def api(stack: Stack, sshd: RealSshd) -> Iterator[Api]:
     """Logged in, with one platform: the sshd, as containers see it."""
-    client = stack.api()
-    client.add_platform("host", sshd, host=stack.gateway())
-    return client
+    with stack.api() as client:
+        client.add_platform("host", sshd, host=stack.gateway())
+        yield client
 
 
 def test_one_container_with_everything_embedded(daemon: Daemon) -> None:
@@ -123,13 +129,13 @@ def test_one_container_with_everything_embedded(daemon: Daemon) -> None:
     volume = ["--volume", "alone:/data", "--security-opt", "no-new-privileges"]
     start = ["run", "--detach", "--name", "alone", "--network", "none", *restricted, *volume, images.TESTUM]
     daemon.docker(*start)
-    until(lambda: daemon.try_docker("exec", "alone", "testum", "health").returncode == 0)
+    until(lambda: daemon.try_docker("exec", "alone", "testum", "health").returncode == 0, 60)
     assert "Its password, shown this once: " in daemon.docker("logs", "alone")
     assert daemon.docker("exec", "alone", "stat", "-c", "%a %u", "/data/fernet_key") == "600 10001\n"
     daemon.docker("stop", "alone")
     daemon.docker("rm", "alone")
     daemon.docker(*start)
-    until(lambda: daemon.try_docker("exec", "alone", "testum", "health").returncode == 0)
+    until(lambda: daemon.try_docker("exec", "alone", "testum", "health").returncode == 0, 60)
     assert "password" not in daemon.docker("logs", "alone"), "the account was not in the volume"
     daemon.docker("rm", "--force", "alone")
     daemon.docker("volume", "rm", "alone")
@@ -217,36 +223,33 @@ def test_workers_may_be_many(stack: Stack, api: Api) -> None:
 
 def test_a_worker_that_stops_finishes_first(stack: Stack, api: Api) -> None:
     job = api.start_job("sleep 4; echo done")
-    until(lambda: api.tasks(job)[0]["status"] == "running")
+    until(lambda: api.tasks(job)[0]["status"] == "running", 60)
     workers = stack.containers("worker")
-    began = time.monotonic()
     stack.daemon.docker("stop", *workers)
-    assert time.monotonic() - began < 60
     task = api.tasks(job)[0]
     assert (task["status"], task["stdout"]) == ("success", "done\n")
+    # Who does not end within the time is killed, which is 137.
     assert {stack.daemon.inspect(container)["State"]["ExitCode"] for container in workers} == {0}
     assert api.get("/workers/") == []
 
 
 def test_the_web_process_stops_in_order(stack: Stack) -> None:
     web = stack.container("web")
-    began = time.monotonic()
     stack.daemon.docker("stop", web)
-    assert time.monotonic() - began < 15
     # Ended by the signal, as a shell says it: not killed (137).
     assert stack.daemon.inspect(web)["State"]["ExitCode"] in (0, 143)
 
 
-def test_data_survives_the_containers(stack: Stack, api: Api) -> None:
+def test_data_survives_the_containers(stack: Stack) -> None:
     before = stack.inside("postgres", "psql --username testum testum -c 'TABLE alembic_version'")
     stack.compose("down")
     assert json.loads(stack.daemon.docker("ps", "--all", "--format", "{{json .}}") or "null") is None
     stack.compose("up", "--detach")
     stack.wait_healthy("web")
-    client = stack.api()
-    [platform] = client.get("/platforms/")
-    assert platform["name"] == "host"
-    # A new network may have other addresses.
-    client.ok(client.http.patch(f"/platforms/{platform['id']}", json={"host": stack.gateway()}))
-    assert client.run("echo again")["stdout"] == "again\n"
+    with stack.api() as client:
+        [platform] = client.get("/platforms/")
+        assert platform["name"] == "host"
+        # A new network may have other addresses.
+        client.ok(client.http.patch(f"/platforms/{platform['id']}", json={"host": stack.gateway()}))
+        assert client.run("echo again")["stdout"] == "again\n"
     assert stack.inside("postgres", "psql --username testum testum -c 'TABLE alembic_version'") == before
