@@ -58,18 +58,30 @@ def reflected(engine: sa.Engine) -> sa.MetaData:
 
 def shape(engine: sa.Engine) -> dict[str, Any]:
     """What there is of tables, columns, keys and indexes."""
-    look = sa.inspect(engine)
+    with engine.connect() as connection:
+        look = sa.inspect(connection)
+        columns, primary = look.get_multi_columns(), look.get_multi_pk_constraint()
+        foreign, indexes = look.get_multi_foreign_keys(), look.get_multi_indexes()
+        uniques = look.get_multi_unique_constraints()
+
+    def told(index: Any) -> list[str]:
+        more = [f"{name} {value}" for name, value in sorted(index["dialect_options"].items())]
+        return [index["name"], *map(str, index["column_names"]), str(index["unique"]), *more]
+
     return {
-        name: (
-            {column["name"]: (str(column["type"]), column["nullable"]) for column in look.get_columns(name)},
-            look.get_pk_constraint(name)["constrained_columns"],
-            sorted((key["referred_table"], *key["constrained_columns"], str(key["options"])) for key in look.get_foreign_keys(name)),
-            sorted((index["name"] or "", *map(str, index["column_names"]), str(index["unique"]), *(f"{name} {value}" for name, value in sorted(index["dialect_options"].items()))) for index in look.get_indexes(name)),
-            sorted(map(str, (unique["column_names"] for unique in look.get_unique_constraints(name)))),
+        table[1]: (
+            {column["name"]: (str(column["type"]), column["nullable"]) for column in of_table},
+            primary[table]["constrained_columns"],
+            sorted(
+                [key["referred_table"], *key["constrained_columns"], str(key["options"])]
+                for key in foreign[table]
+            ),
+            sorted(told(index) for index in indexes[table]),
+            sorted(unique["column_names"] for unique in uniques[table]),
         )
-        for name in look.get_table_names()
-        if name != "alembic_version"
-    }  # fmt: skip
+        for table, of_table in columns.items()
+        if table[1] != "alembic_version"
+    }
 
 
 def contents(engine: sa.Engine) -> dict[str, Rows]:

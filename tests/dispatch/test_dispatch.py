@@ -24,8 +24,9 @@ async def test_many_jobs_at_once(bench: Bench) -> None:
 async def test_submitting_does_not_wait_for_the_work(bench: Bench) -> None:
     """Whoever asked for the job gets an answer at once, however long it takes and whatever waits before it."""
     begun = time.monotonic()
+    # No more than a queue may hold before the sweep's messages are left out: later tests send some.
     for _ in range(50):
-        await bench.dispatcher.submit(work(concurrency=100, default=10_000))
+        await bench.dispatcher.submit(work(concurrency=2, default=10_000))
     assert time.monotonic() - begun < 1
 
 

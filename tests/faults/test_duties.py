@@ -9,7 +9,7 @@ from tests.support.server import Process, Server
 from tests.support.sshd import free_port
 from tests.support.tools import until
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

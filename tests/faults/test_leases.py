@@ -19,7 +19,7 @@ from tests.support.sshd import RealSshd
 from tests.support.stream import follow
 from tests.support.tools import unique, until
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
 LEASE = 6.0
 """Seconds. It must not run out because the machine is busy."""
