@@ -38,6 +38,7 @@ from testum.services.auth import Auth
 from testum.services.history import History
 from testum.services.jobs import Jobs
 from testum.services.keys import Keys
+from testum.services.lines import Lines
 from testum.services.output import Outputs
 from testum.services.passwords import check_password_rules
 from testum.services.platforms import Platforms
@@ -175,6 +176,7 @@ class Testum:
         )
         self.history = History(self.database, self.gate)
         self.outputs = Outputs(self.database, self.gate, self.output_store)
+        self.lines = Lines(self.database, self.gate, self.outputs)
         self.streams = Streams(self.database, self.gate, self.outputs, self.events, self.positions)
         self.status = Status(self.database, self.gate, settings, self._checks())
         self.first_admin: FirstAdmin | None = None
@@ -296,6 +298,7 @@ class Testum:
         await self.dispatcher.close()
         if self.engine is not None:
             await self.engine.close()
+        await self.lines.close()
         await self.output_store.close()
         await self.events.close()
         await self.database.close()

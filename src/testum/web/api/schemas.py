@@ -378,6 +378,58 @@ class TaskOut(BaseModel):
     created_at: dt.datetime
 
 
+class LineOut(BaseModel):
+    """A line of output: one stream's bytes up to a newline, or up to where the other stream breaks in. `text` is what
+    a terminal would have left of it, `styles` are `[start, end, SGR parameters]` and `matches` `[start, end]` in
+    characters of it. `length` is the line's in bytes; where it is long, `text` is `cut`. A line that is `open` may
+    still grow. `overwritten`: it wrote over itself, as progress bars do."""
+
+    number: int | None = Field(description="From 1; null in a `tail` before all is counted.")
+    ts: dt.datetime
+    stream: Literal["stdout", "stderr"]
+    text: str
+    styles: list[tuple[int, int, str]]
+    matches: list[tuple[int, int]]
+    length: int
+    cut: bool
+    open: bool
+    overwritten: bool
+
+
+class LinesOut(BaseModel):
+    """Lines that follow each other. `total` is how many there are, as far as is known: all that is stored now where
+    it is `complete`, all there will ever be where the output has also `ended`."""
+
+    lines: list[LineOut]
+    total: int
+    complete: bool
+    ended: bool
+    progress: float = Field(description="How much of the output was counted, from 0 to 1.")
+
+
+class PieceOut(BaseModel):
+    """Bytes of one line, from byte `offset` on. `data` is the exact bytes in Base64 where `text` is not exact."""
+
+    number: int
+    offset: int
+    size: int
+    text: str
+    data: str | None
+
+
+class FoundOut(BaseModel):
+    """What a search has found so far: `count` lines match among the first `searched`. `hits` are some of their
+    numbers, in order, and the first of them is the `ordinal`-th of all that match."""
+
+    count: int
+    hits: list[int]
+    ordinal: int | None
+    searched: int
+    complete: bool
+    ended: bool
+    progress: float
+
+
 class AuditOut(BaseModel):
     """An audit entry."""
 
