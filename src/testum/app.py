@@ -38,6 +38,7 @@ from testum.services.auth import Auth
 from testum.services.history import History
 from testum.services.jobs import Jobs
 from testum.services.keys import Keys
+from testum.services.likeness import Likenesses
 from testum.services.lines import Lines
 from testum.services.output import Outputs
 from testum.services.passwords import check_password_rules
@@ -177,6 +178,7 @@ class Testum:
         self.history = History(self.database, self.gate)
         self.outputs = Outputs(self.database, self.gate, self.output_store)
         self.lines = Lines(self.database, self.gate, self.outputs)
+        self.likenesses = Likenesses(self.database, self.gate, self.outputs)
         self.streams = Streams(self.database, self.gate, self.outputs, self.events, self.positions)
         self.status = Status(self.database, self.gate, settings, self._checks())
         self.first_admin: FirstAdmin | None = None
@@ -299,6 +301,7 @@ class Testum:
         if self.engine is not None:
             await self.engine.close()
         await self.lines.close()
+        await self.likenesses.close()
         await self.output_store.close()
         await self.events.close()
         await self.database.close()

@@ -15,7 +15,7 @@ from testum import __version__
 from testum.app import Testum
 from testum.settings import Settings
 from testum.web import errors, streams
-from testum.web.api import account, health, history, jobs, keys, lines, platforms
+from testum.web.api import account, health, history, jobs, keys, output, platforms
 
 MAX_BODY = 4 * 1024 * 1024
 _DESCRIPTION = """Run commands and scripts on any number of SSH hosts, without an agent.
@@ -60,7 +60,7 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
     )
     errors.install(app)
     api = APIRouter()
-    for module in (account, platforms, keys, jobs, history, lines):
+    for module in (account, platforms, keys, jobs, history, output):
         api.include_router(module.router)
     api.include_router(health.api)
     app.include_router(api, prefix="/api/v1")

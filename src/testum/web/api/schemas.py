@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from testum.core.actions import MAX_CONCURRENCY, MAX_TIMEOUT, JobType, RerunOf
+from testum.core.difference import Change
 from testum.core.states import JobStatus, TaskStatus
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -428,6 +429,53 @@ class FoundOut(BaseModel):
     complete: bool
     ended: bool
     progress: float
+
+
+class OutputGroupOut(BaseModel):
+    """Tasks that ended alike and printed the same on each stream, byte for byte. `names` are their platforms',
+    folded (`web[01-40]`), and `task_id` the first of them."""
+
+    names: str
+    count: int
+    task_id: UUID
+    status: TaskStatus
+    exit_code: int | None
+    error_code: str | None
+    output_bytes: int
+
+
+class OutputsOut(BaseModel):
+    """A job's tasks by what they printed, the largest group first. `total` is how many groups there are, `pending`
+    how many tasks have not ended; where it is not `complete`, the groups have `compared` tasks so far."""
+
+    groups: list[OutputGroupOut]
+    total: int
+    pending: int
+    compared: int
+    complete: bool
+
+
+class ChangedOut(BaseModel):
+    """A line of a difference. `old` and `new` are its numbers in both streams; a `gap` stands for lines left out."""
+
+    change: Change
+    text: str
+    old: int | None
+    new: int | None
+
+
+class StreamDifferenceOut(BaseModel):
+    """How one stream differs; `whole` says that this is all of it."""
+
+    stream: Literal["stdout", "stderr"]
+    lines: list[ChangedOut]
+    whole: bool
+
+
+class DifferenceOut(BaseModel):
+    """How the second task's output differs from the first's, for each stream that does."""
+
+    streams: list[StreamDifferenceOut]
 
 
 class AuditOut(BaseModel):

@@ -1,4 +1,4 @@
-"""A task's output by lines."""
+"""A task's output by lines, and outputs side by side."""
 
 import base64
 from typing import Annotated, Literal
@@ -10,13 +10,26 @@ from testum.core.frames import Stream, decode_text
 from testum.core.lines import Line
 from testum.core.search import MAX_PATTERN
 from testum.core.search import Query as LineQuery
+from testum.core.states import TaskStatus
 from testum.db.tasks import moment
+from testum.services.likeness import MAX_GROUPS
 from testum.services.lines import MAX_HITS, MAX_LINES, MAX_PIECE
 from testum.web.api.responses import PROTECTED, problems
-from testum.web.api.schemas import FoundOut, LineOut, LinesOut, PieceOut
+from testum.web.api.schemas import (
+    ChangedOut,
+    DifferenceOut,
+    FoundOut,
+    LineOut,
+    LinesOut,
+    OutputGroupOut,
+    OutputsOut,
+    PieceOut,
+    StreamDifferenceOut,
+)
 from testum.web.security import App, CurrentActor
 
-router = APIRouter(prefix="/tasks/{task_id}/lines", tags=["history"])
+lines = APIRouter(prefix="/tasks/{task_id}/lines", tags=["output"])
+compared = APIRouter(tags=["output"])
 
 _MOST = 2**53 - 1
 """The greatest number that JavaScript counts up to."""
@@ -27,7 +40,7 @@ Case = Annotated[bool, Query(description="Upper and lower case differ.")]
 Regex = Annotated[bool, Query(description="`q` is a regular expression (RE2).")]
 
 
-@router.get("", responses=PROTECTED | problems(404), operation_id="getTaskLines")
+@lines.get("", responses=PROTECTED | problems(404), operation_id="getTaskLines")
 async def get_lines(
     task_id: UUID,
     actor: CurrentActor,
@@ -58,7 +71,7 @@ async def get_lines(
     )
 
 
-@router.get("/search", responses=PROTECTED | problems(404), operation_id="searchTaskLines")
+@lines.get("/search", responses=PROTECTED | problems(404), operation_id="searchTaskLines")
 async def search_lines(
     task_id: UUID,
     actor: CurrentActor,
@@ -92,7 +105,7 @@ async def search_lines(
     )
 
 
-@router.get("/{number}", responses=PROTECTED | problems(404), operation_id="getTaskLine")
+@lines.get("/{number}", responses=PROTECTED | problems(404), operation_id="getTaskLine")
 async def get_piece(
     task_id: UUID,
     number: Annotated[int, Path(ge=1, le=_MOST)],
@@ -113,6 +126,59 @@ async def get_piece(
     )
 
 
+@compared.get("/jobs/{job_id}/outputs", responses=PROTECTED | problems(404), operation_id="getJobOutputs")
+async def get_outputs(
+    job_id: UUID,
+    actor: CurrentActor,
+    app: App,
+    limit: Annotated[int, Query(ge=1, le=MAX_GROUPS, description="The most groups to answer.")] = 100,
+) -> OutputsOut:
+    """Which of a job's tasks that have ended printed the same.
+
+    Large outputs are not all read at once (`complete` is false then): ask again, the work goes on meanwhile.
+    """
+    found = await app.likenesses.of_job(actor, job_id, limit)
+    return OutputsOut(
+        groups=[
+            OutputGroupOut(
+                names=group.names,
+                count=group.count,
+                task_id=group.task_id,
+                status=TaskStatus(group.status),
+                exit_code=group.exit_code,
+                error_code=group.error_code,
+                output_bytes=group.output_bytes,
+            )
+            for group in found.groups
+        ],
+        total=found.total,
+        pending=found.pending,
+        compared=found.compared,
+        complete=found.complete,
+    )
+
+
+@compared.get(
+    "/tasks/{task_id}/compare/{other_id}", responses=PROTECTED | problems(404), operation_id="compareTasks"
+)
+async def compare(task_id: UUID, other_id: UUID, actor: CurrentActor, app: App) -> DifferenceOut:
+    """How another task's output differs from this one's, line by line, without escape sequences. Of large outputs
+    the beginning is compared."""
+    return DifferenceOut(
+        streams=[
+            StreamDifferenceOut(
+                stream=_STREAMS[one.stream],
+                lines=[
+                    ChangedOut(change=line.change, text=line.text, old=line.old, new=line.new)
+                    for line in one.lines
+                ],
+                whole=one.whole,
+            )
+            for one in await app.likenesses.compare(actor, task_id, other_id)
+        ]
+    )
+
+
 _STREAMS: dict[Stream, Literal["stdout", "stderr"]] = {Stream.STDOUT: "stdout", Stream.STDERR: "stderr"}
 
 
@@ -129,3 +195,8 @@ def _line(line: Line) -> LineOut:
         open=line.open,
         overwritten=line.overwritten,
     )
+
+
+router = APIRouter()
+router.include_router(lines)
+router.include_router(compared)
