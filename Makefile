@@ -22,12 +22,14 @@ help: ## Show this list
 # -- set-up ----------------------------------------------------------------------------------------
 
 # Every package is checked against the hashes in the locks; testum itself is linked, not copied.
-$(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml
+# The web interface is built with it, by the machine's Node or by one from a package.
+$(VENV)/.runtime: requirements.lock requirements-build.lock requirements-node.lock pyproject.toml hatch_build.py
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("testum needs Python 3.11 or newer; name one with PYTHON=...")'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python cannot make virtual environments here: install its venv package (Debian: apt install python3-venv)." >&2; exit 1; }
 	@echo "Installing testum into $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python $(INSTALL) --require-hashes -r requirements.lock -r requirements-build.lock
+	@$(BIN)/python hatch_build.py node || $(BIN)/python $(INSTALL) --require-hashes -r requirements-node.lock
 	@$(BIN)/python $(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -50,14 +52,19 @@ $(S3_VENV)/.ready: requirements-s3.lock
 .PHONY: setup
 setup: $(VENV)/.development ## Install all that development needs, into .venv
 
+# Builds only where the sources have changed since.
+.PHONY: assets
+assets: $(VENV)/.runtime ## Build the web interface's scripts and styles
+	@$(BIN)/python hatch_build.py
+
 # -- running ---------------------------------------------------------------------------------------
 
 .PHONY: demo
-demo: $(VENV)/.runtime ## Run the server with six demo SSH hosts (data in data/demo)
+demo: assets ## Run the server with six demo SSH hosts (data in data/demo)
 	@DATA_DIR=$${DATA_DIR:-data/demo} exec $(BIN)/testum demo --host $(HOST) --port $(PORT)
 
 .PHONY: run
-run: $(VENV)/.runtime ## Run the server (data in data/)
+run: assets ## Run the server (data in data/)
 	@exec $(BIN)/testum serve --host $(HOST) --port $(PORT)
 
 .PHONY: migrate
@@ -71,7 +78,7 @@ generate-key: $(VENV)/.runtime ## Print a new key for FERNET_KEY or SECRET_KEY
 # -- development -----------------------------------------------------------------------------------
 
 .PHONY: test
-test: lint $(S3_VENV)/.ready ## Run every check and every test but the long rounds (as root: they start a real sshd)
+test: lint assets $(S3_VENV)/.ready ## Run every check and every test but the long rounds (as root: they start a real sshd)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(TESTS)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --mode servers $(TESTS)
 	$(BIN)/python -m tests.faults.rounds --rounds 3 --platforms 100
@@ -93,9 +100,11 @@ lint: $(VENV)/.development ## Check style, types and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+	$(BIN)/python hatch_build.py lint
 
 .PHONY: format
 format: $(VENV)/.development ## Put the code into the house's form
+	$(BIN)/python hatch_build.py format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -108,10 +117,11 @@ migration: $(VENV)/.development ## Write a migration for changed tables: make mi
 lock: ## Choose and write down the packages' versions anew (needs uv)
 	$(LOCK) pyproject.toml -o requirements.lock
 	$(LOCK) --group build -o requirements-build.lock
+	$(LOCK) --group node -o requirements-node.lock
 	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
 	$(LOCK) --group bench -o requirements-bench.lock
 	$(LOCK) --group s3 -o requirements-s3.lock
 
 .PHONY: clean
 clean: ## Remove what was built and cached; data/ stays
-	rm -rf $(VENV) $(BENCH_VENV) $(S3_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) $(S3_VENV) build dist frontend/node_modules src/testum/web/static screenshots .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

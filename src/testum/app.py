@@ -36,11 +36,13 @@ from testum.output.journal import JournalOutputs
 from testum.services.access import Gate
 from testum.services.auth import Auth
 from testum.services.history import History
+from testum.services.imports import Imports
 from testum.services.jobs import Jobs
 from testum.services.keys import Keys
 from testum.services.likeness import Likenesses
 from testum.services.lines import Lines
 from testum.services.output import Outputs
+from testum.services.overview import Overview
 from testum.services.passwords import check_password_rules
 from testum.services.platforms import Platforms
 from testum.services.status import Check, Status
@@ -165,6 +167,7 @@ class Testum:
         )
         self.keys = Keys(self.database, self.gate, self._sealer)
         self.platforms = Platforms(self.database, self.gate, self._sealer)
+        self.imports = Imports(self.database, self.gate, self.platforms)
         self.jobs = Jobs(
             self.database,
             self.gate,
@@ -176,6 +179,7 @@ class Testum:
             timeout=settings.task_timeout_seconds,
         )
         self.history = History(self.database, self.gate)
+        self.overview = Overview(self.database, self.gate)
         self.outputs = Outputs(self.database, self.gate, self.output_store)
         self.lines = Lines(self.database, self.gate, self.outputs)
         self.likenesses = Likenesses(self.database, self.gate, self.outputs)

@@ -7,12 +7,12 @@ from getpass import getuser
 from pathlib import Path
 from typing import Any
 
-from testum.cli.ansible import parse_ansible
 from testum.cli.api import Api
 from testum.cli.failures import Refused, WrongUse
 from testum.cli.keyfiles import DEFAULT_KEYS, read_key, unlock
 from testum.cli.lines import harmless_name
 from testum.cli.platforms import address_of, split_address
+from testum.core.ansible import parse_ansible
 from testum.core.inventory import Draft, Inventory, Problem, parse_csv, parse_ssh_config, sniff
 
 FORMATS = ("csv", "ssh-config", "ansible")

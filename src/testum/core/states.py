@@ -25,6 +25,46 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class PlatformState(StrEnum):
+    """What the last task that tells of it said about a platform."""
+
+    UNKNOWN = "unknown"
+    OK = "ok"
+    UNREACHABLE = "unreachable"
+    AUTH_FAILED = "auth_failed"
+    HOST_KEY_CHANGED = "host_key_changed"
+    HOST_KEY_UNKNOWN = "host_key_unknown"
+
+
+_STATES = {
+    PlatformState.OK: ("exit_status", "signal", "output_limit", "idle_timeout"),
+    PlatformState.UNREACHABLE: (
+        "unreachable",
+        "host_not_found",
+        "connection_refused",
+        "connect_timeout",
+        "handshake_failed",
+    ),
+    PlatformState.AUTH_FAILED: (
+        "auth_failed",
+        "key_rejected",
+        "key_invalid",
+        "passphrase_required",
+        "passphrase_wrong",
+    ),
+    PlatformState.HOST_KEY_CHANGED: ("host_key_changed",),
+    PlatformState.HOST_KEY_UNKNOWN: ("host_key_unknown",),
+}
+_STATE_OF = {code: state for state, codes in _STATES.items() for code in codes}
+
+
+def platform_state(status: TaskStatus, error_code: str | None) -> PlatformState | None:
+    """What the end of a task says about its platform; None: nothing."""
+    if status is TaskStatus.SUCCESS:
+        return PlatformState.OK
+    return _STATE_OF.get(error_code or "") if status is TaskStatus.FAILED else None
+
+
 TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.PENDING: frozenset({TaskStatus.RUNNING, TaskStatus.CANCELLED}),
     TaskStatus.RUNNING: frozenset(

@@ -1,5 +1,6 @@
 """Rules for the names and other short texts that people give to things."""
 
+import re
 import unicodedata
 
 from testum.errors import InvalidInput
@@ -24,3 +25,24 @@ def check_name(name: str, field: str, *, longest: int = MAX_NAME) -> str:
     if not is_plain(plain):
         raise InvalidInput.field(field, "must not contain control or invisible characters.")
     return plain
+
+
+# C0 but tab and newline, DEL, C1, half surrogates, and what is invisible or turns the direction of writing
+# (general categories Cf, Zl and Zp of Unicode 16).
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001"
+    "\U000e0020-\U000e007f\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    """The text with all that cannot be seen, or would make the rest look different, as marks: `\u241b` for an
+    escape character, `\u27e8U+202E\u27e9` for one that turns the direction of writing. Tabs and newlines stay."""
+    return _HIDDEN.sub(lambda match: _mark(ord(match[0])), text)
+
+
+def _mark(code: int) -> str:
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\u2421" if code == 0x7F else f"\u27e8U+{code:04X}\u27e9"

@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, bindparam, f
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
+from testum.core.actions import JobType
 from testum.core.states import FINAL_JOB, UNFINISHED, JobStatus, TaskStatus, job_status
 from testum.db.base import Base, new_id, utc_now
 from testum.db.tasks import PendingTask, Task
@@ -21,7 +22,10 @@ class Job(Base):
     many processes write (db/positions.py)."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index("ix_jobs_status", "status", "id"),)
+    __table_args__ = (
+        Index("ix_jobs_status", "status", "id"),
+        Index("ix_jobs_created", "created_at", "id"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     type: Mapped[str] = mapped_column(String(32))
@@ -42,6 +46,8 @@ class Job(Base):
     finished_at: Mapped[dt.datetime | None] = mapped_column()
     cancel_requested_at: Mapped[dt.datetime | None] = mapped_column()
     cancel_requested_by: Mapped[str | None] = mapped_column(String(150))
+    final_counts: Mapped[dict[str, Any] | None] = mapped_column()
+    """How many of its tasks ended in each status, once all have: so many need not be counted again."""
 
 
 async def get(session: AsyncSession, job_id: UUID) -> Job | None:
@@ -51,14 +57,29 @@ async def get(session: AsyncSession, job_id: UUID) -> Job | None:
 
 async def counts(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, dict[TaskStatus, int]]:
     """For each job, how many of its tasks are in each status."""
+    result: dict[UUID, dict[TaskStatus, int]] = {job_id: {} for job_id in job_ids}
+    known = await session.execute(
+        select(Job.id, Job.final_counts).where(Job.id.in_(job_ids), Job.status.in_(FINAL_JOB))
+    )
+    open_jobs = set(job_ids)
+    for job_id, final in known:
+        if final is not None:
+            result[job_id] = {TaskStatus(status): number for status, number in final.items()}
+            open_jobs.discard(job_id)
+    if open_jobs:
+        result |= await _count(session, open_jobs)
+    return result
+
+
+async def _count(session: AsyncSession, job_ids: Iterable[UUID]) -> dict[UUID, dict[TaskStatus, int]]:
     rows = await session.execute(
         select(Task.job_id, Task.status, func.count())
-        .where(Task.job_id.in_(job_ids))
+        .where(Task.job_id.in_(list(job_ids)))
         .group_by(Task.job_id, Task.status)
     )
-    result: dict[UUID, dict[TaskStatus, int]] = {job_id: {} for job_id in job_ids}
+    result: dict[UUID, dict[TaskStatus, int]] = {}
     for job_id, status, number in rows:
-        result[job_id][TaskStatus(status)] = number
+        result.setdefault(job_id, {})[TaskStatus(status)] = number
     return result
 
 
@@ -77,7 +98,8 @@ async def settle(session: AsyncSession, job_ids: Iterable[UUID]) -> dict[UUID, J
         job = await session.get(Job, job_id)
         if job is None or job.status in FINAL_JOB:
             continue
-        number = (await counts(session, [job_id]))[job_id]
+        number = (await _count(session, [job_id])).get(job_id, {})
+        job.final_counts = {status.value: tasks for status, tasks in number.items()}
         job.status = job_status(number, cancel_requested=job.cancel_requested_at is not None)
         job.finished_at = utc_now()
         ended[job_id] = JobStatus(job.status)
@@ -175,6 +197,54 @@ async def waiting(session: AsyncSession) -> list[tuple[UUID, int, Mapping[str, i
     for job_id, concurrency, zone, number in rows:
         found.setdefault(job_id, (concurrency, {}))[1][zone] = number
     return [(job_id, concurrency, zones) for job_id, (concurrency, zones) in found.items()]
+
+
+async def last_commands(session: AsyncSession, *, limit: int) -> list[tuple[str, str]]:
+    """The commands of the newest jobs that ran one, newest first, and who ran each."""
+    rows = await session.execute(
+        select(Job.type, Job.parameters, Job.created_by)
+        .order_by(Job.created_at.desc(), Job.id.desc())
+        .limit(limit)
+    )
+    return [
+        (command, user)
+        for job_type, parameters, user in rows
+        if job_type == JobType.RUN_COMMAND and isinstance(command := parameters.get("command"), str)
+    ]
+
+
+async def durations_like(session: AsyncSession, job: Job, *, limit: int) -> list[float]:
+    """The seconds that jobs took which did the same on as many platforms and succeeded, among the newest."""
+    rows = await session.execute(
+        select(Job.id, Job.type, Job.task_count, Job.status, Job.parameters, Job.started_at, Job.finished_at)
+        .order_by(Job.created_at.desc(), Job.id.desc())
+        .limit(limit)
+    )
+    return [
+        (row.finished_at - row.started_at).total_seconds()
+        for row in rows
+        if row.status == JobStatus.SUCCESS
+        and row.id != job.id
+        and (row.type, row.task_count, row.parameters) == (job.type, job.task_count, job.parameters)
+        and row.started_at is not None
+        and row.finished_at is not None
+    ]
+
+
+async def unfinished(session: AsyncSession, limit: int) -> Sequence[Job]:
+    """The newest jobs that are not over."""
+    found: list[Job] = []
+    for status in (JobStatus.RUNNING, JobStatus.PENDING):
+        if len(found) < limit:
+            found += await newest(session, status, limit - len(found))
+    return found
+
+
+async def newest(session: AsyncSession, status: JobStatus, limit: int) -> Sequence[Job]:
+    """The newest jobs with a status."""
+    return list(
+        await session.scalars(select(Job).where(Job.status == status).order_by(Job.id.desc()).limit(limit))
+    )
 
 
 async def unsettled(session: AsyncSession) -> list[UUID]:

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import String, Text, select
+from sqlalchemy import String, Text, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -48,3 +48,8 @@ async def by_ids(session: AsyncSession, key_ids: Sequence[UUID] | None) -> list[
     if key_ids is not None:
         statement = statement.where(SSHKey.id.in_(key_ids))
     return list(await session.scalars(statement))
+
+
+async def count(session: AsyncSession) -> int:
+    """How many keys there are."""
+    return await session.scalar(select(func.count()).select_from(SSHKey)) or 0

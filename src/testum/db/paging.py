@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, and_, func, or_, select
+from sqlalchemy import Integer, Select, Uuid, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -28,11 +28,13 @@ class PageRequest:
     limit: int = DEFAULT_LIMIT
     after: str | None = None
     sort: str | None = None
+    counted: bool = True
+    """Whether to count all rows, which takes time that grows with their number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row]):
-    """The rows, how many there are in all, and the cursor of the next page where there is one."""
+    """The rows, how many there are in all (-1: not counted), and the cursor of the next page where there is one."""
 
     items: Sequence[Row]
     total: int
@@ -59,7 +61,11 @@ async def fetch(
         raise InvalidInput.field(
             "sort", f"can be {', '.join(sorted(sorts))}, with - in front for descending."
         )
-    total = await session.scalar(select(func.count()).select_from(statement.order_by(None).subquery())) or 0
+    total = -1
+    if request.counted:
+        total = (
+            await session.scalar(select(func.count()).select_from(statement.order_by(None).subquery())) or 0
+        )
     if request.after:
         value, row_id = _read_cursor(request.after, sort, column)
         beyond = column < value if descending else column > value
@@ -77,7 +83,13 @@ async def fetch(
 
 
 def _write_cursor(value: Any, row_id: UUID, sort: str) -> str:
-    plain = value.isoformat() if isinstance(value, dt.datetime) else value
+    plain = (
+        value.isoformat()
+        if isinstance(value, dt.datetime)
+        else value.hex
+        if isinstance(value, UUID)
+        else value
+    )
     return base64.urlsafe_b64encode(json.dumps([sort, plain, row_id.hex]).encode()).decode().rstrip("=")
 
 
@@ -90,6 +102,8 @@ def _read_cursor(cursor: str, sort: str, column: InstrumentedAttribute[Any]) -> 
             raise ValueError("of another list")
         if isinstance(column.type, UtcDateTime):
             value = dt.datetime.fromisoformat(value).astimezone(dt.UTC)
+        elif isinstance(column.type, Uuid):
+            value = UUID(value)
         elif isinstance(column.type, Integer):
             if type(value) is not int or not 0 <= value < 2**63:
                 raise ValueError("not a number of a row")

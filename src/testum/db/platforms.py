@@ -1,15 +1,29 @@
 """Platforms, their tags and the host keys seen on them."""
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, String, Text, bindparam, func, insert, or_, select, update
+from sqlalchemy import (
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, joinedload, mapped_column, raiseload, relationship
 
 from testum.core.shards import DEFAULT_ZONE
+from testum.core.states import PlatformState
 from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like
 from testum.db.base import Base, new_id, utc_now
 
@@ -49,9 +63,10 @@ class HostKeyRecord(Base):
 
 class Platform(Base):
     """A remote host. `revision` grows with every change to how it is reached, so that pooled
-    connections made before the change are not used after it."""
+    connections made before the change are not used after it. It is in its `state` since `state_at`."""
 
     __tablename__ = "platforms"
+    __table_args__ = (Index("ix_platforms_state", "state", "name"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(String(200), unique=True)
@@ -73,6 +88,10 @@ class Platform(Base):
     description: Mapped[str] = mapped_column(Text, default="")
     facts: Mapped[dict[str, Any] | None] = mapped_column()
     facts_at: Mapped[dt.datetime | None] = mapped_column()
+    state: Mapped[str] = mapped_column(
+        String(24), default=PlatformState.UNKNOWN, server_default=PlatformState.UNKNOWN
+    )
+    state_at: Mapped[dt.datetime | None] = mapped_column()
     revision: Mapped[int] = mapped_column(default=1)
     created_by: Mapped[str] = mapped_column(String(150), default="")
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
@@ -253,6 +272,109 @@ async def trust_first_use(
             [{"of": row["platform_id"], "shown": row["fingerprint"]} for row in new],
         )
     return trusted
+
+
+async def set_states(session: AsyncSession, states: Mapping[UUID, PlatformState], now: dt.datetime) -> None:
+    """Keep what tasks said about their platforms, where it is news."""
+    ids = sorted(states)
+    for start in range(0, len(ids), _IN_CHUNK):
+        chunk = ids[start : start + _IN_CHUNK]
+        # In the order of ids, as everybody else locks them; those that are not changed are not locked.
+        known = await session.execute(
+            select(Platform.id, Platform.state).where(Platform.id.in_(chunk)).order_by(Platform.id)
+        )
+        news = [
+            {"of": row.id, "new_state": states[row.id], "since": now}
+            for row in known
+            if row.state != states[row.id]
+        ]
+        if news:
+            connection = await session.connection()
+            table = Platform.__table__
+            await connection.execute(
+                update(Platform)
+                .where(table.c.id == bindparam("of"))
+                .values(state=bindparam("new_state"), state_at=bindparam("since")),
+                news,
+            )
+
+
+async def count_by_state(session: AsyncSession) -> dict[str, int]:
+    """How many platforms are in each state that any is in."""
+    rows = await session.execute(select(Platform.state, func.count()).group_by(Platform.state))
+    return {row[0]: row[1] for row in rows}
+
+
+async def in_states(session: AsyncSession, states: Sequence[str], limit: int) -> list[Platform]:
+    """The first platforms by name that are in one of these states."""
+    return list(
+        await session.scalars(
+            select(Platform).where(Platform.state.in_(states)).order_by(Platform.name).limit(limit)
+        )
+    )
+
+
+async def tags_in_use(session: AsyncSession, limit: int) -> list[tuple[str, int]]:
+    """The tags and how many platforms have each, by name."""
+    rows = await session.execute(
+        select(PlatformTag.tag, func.count()).group_by(PlatformTag.tag).order_by(PlatformTag.tag).limit(limit)
+    )
+    return [(tag, number) for tag, number in rows]
+
+
+async def change_tags(
+    session: AsyncSession, platform_ids: Sequence[UUID], *, add: Sequence[str], remove: Sequence[str]
+) -> list[UUID]:
+    """Give the platforms tags and take others from them; those that there are, are returned."""
+    present: list[UUID] = []
+    connection = await session.connection()
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    for start in range(0, len(platform_ids), _IN_CHUNK):
+        chunk = platform_ids[start : start + _IN_CHUNK]
+        ids = list(
+            await session.scalars(
+                select(Platform.id).where(Platform.id.in_(chunk)).order_by(Platform.id).with_for_update()
+            )
+        )
+        present += ids
+        for tag in remove:
+            await session.execute(
+                delete(PlatformTag).where(PlatformTag.tag == tag, PlatformTag.platform_id.in_(ids))
+            )
+        rows = [{"platform_id": platform_id, "tag": tag} for platform_id in ids for tag in add]
+        if rows:
+            await connection.execute(dialect.insert(PlatformTag).on_conflict_do_nothing(), rows)
+    return present
+
+
+async def delete_many(
+    session: AsyncSession, platform_ids: Sequence[UUID]
+) -> tuple[list[tuple[UUID, str]], list[str]]:
+    """Delete platforms but for those that others, which stay, are reached through. Ids and names of the deleted,
+    and names of those that stayed."""
+    wanted = await by_ids(session, platform_ids)
+    jumps = await session.execute(
+        select(Platform.id, Platform.jump_platform_id).where(Platform.jump_platform_id.is_not(None))
+    )
+    leads_to: dict[UUID, set[UUID]] = {}
+    for platform_id, jump_id in jumps:
+        if jump_id is not None:
+            leads_to.setdefault(jump_id, set()).add(platform_id)
+    gone = set(wanted)
+    # One that stays keeps the one it is reached through, and so on.
+    while stuck := {key for key in gone if leads_to.get(key, set()) - gone}:
+        gone -= stuck
+    ids = sorted(gone)
+    for start in range(0, len(ids), _IN_CHUNK):
+        chunk = ids[start : start + _IN_CHUNK]
+        await session.execute(update(Platform).where(Platform.id.in_(chunk)).values(jump_platform_id=None))
+        await session.execute(
+            delete(Platform).where(Platform.id.in_(chunk)).execution_options(synchronize_session=False)
+        )
+    names = sorted((wanted[key].name, key) for key in gone)
+    return [(key, name) for name, key in names], sorted(
+        platform.name for key, platform in wanted.items() if key not in gone
+    )
 
 
 async def count(session: AsyncSession) -> int:

@@ -11,8 +11,9 @@ import structlog
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from testum.core.states import JobStatus
-from testum.db import jobs, tasks
+from testum.core.states import JobStatus, platform_state
+from testum.db import jobs, platforms, tasks
+from testum.db.base import utc_now
 from testum.db.batcher import Batcher
 from testum.db.positions import Positions
 from testum.db.session import Database, database_now
@@ -132,6 +133,7 @@ class Ledger:
                     result.position = free[result.job_id]
                 if results:
                     written.refused = await tasks.finish(session, results)
+                    await self._note_states(session, results)
                 for request in requests:
                     if isinstance(request, Wanted):
                         written.answers.append(await self._claim(session, request, free))
@@ -142,6 +144,20 @@ class Ledger:
             for job_id, position in reserved:
                 self._positions.release(job_id, position)
         return written
+
+    @staticmethod
+    async def _note_states(session: AsyncSession, results: Sequence[Result]) -> None:
+        """Keep with the platforms what the ends of these tasks say about them."""
+        told = {
+            result.task_id: state
+            for result in results
+            if (state := platform_state(result.status, result.error_code)) is not None
+        }
+        if told:
+            of = await tasks.platforms_of(session, list(told))
+            await platforms.set_states(
+                session, {of[task_id]: state for task_id, state in told.items() if task_id in of}, utc_now()
+            )
 
     async def _reserve(
         self, session: AsyncSession, requests: Sequence[_Request], reserved: list[tuple[UUID, int]]

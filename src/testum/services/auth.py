@@ -84,9 +84,11 @@ class Auth:
         async with self._database.read() as session:
             return await users.count(session) > 0
 
-    async def login(self, username: str, password: str, *, address: str, client: str) -> Tokens:
-        """Prove a name and password. Raises Unauthenticated (the same for a wrong name and a wrong
-        password) or Throttled."""
+    async def login(
+        self, username: str, password: str, *, address: str, client: str, browser: bool = False
+    ) -> Tokens:
+        """Prove a name and password. `browser`: the refresh token is one for `renew`, to be kept in a cookie.
+        Raises Unauthenticated (the same for a wrong name and a wrong password) or Throttled."""
         account_key = hashlib.sha256(username.casefold().encode("utf-8", "replace")).hexdigest()
         await self._throttle(_PER_ADDRESS, "address", address, username, address)
         await self._throttle(_PER_ACCOUNT, "account", f"{account_key}@{address}", username, address)
@@ -97,7 +99,7 @@ class Auth:
             raise Unauthenticated("The user name or the password is wrong.", code="bad_credentials")
         await self._attempts.clear(_PER_ACCOUNT, "account", f"{account_key}@{address}")
         login_id = new_id()
-        refresh_token = _refresh_token(login_id)
+        refresh_token = _session_token(login_id) if browser else _refresh_token(login_id)
         login = Login(
             id=login_id,
             user_id=user.id,
@@ -151,6 +153,29 @@ class Auth:
             )
             raise _ended()
         return self._tokens(user, login.id, fresh)
+
+    async def renew(self, session_token: str, *, address: str) -> Tokens:
+        """New access for a browser's login. Its token stays the same: the tabs of a browser share it, and would
+        each take the others' for a stolen one; no script can read it, which is what the tokens of `refresh` are
+        changed for (RFC 9700, section 4.14). Raises Unauthenticated."""
+        async with self._database.write() as session:
+            named = (
+                _login_of(session_token.removeprefix(_SESSION))
+                if session_token.startswith(_SESSION)
+                else None
+            )
+            login = await session.get(Login, named) if named is not None else None
+            user = await users.get(session, login.user_id) if login is not None else None
+            if (
+                login is None
+                or user is None
+                or login.revoked_at is not None
+                or login.expires_at <= utc_now()
+                or not secrets.compare_digest(login.refresh_hash, _hash(session_token))
+            ):
+                raise _ended()
+            login.expires_at = utc_now() + dt.timedelta(seconds=self._refresh_seconds)
+        return self._tokens(user, login.id, session_token)
 
     async def authenticate(self, access_token: str, *, address: str) -> Actor:
         """Who bears this access token, as the account is now. Raises Unauthenticated."""
@@ -273,6 +298,15 @@ class Auth:
 
 def _ended() -> Unauthenticated:
     return Unauthenticated("This login has ended. Log in again.", code="session_ended")
+
+
+_SESSION = "session-"
+"""What a browser's token begins with. The hash is of the whole: none can be made of an API client's token."""
+
+
+def _session_token(login_id: UUID) -> str:
+    """A browser's token, which lasts as long as its login."""
+    return _SESSION + _refresh_token(login_id)
 
 
 def _refresh_token(login_id: UUID) -> str:

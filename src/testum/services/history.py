@@ -4,6 +4,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from testum.core.actions import JobType
 from testum.core.permissions import Actor, Permission
 from testum.db import paging, tasks
 from testum.db.audit import AuditLog
@@ -67,10 +68,19 @@ class History:
                     "platform_name": Task.platform_name,
                     "status": Task.status,
                     "ordinal": Task.ordinal,
+                    "id": Task.id,
                 },
                 key=Task.id,
                 default_sort="ordinal" if job_id is not None else "-created_at",
             )
+
+    async def deployed_keys(self, actor: Actor, platform_id: UUID) -> list[str]:
+        """The names of the keys that deployments put on a platform, or found there, as far as its last ones tell."""
+        await self._gate.check(actor, Permission.JOBS_READ, "task.read", "task")
+        async with self._database.read() as session:
+            details = await tasks.details_of(session, platform_id, type=JobType.DEPLOY, limit=20)
+        names = {name for told in details for name in (*told.get("added", ()), *told.get("present", ()))}
+        return sorted(str(name) for name in names)
 
     async def audit(
         self,

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 from uuid import UUID
 
@@ -22,11 +23,14 @@ from testum.db.paging import Page, PageRequest
 from testum.db.platforms import Target
 from testum.db.positions import Positions
 from testum.db.session import Database
-from testum.db.tasks import Task
+from testum.db.tasks import Task, TaskRow
 from testum.dispatch.base import Dispatcher, Work
 from testum.errors import Conflict, InvalidInput, NotFound
 from testum.events.base import Change, Events, Hint
 from testum.services.access import Gate
+
+_COMMANDS_READ = 200
+"""So many jobs are looked at for commands that were run before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +263,31 @@ class Jobs:
                 raise NotFound("There is no such job.")
             counts = await jobs.counts(session, [job_id])
         return JobView(job, counts[job_id])
+
+    async def rows(self, actor: Actor, job_id: UUID) -> list[TaskRow]:
+        """All tasks of a job in order, as a list shows them. Raises NotFound."""
+        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job", job_id)
+        async with self._database.read() as session:
+            if await jobs.get(session, job_id) is None:
+                raise NotFound("There is no such job.")
+            return await tasks.rows_of_job(session, job_id)
+
+    async def usual_seconds(self, actor: Actor, job: Job) -> float | None:
+        """How long the last successful jobs of the same kind, command and size took (their median); None where
+        there was none."""
+        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
+        async with self._database.read() as session:
+            took = await jobs.durations_like(session, job, limit=_COMMANDS_READ)
+        return median(took) if took else None
+
+    async def recent_commands(self, actor: Actor, *, limit: int = 20) -> list[str]:
+        """The commands that were run last, the actor's own first, each once."""
+        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
+        async with self._database.read() as session:
+            found = await jobs.last_commands(session, limit=_COMMANDS_READ)
+        own = [command for command, user in found if user == actor.username]
+        others = [command for command, user in found if user != actor.username]
+        return list(dict.fromkeys(own + others))[:limit]
 
     async def find(
         self,

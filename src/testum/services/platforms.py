@@ -3,11 +3,11 @@
 import asyncio
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,7 +15,8 @@ from testum.core.permissions import Actor, Permission
 from testum.core.secrets import Sealer
 from testum.core.shards import DEFAULT_ZONE, is_zone
 from testum.core.sshkeys import check_private_key, parse_public_key
-from testum.core.targets import is_pattern
+from testum.core.states import PlatformState
+from testum.core.targets import MAX_VALUES, is_pattern
 from testum.core.text import check_name, is_plain
 from testum.db import installation, keys, paging, platforms
 from testum.db.base import new_id
@@ -92,6 +93,7 @@ class Platforms:
                 await self._check_links(session, platform)
                 if _REACH & values.keys():
                     platform.revision += 1
+                    platform.state, platform.state_at = PlatformState.UNKNOWN, None
                 self._gate.log(
                     session,
                     actor,
@@ -124,22 +126,13 @@ class Platforms:
         q: str | None = None,
         name: str | None = None,
         tag: str | None = None,
+        state: str | None = None,
     ) -> Page[Platform]:
         """A page of the platforms. `q` is looked for in name, host and description; `name` is exact."""
         await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
-        statement = select(Platform)
-        if q:
-            statement = statement.where(
-                Platform.name.icontains(q, autoescape=True)
-                | Platform.host.icontains(q, autoescape=True)
-                | Platform.description.icontains(q, autoescape=True)
-            )
+        statement = select(Platform).where(*_conditions(q, tag, state))
         if name is not None:
             statement = statement.where(Platform.name == name)
-        if tag is not None:
-            statement = statement.where(
-                Platform.id.in_(select(PlatformTag.platform_id).where(PlatformTag.tag == tag))
-            )
         async with self._database.read() as session:
             return await paging.fetch(
                 session,
@@ -149,10 +142,74 @@ class Platforms:
                     "name": Platform.name,
                     "host": Platform.host,
                     "created_at": Platform.created_at,
+                    "state": Platform.state,
                 },
                 key=Platform.id,
                 default_sort="name",
             )
+
+    async def matching(
+        self, actor: Actor, *, q: str | None = None, tag: str | None = None, state: str | None = None
+    ) -> list[UUID]:
+        """The ids of all platforms that a filter lets through, by name. Raises InvalidInput for more than a job
+        may have."""
+        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
+        statement = select(Platform.id).where(*_conditions(q, tag, state)).order_by(Platform.name)
+        async with self._database.read() as session:
+            found = list(await session.scalars(statement.limit(MAX_VALUES + 1)))
+        if len(found) > MAX_VALUES:
+            raise InvalidInput.field("targets", f"at most {MAX_VALUES}.")
+        return found
+
+    async def named(self, actor: Actor, platform_ids: Sequence[UUID]) -> dict[UUID, Platform]:
+        """Those of the platforms that there are; their tags are not loaded."""
+        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
+        async with self._database.read() as session:
+            return await platforms.by_ids(session, platform_ids)
+
+    async def overview(self, actor: Actor) -> dict[str, int]:
+        """How many platforms are in each state that any is in."""
+        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
+        async with self._database.read() as session:
+            return await platforms.count_by_state(session)
+
+    async def tags(self, actor: Actor, *, limit: int = 500) -> list[tuple[str, int]]:
+        """The tags in use, with how many platforms have each, by name."""
+        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
+        async with self._database.read() as session:
+            return await platforms.tags_in_use(session, limit)
+
+    async def tag(
+        self, actor: Actor, platform_ids: Sequence[UUID], *, add: Sequence[str], remove: Sequence[str]
+    ) -> int:
+        """Give tags to platforms, or take them away; of how many there were. Raises InvalidInput."""
+        await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.tag", "platform")
+        added, removed = _check_tags(list(add)), _check_tags(list(remove))
+        if not added and not removed:
+            raise InvalidInput.field("tags", "must not be empty.")
+        async with self._database.write() as session:
+            present = await platforms.change_tags(session, platform_ids, add=added, remove=removed)
+            self._gate.log(
+                session,
+                actor,
+                "platform.tag",
+                "platform",
+                platforms=len(present),
+                added=added,
+                removed=removed,
+            )
+        return len(present)
+
+    async def delete_many(self, actor: Actor, platform_ids: Sequence[UUID]) -> tuple[int, list[str]]:
+        """Forget platforms; how many were forgotten, and the names of those that stay because others are reached
+        through them."""
+        await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.delete", "platform")
+        async with self._database.write() as session:
+            await installation.ensure(session)
+            gone, kept = await platforms.delete_many(session, platform_ids)
+            for platform_id, name in gone:
+                self._gate.log(session, actor, "platform.delete", "platform", platform_id, name=name)
+        return len(gone), kept
 
     async def delete(self, actor: Actor, platform_id: UUID) -> Platform:
         """Forget a platform; its history stays. Raises NotFound, or Conflict while others jump through it."""
@@ -252,6 +309,22 @@ class Platforms:
             if jump is None:
                 raise InvalidInput.field("jump_platform_id", "there is no such platform.")
             following = jump.jump_platform_id
+
+
+def _conditions(q: str | None, tag: str | None, state: str | None) -> list[ColumnElement[bool]]:
+    """What a filter asks of a platform."""
+    asked: list[ColumnElement[bool]] = []
+    if q:
+        asked.append(
+            Platform.name.icontains(q, autoescape=True)
+            | Platform.host.icontains(q, autoescape=True)
+            | Platform.description.icontains(q, autoescape=True)
+        )
+    if tag:
+        asked.append(Platform.id.in_(select(PlatformTag.platform_id).where(PlatformTag.tag == tag)))
+    if state:
+        asked.append(Platform.state == state)
+    return asked
 
 
 def _raise(problems: list[FieldProblem]) -> None:

@@ -101,10 +101,11 @@ class Streams:
             finally:
                 await cursor.close()
 
-    async def follow_job(self, job_id: UUID, after: int) -> AsyncIterator[Message]:
-        """Everything of the job's tasks that stands after position `after` (-1: from the beginning)."""
+    async def follow_job(self, job_id: UUID, after: int, *, output: bool = True) -> AsyncIterator[Message]:
+        """Everything of the job's tasks that stands after position `after` (-1: from the beginning); without
+        `output`, what they print is left out."""
         async with self._events.subscribe(job_id=job_id) as heard:
-            follower = _JobFollower(self._outputs, job_id, max(after, 0), self._database)
+            follower = _JobFollower(self._outputs, job_id, max(after, 0), self._database, output=output)
             told: tuple[str, dict[TaskStatus, int]] | None = None
             try:
                 while True:
@@ -137,10 +138,13 @@ class _JobFollower:
     """Reads a job's tasks in the order of positions. Only tasks that are under way, or not told to
     their end, are held, and of each no more than one frame."""
 
-    def __init__(self, outputs: Outputs, job_id: UUID, after: int, database: Database) -> None:
+    def __init__(
+        self, outputs: Outputs, job_id: UUID, after: int, database: Database, *, output: bool
+    ) -> None:
         self._outputs = outputs
         self._job_id = job_id
         self._database = database
+        self._with_output = output
         self.position = after
         self._after = after
         self._mark: int | None = None
@@ -161,7 +165,7 @@ class _JobFollower:
                 continue
             follower = self._open.get(row.id)
             if follower is None:
-                follower = self._open[row.id] = _TaskFollower(self._outputs, row)
+                follower = self._open[row.id] = _TaskFollower(self._outputs, row, output=self._with_output)
             follower.renew(row)
         return bool(rows)
 
@@ -182,7 +186,7 @@ class _JobFollower:
         """Everything that stands above where it was and not above `mark`, merged."""
         await self._find_output()
         fresh = None
-        if self._mark is not None:
+        if self._mark is not None and self._with_output:
             fresh = await self._outputs.written_after(self._job_id, self._mark)
         self._mark = mark
         waiting = sorted(
@@ -228,8 +232,9 @@ class _JobFollower:
 class _TaskFollower:
     """One task's messages in a job's stream."""
 
-    def __init__(self, outputs: Outputs, task: Task) -> None:
+    def __init__(self, outputs: Outputs, task: Task, *, output: bool) -> None:
         self.task = task
+        self._with_output = output
         self._cursor: OutputCursor = outputs.cursor(task.id)
         self._frames: AsyncIterator[Frame] | None = None
         self._frames_ended = False
@@ -246,8 +251,8 @@ class _TaskFollower:
         self.exhausted = False
 
     async def open(self) -> bool:
-        """Open the task's output; whether it has a file."""
-        return await self._cursor.open()
+        """Open the task's output; whether it has a file, or is not asked for."""
+        return not self._with_output or await self._cursor.open()
 
     @property
     def first_position(self) -> int:
@@ -280,6 +285,10 @@ class _TaskFollower:
             if self.task.started_position is not None:
                 return messages.in_job(messages.started(self.task, 1), self.task.started_position)
         base = 1 if self.task.started_position is not None else 0
+        if self._endings is None and not self._with_output:
+            if self.task.status not in FINAL:
+                return None
+            self._endings = self._end(base + self.task.output_frames)
         if self._endings is None:
             ended = self.task.status in FINAL
             if self._frames is None:
@@ -292,14 +301,18 @@ class _TaskFollower:
                 if not self._frames_ended:
                     # What was read was the output of a running task: if it has ended since, read on.
                     return await self._produce() if ended else None
-                self._endings = [
-                    messages.in_job(message, (self.task.finished_position or 0) - (message.type == "error"))
-                    for message in messages.ending(self.task, base + self._cursor.number)
-                ]
+                self._endings = self._end(base + self._cursor.number)
             else:
                 number = base + self._cursor.number
                 return messages.in_job(messages.output(self.task.id, frame, number), frame.position)
         return self._endings.pop(0) if self._endings else None
+
+    def _end(self, last: int) -> list[Message]:
+        """What a job's stream tells of the task's end, after its message number `last`."""
+        return [
+            messages.in_job(message, (self.task.finished_position or 0) - (message.type == "error"))
+            for message in messages.ending(self.task, last)
+        ]
 
     async def close(self) -> None:
         await self._cursor.close()

@@ -1,7 +1,7 @@
 """The one map from domain errors to HTTP: RFC 9457 problem documents with a stable `code`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -54,6 +54,8 @@ _TITLES = {
     503: "Not available now",
     507: "Disk full",
 }
+_NOWHERE = "There is nothing at this address."
+_FAILED = "testum failed; the server's log says more."
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
@@ -103,8 +105,13 @@ def problem_of(error: TestumError) -> ProblemResponse:
     return ProblemResponse(status, error.code, error.message, fields=fields, headers=headers)
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of the application a problem document."""
+ShowError = Callable[[Request, TestumError], Awaitable[Response | None]]
+"""Shows an error to a person; None for one that a program asked for."""
+
+
+def install(app: FastAPI, show: ShowError) -> None:
+    """Make every error of the application a problem document; `show` has the first word on addresses that there
+    are not, and on what nobody expected."""
 
     @app.exception_handler(TestumError)
     async def _domain(_request: Request, error: Exception) -> Response:
@@ -132,14 +139,17 @@ def install(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         if error.status_code == 405:
             headers["Allow"] = ", ".join(_methods(app, request.scope["path"])) or headers.get("Allow", "")
+        if error.status_code == 404 and (page := await show(request, NotFound(_NOWHERE))) is not None:
+            return page
         code = _CODES.get(error.status_code, "error")
-        detail = "There is nothing at this address." if error.status_code == 404 else str(error.detail)
+        detail = _NOWHERE if error.status_code == 404 else str(error.detail)
         return ProblemResponse(error.status_code, code, detail, headers=headers)
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> Response:
         log.error("a request failed", path=request.url.path, method=request.method, exc_info=error)
-        return ProblemResponse(500, "internal", "testum failed; the server's log says more.")
+        page = await show(request, TestumError(_FAILED))
+        return page if page is not None else ProblemResponse(500, "internal", _FAILED)
 
 
 def _methods(app: FastAPI, path: str) -> list[str]:

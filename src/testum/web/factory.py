@@ -7,15 +7,16 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from testum import __version__
 from testum.app import Testum
 from testum.settings import Settings
-from testum.web import errors, streams
+from testum.web import errors, pages, streams
 from testum.web.api import account, health, history, jobs, keys, output, platforms
+from testum.web.assets import MOUNT, Assets
 
 MAX_BODY = 4 * 1024 * 1024
 _DESCRIPTION = """Run commands and scripts on any number of SSH hosts, without an agent.
@@ -58,7 +59,7 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
         separate_input_output_schemas=True,
     )
-    errors.install(app)
+    errors.install(app, pages.show_error)
     api = APIRouter()
     for module in (account, platforms, keys, jobs, history, output):
         api.include_router(module.router)
@@ -69,6 +70,9 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
     app.include_router(api, prefix="/api", include_in_schema=False)
     app.include_router(streams.router)
     _add_docs(app)
+    assets = Assets()
+    app.mount(MOUNT, assets, name="assets")
+    pages.install(app, assets)
     app.add_middleware(BodyLimit, limit=MAX_BODY)
     app.add_middleware(SecurityHeaders)
     return app
@@ -100,10 +104,6 @@ def _add_docs(app: FastAPI) -> None:
         page.headers["Content-Security-Policy"] = _CSP
         return page
 
-    @app.get("/", include_in_schema=False)
-    async def root() -> Response:
-        return RedirectResponse("/docs")
-
 
 class SecurityHeaders:
     """The headers that every answer has (OWASP HTTP headers cheat sheet)."""
@@ -113,6 +113,11 @@ class SecurityHeaders:
         (b"referrer-policy", b"same-origin"),
         (b"x-frame-options", b"DENY"),
         (b"cross-origin-opener-policy", b"same-origin"),
+        (b"cross-origin-resource-policy", b"same-origin"),
+        (
+            b"permissions-policy",
+            b"camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+        ),
     )
     _STRICT = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 

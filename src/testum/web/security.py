@@ -57,23 +57,27 @@ async def actor_of(connection: HTTPConnection) -> Actor:
         if await _refusals.hit(_REFUSALS_KEPT, address):
             await testum.gate.refused("", action, address=address, reason=refusal.code)
         raise
-    if by_cookie and not _same_origin(connection):
+    if by_cookie and not may_be_ours(connection):
         await testum.gate.refused(actor.username, action, address=address, reason="cross_site")
         raise Forbidden("This request came from another site's page.", code="cross_site")
     return actor
 
 
-def _same_origin(connection: HTTPConnection) -> bool:
-    """Whether a request by cookie may have been made by one of our own pages.
+def may_be_ours(connection: HTTPConnection) -> bool:
+    """Whether a request by cookie was made by one of our own pages, as far as it changes anything.
 
     Browsers send Sec-Fetch-Site, and Origin with everything that changes state and with WebSockets
-    (Fetch standard; RFC 6455, section 10.2). A client that sends neither is not a browser.
+    (Fetch standard; RFC 6455, section 10.2). Where a change comes with neither, nothing speaks for it.
     """
-    if connection.scope["type"] == "http" and connection.scope["method"] in _SAFE:
-        return True
-    if connection.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        return False
+    site = connection.headers.get("sec-fetch-site")
     origin = connection.headers.get("origin")
+    if connection.scope["type"] == "http":
+        if connection.scope["method"] in _SAFE:
+            return True
+        if site is None and origin is None:
+            return False
+    if site not in (None, "same-origin", "none"):
+        return False
     try:
         return origin is None or urlsplit(origin).netloc == connection.headers.get("host")
     except ValueError:

@@ -35,7 +35,8 @@ async def follow_task(socket: WebSocket, task_id: str) -> None:
 
 @router.websocket("/ws/jobs/{job_id}")
 async def follow_job(socket: WebSocket, job_id: str) -> None:
-    """The messages of all of a job's tasks. `?after=<seq>` leaves out what the client already has."""
+    """The messages of all of a job's tasks. `?after=<seq>` leaves out what the client already has, `?output=0` what
+    the tasks print."""
     await _serve(socket, job_id, of_job=True)
 
 
@@ -58,7 +59,8 @@ async def _serve(socket: WebSocket, object_id: str, *, of_job: bool) -> None:
             raise NotFound("There is no such task or job.") from None
         if of_job:
             await streams.check_job(actor, key)
-            messages = streams.follow_job(key, after)
+            wanted = socket.query_params.get("output") != "0"
+            messages = streams.follow_job(key, after, output=wanted)
         else:
             await streams.check_task(actor, key)
             messages = streams.follow_task(key, after)

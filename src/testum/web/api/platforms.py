@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from testum.core.actions import JobSpec, JobType
+from testum.core.states import PlatformState
 from testum.web.api import show
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
@@ -33,9 +34,10 @@ async def list_platforms(
     q: Search = None,
     name: Annotated[str | None, Query(max_length=200, description="The exact name.")] = None,
     tag: Annotated[str | None, Query(max_length=100)] = None,
+    state: PlatformState | None = None,
 ) -> list[PlatformOut]:
     """The platforms, by name."""
-    found = await app.platforms.find(actor, page, q=q, name=name, tag=tag)
+    found = await app.platforms.find(actor, page, q=q, name=name, tag=tag, state=state)
     return answer(request, response, found, show.platform)
 
 

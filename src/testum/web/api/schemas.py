@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from testum.core.actions import MAX_CONCURRENCY, MAX_TIMEOUT, JobType, RerunOf
 from testum.core.difference import Change
-from testum.core.states import JobStatus, TaskStatus
+from testum.core.states import JobStatus, PlatformState, TaskStatus
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Secret = Annotated[str, StringConstraints(max_length=64 * 1024)]
@@ -226,6 +226,8 @@ class PlatformOut(BaseModel):
     tags: list[str]
     facts: dict[str, Any] | None
     facts_at: dt.datetime | None
+    state: PlatformState
+    state_at: dt.datetime | None
     created_by: str
     created_at: dt.datetime
     updated_at: dt.datetime

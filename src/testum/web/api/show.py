@@ -1,7 +1,7 @@
 """From rows to what the API shows of them."""
 
 from testum.core.actions import JobType
-from testum.core.states import JobStatus, TaskStatus
+from testum.core.states import JobStatus, PlatformState, TaskStatus
 from testum.db.audit import AuditLog
 from testum.db.jobs import Job
 from testum.db.keys import SSHKey
@@ -66,6 +66,8 @@ def platform(row: Platform) -> PlatformOut:
         tags=row.tags,
         facts=row.facts,
         facts_at=row.facts_at,
+        state=PlatformState(row.state),
+        state_at=row.state_at,
         created_by=row.created_by,
         created_at=row.created_at,
         updated_at=row.updated_at,

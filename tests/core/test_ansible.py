@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testum.cli.ansible import parse_ansible
+from testum.core.ansible import parse_ansible
 
 INVENTORY = """\
 ; comment

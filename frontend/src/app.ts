@@ -1,0 +1,34 @@
+// What every page has.
+import "bootstrap/js/dist/dropdown";
+import htmx from "htmx.org";
+import { startDialogs } from "./shell/dialogs";
+import { startForms } from "./shell/forms";
+import { startMenu } from "./shell/menu";
+import { startPicker } from "./shell/picker";
+import { startSearch } from "./shell/search";
+import { startSelection } from "./shell/selection";
+import { startSession } from "./shell/session";
+import { startShortcuts } from "./shell/shortcuts";
+import { startTimes } from "./shell/times";
+import { startToasts } from "./shell/toasts";
+
+htmx.config.allowEval = false;
+htmx.config.allowScriptTags = false;
+htmx.config.includeIndicatorStyles = false;
+htmx.config.selfRequestsOnly = true;
+// Pages hold what people may not see after a logout: none is kept in the browser's storage.
+htmx.config.historyCacheSize = 0;
+htmx.config.refreshOnHistoryMiss = true;
+htmx.config.scrollIntoViewOnBoost = false;
+
+startMenu();
+startDialogs();
+startToasts();
+startForms();
+startSearch();
+startSelection();
+startPicker();
+startTimes();
+startShortcuts();
+startSession();
+document.documentElement.dataset.ready = "1";

@@ -1,0 +1,79 @@
+// The line above the list: how many are done, failed and so on, as numbers that are also filters, and as a bar.
+import { formatNumber } from "../messages";
+import { duration } from "../shell/times";
+import { countsOf, stateOf, type Task, type Vocabulary } from "./tasks";
+
+const PARTS: [string, string][] = [
+  ["success", "ok"],
+  ["failed", "bad"],
+  ["lost", "bad"],
+  ["cancelled", "warn"],
+  ["running", "run"],
+];
+const SVG = "http://www.w3.org/2000/svg";
+
+export class Summary {
+  private timer = 0;
+
+  constructor(
+    private readonly words: Vocabulary,
+    private readonly started: number,
+    choose: (only: string) => void,
+  ) {
+    const buttons = [...document.querySelectorAll<HTMLButtonElement>("[data-only]")];
+    for (const button of buttons) {
+      button.addEventListener("click", () => {
+        for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
+        choose(button.dataset.only ?? "");
+      });
+    }
+  }
+
+  /** The job is under way: its time goes on. */
+  run(): void {
+    const place = document.getElementById("elapsed");
+    this.timer = window.setInterval(() => {
+      if (place) place.textContent = duration(Date.now() / 1000 - this.started);
+    }, 1000);
+  }
+
+  update(tasks: readonly Task[]): void {
+    const counts = countsOf(tasks);
+    for (const place of document.querySelectorAll<HTMLElement>("[data-count]")) {
+      const name = place.dataset.count ?? "";
+      place.textContent = formatNumber(counts[name] ?? 0);
+      if (name === "cancelled" || name === "lost") {
+        const button = place.closest("button");
+        if (button) button.hidden = !counts[name];
+      }
+    }
+    const bar = document.getElementById("bar");
+    let x = 0;
+    const parts = PARTS.map(([name, colour]) => {
+      const width = (100 * (counts[name] ?? 0)) / (counts.total || 1);
+      const part = document.createElementNS(SVG, "rect");
+      part.setAttribute("class", `x-fill-${colour}`);
+      part.setAttribute("x", `${x}%`);
+      part.setAttribute("width", `${width}%`);
+      part.setAttribute("height", "100%");
+      x += width;
+      return part;
+    });
+    bar?.replaceChildren(...parts);
+  }
+
+  /** The job is over: what can be done with it changes. */
+  finish(status: string, tasks: readonly Task[]): void {
+    window.clearInterval(this.timer);
+    document.getElementById("job-status")?.replaceChildren(stateOf(status, this.words));
+    const counts = countsOf(tasks);
+    for (const part of document.querySelectorAll<HTMLElement>("[data-while]")) {
+      part.hidden = part.dataset.while !== "over";
+    }
+    for (const part of document.querySelectorAll<HTMLElement>("[data-if]")) {
+      const number =
+        part.dataset.if === "failed" ? (counts.failed ?? 0) + (counts.lost ?? 0) : (counts.cancelled ?? 0);
+      part.hidden = number === 0;
+    }
+  }
+}

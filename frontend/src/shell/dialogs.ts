@@ -1,0 +1,24 @@
+// Dialogs are the browser's own: it holds the focus inside, and Escape closes them.
+
+/** Bind what opens and closes dialogs, and forms that ask once more before they are sent. */
+export function startDialogs(): void {
+  document.addEventListener("click", (event) => {
+    const target = event.target instanceof Element ? event.target : null;
+    const opener = target?.closest<HTMLElement>("[data-dialog]");
+    if (opener) {
+      event.preventDefault();
+      openDialog(opener.dataset.dialog ?? "");
+    }
+    if (target?.closest("[data-dialog-close]")) target.closest("dialog")?.close();
+    // A click beside the dialog closes it: there the dialog itself is what was hit.
+    if (target instanceof HTMLDialogElement) target.close();
+  });
+  for (const dialog of document.querySelectorAll<HTMLDialogElement>("dialog[data-open]")) dialog.showModal();
+}
+
+export function openDialog(id: string): HTMLDialogElement | null {
+  const dialog = document.getElementById(id);
+  if (!(dialog instanceof HTMLDialogElement) || dialog.open) return null;
+  dialog.showModal();
+  return dialog;
+}

@@ -1,0 +1,109 @@
+// The run page: platforms that are ticked in the list become chips in the form, which stay when the list is filtered
+// anew; the button says on how many it will run; Alt and the arrows go through the commands that were run before.
+import { gettext, ngettext } from "../messages";
+
+function count(chips: HTMLElement): number {
+  const many = chips.querySelectorAll<HTMLElement>("[data-chosen-many]");
+  let number = chips.querySelectorAll("[data-chosen]").length;
+  // Lists of ids may overlap with one another and with the chips.
+  if (many.length) {
+    const ids = new Set<string>();
+    for (const chip of chips.querySelectorAll<HTMLElement>("[data-chosen]"))
+      ids.add(chip.dataset.chosen ?? "");
+    for (const list of chips.querySelectorAll<HTMLTextAreaElement>("textarea")) {
+      for (const id of list.value.split(" ")) ids.add(id);
+    }
+    number = ids.size;
+  }
+  return number;
+}
+
+function chip(id: string, name: string): HTMLElement {
+  const made = document.createElement("span");
+  made.className = "x-chip";
+  made.dataset.chosen = id;
+  const field = document.createElement("input");
+  Object.assign(field, { type: "hidden", name: "platform", value: id });
+  const word = document.createElement("span");
+  word.className = "x-name x-clip";
+  word.textContent = name;
+  const away = document.createElement("button");
+  away.type = "button";
+  away.dataset.unchoose = "";
+  away.setAttribute("aria-label", gettext("Take %(name)s away", { name }));
+  away.append(icon("x"));
+  made.append(field, word, away);
+  return made;
+}
+
+/** An icon of the sprite that the page uses already. */
+function icon(name: string): SVGElement {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  made.classList.add("icon");
+  made.setAttribute("aria-hidden", "true");
+  const sprite = document.querySelector("svg use")?.getAttribute("href")?.split("#")[0] ?? "";
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  use.setAttribute("href", `${sprite}#${name}`);
+  made.append(use);
+  return made;
+}
+
+function startHistory(): void {
+  const field = document.querySelector<HTMLTextAreaElement>("[data-history]");
+  const stored = document.getElementById("history")?.textContent;
+  if (!field || !stored) return;
+  const commands: string[] = JSON.parse(stored);
+  let place = -1;
+  let typed = "";
+  field.addEventListener("keydown", (event) => {
+    if (!event.altKey || (event.key !== "ArrowUp" && event.key !== "ArrowDown")) return;
+    event.preventDefault();
+    if (place === -1) typed = field.value;
+    place = Math.max(-1, Math.min(commands.length - 1, place + (event.key === "ArrowUp" ? 1 : -1)));
+    field.value = place === -1 ? typed : (commands[place] ?? "");
+  });
+  // Enter makes a new line; with Ctrl it runs.
+  field.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) field.form?.requestSubmit();
+  });
+}
+
+export function startPicker(): void {
+  const chips = document.getElementById("chips");
+  const button = document.querySelector<HTMLElement>("[data-run-button] span");
+  if (!chips || !button) return;
+  const chosen = (id: string): HTMLElement | null => chips.querySelector(`[data-chosen="${CSS.escape(id)}"]`);
+  const update = (): void => {
+    const seen = new Set<string>();
+    for (const each of chips.querySelectorAll<HTMLElement>("[data-chosen]")) {
+      if (seen.has(each.dataset.chosen ?? "")) each.remove();
+      seen.add(each.dataset.chosen ?? "");
+    }
+    for (const box of document.querySelectorAll<HTMLInputElement>("[data-chip]")) {
+      box.checked = chosen(box.dataset.chip ?? "") !== null;
+    }
+    const number = count(chips);
+    button.textContent = number
+      ? ngettext("Run on %(num)s platform", "Run on %(num)s platforms", number)
+      : gettext("Run");
+    chips.classList.toggle("x-none", chips.childElementCount === 0);
+  };
+  document.addEventListener("change", (event) => {
+    const box = event.target instanceof HTMLInputElement ? event.target : null;
+    const id = box?.dataset.chip;
+    if (!box || id === undefined) return;
+    if (box.checked) chips.append(chip(id, box.dataset.name ?? ""));
+    else chosen(id)?.remove();
+    update();
+  });
+  document.addEventListener("click", (event) => {
+    const target = event.target instanceof Element ? event.target : null;
+    if (target?.closest("[data-unchoose]")) target.closest(".x-chip")?.remove();
+    else if (target?.closest("[data-unchoose-all]")) chips.replaceChildren();
+    else return;
+    update();
+  });
+  document.body.addEventListener("htmx:afterSwap", update);
+  startHistory();
+  update();
+}

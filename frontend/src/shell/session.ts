@@ -1,0 +1,72 @@
+// Nobody is thrown out while the page is open: access is renewed before it ends, and once more before anything is
+// sent that a lost login would lose. The token that renews it is in a cookie that no script can read.
+
+const seconds = Number(document.body.dataset.accessSeconds ?? "0");
+/** Access is renewed when so much of its time is left. */
+const MARGIN_MS = Math.min(60_000, seconds * 250);
+let until = Date.now() + seconds * 1000;
+let renewing: Promise<boolean> | null = null;
+
+/** Renew access now; false where the login has ended. */
+export function renew(): Promise<boolean> {
+  renewing ??= ask().finally(() => {
+    renewing = null;
+  });
+  return renewing;
+}
+
+async function ask(): Promise<boolean> {
+  try {
+    const answer = await fetch("/session/renew", { method: "POST", headers: { Accept: "application/json" } });
+    if (answer.status < 500 && !answer.ok) return false;
+    if (!answer.ok) throw new Error(String(answer.status));
+    const body: { expires_in: number } = await answer.json();
+    until = Date.now() + body.expires_in * 1000;
+  } catch {
+    // No answer: what is being sent will tell. Asked again, but not at once.
+    until = Date.now() + MARGIN_MS + 5_000;
+  }
+  return true;
+}
+
+/** Whether access lasts long enough for a request; renewed if need be. */
+export async function ensureAccess(): Promise<void> {
+  if (seconds && Date.now() > until - MARGIN_MS && !(await renew())) location.assign(loginAddress());
+}
+
+function loginAddress(): string {
+  return `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
+}
+
+function onSubmit(event: SubmitEvent): void {
+  const form = event.target;
+  if (!(form instanceof HTMLFormElement) || event.defaultPrevented || Date.now() <= until - MARGIN_MS) return;
+  event.preventDefault();
+  void ensureAccess().then(() => {
+    // Not submit(): the button that was pressed goes along.
+    form.requestSubmit(event.submitter);
+  });
+}
+
+export function startSession(): void {
+  if (!seconds) return;
+  window.setInterval(() => {
+    if (!document.hidden) void ensureAccess();
+  }, 15_000);
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) void ensureAccess();
+  });
+  document.addEventListener("submit", onSubmit);
+  document.body.addEventListener("htmx:confirm", (event) => {
+    // htmx asks before every request; those with a question of their own are left to it.
+    const detail = (event as CustomEvent<{ issueRequest: (skip: boolean) => void; question: string | null }>)
+      .detail;
+    if (Date.now() <= until - MARGIN_MS) return;
+    event.preventDefault();
+    void ensureAccess().then(() => detail.issueRequest(true));
+  });
+  document.body.addEventListener("htmx:responseError", (event) => {
+    const { xhr } = (event as CustomEvent<{ xhr: XMLHttpRequest }>).detail;
+    if (xhr.status === 401) location.assign(loginAddress());
+  });
+}

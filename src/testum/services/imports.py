@@ -1,0 +1,246 @@
+"""Bringing in a list of hosts: what would change is told before anything does."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from testum.core.inventory import Draft, Inventory, Problem
+from testum.core.permissions import Actor, Permission
+from testum.db.platforms import Platform
+from testum.db.session import Database
+from testum.errors import Conflict, InvalidInput
+from testum.services.access import Gate
+from testum.services.platforms import Platforms
+
+MAX_DRAFTS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How to log in where the list does not say."""
+
+    username: str = ""
+    key_id: UUID | None = None
+    password: str = field(default="", repr=False)
+
+
+@dataclass(slots=True)
+class Step:
+    """What is to be done about one host of the list: `add`, `change`, `same`, or nothing because of a `problem`."""
+
+    name: str
+    line: int
+    kind: str
+    address: str = ""
+    via: str = ""
+    tags: Sequence[str] = ()
+    changes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """For `change`: the fields, each as it is and as it would be."""
+    message: str = ""
+
+
+@dataclass(slots=True)
+class Plan:
+    """All steps in the order of the list, lines that could not be used, and things left out on purpose."""
+
+    steps: list[Step]
+    problems: list[Problem]
+    notes: list[Problem]
+
+    def number(self, kind: str) -> int:
+        """How many steps are of a kind."""
+        return sum(step.kind == kind for step in self.steps)
+
+
+class Imports:
+    """Use cases of importing."""
+
+    def __init__(self, database: Database, gate: Gate, platforms: Platforms) -> None:
+        self._database = database
+        self._gate = gate
+        self._platforms = platforms
+
+    async def plan(self, actor: Actor, inventory: Inventory, login: Login) -> Plan:
+        """What an import of the list would do. Raises InvalidInput for a list that is too long."""
+        await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.import", "platform")
+        if len(inventory.drafts) > MAX_DRAFTS:
+            raise InvalidInput.field("text", f"at most {MAX_DRAFTS}.")
+        known = await self._known()
+        names = _Names(inventory.drafts, known)
+        steps = [_step(draft, known.get(draft.name), names, login) for draft in inventory.drafts]
+        return Plan(steps, inventory.problems, inventory.notes)
+
+    async def apply(self, actor: Actor, inventory: Inventory, login: Login, *, update: bool) -> Plan:
+        """Do it: add what is new and, with `update`, change what differs. Each host for itself: one that cannot be
+        added costs only itself. What was done is returned; a step whose host was refused is a `problem` now."""
+        plan = await self.plan(actor, inventory, login)
+        known = await self._known()
+        names = _Names(inventory.drafts, known)
+        steps = {step.name: step for step in plan.steps}
+        drafts = {draft.name: draft for draft in inventory.drafts}
+        ids = {name: platform.id for name, platform in known.items()}
+        for name in names.in_order():
+            step, draft = steps[name], drafts[name]
+            try:
+                if step.kind == "add":
+                    values = _values(draft, login)
+                    if step.via:
+                        if step.via not in ids:
+                            raise InvalidInput(f"its jump host {step.via} could not be added")
+                        values["jump_platform_id"] = ids[step.via]
+                    ids[name] = (await self._platforms.add(actor, values)).id
+                elif step.kind == "change" and update:
+                    await self._platforms.change(actor, ids[name], _changed(draft, step))
+            except (InvalidInput, Conflict) as refusal:
+                step.kind, step.message = "problem", refusal.message
+        return plan
+
+    async def _known(self) -> dict[str, Platform]:
+        async with self._database.read() as session:
+            return {platform.name: platform for platform in await session.scalars(select(Platform))}
+
+
+class _Names:
+    """Who is reached through whom, by name."""
+
+    def __init__(self, drafts: Sequence[Draft], known: Mapping[str, Platform]) -> None:
+        self._drafts = {draft.name: draft for draft in drafts}
+        self._known = known
+        self._by_id = {platform.id: platform.name for platform in known.values()}
+
+    def of_hop(self, hop: str) -> str | None:
+        """The name of the platform that a hop (`name` or `user@host:port`) means."""
+        if hop in self._drafts or hop in self._known:
+            return hop
+        user, _, rest = hop.rpartition("@")
+        host, colon, port = rest.rpartition(":")
+        if not colon or not port.isdigit():
+            host, port = rest, ""
+        for draft in self._drafts.values():
+            if host in (draft.name, draft.host):
+                return draft.name
+        for platform in self._known.values():
+            same_login = (user or platform.username, port or str(platform.port))
+            if host in (platform.name, platform.host) and same_login == (
+                platform.username,
+                str(platform.port),
+            ):
+                return platform.name
+        return None
+
+    def via(self, draft: Draft) -> str:
+        """The name of the platform next to the host on the way to it; empty where there is none. Raises
+        InvalidInput."""
+        before = ""
+        for hop in draft.jumps:
+            name = self.of_hop(hop)
+            if name is None or name == draft.name:
+                raise InvalidInput(f"its jump host {hop} is no platform, and not in the list")
+            if before and self._before(name) != before:
+                raise InvalidInput(
+                    f"its way is {', '.join(draft.jumps)}, but {name} is not reached through {before}"
+                )
+            before = name
+        return before
+
+    def _before(self, name: str) -> str:
+        if name in self._known:
+            jump = self._known[name].jump_platform_id
+            return self._by_id.get(jump, "") if jump is not None else ""
+        jumps = self._drafts[name].jumps
+        return (self.of_hop(jumps[-1]) or "") if jumps else ""
+
+    def in_order(self) -> list[str]:
+        """The names of the list, jump hosts before those behind them."""
+        done: dict[str, None] = {}
+
+        def visit(name: str, above: frozenset[str]) -> None:
+            if name in done or name in above:
+                return
+            for hop in self._drafts[name].jumps:
+                through = self.of_hop(hop)
+                if through in self._drafts:
+                    visit(through, above | {name})
+            done[name] = None
+
+        for name in self._drafts:
+            visit(name, frozenset())
+        return list(done)
+
+
+def _step(draft: Draft, present: Platform | None, names: _Names, login: Login) -> Step:
+    step = Step(draft.name, draft.line, "add", tags=draft.tags)
+    username = draft.username or login.username
+    step.address = f"{username}@{draft.host}:{draft.port}"
+    if present is not None:
+        step.changes = _differences(draft, present)
+        step.kind = "change" if step.changes else "same"
+        return step
+    try:
+        step.via = names.via(draft)
+        _values(draft, login)
+    except InvalidInput as error:
+        step.kind, step.message = "problem", error.message
+    return step
+
+
+def _differences(draft: Draft, present: Platform) -> dict[str, tuple[str, str]]:
+    """What the list says otherwise than what is stored. What it does not say stays, and so do credentials."""
+    wanted = {
+        "host": draft.host,
+        "port": str(draft.port),
+        "username": draft.username or present.username,
+        "tags": " ".join(sorted({*present.tags, *draft.tags})),
+        "description": draft.description or present.description,
+    }
+    stored = {
+        "host": present.host,
+        "port": str(present.port),
+        "username": present.username,
+        "tags": " ".join(present.tags),
+        "description": present.description,
+    }
+    return {name: (stored[name], value) for name, value in wanted.items() if value != stored[name]}
+
+
+def _changed(draft: Draft, step: Step) -> dict[str, Any]:
+    values: dict[str, Any] = {name: new for name, (_, new) in step.changes.items()}
+    if "port" in values:
+        values["port"] = draft.port
+    if "tags" in values:
+        values["tags"] = values["tags"].split()
+    return values
+
+
+def _values(draft: Draft, login: Login) -> dict[str, Any]:
+    """The new platform. Raises InvalidInput where it is not known how to log in."""
+    values: dict[str, Any] = {
+        "name": draft.name,
+        "host": draft.host,
+        "port": draft.port,
+        "username": draft.username or login.username,
+        "tags": list(draft.tags),
+        "description": draft.description,
+    }
+    if not values["username"]:
+        raise InvalidInput("it does not say whom to log in as; name a user above")
+    method = draft.auth_method or ("password" if draft.password else "")
+    if draft.private_key and method != "password":
+        return values | {
+            "auth_method": "private_key",
+            "private_key": draft.private_key,
+            "passphrase": draft.passphrase or None,
+        }
+    if method == "password" or (not method and login.password and not login.key_id):
+        password = draft.password or login.password
+        if not password:
+            raise InvalidInput("its password is missing; give one above")
+        return values | {"auth_method": "password", "password": password}
+    if login.key_id is not None:
+        return values | {"auth_method": "private_key", "key_id": login.key_id}
+    if draft.key_files:
+        raise InvalidInput(f"its key {draft.key_files[0]} is on your machine; choose a kept key above")
+    raise InvalidInput("it has neither a password nor a key; choose a kept key above, or give a password")

@@ -1,0 +1,100 @@
+"""Reading what forms send. Values are text; what is no number, or no id, is a problem with that field."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+
+from testum.errors import InvalidInput
+
+_MOST_FIELDS = 12_000
+"""A selection of ten thousand platforms is a field each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The fields of a form that was sent."""
+
+    data: FormData
+
+    def raw(self, name: str) -> str:
+        """A field exactly as it was typed; empty where it was not sent."""
+        value = self.data.get(name)
+        return value if isinstance(value, str) else ""
+
+    def text(self, name: str) -> str:
+        """A field without space around it."""
+        return self.raw(name).strip()
+
+    def lines(self, name: str) -> str:
+        """A field of several lines, with newlines as everywhere but in forms (HTML: CRLF)."""
+        return self.raw(name).replace("\r\n", "\n")
+
+    def number(self, name: str) -> float | None:
+        """A field that is a number; None where it is empty. Raises InvalidInput."""
+        value = self.text(name)
+        if not value:
+            return None
+        try:
+            number = float(value.replace(",", "."))
+        except ValueError:
+            number = float("nan")
+        if not abs(number) < 1e15:
+            raise InvalidInput.field(name, "must be a number.")
+        return number
+
+    def whole(self, name: str) -> int | None:
+        """A field that is a whole number; None where it is empty. Raises InvalidInput."""
+        number = self.number(name)
+        if number is not None and number != int(number):
+            raise InvalidInput.field(name, "must be a whole number.")
+        return None if number is None else int(number)
+
+    def id(self, name: str) -> UUID | None:
+        """A field that is an id; None where it is empty. Raises InvalidInput."""
+        value = self.text(name)
+        return _uuid(name, value) if value else None
+
+    def ids(self, name: str) -> list[UUID]:
+        """All values of a field that are ids. Raises InvalidInput."""
+        return self.uuids(name, [value for value in self.data.getlist(name) if isinstance(value, str)])
+
+    @staticmethod
+    def uuids(name: str, values: Sequence[str]) -> list[UUID]:
+        """Texts that are ids. Raises InvalidInput."""
+        return [_uuid(name, value) for value in values]
+
+    def texts(self, name: str) -> list[str]:
+        """All values of a field that say something."""
+        return [
+            value.strip() for value in self.data.getlist(name) if isinstance(value, str) and value.strip()
+        ]
+
+    def flag(self, name: str) -> bool:
+        """Whether a box was ticked."""
+        return self.text(name) not in ("", "0", "false")
+
+    def words(self, name: str) -> list[str]:
+        """The words of a field, separated by space or commas."""
+        return self.raw(name).replace(",", " ").split()
+
+    async def file(self, name: str) -> tuple[str, bytes] | None:
+        """The name and content of a file, where one was chosen."""
+        value = self.data.get(name)
+        if not isinstance(value, UploadFile) or not value.filename:
+            return None
+        return value.filename, await value.read()
+
+
+def _uuid(name: str, value: str) -> UUID:
+    try:
+        return UUID(value)
+    except ValueError:
+        raise InvalidInput.field(name, "is not an id.") from None
+
+
+async def read_form(request: Request) -> Form:
+    """The form in the request's body; the size of the whole was limited before."""
+    return Form(await request.form(max_files=2, max_fields=_MOST_FIELDS, max_part_size=4 * 1024 * 1024))

@@ -1,0 +1,126 @@
+"""Importing a list of hosts: paste or choose it, see what would change, then do it."""
+
+from collections.abc import Sequence
+
+from fastapi import Request, Response
+
+from testum.core.ansible import parse_ansible
+from testum.core.inventory import Inventory, parse_csv, parse_ssh_config, sniff
+from testum.core.permissions import Permission
+from testum.db.paging import PageRequest
+from testum.errors import InvalidInput
+from testum.services.imports import Login, Plan
+from testum.web.pages.forms import Form, read_form
+from testum.web.pages.route import page_router
+from testum.web.pages.view import PageView
+from testum.web.pages.words import Words
+
+router = page_router(prefix="/platforms/import")
+
+FORMATS = ("auto", "csv", "ssh-config", "ansible")
+_SHOWN = 500
+
+
+@router.get("")
+async def import_form(view: PageView) -> Response:
+    """The form."""
+    await view.app.gate.check(view.actor, Permission.PLATFORMS_WRITE, "platform.import", "platform")
+    return await _page(view, {"text": "", "format": "auto", "username": "", "key_id": ""}, {})
+
+
+@router.post("")
+async def preview_or_import(request: Request, view: PageView) -> Response:
+    """Show what would change, or with the second form's button, do it."""
+    form = await read_form(request)
+    values = {name: form.text(name) for name in ("format", "username", "key_id")}
+    values["text"] = form.lines("text")
+    problems: dict[str, str] = {}
+    plan: Plan | None = None
+    try:
+        values["text"] = await _text(form)
+        inventory = read(values["text"], values["format"])
+        login = Login(values["username"], form.id("key_id"), form.raw("password"))
+        if form.flag("really"):
+            done = await view.app.imports.apply(view.actor, inventory, login, update=form.flag("update"))
+            return _done(view, done, updated=form.flag("update"))
+        plan = await view.app.imports.plan(view.actor, inventory, login)
+    except InvalidInput as error:
+        words = Words(view.language)
+        problems = {item.field: words.message(item.message) for item in error.fields}
+        problems = problems or {"text": words.message(error.message)}
+    return await _page(view, values, problems, plan=plan, password=form.raw("password"))
+
+
+async def _text(form: Form) -> str:
+    chosen = await form.file("file")
+    if chosen is None:
+        text = form.lines("text")
+    else:
+        try:
+            text = chosen[1].decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise InvalidInput.field("file", "is not text in UTF-8.") from None
+    if not text.strip():
+        raise InvalidInput.field("text", "must not be empty.")
+    return text
+
+
+def read(text: str, kind: str) -> Inventory:
+    """The hosts in a list of a kind; `auto` judges by its first lines. Included files are on the person's machine:
+    they are left out, with a note."""
+    if kind not in FORMATS[1:]:
+        kind = sniff(text)
+    if kind == "csv":
+        return parse_csv(text)
+    if kind == "ansible":
+        return parse_ansible(text)
+    return parse_ssh_config(text, _no_include)
+
+
+def _no_include(_pattern: str) -> Sequence[tuple[str, str]]:
+    return ()
+
+
+def _done(view: PageView, plan: Plan, *, updated: bool) -> Response:
+    added, changed, failed = (
+        plan.number("add"),
+        plan.number("change") if updated else 0,
+        plan.number("problem"),
+    )
+    said = view.ngettext("%(num)s platform was added.", "%(num)s platforms were added.", added)
+    if changed:
+        said += " " + view.ngettext("%(num)s was changed.", "%(num)s were changed.", changed)
+    if failed:
+        return view.render(
+            "platforms/imported.html",
+            title=view.gettext("Import"),
+            section="platforms",
+            crumbs=[(view.gettext("Platforms"), "/platforms")],
+            said=said,
+            failed=[step for step in plan.steps if step.kind == "problem"][:_SHOWN],
+        )
+    return view.redirect("/platforms", said)
+
+
+async def _page(
+    view: PageView,
+    values: dict[str, str],
+    problems: dict[str, str],
+    *,
+    plan: Plan | None = None,
+    password: str = "",
+) -> Response:
+    keys = await view.app.keys.find(view.actor, PageRequest(500, counted=False))
+    return view.render(
+        "platforms/import.html",
+        status=422 if problems else 200,
+        title=view.gettext("Import platforms"),
+        section="platforms",
+        crumbs=[(view.gettext("Platforms"), "/platforms")],
+        values=values,
+        problems=problems,
+        plan=plan,
+        shown=_SHOWN,
+        password=password,
+        keys=[key for key in keys.items if key.encrypted_private_key is not None],
+    )

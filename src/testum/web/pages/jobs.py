@@ -1,0 +1,122 @@
+"""Jobs: the list, and the page of one."""
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import Request, Response
+
+from testum.core.actions import JobType, RerunOf
+from testum.core.danger import looks_destructive
+from testum.core.states import FINAL_JOB, JobStatus
+from testum.db.base import utc_now
+from testum.db.jobs import Job
+from testum.db.tasks import TaskRow
+from testum.errors import InvalidInput
+from testum.services.messages import count_json
+from testum.web.errors import dump
+from testum.web.pages.forms import read_form
+from testum.web.pages.lists import listing
+from testum.web.pages.route import page_router
+from testum.web.pages.view import PageView
+
+router = page_router(prefix="/jobs")
+
+_BACK_US = 5_000_000
+"""A page follows its job from so long before it was made: what it shows already is told again and changes nothing."""
+
+
+@router.get("")
+async def list_jobs(view: PageView) -> Response:
+    """The jobs, newest first."""
+    asked = listing(view, "q", "status", "type", default_sort="-created_at")
+    status, job_type = asked.values["status"], asked.values["type"]
+    page = await view.app.jobs.find(
+        view.actor,
+        asked.request(counted=False),
+        q=asked.values["q"] or None,
+        status=status if status in set(JobStatus) else None,
+        type=job_type if job_type in set(JobType) else None,
+    )
+    context: dict[str, Any] = {"asked": asked, "page": page, "describe": describe, "counted": count_json}
+    if view.is_partial:
+        return view.render("jobs/results.html", **context)
+    return view.render(
+        "jobs/list.html",
+        title=view.gettext("Jobs"),
+        section="jobs",
+        statuses=list(JobStatus),
+        types=list(JobType),
+        is_empty=not page.items and not asked.is_filtered and not asked.after,
+        **context,
+    )
+
+
+def describe(job: Job) -> str:
+    """What a job does, in its own words; empty where its type says it all."""
+    parameters = job.parameters
+    if "command" in parameters:
+        return str(parameters["command"])
+    script = parameters.get("script")
+    return str(script["text"]) if script else ""
+
+
+@router.get("/{job_id}")
+async def show_job(job_id: UUID, view: PageView) -> Response:
+    """How a job stands, platform by platform, while it runs and afterwards."""
+    found = await view.app.jobs.get(view.actor, job_id)
+    job = found.job
+    what = describe(job)
+    over = job.status in FINAL_JOB
+    return view.render(
+        "jobs/show.html",
+        title=view.gettext("Job on %(when)s", when=view.language.moment(job.created_at)),
+        section="jobs",
+        crumbs=[(view.gettext("Jobs"), "/jobs")],
+        job=job,
+        what=what,
+        counts=count_json(found.counts),
+        over=over,
+        danger=looks_destructive(what),
+        elapsed=((job.finished_at or utc_now()) - (job.started_at or job.created_at)).total_seconds(),
+        usual=await view.app.jobs.usual_seconds(view.actor, job),
+        after=int(utc_now().timestamp() * 1_000_000) - _BACK_US,
+        task=view.request.query_params.get("task", "")[:36],
+    )
+
+
+@router.get("/{job_id}/tasks")
+async def list_tasks(job_id: UUID, view: PageView) -> Response:
+    """The job's tasks as the page's script takes them: every row a list, to keep ten thousand of them small."""
+    rows = await view.app.jobs.rows(view.actor, job_id)
+    return Response(dump([_row(row) for row in rows]), media_type="application/json")
+
+
+def _row(row: TaskRow) -> list[object]:
+    return [
+        row.id.hex,
+        row.platform_id.hex,
+        row.platform_name,
+        row.status,
+        row.exit_code,
+        row.error_code,
+        row.output_frames,
+        row.started_at.timestamp() if row.started_at else None,
+        row.finished_at.timestamp() if row.finished_at else None,
+    ]
+
+
+@router.post("/{job_id}/cancel")
+async def cancel_job(job_id: UUID, view: PageView) -> Response:
+    """End a job."""
+    await view.app.jobs.cancel(view.actor, job_id)
+    return view.redirect(f"/jobs/{job_id}", view.gettext("The job is being cancelled."))
+
+
+@router.post("/{job_id}/rerun")
+async def rerun_job(job_id: UUID, request: Request, view: PageView) -> Response:
+    """Do a job again, on all or some of its platforms."""
+    form = await read_form(request)
+    if form.text("only") not in set(RerunOf):
+        raise InvalidInput("There is no such choice.")
+    started = await view.app.jobs.rerun(view.actor, job_id, RerunOf(form.text("only")))
+    return view.redirect(f"/jobs/{started.job.id}")

@@ -1,0 +1,105 @@
+"""SSH keys: what is deployed to platforms, and what platforms log in with."""
+
+from uuid import UUID
+
+from fastapi import Request, Response
+
+from testum.core.actions import JobSpec, JobType
+from testum.core.targets import Targets
+from testum.errors import Conflict, InvalidInput
+from testum.services.keys import NewKey
+from testum.web.pages.forms import read_form
+from testum.web.pages.lists import listing
+from testum.web.pages.route import page_router
+from testum.web.pages.view import PageView
+from testum.web.pages.words import Words
+
+router = page_router(prefix="/keys")
+
+
+@router.get("")
+async def list_keys(view: PageView) -> Response:
+    """The keys, by name."""
+    asked = listing(view, "q", default_sort="name")
+    page = await view.app.keys.find(view.actor, asked.request(), q=asked.values["q"] or None)
+    if view.is_partial:
+        return view.render("keys/results.html", page=page, asked=asked)
+    return view.render(
+        "keys/list.html",
+        title=view.gettext("Keys"),
+        section="keys",
+        page=page,
+        asked=asked,
+        is_empty=not page.items and not asked.is_filtered,
+    )
+
+
+@router.get("/new")
+async def new_key(view: PageView) -> Response:
+    """The form for a new key."""
+    return _form(view, {"name": "", "public_key": ""}, {})
+
+
+@router.post("/new")
+async def add_key(request: Request, view: PageView) -> Response:
+    """Keep a key."""
+    form = await read_form(request)
+    new = NewKey(
+        form.text("name"),
+        form.lines("public_key"),
+        form.lines("private_key") or None,
+        form.raw("passphrase") or None,
+    )
+    try:
+        key = await view.app.keys.add(view.actor, new)
+    except (InvalidInput, Conflict) as error:
+        words = Words(view.language)
+        fields = error.fields if isinstance(error, InvalidInput) else ()
+        problems = {item.field: words.message(item.message) for item in fields}
+        if not problems:
+            problems["public_key" if error.code == "key_exists" else "name"] = words.message(error.message)
+        return _form(view, {"name": new.name, "public_key": new.public_key}, problems, status=422)
+    return view.redirect(f"/keys/{key.id}", view.gettext("%(name)s was added.", name=key.name))
+
+
+def _form(view: PageView, values: dict[str, str], problems: dict[str, str], *, status: int = 200) -> Response:
+    return view.render(
+        "keys/form.html",
+        status=status,
+        title=view.gettext("Add a key"),
+        section="keys",
+        crumbs=[(view.gettext("Keys"), "/keys")],
+        values=values,
+        problems=problems,
+    )
+
+
+@router.get("/{key_id}")
+async def show_key(key_id: UUID, view: PageView) -> Response:
+    """A key, and the way to deploy it."""
+    key = await view.app.keys.get(view.actor, key_id)
+    return view.render(
+        "keys/show.html",
+        title=key.name,
+        section="keys",
+        crumbs=[(view.gettext("Keys"), "/keys")],
+        key=key,
+        tags=await view.app.platforms.tags(view.actor),
+    )
+
+
+@router.post("/{key_id}/deploy")
+async def deploy_key(key_id: UUID, request: Request, view: PageView) -> Response:
+    """Deploy a key to all platforms, or to those with a tag."""
+    form = await read_form(request)
+    tag = form.text("tag")
+    targets = Targets(tags=(tag,)) if tag else Targets(all=True)
+    started = await view.app.jobs.start(view.actor, JobSpec(JobType.DEPLOY, key_ids=(key_id,)), targets)
+    return view.redirect(f"/jobs/{started.job.id}")
+
+
+@router.post("/{key_id}/delete")
+async def delete_key(key_id: UUID, view: PageView) -> Response:
+    """Forget a key."""
+    key = await view.app.keys.delete(view.actor, key_id)
+    return view.redirect("/keys", view.gettext("%(name)s was deleted.", name=key.name))

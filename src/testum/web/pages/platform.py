@@ -1,0 +1,324 @@
+"""One platform: looking at it, adding, changing and deleting it, and seeing whether it can be reached."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from fastapi import Request, Response
+
+from testum.core.actions import JobSpec, JobType
+from testum.core.permissions import Permission
+from testum.core.states import FINAL
+from testum.db.audit import AuditLog
+from testum.db.paging import PageRequest
+from testum.db.platforms import Platform
+from testum.errors import Conflict, InvalidInput, NotFound
+from testum.web.pages.forms import Form, read_form
+from testum.web.pages.route import page_router
+from testum.web.pages.view import PageView
+from testum.web.pages.words import Words
+
+router = page_router(prefix="/platforms")
+
+_RECENT = 10
+_HISTORY = 20
+_KEY_ACTIONS = ("host_key.trust", "host_key.changed")
+
+
+@router.get("/new")
+async def new_platform(view: PageView) -> Response:
+    """The form for a new platform."""
+    return await _form(view, None, _blank(), {})
+
+
+@router.post("/new")
+async def add_platform(request: Request, view: PageView) -> Response:
+    """Add a platform; with the other button, test it at once."""
+    form = await read_form(request)
+    values: dict[str, Any] = {}
+    try:
+        values = _values(form)
+        platform = await view.app.platforms.add(view.actor, values)
+    except (InvalidInput, Conflict) as error:
+        return await _form(view, None, _typed(form), _problems(view, error), status=422)
+    if form.flag("test"):
+        return await _test(view, platform.id)
+    said = view.gettext("%(name)s was added. See whether it can be reached.", name=platform.name)
+    return view.redirect(f"/platforms/{platform.id}", said)
+
+
+@router.get("/{platform_id}")
+async def show_platform(platform_id: UUID, view: PageView) -> Response:
+    """All that is known about a platform."""
+    platform = await view.app.platforms.get(view.actor, platform_id)
+    services = view.app
+    recent = await services.history.tasks(
+        view.actor, PageRequest(_RECENT, sort="-id", counted=False), platform_id=platform_id
+    )
+    host_keys = await _host_key_history(view, platform_id) if view.may(Permission.AUDIT_READ) else []
+    jump = None
+    if platform.jump_platform_id is not None:
+        jump = await services.platforms.get(view.actor, platform.jump_platform_id)
+    return view.render(
+        "platforms/show.html",
+        title=platform.name,
+        section="platforms",
+        crumbs=[(view.gettext("Platforms"), "/platforms")],
+        platform=platform,
+        recent=recent.items,
+        host_keys=host_keys,
+        alarm=next((entry for entry in host_keys if entry.action == "host_key.changed"), None),
+        deployed=await services.history.deployed_keys(view.actor, platform_id),
+        jump=jump,
+        testing=_testing(request_value(view, "task")),
+    )
+
+
+async def _host_key_history(view: PageView, platform_id: UUID) -> list[AuditLog]:
+    """What happened to the platform's host key, newest first."""
+    entries = await view.app.history.audit(
+        view.actor,
+        PageRequest(_HISTORY, counted=False),
+        object_type="platform",
+        object_id=str(platform_id),
+    )
+    return [entry for entry in entries.items if _is_about_host_key(entry.action, entry.meta)]
+
+
+def request_value(view: PageView, name: str) -> str:
+    """A value of the page's address."""
+    return view.request.query_params.get(name, "")
+
+
+def _testing(value: str) -> UUID | None:
+    try:
+        return UUID(value)
+    except ValueError:
+        return None
+
+
+def _is_about_host_key(action: str, meta: Mapping[str, Any]) -> bool:
+    return action in _KEY_ACTIONS or (
+        action == "platform.update" and "known_host_key" in (meta.get("fields") or ())
+    )
+
+
+@router.get("/{platform_id}/edit")
+async def edit_platform(platform_id: UUID, view: PageView) -> Response:
+    """The form with what is stored; secrets stay where they are unless they are typed anew."""
+    platform = await view.app.platforms.get(view.actor, platform_id)
+    return await _form(view, platform, _stored(platform), {})
+
+
+@router.post("/{platform_id}/edit")
+async def change_platform(platform_id: UUID, request: Request, view: PageView) -> Response:
+    """Change a platform."""
+    form = await read_form(request)
+    platform = await view.app.platforms.get(view.actor, platform_id)
+    try:
+        changed = await view.app.platforms.change(view.actor, platform_id, _changes(form, platform))
+    except (InvalidInput, Conflict) as error:
+        return await _form(view, platform, _typed(form), _problems(view, error), status=422)
+    if form.flag("test"):
+        return await _test(view, platform_id)
+    return view.redirect(
+        f"/platforms/{platform_id}", view.gettext("%(name)s was changed.", name=changed.name)
+    )
+
+
+@router.post("/{platform_id}/delete")
+async def delete_platform(platform_id: UUID, view: PageView) -> Response:
+    """Forget a platform."""
+    platform = await view.app.platforms.delete(view.actor, platform_id)
+    return view.redirect("/platforms", view.gettext("%(name)s was deleted.", name=platform.name))
+
+
+@router.post("/{platform_id}/accept-host-key")
+async def accept_host_key(platform_id: UUID, request: Request, view: PageView) -> Response:
+    """Trust the key that the host showed, which must be the one that the person saw, and connect."""
+    form = await read_form(request)
+    shown = next(
+        (
+            entry.meta
+            for entry in await _host_key_history(view, platform_id)
+            if entry.action == "host_key.changed"
+        ),
+        None,
+    )
+    if shown is None or shown.get("presented") != form.text("fingerprint"):
+        raise Conflict("The host has shown yet another key meanwhile. Look at it again.")
+    await view.app.platforms.change(view.actor, platform_id, {"known_host_key": shown["presented_key"]})
+    return await _test(view, platform_id)
+
+
+@router.post("/{platform_id}/test")
+async def test_platform(platform_id: UUID, view: PageView) -> Response:
+    """See whether the platform can be reached."""
+    return await _test(view, platform_id)
+
+
+@router.post("/{platform_id}/facts")
+async def gather_facts(platform_id: UUID, view: PageView) -> Response:
+    """Ask the platform what it is."""
+    started = await view.app.jobs.start_on(view.actor, JobSpec(JobType.GATHER_FACTS), platform_id)
+    return view.redirect(f"/platforms/{platform_id}?task={started.task_id}")
+
+
+async def _test(view: PageView, platform_id: UUID) -> Response:
+    started = await view.app.jobs.start_on(view.actor, JobSpec(JobType.TEST_CONNECTION), platform_id)
+    return view.redirect(f"/platforms/{platform_id}?task={started.task_id}")
+
+
+@router.get("/{platform_id}/tests/{task_id}")
+async def show_test(platform_id: UUID, task_id: UUID, view: PageView) -> Response:
+    """How a test, or the asking for facts, stands: fetched again and again until it is over."""
+    task = await view.app.history.task(view.actor, task_id)
+    if task.platform_id != platform_id:
+        raise NotFound("There is no such task.")
+    return view.render("platforms/test.html", task=task, over=task.status in FINAL, platform_id=platform_id)
+
+
+async def _form(
+    view: PageView,
+    platform: Platform | None,
+    values: Mapping[str, str],
+    problems: Mapping[str, str],
+    *,
+    status: int = 200,
+) -> Response:
+    title = (
+        view.gettext("Change %(name)s", name=platform.name) if platform else view.gettext("Add a platform")
+    )
+    if not view.may(Permission.PLATFORMS_WRITE):
+        # The service would refuse what is sent; better say so before it is typed.
+        await view.app.gate.check(view.actor, Permission.PLATFORMS_WRITE, "platform.update", "platform")
+    keys = await view.app.keys.find(view.actor, PageRequest(500, counted=False))
+    crumbs = [(view.gettext("Platforms"), "/platforms")]
+    if platform is not None:
+        crumbs.append((platform.name, f"/platforms/{platform.id}"))
+    jumps = await view.app.platforms.find(view.actor, PageRequest(500, counted=False))
+    return view.render(
+        "platforms/form.html",
+        status=status,
+        title=title,
+        section="platforms",
+        crumbs=crumbs,
+        platform=platform,
+        values=values,
+        problems=problems,
+        keys=[key for key in keys.items if key.encrypted_private_key is not None],
+        jumps=[jump for jump in jumps.items if platform is None or jump.id != platform.id],
+    )
+
+
+_TEXTS = ("name", "host", "port", "username", "login", "key_id", "jump_platform_id", "tags", "zone")
+_MORE = ("known_host_key", "host_key_policy", "shell", "description")
+
+
+def _blank() -> dict[str, str]:
+    return {
+        **dict.fromkeys((*_TEXTS, *_MORE), ""),
+        "port": "22",
+        "login": "password",
+        "shell": "posix",
+        "zone": "default",
+    }
+
+
+def _typed(form: Form) -> dict[str, str]:
+    """What was typed, but for secrets, which no page ever shows."""
+    return {name: form.lines(name) for name in (*_TEXTS, *_MORE)}
+
+
+def _stored(platform: Platform) -> dict[str, str]:
+    login = "key" if platform.key_id else platform.auth_method
+    return {
+        "name": platform.name,
+        "host": platform.host,
+        "port": str(platform.port),
+        "username": platform.username,
+        "login": login,
+        "key_id": str(platform.key_id or ""),
+        "jump_platform_id": str(platform.jump_platform_id or ""),
+        "tags": " ".join(platform.tags),
+        "zone": platform.zone,
+        "known_host_key": "\n".join(record.public_key for record in platform.host_keys[:1]),
+        "host_key_policy": platform.host_key_policy or "",
+        "shell": platform.shell,
+        "description": platform.description,
+    }
+
+
+def _values(form: Form) -> dict[str, Any]:
+    """A new platform as the service takes it. Raises InvalidInput."""
+    port = form.whole("port")
+    values: dict[str, Any] = {
+        "name": form.text("name"),
+        "host": form.text("host"),
+        "port": 22 if port is None else port,
+        "username": form.text("username"),
+        "tags": form.words("tags"),
+        "zone": form.text("zone") or "default",
+        "description": form.lines("description").strip(),
+        "shell": "plain" if form.text("shell") == "plain" else "posix",
+        "host_key_policy": "strict" if form.text("host_key_policy") == "strict" else None,
+        "jump_platform_id": form.id("jump_platform_id"),
+    }
+    if form.text("known_host_key"):
+        values["known_host_key"] = form.text("known_host_key")
+    return values | _login(form)
+
+
+def _login(form: Form) -> dict[str, Any]:
+    if form.text("login") == "key":
+        return {"auth_method": "private_key", "key_id": form.id("key_id")}
+    if form.text("login") == "private_key":
+        return {
+            "auth_method": "private_key",
+            "private_key": form.lines("private_key") or None,
+            "passphrase": form.raw("passphrase") or None,
+        }
+    return {"auth_method": "password", "password": form.raw("password") or None}
+
+
+def _changes(form: Form, platform: Platform) -> dict[str, Any]:
+    """What the form changes: of secrets only what was typed, and what another way to log in makes void."""
+    values = _values(form)
+    stored = _stored(platform)
+    if form.text("login") == stored["login"]:
+        values = {
+            name: value
+            for name, value in values.items()
+            if value is not None or name not in ("password", "private_key", "passphrase")
+        }
+    else:
+        void = {"password": None, "private_key": None, "passphrase": None, "key_id": None}
+        values = {**void, **values}
+    if form.text("known_host_key") == stored["known_host_key"].strip():
+        values.pop("known_host_key", None)
+    elif not form.text("known_host_key"):
+        values["known_host_key"] = None
+    same = {
+        "name": platform.name,
+        "host": platform.host,
+        "port": platform.port,
+        "username": platform.username,
+        "tags": platform.tags,
+        "zone": platform.zone,
+        "description": platform.description,
+        "shell": platform.shell,
+        "host_key_policy": platform.host_key_policy,
+        "jump_platform_id": platform.jump_platform_id,
+        "auth_method": platform.auth_method,
+        "key_id": platform.key_id,
+    }
+    return {name: value for name, value in values.items() if name not in same or same[name] != value}
+
+
+def _problems(view: PageView, error: InvalidInput | Conflict) -> dict[str, str]:
+    words = Words(view.language)
+    if isinstance(error, Conflict):
+        return {"name": words.message(error.message)}
+    return {item.field: words.message(item.message) for item in error.fields} or {
+        "": words.message(error.message)
+    }

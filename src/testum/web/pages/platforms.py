@@ -1,0 +1,123 @@
+"""Platforms as a list: looking for them, and doing something to many at once."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from fastapi import Request, Response
+
+from testum.core.actions import JobSpec, JobType
+from testum.core.states import PlatformState
+from testum.core.targets import Targets
+from testum.errors import InvalidInput
+from testum.web.pages.forms import Form, read_form
+from testum.web.pages.lists import listing
+from testum.web.pages.rendering import address
+from testum.web.pages.route import page_router
+from testum.web.pages.view import PageView
+
+router = page_router(prefix="/platforms")
+
+FILTERS = ("q", "tag", "state")
+
+
+@router.get("")
+async def list_platforms(view: PageView) -> Response:
+    """The platforms, as tiles or as a table."""
+    asked = listing(view, *FILTERS, default_sort="name")
+    page = await view.app.platforms.find(view.actor, asked.request(), **filters(asked.values))
+    context: dict[str, Any] = {
+        "asked": asked,
+        "page": page,
+        "shape": view.cookie("platforms", "tiles", "table"),
+    }
+    if view.is_partial:
+        return view.render("platforms/results.html", **context)
+    return view.render(
+        "platforms/list.html",
+        title=view.gettext("Platforms"),
+        section="platforms",
+        tags=await view.app.platforms.tags(view.actor),
+        states=list(PlatformState),
+        is_empty=page.total == 0 and not asked.is_filtered,
+        **context,
+    )
+
+
+def filters(values: Mapping[str, Any]) -> dict[str, str | None]:
+    """The values of a filter as services take them; a state that there is not lets all through."""
+    state = values.get("state") or None
+    return {
+        "q": values.get("q") or None,
+        "tag": values.get("tag") or None,
+        "state": state if state in set(PlatformState) else None,
+    }
+
+
+async def chosen(view: PageView, form: Form) -> list[UUID]:
+    """The platforms that a selection names: those ticked, or all that its filter lets through. Raises InvalidInput."""
+    if form.flag("everything"):
+        return await view.app.platforms.matching(view.actor, **filters(form.data))
+    ids = form.ids("platform")
+    if not ids:
+        raise InvalidInput("Choose at least one platform.")
+    return ids
+
+
+@router.post("/selected")
+async def act_on_selected(request: Request, view: PageView) -> Response:
+    """Do something to the platforms that were chosen in the list."""
+    form = await read_form(request)
+    back = address("/platforms", **{name: form.text(name) for name in FILTERS})
+    match form.text("action"):
+        case "run":
+            return view.redirect(_run_address(form))
+        case "tag" | "untag":
+            return await _tag(view, form, back)
+        case "delete":
+            return await _delete(view, form, back)
+        case "deploy" | "test" | "facts":
+            return await _start(view, form)
+        case _:
+            raise InvalidInput("There is no such action.")
+
+
+def _run_address(form: Form) -> str:
+    if form.flag("everything"):
+        return address("/run", everything=1, **{name: form.text(name) for name in FILTERS})
+    return address("/run", platform=[str(key) for key in form.ids("platform")])
+
+
+async def _tag(view: PageView, form: Form, back: str) -> Response:
+    tags = form.words("tags")
+    adds = form.text("action") == "tag"
+    number = await view.app.platforms.tag(
+        view.actor, await chosen(view, form), add=tags if adds else (), remove=() if adds else tags
+    )
+    said = view.ngettext("%(num)s platform was changed.", "%(num)s platforms were changed.", number)
+    return view.redirect(back, said)
+
+
+async def _delete(view: PageView, form: Form, back: str) -> Response:
+    number, kept = await view.app.platforms.delete_many(view.actor, await chosen(view, form))
+    said = view.ngettext("%(num)s platform was deleted.", "%(num)s platforms were deleted.", number)
+    if kept:
+        names = ", ".join(kept[:5]) + (" ..." if len(kept) > 5 else "")
+        said += " " + view.gettext(
+            "Still there, because others are reached through them: %(names)s.", names=names
+        )
+    return view.redirect(back, said, "error" if kept else "success")
+
+
+async def _start(view: PageView, form: Form) -> Response:
+    job_type = {
+        "deploy": JobType.DEPLOY,
+        "test": JobType.TEST_CONNECTION,
+        "facts": JobType.GATHER_FACTS,
+    }[form.text("action")]
+    keys = tuple(form.ids("key"))
+    spec = JobSpec(job_type, key_ids=keys or None)
+    started = await view.app.jobs.start(
+        view.actor, spec, Targets(platform_ids=tuple(await chosen(view, form)))
+    )
+    return view.redirect(f"/jobs/{started.job.id}")
