@@ -1,13 +1,13 @@
 // Beside the list: the chosen platform's task, and what it printed.
 import type { State } from "../live/socket";
 import { gettext } from "../messages";
-import { PlainOutput } from "../output/plain";
+import { OutputViewer } from "../output/viewer";
 import { visible } from "../visible";
 import { reasonOf, stateOf, type Task, type Vocabulary } from "./tasks";
 
 export class Panel {
   private readonly head = document.createElement("div");
-  private readonly output: PlainOutput;
+  private readonly output: OutputViewer;
   private readonly root: HTMLElement;
   private task: Task | null = null;
   private line = "";
@@ -22,7 +22,9 @@ export class Panel {
     hint.textContent = gettext("Choose a platform to see what it printed.");
     this.head.append(hint);
     root.append(this.head);
-    this.output = new PlainOutput(root, (state) => this.onState(state));
+    const viewer = document.createElement("div");
+    root.append(viewer);
+    this.output = new OutputViewer(viewer, { onState: (state) => this.onState(state) });
   }
 
   show(task: Task): void {
@@ -30,7 +32,7 @@ export class Panel {
     this.line = "";
     this.root.dataset.open = task.id;
     this.refresh();
-    this.output.open(task);
+    this.output.open({ id: task.id, atEnd: task.status !== "success", started: task.started });
   }
 
   /** The rows were read anew: go on with the one of the same id. */
@@ -51,12 +53,7 @@ export class Panel {
     const reason = document.createElement("span");
     reason.className = "x-muted";
     reason.textContent = [reasonOf(task, this.words), this.line].filter(Boolean).join(" · ");
-    const download = document.createElement("a");
-    download.className = "btn btn-sm ms-auto";
-    download.href = `/api/v1/tasks/${task.id}/output`;
-    download.setAttribute("download", "");
-    download.textContent = gettext("Download");
-    this.head.replaceChildren(heading, stateOf(task.status, this.words), reason, download);
+    this.head.replaceChildren(heading, stateOf(task.status, this.words), reason);
   }
 
   private onState(state: State): void {

@@ -1,0 +1,35 @@
+// The page of a task: how it stands, and what it printed.
+import { FINAL, stateOf, type Vocabulary } from "./jobs/tasks";
+import { OutputViewer } from "./output/viewer";
+
+function start(root: HTMLElement): void {
+  const data = root.dataset;
+  const words: Vocabulary = { statuses: JSON.parse(data.words ?? "{}"), errors: {} };
+  const over = FINAL.has(data.status ?? "");
+  const viewer = new OutputViewer(root, {
+    onState: (state) => {
+      // What the page says above the output is of the time before the task ended.
+      if (state === "ended" && !over) void refresh(words);
+    },
+  });
+  viewer.open({
+    id: data.task ?? "",
+    atEnd: data.status !== "success",
+    started: data.started ? Number(data.started) : null,
+  });
+  window.addEventListener("pagehide", () => viewer.close());
+}
+
+async function refresh(words: Vocabulary): Promise<void> {
+  const answer = await fetch(location.pathname, { headers: { Accept: "text/html" } });
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const facts = document.getElementById("facts");
+  const fresh = page.getElementById("facts");
+  if (facts && fresh) facts.replaceWith(document.adoptNode(fresh));
+  const status = page.getElementById("viewer")?.dataset.status;
+  if (status) document.getElementById("task-status")?.replaceChildren(stateOf(status, words));
+}
+
+const root = document.getElementById("viewer");
+if (root) start(root);
