@@ -12,6 +12,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 WORKERS ?= 4
 TESTS ?= tests
+LOCALES := src/testum/web/locale
+MESSAGES := build/testum.pot
 INSTALL := -m pip install --quiet --disable-pip-version-check
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
@@ -107,6 +109,12 @@ format: $(VENV)/.development ## Put the code into the house's form
 	$(BIN)/python hatch_build.py format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+.PHONY: messages
+messages: $(VENV)/.development ## Bring the translations' files in line with the sources: then fill in what is new
+	@$(BIN)/pybabel -q extract -F pyproject.toml -k N_ --add-location=file --no-wrap --sort-by-file --project testum --version "" -o $(MESSAGES) src frontend/src
+	@for file in $(LOCALES)/*/LC_MESSAGES/testum.po; do $(BIN)/pybabel -q update --no-fuzzy-matching --ignore-obsolete --no-wrap --ignore-pot-creation-date -i $(MESSAGES) -o $$file -l $$(basename $$(dirname $$(dirname $$file))); done
+	@rm $(MESSAGES)
 
 .PHONY: migration
 migration: $(VENV)/.development ## Write a migration for changed tables: make migration NAME="add a column"

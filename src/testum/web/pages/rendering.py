@@ -46,6 +46,7 @@ class Templates:
             auto_reload=False,
         )
         environment.newstyle_gettext = True  # type: ignore[attr-defined]
+        environment.policies["ext.i18n.trimmed"] = True
         words = Words(language)
         environment.globals.update(
             gettext=_filled(language.gettext),
