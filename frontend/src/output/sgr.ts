@@ -12,6 +12,7 @@ const BACKGROUNDS: readonly string[] = [
 ]; // biome-ignore format: a table
 const GROUND = "#101828";
 const TEXT = "#e4e7ec";
+const BLACK = "#080c14";
 const LEAST_CONTRAST = 1.6;
 const MOST_KEPT = 2_000;
 
@@ -70,11 +71,13 @@ function read(sgr: string): Look {
     }
   }
   if (inverse) [color, background] = [background || GROUND, color || TEXT];
-  if (contrast(color || TEXT, background || GROUND) < LEAST_CONTRAST) {
+  if (color && contrast(color, background || GROUND) < LEAST_CONTRAST) {
     // Which of the two is at fault depends on what the other would be seen on.
-    if (background) background = "";
-    if (contrast(color || TEXT, GROUND) < LEAST_CONTRAST) color = "";
+    background = "";
+    if (contrast(color, GROUND) < LEAST_CONTRAST) color = "";
   }
+  // Text without a colour of its own, on a ground that is: black where that is read better.
+  if (background && !color && contrast(TEXT, background) < contrast(BLACK, background)) color = BLACK;
   return { color, background, classes };
 }
 

@@ -182,6 +182,7 @@ interface ViewEvents {
 /** One task's output in the viewer. */
 class View {
   private readonly box = document.createElement("div");
+  private readonly ring = document.createElement("div");
   private readonly cache: LineCache;
   private readonly scroller: Scroller;
   private readonly shown = new Map<number, unknown>();
@@ -222,7 +223,8 @@ class View {
     this.box.tabIndex = 0;
     this.box.setAttribute("role", "region");
     this.box.setAttribute("aria-label", gettext("Output"));
-    holder.append(this.box);
+    this.ring.className = "x-ring";
+    holder.append(this.box, this.ring);
     this.cache = new LineCache(api, {
       onPage: (page) => this.accept(page),
       onBroken: () => this.setBroken(true),
@@ -245,6 +247,7 @@ class View {
     this.cache.close();
     this.scroller.close();
     this.box.remove();
+    this.ring.remove();
   }
 
   get standing(): Standing {
