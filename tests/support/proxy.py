@@ -43,15 +43,17 @@ class Proxies:
 class Proxy:
     """One way. `delay` (seconds) is what each byte is late in each direction."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, loop: asyncio.AbstractEventLoop) -> None:
         self._target = target
+        self._loop = loop
         self.delay = 0.0
         self.port = 0
+        self._open: set[asyncio.StreamWriter] = set()
 
     @classmethod
     async def start(cls, target: int) -> "Proxy":
         """Listen."""
-        made = cls(target)
+        made = cls(target, asyncio.get_running_loop())
         server = await asyncio.start_server(made._serve, "127.0.0.1", 0, backlog=200)
         made.port = server.sockets[0].getsockname()[1]
         return made
@@ -63,8 +65,18 @@ class Proxy:
             # As a host without the server would: reset.
             writer.transport.abort()
             return
+        self._open |= {writer, back}
         with suppress(asyncio.CancelledError):
             await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
+        self._open -= {writer, back}
+
+    def cut(self) -> None:
+        """Break all connections, as a line that is cut would; new ones are carried."""
+        self._loop.call_soon_threadsafe(self._abort)
+
+    def _abort(self) -> None:
+        for writer in self._open:
+            writer.transport.abort()
 
     async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(256)

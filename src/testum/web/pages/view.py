@@ -172,7 +172,7 @@ async def logged_in_view(request: Request) -> View:
         # Looking at a page without a login leads to the login: that is nothing to be noted.
         token = request.cookies.get(COOKIE, "")
         if not token:
-            raise Unauthenticated("Log in first.")
+            raise Unauthenticated("Log in first: this needs an access token.")
         actor = await testum_of(request).auth.authenticate(token, address=address_of(request))
     else:
         actor = await actor_of(request)

@@ -1,0 +1,222 @@
+"""Running something, watching it, cancelling it, doing it again; and what a broken connection does to the page."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.pages.conftest import Open
+from tests.support.proxy import Proxies
+from tests.support.server import Api, Server
+
+Hosts = list[dict[str, Any]]
+
+
+def row(page: Page, name: str) -> Any:
+    """A platform's line in the list of a job."""
+    return page.get_by_role("option").filter(has_text=name)
+
+
+def start(page: Page, hosts: Hosts, command: str, *names: str) -> str:
+    """Run a command on hosts through the form; the address of the job's page."""
+    page.goto("/run")
+    page.get_by_label("Command").fill(command)
+    for name in names:
+        page.get_by_label(name).check()
+    number = len(names)
+    page.get_by_role("button", name=f"Run on {number} platform" + ("s" if number > 1 else "")).click()
+    page.wait_for_url("**/jobs/**")
+    return page.url
+
+
+def test_the_button_says_on_how_many(page: Page, hosts: Hosts) -> None:
+    page.goto("/run")
+    page.get_by_role("searchbox", name="Name, host or description").last.fill("host-")
+    expect(page.get_by_label("silent")).to_have_count(0)
+    page.get_by_label("host-0").check()
+    expect(page.locator("[data-run-button]")).to_have_text("Run on 1 platform")
+    page.get_by_role("searchbox", name="Name, host or description").last.fill("silent")
+    expect(page.get_by_label("host-0", exact=True)).to_have_count(0)
+    page.get_by_label("silent").check()
+    expect(page.locator("[data-run-button]")).to_have_text("Run on 2 platforms")
+    page.get_by_label("Tag", exact=True).select_option("pages")
+    page.get_by_role("searchbox", name="Name, host or description").last.fill("")
+    expect(page.get_by_label("host-2")).to_be_visible()
+    assert page.get_by_label("host-0", exact=True).is_checked(), "what was chosen stays chosen"
+    page.get_by_role("button", name=re.compile("Choose all")).click()
+    expect(page.locator("[data-run-button]")).to_have_text("Run on 4 platforms")
+    page.get_by_role("button", name="Take silent away").click()
+    expect(page.locator("[data-run-button]")).to_have_text("Run on 3 platforms")
+
+
+def test_a_run_without_platforms_or_command_says_what_is_missing(open_tab: Open, hosts: Hosts) -> None:
+    tab = open_tab()
+    tab.expected = ["422"]
+    tab.page.goto("/run")
+    tab.page.get_by_label("Command").fill("true")
+    tab.page.get_by_role("button", name="Run", exact=True).click()
+    expect(tab.page.locator("#platform-problem")).to_have_text("Choose at least one platform.")
+    tab.page.get_by_label("host-0").check()
+    tab.page.get_by_label("Time for each platform").fill("soon")
+    tab.page.get_by_role("button", name="Run on 1 platform").click()
+    expect(tab.page.locator("#timeout-problem")).to_have_text("Must be a number.")
+    assert tab.page.get_by_label("Command").input_value() == "true"
+
+
+@pytest.mark.parametrize("command", ["rm -rf /var/tmp/x", "echo hi; sudo reboot"])
+def test_what_cannot_be_undone_is_asked_about(page: Page, hosts: Hosts, api: Api, command: str) -> None:
+    before = len(api.get("/jobs/"))
+    page.goto("/run")
+    page.get_by_label("Command").fill(command)
+    page.get_by_label("host-0").check()
+    page.get_by_role("button", name="Run on 1 platform").click()
+    dialog = page.locator("dialog[open]")
+    expect(dialog).to_contain_text("could not be undone")
+    expect(dialog).to_contain_text(command)
+    dialog.get_by_role("button", name="Cancel").click()
+    assert len(api.get("/jobs/")) == before
+    assert page.get_by_label("Command").input_value() == command
+
+
+def test_a_second_yes_runs_it(page: Page, hosts: Hosts) -> None:
+    page.goto("/run")
+    page.get_by_label("Command").fill("rm -rf /nothing/here; echo gone")
+    page.get_by_label("host-0").check()
+    page.get_by_role("button", name="Run on 1 platform").click()
+    page.locator("dialog[open]").get_by_role("button", name="Run on 1 platform").click()
+    page.wait_for_url("**/jobs/**")
+    expect(page.locator(".x-output")).to_contain_text("gone")
+
+
+def test_watch_a_job_live_and_run_again_where_it_failed(page: Page, hosts: Hosts) -> None:
+    first = start(
+        page,
+        hosts,
+        "for i in 1 2 3 4 5 6 7 8; do echo line $i; echo bad $i >&2; sleep 0.15; done",
+        "host-0", "host-1", "silent",
+    )  # fmt: skip
+    row(page, "host-1").click()
+    expect(page.locator(".x-output")).to_contain_text("line 2")
+    expect(page.locator("#job-status")).to_have_text("Running")
+    expect(page.get_by_role("button", name="Cancel the job")).to_be_visible()
+    expect(page.locator(".x-output")).to_contain_text("line 8")
+    expect(page.locator("#job-status")).to_have_text("Failed")
+    expect(page.locator("[data-count=success]")).to_have_text("2")
+    expect(page.locator("[data-count=failed]")).to_have_text("1")
+    expect(row(page, "silent")).to_contain_text("The host refused the connection")
+    expect(page.get_by_role("button", name="Cancel the job")).to_be_hidden()
+    assert page.locator(".x-output .x-stderr").count() > 0
+    output = page.locator(".x-output").text_content() or ""
+    assert [output.count(f"line {number}\n") for number in range(1, 9)] == [1] * 8, "no gap, nothing twice"
+
+    page.get_by_role("button", name=re.compile("failed")).first.click()
+    expect(page.get_by_role("option")).to_have_count(1)
+    page.reload()
+    expect(row(page, "host-1")).to_have_attribute("aria-selected", "true")
+    page.get_by_role("button", name="Run again where it failed").click()
+    page.wait_for_url(lambda address: "/jobs/" in address and not address.startswith(first.split("?")[0]))
+    expect(page.get_by_role("option")).to_have_count(1)
+    expect(page.locator("#job-status")).to_have_text("Failed")
+    expect(page.get_by_role("link", name="an earlier job")).to_be_visible()
+
+
+def test_cancel_a_job(page: Page, hosts: Hosts) -> None:
+    start(page, hosts, "sleep 60", "host-0")
+    page.get_by_role("button", name="Cancel the job").click()
+    page.locator("dialog[open]").get_by_role("button", name="Cancel the job").click()
+    expect(page.locator("#job-status")).to_have_text("Cancelled")
+    expect(page.locator("#toasts")).to_contain_text("The job is being cancelled.")
+    expect(row(page, "host-0")).to_contain_text("Cancelled")
+
+
+def test_a_connection_that_is_cut_resumes_without_gap_or_duplicate(
+    open_tab: Open, server: Server, state: Any, hosts: Hosts, api: Api
+) -> None:
+    proxies = Proxies()
+    try:
+        way = proxies.add(server.port)
+        url = f"http://127.0.0.1:{way.port}"
+        # Cookies know no ports: the login of the server's own address counts for the proxy's, too.
+        tab = open_tab(url=url)
+        tab.expected = ["WebSocket", "ERR_", "net::"]
+        job = api.start_job(
+            "for i in $(seq 1 40); do echo number $i; sleep 0.1; done",
+            targets={"platform_ids": [hosts[0]["id"]]},
+        )
+        page = tab.page
+        page.goto(f"/jobs/{job}")
+        expect(page.locator(".x-output")).to_contain_text("number 3")
+        for _ in range(2):
+            way.cut()
+            expect(page.locator("#line")).to_have_text("live", timeout=15_000)
+        expect(page.locator(".x-output")).to_contain_text("number 40", timeout=15_000)
+        output = page.locator(".x-output").text_content() or ""
+        assert [output.count(f"number {number}\n") for number in range(1, 41)] == [1] * 40
+        expect(page.locator("#job-status")).to_have_text("Succeeded")
+    finally:
+        proxies.close()
+
+
+def test_the_keyboard_alone_runs_and_watches(page: Page, hosts: Hosts) -> None:
+    page.goto("/platforms")
+    page.keyboard.press("r")
+    page.wait_for_url("**/run")
+    expect(page.get_by_label("Command")).to_be_focused()
+    page.keyboard.type("echo by keyboard")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.dataset.name") == "host-0":
+            break
+    page.keyboard.press("Space")
+    expect(page.locator("[data-run-button]")).to_have_text("Run on 1 platform")
+    page.get_by_label("Command").focus()
+    page.keyboard.press("Control+Enter")
+    page.wait_for_url("**/jobs/**")
+    expect(page.locator(".x-output")).to_contain_text("by keyboard")
+    page.locator("#tasks").focus()
+    page.keyboard.press("Home")
+    expect(row(page, "host-0")).to_have_attribute("aria-selected", "true")
+
+
+def test_a_job_of_many_platforms_draws_only_what_can_be_seen(
+    page: Page, server: Server, api: Api, hosts: Hosts
+) -> None:
+    job = api.start_job("true", targets={"platform_ids": [hosts[0]["id"]]})
+    api.wait_job(job)
+    task = api.tasks(job)[0]
+    stored = job if server.servers else job.replace("-", "")
+    rows = [
+        {
+            "id": f"{number:032x}",
+            "job": stored,
+            "ordinal": number,
+            "name": f"fleet-{number:05}",
+            "of": task["id"].replace("-", ""),
+        }
+        for number in range(1, 5_000)
+    ]
+    server.execute(
+        "INSERT INTO task_runs (id, job_id, ordinal, type, platform_id, platform_name, platform_address, zone, status,"
+        " output_frames, output_bytes, metadata, fence, created_at) SELECT :id, :job, :ordinal, type, platform_id, :name,"
+        " platform_address, zone, 'success', 0, 0, metadata, 0, created_at FROM task_runs WHERE id = :of",
+        *rows,
+    )
+    page.goto(f"/jobs/{job}")
+    expect(page.locator("[data-count=total]")).to_have_text("5,000")
+    assert page.get_by_role("option").count() < 60
+    page.locator("#tasks").focus()
+    page.keyboard.press("End")
+    expect(row(page, "fleet-04999")).to_be_visible()
+    page.get_by_role("searchbox", name="Find a platform").fill("fleet-02500")
+    expect(page.get_by_role("option")).to_have_count(1)
+
+
+def test_two_people_watch_the_same(open_tab: Open, hosts: Hosts, api: Api) -> None:
+    job = api.start_job("sleep 0.5; echo same", targets={"platform_ids": [hosts[0]["id"]]})
+    pages = [open_tab().page for _ in range(2)]
+    for page in pages:
+        page.goto(f"/jobs/{job}")
+    for page in pages:
+        expect(page.locator(".x-output")).to_contain_text("same")
+        expect(page.locator("#job-status")).to_have_text("Succeeded")

@@ -1,0 +1,212 @@
+"""Platforms: adding, testing, changing, choosing many, importing, and what a changed host key looks like."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.pages.conftest import Open
+from tests.support.server import Api
+from tests.support.sshd import RealSshd
+
+Hosts = list[dict[str, Any]]
+
+
+def names(page: Page) -> list[str]:
+    """The platforms that are shown."""
+    return page.locator("#results .x-tile-head a, #results td.x-grow a").all_text_contents()
+
+
+def test_add_a_platform_and_test_the_connection(open_tab: Open, real_sshd: RealSshd, api: Api) -> None:
+    tab = open_tab()
+    tab.expected = ["422"]
+    page = tab.page
+    page.goto("/platforms/new")
+    page.get_by_label("Name", exact=False).first.fill("added-by-hand")
+    page.get_by_label("Host name or address").fill("not a host")
+    page.get_by_label("Port").fill("22222222"[:5])
+    page.get_by_label("Log in as").fill(real_sshd.user.name)
+    page.get_by_label("Password", exact=True).last.fill(real_sshd.user.password)
+    page.get_by_role("button", name="Save and test the connection").click()
+    expect(page.locator("#host-problem")).to_have_text("Must be a host name or an IP address.")
+    assert page.get_by_label("Name", exact=False).first.input_value() == "added-by-hand"
+    assert real_sshd.user.password not in page.content(), "a password is never shown"
+
+    page.get_by_label("Host name or address").fill("127.0.0.1")
+    page.get_by_label("Port").fill(str(real_sshd.port))
+    page.get_by_label("Password", exact=True).last.fill(real_sshd.user.password)
+    page.get_by_label("Tags").fill("one two")
+    page.get_by_role("button", name="Save and test the connection").click()
+    expect(page.locator("#test")).to_contain_text("Connected and logged in")
+    key = api.get("/platforms/", name="added-by-hand")[0]
+    assert page.locator("[data-fingerprint]").text_content() == key["known_host_fingerprint"]
+    expect(page.locator("[data-latency]")).to_contain_text("ms")
+    assert key["tags"] == ["one", "two"] and key["state"] == "ok"
+
+
+def test_a_change_keeps_the_password_that_is_not_typed(page: Page, real_sshd: RealSshd, api: Api) -> None:
+    made = api.add_platform("to-be-changed", real_sshd, tags=["a"])
+    page.goto(f"/platforms/{made['id']}/edit")
+    page.get_by_label("Name", exact=False).first.fill("changed")
+    page.get_by_label("Tags").fill("b c")
+    page.get_by_role("button", name="Save and test the connection").click()
+    expect(page.locator("#test")).to_contain_text("Connected and logged in")
+    now = api.get(f"/platforms/{made['id']}")
+    assert (now["name"], now["tags"], now["has_password"]) == ("changed", ["b", "c"], True)
+
+
+def test_facts_are_asked_for(page: Page, hosts: Hosts) -> None:
+    page.goto(f"/platforms/{hosts[0]['id']}")
+    page.get_by_role("button", name="Ask it now").click()
+    expect(page.locator("#test")).to_contain_text("The facts are here")
+    page.get_by_role("link", name="Show them").click()
+    for fact in ("Operating system", "Kernel", "Processors", "Memory", "Disk (/)", "Up for"):
+        expect(page.get_by_text(fact, exact=True)).to_be_visible()
+
+
+def test_filter_sort_and_the_shape_of_the_list(page: Page, hosts: Hosts) -> None:
+    page.goto("/platforms?tag=pages")
+    assert names(page) == ["host-0", "host-1", "host-2", "silent"]
+    page.get_by_role("searchbox", name="Name, host or description").fill("nobody LISTENS")
+    expect(page.locator("#results")).not_to_contain_text("host-0")
+    assert names(page) == ["silent"]
+    assert "q=nobody" in page.url, "the address names what is shown"
+    page.go_back()
+    page.goto("/platforms?tag=pages")
+    page.get_by_role("button", name="Table").click()
+    expect(page.locator("#results table")).to_be_visible()
+    page.goto("/platforms?tag=pages")
+    expect(page.locator("#results table")).to_be_visible()
+    page.get_by_role("link", name="Name").click()
+    page.wait_for_url("**sort=-name**")
+    expect(page.locator("#results td.x-grow a").first).to_have_text("silent")
+    page.goto("/platforms?q=nothing-like-it")
+    expect(page.get_by_text("Nothing matches")).to_be_visible()
+
+
+@pytest.fixture(scope="module")
+def many(api: Api, real_sshd: RealSshd) -> int:
+    """More than a page has."""
+    for number in range(60):
+        api.add_platform(f"many-{number:02}", real_sshd, tags=["many"])
+    return 60
+
+
+def test_the_next_page_and_all_that_match(page: Page, many: int, api: Api) -> None:
+    page.goto("/platforms?tag=many")
+    expect(page.locator("#results")).to_contain_text("60 platforms")
+    first = names(page)
+    assert len(first) == 50
+    page.get_by_role("link", name="Next page").click()
+    page.wait_for_url("**page=2**")
+    expect(page.locator(".x-tile")).to_have_count(10)
+    assert not set(names(page)) & set(first)
+
+    page.goto("/platforms?tag=many")
+    page.get_by_label("Choose all that are shown").check()
+    expect(page.locator("[data-picked]").first).to_have_text("50 chosen")
+    page.get_by_role("button", name="Choose all 60 that match").click()
+    expect(page.locator("[data-picked]").first).to_have_text("60 chosen")
+    page.get_by_role("button", name="Tag", exact=True).click()
+    page.get_by_label("Tags").fill("all-of-them")
+    page.get_by_role("button", name="Add them").click()
+    expect(page.locator("#toasts")).to_contain_text("60 platforms were changed.")
+    assert len(api.all("/platforms/", tag="all-of-them")) == 60
+    assert api.get("/audit/", action="platform.tag")[0]["meta"]["platforms"] == 60
+
+
+def test_enter_in_a_dialog_presses_no_other_button(page: Page, many: int) -> None:
+    page.goto("/platforms?tag=many")
+    page.get_by_label("Choose many-00").check()
+    page.get_by_role("button", name="Tag", exact=True).click()
+    page.get_by_label("Tags").fill("x")
+    page.keyboard.press("Enter")
+    assert "/run" not in page.url and page.locator("dialog[open]").count() == 1
+
+
+def test_delete_the_chosen_after_a_question(page: Page, api: Api, real_sshd: RealSshd) -> None:
+    jump = api.add_platform("gone-jump", real_sshd, tags=["gone"])
+    api.add_platform("gone-1", real_sshd, tags=["gone"])
+    api.add_platform("stays-behind", real_sshd, jump_platform_id=jump["id"])
+    page.goto("/platforms?tag=gone")
+    page.get_by_label("Choose all that are shown").check()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.locator("dialog[open]")).to_contain_text("2 chosen")
+    page.locator("dialog[open]").get_by_role("button", name="Cancel").click()
+    assert len(api.get("/platforms/", tag="gone")) == 2
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.locator("dialog[open]").get_by_role("button", name="Delete").click()
+    expect(page.locator("#toasts")).to_contain_text("1 platform was deleted. Still there, because")
+    assert [item["name"] for item in api.get("/platforms/", tag="gone")] == ["gone-jump"]
+
+
+def test_a_changed_host_key_is_shown_and_accepted_by_its_fingerprint(open_tab: Open, api: Api) -> None:
+    tab = open_tab()
+    sshd = RealSshd()
+    try:
+        made = api.add_platform("reinstalled", sshd)
+        target = {"targets": {"platform_ids": [made["id"]]}}
+        api.wait_job(api.start_job("true", **target))
+        sshd.stop()
+        sshd.new_host_key()
+        sshd.start()
+        api.wait_job(api.start_job("true", **target))
+        page = tab.page
+        page.goto("/")
+        expect(page.locator("main")).to_contain_text("Host key changed")
+        page.goto(f"/platforms/{made['id']}")
+        expect(page.get_by_role("alert")).to_contain_text("This host shows another key than before.")
+        page.get_by_role("button", name="Accept the new host key").click()
+        shown = api.get("/audit/", action="host_key.changed", object_id=made["id"])[0]["meta"]["presented"]
+        expect(page.locator("dialog[open]")).to_contain_text(shown)
+        page.get_by_role("button", name="Accept it").click()
+        expect(page.locator("#test")).to_contain_text("Connected and logged in")
+        assert api.get(f"/platforms/{made['id']}")["known_host_keys"] == [sshd.host_key_line]
+    finally:
+        sshd.close()
+
+
+def test_import_fifty_platforms_after_a_look_at_what_would_change(
+    page: Page, api: Api, real_sshd: RealSshd
+) -> None:
+    api.add_platform("import-00", real_sshd, port=1, tags=["old"])
+    rows = [
+        f"import-{number:02},127.0.0.1,{real_sshd.port},{real_sshd.user.name},{real_sshd.user.password},imported"
+        for number in range(50)
+    ]
+    page.goto("/platforms/import")
+    page.get_by_role("textbox", name="The list").fill(
+        "\n".join(["name,host,port,username,password,tags", *rows, "broken,,x,,,"])
+    )
+    page.get_by_role("button", name="Show what would change").click()
+    expect(page.locator(".card-header")).to_contain_text("49 new")
+    expect(page.locator(".card-header")).to_contain_text("1 different")
+    expect(page.locator("tr", has_text="import-00")).to_contain_text(f"port: 1 → {real_sshd.port}")
+    expect(page.locator(".x-note-bad")).to_contain_text("Line 52")
+    assert not api.get("/platforms/", q="import-01"), "nothing was done yet"
+    page.get_by_label("Change those that differ, too").check()
+    page.get_by_role("button", name="Add 49 platforms").click()
+    expect(page.locator("#toasts")).to_contain_text("49 platforms were added. 1 was changed.")
+    imported = api.all("/platforms/", tag="imported")
+    assert len(imported) == 50 and {item["port"] for item in imported} == {real_sshd.port}
+    page.goto("/platforms/import")
+    page.get_by_role("textbox", name="The list").fill(
+        "\n".join(["name,host,port,username,password,tags", *rows])
+    )
+    page.get_by_role("button", name="Show what would change").click()
+    expect(page.locator(".card-header")).to_contain_text("50 as they are")
+
+
+def test_import_an_ssh_configuration_with_a_jump_host(page: Page, api: Api) -> None:
+    page.goto("/platforms/import")
+    page.get_by_role("textbox", name="The list").fill(
+        "Host inner\n  HostName 10.0.0.5\n  User root\n  ProxyJump outer\n  IdentityFile ~/.ssh/id\n"
+        "Host outer\n  HostName 192.0.2.9\n  User root\n"
+    )
+    page.get_by_label("or this password").fill("a password for both")
+    page.get_by_role("button", name="Show what would change").click()
+    expect(page.locator("tr", has_text="inner")).to_contain_text("through outer")
+    page.get_by_role("button", name="Add 2 platforms").click()
+    expect(page.locator("#toasts")).to_contain_text("2 platforms were added.")
+    inner, outer = (api.get("/platforms/", name=name)[0] for name in ("inner", "outer"))
+    assert inner["jump_platform_id"] == outer["id"]

@@ -1,0 +1,146 @@
+"""Languages: nothing is left untranslated, plural forms are right, and every sentence of the services is known."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from babel.messages.catalog import Catalog, Message
+from babel.messages.pofile import read_po
+
+from testum.web.pages.languages import choose, languages, locale_folder
+from testum.web.pages.words import SAID, Words, _pattern
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(locale_folder().glob("*/LC_MESSAGES/testum.po"))
+PLACES = re.compile(r"%\(\w+\)s")
+
+
+def catalog(path: Path) -> Catalog:
+    with path.open("rb") as file:
+        return read_po(file)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    """What the sources say, as `make messages` finds it."""
+    target = tmp_path_factory.mktemp("messages") / "testum.pot"
+    command = ["-q", "extract", "-F", "pyproject.toml", "-k", "N_", "-o", str(target), "src", "frontend/src"]
+    subprocess.run([sys.executable, "-m", "babel.messages.frontend", *command], cwd=ROOT, check=True)
+    return catalog(target)
+
+
+def texts(message: Message) -> list[str]:
+    return [message.string] if isinstance(message.string, str) else list(message.string)
+
+
+def test_there_are_translations() -> None:
+    assert {path.parts[-3] for path in FILES} >= {"ru"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.parts[-3])
+def test_everything_is_translated(path: Path, template: Catalog) -> None:
+    wanted = {message.id for message in template if message.id}
+    found = {message.id: message for message in catalog(path) if message.id}
+    assert wanted - set(found) == set(), "run `make messages` and translate what is new"
+    assert set(found) - wanted == set(), "run `make messages`: nobody says this any more"
+    for key, message in found.items():
+        assert all(texts(message)) and not message.fuzzy, f"not translated: {key}"
+        source = key if isinstance(key, str) else key[1]
+        for text in texts(message):
+            assert set(PLACES.findall(text)) == set(PLACES.findall(source)), (
+                f"other places than {key}: {text}"
+            )
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0, "0 платформ"), (1, "1 платформа"), (2, "2 платформы"), (5, "5 платформ"), (11, "11 платформ"), (21, "21 платформа"), (22, "22 платформы"), (112, "112 платформ")],
+)  # fmt: skip
+def test_russian_counts_as_russians_do(number: int, said: str) -> None:
+    russian = languages()["ru"]
+    assert russian.ngettext("%(num)s platform", "%(num)s platforms", number) % {"num": number} == said
+
+
+def test_numbers_moments_and_spans_are_written_as_in_the_language() -> None:
+    english, russian = languages()["en"], languages()["ru"]
+    assert (english.number(12345.6), russian.number(12345.6)) == ("12,345.6", "12\xa0345,6")
+    assert english.duration(3725) == "1 hr 2 min" and russian.duration(3725) == "1 ч 2 мин"
+    assert english.size(1_500_000) == "1.5 MB" and russian.size(1_500_000) == "1,5 МБ"
+
+
+@pytest.mark.parametrize(
+    ("kept", "accepted", "code"),
+    [
+        ("ru", "en", "ru"),
+        ("", "ru-RU,ru;q=0.9,en;q=0.8", "ru"),
+        ("", "de,fr;q=0.5", "en"),
+        ("", "en;q=0.1,ru;q=0.9", "ru"),
+        ("xx", "", "en"),
+        ("", ";q=,,;q=x,\x00", "en"),
+    ],
+)
+def test_the_language_is_the_kept_one_or_the_browsers(kept: str, accepted: str, code: str) -> None:
+    assert choose(kept, accepted).code == code
+
+
+_RAISES = {
+    "InvalidInput",
+    "Conflict",
+    "NotFound",
+    "Throttled",
+    "Unauthenticated",
+    "Forbidden",
+    "FieldProblem",
+}
+_RAISES |= {"StorageFull", "StorageUnavailable", "field", "problem"}
+
+
+def sentences(folder: str) -> Iterator[str]:
+    """What the errors raised in a folder say, `§` standing for what is filled in."""
+    for path in sorted((ROOT / "src" / "testum" / folder).glob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call):
+                continue
+            name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+            for argument in call.args if name in _RAISES else ():
+                if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                    said = argument.value
+                elif isinstance(argument, ast.JoinedStr):
+                    said = "".join(
+                        part.value if isinstance(part, ast.Constant) else "§"  # type: ignore[misc]
+                        for part in argument.values
+                    )
+                else:
+                    continue
+                if " " in said and not said.startswith("§: §"):
+                    yield said
+
+
+@pytest.mark.parametrize("folder", ["services", "core", "db", "web", "web/pages"])
+def test_every_sentence_of_the_services_is_known(folder: str) -> None:
+    patterns = [_pattern(said) for said in SAID]
+    told = list(sentences(folder))
+    for said in told:
+        bare = re.sub(r"^[a-z_.]+: ", "", said)
+        known = any(pattern.fullmatch(text) for pattern in patterns for text in (said, bare))
+        # What a command line or a stream alone says reaches no page.
+        assert known or said.startswith(("after:", "values §")), f"missing in web/pages/said.py: {said}"
+    assert told
+
+
+def test_a_sentence_is_translated_with_what_fills_it() -> None:
+    words = Words(languages()["ru"])
+    assert words.message("A platform named x-1 is there already.") == "Платформа с именем x-1 уже есть."
+    assert words.message("password: needs at least 8 characters.") == "нужно не меньше 8 символов."
+    assert words.message("something new") == "something new"
+
+
+def test_the_browsers_words_are_told_with_their_plural_forms() -> None:
+    messages = json.loads(languages()["ru"].messages)
+    assert messages["messages"]["Download"] == "Скачать"
+    assert messages["plurals"] == {"one": 0, "few": 1, "many": 2}

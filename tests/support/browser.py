@@ -1,0 +1,81 @@
+"""A real Chromium for tests of the pages: the system's own, driven by Playwright.
+
+A `Tab` notes what must never happen: errors in the console (a violated Content-Security-Policy is one), errors in
+scripts, and requests to other sites.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.support.server import ADMIN
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP = {"width": 1440, "height": 900}
+PHONE = {"width": 360, "height": 740}
+WAIT_MS = 10_000
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The browser; its tabs are made with `Tab`."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """One tab in a browser profile of its own."""
+
+    def __init__(self, browser: Browser, url: str, *, state: Any = None, **options: Any) -> None:
+        self.url = url
+        chosen = {"viewport": DESKTOP, "locale": "en", **options}
+        self.context: BrowserContext = browser.new_context(base_url=url, storage_state=state, **chosen)
+        self.context.set_default_timeout(WAIT_MS)
+        self.page: Page = self.context.new_page()
+        self.wrong: list[str] = []
+        self.expected: list[str] = []
+        """Parts of messages that this test provokes."""
+        self.page.on("console", lambda message: self._note(message.type, message.text))
+        self.page.on("pageerror", lambda error: self.wrong.append(f"script: {error}"))
+        self.page.on("request", lambda request: self._look(request.url))
+
+    def _note(self, kind: str, text: str) -> None:
+        if kind == "error":
+            self.wrong.append(f"console: {text}")
+
+    def _look(self, url: str) -> None:
+        if (
+            urlsplit(url).scheme in ("http", "https", "ws", "wss")
+            and urlsplit(url).netloc != urlsplit(self.url).netloc
+        ):
+            self.wrong.append(f"request to another site: {url}")
+
+    def log_in(self, username: str = ADMIN[0], password: str = ADMIN[1]) -> "Tab":
+        """Log in by the form."""
+        self.page.goto("/login")
+        self.page.get_by_label("User name").fill(username)
+        self.page.get_by_label("Password").fill(password)
+        self.page.get_by_role("button", name="Log in").click()
+        self.page.wait_for_url(lambda address: "/login" not in address)
+        return self
+
+    def close(self) -> None:
+        """Close it; fails where something happened that must not."""
+        self.context.close()
+        left = [item for item in self.wrong if not any(part in item for part in self.expected)]
+        assert not left, "\n".join(left)
