@@ -237,6 +237,7 @@ class View {
     });
     this.box.addEventListener("click", (event) => this.onClick(event));
     this.restyle();
+    if (range) this.reveal();
     void this.grow();
   }
 
@@ -279,6 +280,7 @@ class View {
     this.scroller.toEnd();
     this.events.onChange();
     this.box.focus({ preventScroll: true });
+    this.reveal();
   }
 
   goTo(number: number): void {
@@ -290,6 +292,12 @@ class View {
     for (const one of [before, number]) this.emphasize(one);
     this.seenTotal = this.total;
     this.events.onChange();
+    this.reveal();
+  }
+
+  /** The page may be scrolled so that the viewer is not in view. */
+  private reveal(): void {
+    this.box.closest(".x-viewer")?.scrollIntoView({ block: "nearest" });
   }
 
   mark(query: Parameters<LineCache["mark"]>[0]): void {
@@ -317,6 +325,7 @@ class View {
       this.goal = this.total < range.first ? range.first : 0;
       this.scroller.show(range.first);
       this.events.onChange();
+      this.reveal();
     } else if (!go) keepInAddress(range);
   }
 
