@@ -143,7 +143,7 @@ export class OutputViewer {
     if (!view) return;
     const words: Record<Standing, string> = {
       opening: gettext("Opening ..."),
-      counting: gettext("Counting lines: %(percent)s %", { percent: Math.floor(view.progress * 100) }),
+      counting: gettext("Counting lines: %(percent)s", { percent: `${Math.floor(view.progress * 100)} %` }),
       live: gettext("live"),
       waiting: gettext("The connection is lost; trying again ..."),
       ended: gettext("ended"),
