@@ -45,6 +45,7 @@ from testum.services.output import Outputs
 from testum.services.overview import Overview
 from testum.services.passwords import check_password_rules
 from testum.services.platforms import Platforms
+from testum.services.spool import Spools
 from testum.services.status import Check, Status
 from testum.services.streams import Streams
 from testum.services.throttle import Throttle
@@ -180,7 +181,9 @@ class Testum:
         )
         self.history = History(self.database, self.gate)
         self.overview = Overview(self.database, self.gate)
-        self.outputs = Outputs(self.database, self.gate, self.output_store)
+        # Artifacts are far away; files are as near as a spool would be.
+        spools = Spools(settings.data_dir) if self.artifacts is not None else None
+        self.outputs = Outputs(self.database, self.gate, self.output_store, spools)
         self.lines = Lines(self.database, self.gate, self.outputs)
         self.likenesses = Likenesses(self.database, self.gate, self.outputs)
         self.streams = Streams(self.database, self.gate, self.outputs, self.events, self.positions)

@@ -217,7 +217,7 @@ def test_without_a_login_it_is_refused_and_noted(site: Site, operation: str) -> 
     assert_problem(transmit(site, request, {}), 401, "unauthenticated")
     new = [entry for key, entry in site.refusals().items() if key not in before]
     assert len(new) == 1
-    assert new[0]["action"] == f"{request[0]} {request[1]}"[:100]
+    assert new[0]["action"] == f"{request[0]} {request[1].partition('?')[0]}"[:100]
     assert (new[0]["user"], new[0]["meta"], new[0]["address"]) == (
         "",
         {"reason": "unauthenticated"},

@@ -15,6 +15,7 @@ from testum.db.tasks import Task
 from testum.errors import NotFound
 from testum.output.base import OutputStore, Reader
 from testum.services.access import Gate
+from testum.services.spool import Spool, Spools
 
 _READ = 512 * 1024
 
@@ -83,6 +84,7 @@ class Source:
     size: int | None
     _row: bytes | None
     _reader: Reader | None
+    _spool: Spool | None
 
     @property
     def ended(self) -> bool:
@@ -93,16 +95,26 @@ class Source:
         """Up to `size` bytes from `offset`; empty at the present end. Raises StorageUnavailable."""
         if self._row is not None:
             return self._row[offset : offset + size]
-        return await self._reader.read(offset, size) if self._reader is not None else b""
+        if self._reader is None:
+            return b""
+        if self._spool is not None and offset < self._spool.size:
+            return await self._spool.read(offset, size)
+        data = await self._reader.read(offset, size)
+        if self._spool is not None and data:
+            await self._spool.keep(offset, data)
+        return data
 
 
 class Outputs:
-    """Use cases of stored output."""
+    """Use cases of stored output. `spools` are for a store that is far away."""
 
-    def __init__(self, database: Database, gate: Gate, outputs: OutputStore) -> None:
+    def __init__(
+        self, database: Database, gate: Gate, outputs: OutputStore, spools: Spools | None = None
+    ) -> None:
         self._database = database
         self._gate = gate
         self._outputs = outputs
+        self._spools = spools
 
     def cursor(self, task_id: UUID) -> OutputCursor:
         """A cursor at the beginning of a task's output. The caller has checked permission."""
@@ -123,7 +135,8 @@ class Outputs:
         reader = None if row is not None else await self._outputs.reader(task_id)
         size = task.output_bytes + HEADER_SIZE * task.output_frames if ended else None
         try:
-            yield Source(task, size, row, reader)
+            spool = self._spools.of(task_id) if self._spools is not None and row is None else None
+            yield Source(task, size, row, reader, spool)
         finally:
             if reader is not None:
                 await reader.close()
