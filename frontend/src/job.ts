@@ -80,6 +80,7 @@ async function start(root: HTMLElement): Promise<void> {
   summary.run();
   const onMessage = (message: Message): void => {
     if (message.task_id === null) {
+      if (message.type === "progress") summary.tell(message.payload.status);
       if (message.type === "done") {
         over = true;
         void load().then((fresh) => {

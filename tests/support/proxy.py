@@ -15,15 +15,20 @@ class Proxies:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._made: list[Proxy] = []
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
         self._thread.start()
 
     def add(self, target: int) -> "Proxy":
         """A proxy on a free port of the loopback, to a port there."""
-        return self._do(Proxy.start(target))
+        made: Proxy = self._do(Proxy.start(target))
+        self._made.append(made)
+        return made
 
     def close(self) -> None:
         """End all connections."""
+        for made in self._made:
+            self._loop.call_soon_threadsafe(made.server.close)
         self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -43,6 +48,8 @@ class Proxies:
 class Proxy:
     """One way. `delay` (seconds) is what each byte is late in each direction."""
 
+    server: asyncio.Server
+
     def __init__(self, target: int, loop: asyncio.AbstractEventLoop) -> None:
         self._target = target
         self._loop = loop
@@ -54,8 +61,8 @@ class Proxy:
     async def start(cls, target: int) -> "Proxy":
         """Listen."""
         made = cls(target, asyncio.get_running_loop())
-        server = await asyncio.start_server(made._serve, "127.0.0.1", 0, backlog=200)
-        made.port = server.sockets[0].getsockname()[1]
+        made.server = await asyncio.start_server(made._serve, "127.0.0.1", 0, backlog=200)
+        made.port = made.server.sockets[0].getsockname()[1]
         return made
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,9 +73,13 @@ class Proxy:
             writer.transport.abort()
             return
         self._open |= {writer, back}
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
-        self._open -= {writer, back}
+        try:
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
+        finally:
+            self._open -= {writer, back}
+            for each in (writer, back):
+                each.transport.abort()
 
     def cut(self) -> None:
         """Break all connections, as a line that is cut would; new ones are carried."""

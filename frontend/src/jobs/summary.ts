@@ -62,10 +62,15 @@ export class Summary {
     bar?.replaceChildren(...parts);
   }
 
+  /** What the whole job's status is now. */
+  tell(status: string): void {
+    document.getElementById("job-status")?.replaceChildren(stateOf(status, this.words));
+  }
+
   /** The job is over: what can be done with it changes. */
   finish(status: string, tasks: readonly Task[]): void {
     window.clearInterval(this.timer);
-    document.getElementById("job-status")?.replaceChildren(stateOf(status, this.words));
+    this.tell(status);
     const counts = countsOf(tasks);
     for (const part of document.querySelectorAll<HTMLElement>("[data-while]")) {
       part.hidden = part.dataset.while !== "over";

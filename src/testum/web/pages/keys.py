@@ -5,6 +5,7 @@ from uuid import UUID
 from fastapi import Request, Response
 
 from testum.core.actions import JobSpec, JobType
+from testum.core.permissions import Permission
 from testum.core.targets import Targets
 from testum.errors import Conflict, InvalidInput
 from testum.services.keys import NewKey
@@ -37,6 +38,7 @@ async def list_keys(view: PageView) -> Response:
 @router.get("/new")
 async def new_key(view: PageView) -> Response:
     """The form for a new key."""
+    await view.app.gate.check(view.actor, Permission.KEYS_WRITE, "key.create", "key")
     return _form(view, {"name": "", "public_key": ""}, {})
 
 

@@ -1,0 +1,127 @@
+"""axe-core finds nothing serious on any page, in either theme and either language; and the frame keeps its promises
+to those who use no mouse or a small screen."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.pages.catalogue import BARE, PAGES
+from tests.pages.conftest import Open
+from tests.support.browser import PHONE
+from tests.support.server import Api
+
+AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
+SERIOUS = {"serious", "critical"}
+
+
+@pytest.fixture(scope="session")
+def ids(hosts: list[dict[str, Any]], api: Api) -> dict[str, str]:
+    """What the pages are about: things as they are found in use."""
+    job = api.start_job("echo out; echo err >&2; exit 3", targets={"tags": ["pages"]})
+    api.wait_job(job)
+    key = api.post(
+        "/keys/",
+        {
+            "name": "accessible",
+            "public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJm1lBk3lBlZ6p7h0Gk1vKp1n9wO8zXl3yYq0Jm5pQ2s a@b",
+        },
+    )
+    return {"platform": hosts[0]["id"], "job": job, "task": api.tasks(job)[0]["id"], "key": key["id"]}
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds that is serious, each as one line."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{item['id']}: {node['target']} {node.get('failureSummary', '')[:200]}"
+        for item in found["violations"]
+        if item["impact"] in SERIOUS
+        for node in item["nodes"]
+    ]
+
+
+def settle(page: Page) -> None:
+    """Wait until scripts have drawn."""
+    page.wait_for_function("document.documentElement.dataset.ready === '1'")
+    if page.locator("#tasks").count():
+        expect(page.get_by_role("option").first).to_be_visible()
+    if page.locator(".x-viewer").count():
+        expect(page.locator(".x-output-status .x-line")).to_have_attribute("data-state", "ended")
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_axe_finds_nothing_serious(open_tab: Open, ids: dict[str, str], theme: str, language: str) -> None:
+    tab = open_tab()
+    tab.expected = ["404"]
+    tab.context.add_cookies(
+        [
+            {"name": name, "value": value, "url": tab.url}
+            for name, value in (("theme", theme), ("language", language))
+        ]
+    )
+    found = {}
+    for name, path in PAGES.items():
+        tab.page.goto(path.format(**ids))
+        settle(tab.page)
+        if wrong := violations(tab.page):
+            found[name] = wrong
+        assert tab.page.locator("html").get_attribute("lang") == language
+        assert tab.page.locator("html").get_attribute("data-bs-theme") == theme
+    bare = open_tab(state=None)
+    bare.context.add_cookies(
+        [
+            {"name": name, "value": value, "url": tab.url}
+            for name, value in (("theme", theme), ("language", language))
+        ]
+    )
+    for name, path in BARE.items():
+        bare.page.goto(path)
+        if wrong := violations(bare.page):
+            found[name] = wrong
+    assert not found, found
+
+
+def test_dialogs_menus_and_results_are_no_worse(page: Page, ids: dict[str, str]) -> None:
+    page.goto("/platforms")
+    settle(page)
+    page.get_by_label("Choose all that are shown").check()
+    assert violations(page) == []
+    page.get_by_role("button", name="Delete", exact=True).click()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Theme").first.click()
+    page.locator(".dropdown-menu.show").wait_for()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    page.locator("[data-search]").fill("host")
+    page.locator("#search-results a").first.wait_for()
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_no_page_is_wider_than_a_phone(open_tab: Open, ids: dict[str, str], language: str) -> None:
+    tab = open_tab(viewport=PHONE)
+    tab.expected = ["404"]
+    tab.context.add_cookies([{"name": "language", "value": language, "url": tab.url}])
+    wide = {}
+    for name, path in PAGES.items():
+        tab.page.goto(path.format(**ids))
+        settle(tab.page)
+        width = tab.page.evaluate("document.documentElement.scrollWidth")
+        if width > PHONE["width"]:
+            wide[name] = width
+    assert not wide
+
+
+def test_every_page_has_one_heading_and_a_title(page: Page, tab: Any, ids: dict[str, str]) -> None:
+    tab.expected = ["404"]
+    titles = set()
+    for path in PAGES.values():
+        page.goto(path.format(**ids))
+        assert page.locator("h1").count() == 1, path
+        titles.add(page.title())
+    assert len(titles) == len(PAGES), "each page is called something else"
