@@ -6,6 +6,7 @@ import { button, press } from "./parts";
 const TYPING_MS = 250;
 const AGAIN_MS = 150;
 const BROKEN_MS = 1_000;
+const MOST_WAITING = 20;
 
 export interface Searched {
   /** Matches are to be marked; null: none any more. */
@@ -29,6 +30,8 @@ export class Search {
   private ordinal: number | null = null;
   private timer = 0;
   private asking: AbortController | null = null;
+  private waiting: ("next" | "previous")[] = [];
+  private isStepping = false;
 
   constructor(private readonly searched: Searched) {
     this.element.className = "x-search-output";
@@ -95,6 +98,7 @@ export class Search {
 
   private stop(): void {
     window.clearTimeout(this.timer);
+    this.waiting = [];
     this.asking?.abort();
     this.asking = null;
   }
@@ -132,16 +136,21 @@ export class Search {
     void this.seek(this.query, this.searched.top(), "next", true);
   }
 
+  /** Go on, however fast the key is pressed: each press is one match. */
   private async step(direction: "next" | "previous"): Promise<void> {
-    if (!this.query) return;
-    this.stop();
-    const from = this.current ?? this.searched.top();
-    await this.seek(
-      this.query,
-      direction === "next" && this.current !== null ? from + 1 : from,
-      direction,
-      false,
-    );
+    if (this.waiting.length < MOST_WAITING) this.waiting.push(direction);
+    if (this.isStepping) return;
+    this.isStepping = true;
+    try {
+      for (let next = this.waiting.shift(); next && this.query; next = this.waiting.shift()) {
+        this.asking?.abort();
+        const from = this.current ?? this.searched.top();
+        const start = next === "next" && this.current !== null ? from + 1 : from;
+        await this.seek(this.query, start, next, false);
+      }
+    } finally {
+      this.isStepping = false;
+    }
   }
 
   /** Go to the match next to a line; past the last one, on to the first. */
@@ -165,7 +174,7 @@ export class Search {
         this.ordinal = found.ordinal;
         this.show(found);
         this.searched.onMatch(hit);
-        if (!found.complete) await this.count(query);
+        if (!found.complete) void this.count(query);
         return;
       }
       this.show(found);

@@ -116,6 +116,10 @@ SAID = (
     # Lists
     N_("can be %(names)s, with - in front for descending."),
     N_("is not a cursor of this list; take it from the Link header."),
+    # Output by lines
+    N_("There is no such line."),
+    N_("must be some text on one line."),
+    N_("is no regular expression: %(reason)s."),
     # The installation
     N_("The database does not answer: %(reason)s"),
     N_("The database is too busy: no connection became free in time."),
