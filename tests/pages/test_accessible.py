@@ -12,6 +12,8 @@ from tests.pages.conftest import Open
 from tests.support.browser import PHONE
 from tests.support.server import Api
 
+pytestmark = pytest.mark.embedded
+
 AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 SERIOUS = {"serious", "critical"}
 

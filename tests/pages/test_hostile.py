@@ -14,6 +14,8 @@ from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from testum.core.text import visible
 
+pytestmark = pytest.mark.embedded
+
 OVERRIDE, ISOLATE, ESCAPE = "\u202e", "\u2066", "\x1b"
 PAYLOAD = (
     "<script>window.hit=1</script><img src=x onerror=window.hit=2>\"'><svg/onload=window.hit=3>"

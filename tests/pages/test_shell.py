@@ -13,6 +13,8 @@ from testum import __version__
 from testum.settings import Settings
 from testum.web.factory import build
 
+pytestmark = pytest.mark.embedded
+
 KILOBYTE = 1000
 
 
