@@ -13,7 +13,7 @@ const dist = join(here, "..", "src", "testum", "web", "static", "dist");
 const sources = process.argv[2] ?? "";
 
 /** What the pages ask for by name; everything else is pulled in by these. */
-const entries = ["app.ts", "theme.ts", "job.ts", "dashboard.ts", "styles/app.css"];
+const entries = ["app.ts", "theme.ts", "job.ts", "task.ts", "dashboard.ts", "styles/app.css"];
 
 async function bundle() {
   const result = await esbuild.build({

@@ -1,5 +1,6 @@
 // The page of a job: every platform a line in a list that takes ten thousand of them, the counts above it, and the
 // output of the one that is chosen. The server tells changes over a WebSocket; they are drawn together.
+import { GroupList } from "./jobs/groups";
 import { TaskList } from "./jobs/list";
 import { Panel } from "./jobs/panel";
 import { Summary } from "./jobs/summary";
@@ -26,12 +27,32 @@ async function start(root: HTMLElement): Promise<void> {
   let byId = new Map(tasks.map((task) => [task.id, task]));
   let over = FINAL.has(data.status ?? "");
   const panel = new Panel(words);
+  let chosen: Task | undefined;
   const list = new TaskList(words, (task) => {
+    chosen = task;
     panel.show(task);
     const address = new URL(location.href);
     address.searchParams.set("task", task.id);
     history.replaceState(null, "", address);
   });
+  const groups = new GroupList(job, words, (group, largest) => panel.showGroup(group, largest));
+  const show = (by: "platform" | "output"): void => {
+    for (const button of document.querySelectorAll<HTMLElement>("[data-by]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.by === by));
+    }
+    for (const id of ["tasks", "find-platform"]) {
+      const part = document.getElementById(id);
+      if (part) part.hidden = by === "output";
+    }
+    if (by === "output") groups.open();
+    else {
+      groups.close();
+      if (chosen) panel.show(chosen);
+    }
+  };
+  for (const button of document.querySelectorAll<HTMLElement>("[data-by]")) {
+    button.addEventListener("click", () => show(button.dataset.by === "output" ? "output" : "platform"));
+  }
   const summary = new Summary(words, Number(data.started), (only) => list.filter({ only }));
 
   let drawing = false;
@@ -50,6 +71,7 @@ async function start(root: HTMLElement): Promise<void> {
   const named = byId.get((data.task ?? "").replaceAll("-", ""));
   const first = named ?? tasks.find((task) => task.status === "failed") ?? tasks[0];
   if (first) {
+    chosen = first;
     list.select(first);
     panel.show(first);
   }

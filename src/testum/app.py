@@ -41,10 +41,13 @@ from testum.services.history import History
 from testum.services.imports import Imports
 from testum.services.jobs import Jobs
 from testum.services.keys import Keys
+from testum.services.likeness import Likenesses
+from testum.services.lines import Lines
 from testum.services.output import Outputs
 from testum.services.overview import Overview
 from testum.services.passwords import check_password_rules
 from testum.services.platforms import Platforms
+from testum.services.spool import Spools
 from testum.services.status import Check, Status
 from testum.services.streams import Streams
 from testum.services.throttle import Throttle
@@ -181,7 +184,11 @@ class Testum:
         )
         self.history = History(self.database, self.gate)
         self.overview = Overview(self.database, self.gate)
-        self.outputs = Outputs(self.database, self.gate, self.output_store)
+        # Artifacts are far away; files are as near as a spool would be.
+        spools = Spools(settings.data_dir) if self.artifacts is not None else None
+        self.outputs = Outputs(self.database, self.gate, self.output_store, spools)
+        self.lines = Lines(self.database, self.gate, self.outputs)
+        self.likenesses = Likenesses(self.database, self.gate, self.outputs)
         self.streams = Streams(self.database, self.gate, self.outputs, self.events, self.positions)
         self.status = Status(self.database, self.gate, settings, self._checks())
         self.first_admin: FirstAdmin | None = None
@@ -313,6 +320,8 @@ class Testum:
         await self.dispatcher.close()
         if self.engine is not None:
             await self.engine.close()
+        await self.lines.close()
+        await self.likenesses.close()
         await self.output_store.close()
         await self.events.close()
         await self.database.close()

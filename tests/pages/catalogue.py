@@ -12,6 +12,7 @@ PAGES: Mapping[str, str] = {
     "run": "/run?platform={platform}",
     "jobs": "/jobs",
     "job": "/jobs/{job}",
+    "task": "/tasks/{task}",
     "keys": "/keys",
     "key": "/keys/{key}",
     "key-new": "/keys/new",

@@ -48,7 +48,7 @@ def fill(api: Api) -> dict[str, str]:
         job = api.start_job(command, targets=targets)
         api.wait_job(job)
     platform = api.get("/platforms/", name="web-01")[0]
-    return {"platform": platform["id"], "job": job, "key": key["id"]}
+    return {"platform": platform["id"], "job": job, "task": api.tasks(job)[0]["id"], "key": key["id"]}
 
 
 def main(folder: Path) -> None:

@@ -12,6 +12,8 @@ from tests.pages.conftest import Open
 from tests.support.browser import PHONE
 from tests.support.server import Api
 
+pytestmark = pytest.mark.embedded
+
 AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 SERIOUS = {"serious", "critical"}
 
@@ -28,7 +30,7 @@ def ids(hosts: list[dict[str, Any]], api: Api) -> dict[str, str]:
             "public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJm1lBk3lBlZ6p7h0Gk1vKp1n9wO8zXl3yYq0Jm5pQ2s a@b",
         },
     )
-    return {"platform": hosts[0]["id"], "job": job, "key": key["id"]}
+    return {"platform": hosts[0]["id"], "job": job, "task": api.tasks(job)[0]["id"], "key": key["id"]}
 
 
 def violations(page: Page) -> list[str]:
@@ -48,6 +50,8 @@ def settle(page: Page) -> None:
     page.wait_for_function("document.documentElement.dataset.ready === '1'")
     if page.locator("#tasks").count():
         expect(page.get_by_role("option").first).to_be_visible()
+    if page.locator(".x-viewer").count():
+        expect(page.locator(".x-output-status .x-line")).to_have_attribute("data-state", "ended")
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])

@@ -103,7 +103,7 @@ def test_a_second_yes_runs_it(page: Page, hosts: Hosts) -> None:
     page.get_by_role("button", name="Run on 1 platform").click()
     page.locator("dialog[open]").get_by_role("button", name="Run on 1 platform").click()
     page.wait_for_url("**/jobs/**")
-    expect(page.locator(".x-output")).to_contain_text("gone")
+    expect(page.locator(".x-printed")).to_contain_text("gone")
 
 
 def test_watch_a_job_live_and_run_again_where_it_failed(page: Page, hosts: Hosts, flag: Path) -> None:
@@ -114,19 +114,19 @@ def test_watch_a_job_live_and_run_again_where_it_failed(page: Page, hosts: Hosts
         "host-0", "host-1", "silent",
     )  # fmt: skip
     row(page, "host-1").click()
-    expect(page.locator(".x-output")).to_contain_text("line 2")
+    expect(page.locator(".x-printed")).to_contain_text("line 2")
     expect(page.locator("#job-status")).to_have_text("Running")
     expect(page.get_by_role("button", name="Cancel the job")).to_be_visible()
     flag.touch()
-    expect(page.locator(".x-output")).to_contain_text("line 8")
+    expect(page.locator(".x-printed")).to_contain_text("line 8")
     expect(page.locator("#job-status")).to_have_text("Failed")
     expect(page.locator("[data-count=success]")).to_have_text("2")
     expect(page.locator("[data-count=failed]")).to_have_text("1")
     expect(row(page, "silent")).to_contain_text("The host refused the connection")
     expect(page.get_by_role("button", name="Cancel the job")).to_be_hidden()
-    assert page.locator(".x-output .x-stderr").count() > 0
-    output = page.locator(".x-output").text_content() or ""
-    assert [output.count(f"line {number}\n") for number in range(1, 9)] == [1] * 8, "no gap, nothing twice"
+    assert page.locator(".x-printed .x-stderr").count() > 0
+    output = page.locator(".x-printed .x-text").all_text_contents()
+    assert [output.count(f"line {number}") for number in range(1, 9)] == [1] * 8, "no gap, nothing twice"
 
     page.locator("[data-only=failed]").click()
     expect(page.get_by_role("option")).to_have_count(1)
@@ -164,15 +164,16 @@ def test_a_connection_that_is_cut_resumes_without_gap_or_duplicate(
         )
         page = tab.page
         page.goto(f"/jobs/{job}")
-        expect(page.locator(".x-output")).to_contain_text("number 3")
+        expect(page.locator(".x-printed")).to_contain_text("number 3")
         for _ in range(2):
             way.cut()
             expect(page.locator("#line")).to_have_attribute("data-state", "waiting")
             expect(page.locator("#line")).to_have_text("live")
         flag.touch()
-        expect(page.locator(".x-output")).to_contain_text("number end")
-        numbers = re.findall(r"number (\d+)", page.locator(".x-output").text_content() or "")
-        assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
+        expect(page.locator(".x-printed")).to_contain_text("number end")
+        numbers = re.findall(r"number (\d+)", page.locator(".x-printed").text_content() or "")
+        first = int(numbers[0])
+        assert numbers == [str(first + place) for place in range(len(numbers))], "no gap, nothing twice"
         expect(page.locator("#job-status")).to_have_text("Succeeded")
     finally:
         proxies.close()
@@ -193,7 +194,7 @@ def test_the_keyboard_alone_runs_and_watches(page: Page, hosts: Hosts) -> None:
     page.get_by_label("Command").focus()
     page.keyboard.press("Control+Enter")
     page.wait_for_url("**/jobs/**")
-    expect(page.locator(".x-output")).to_contain_text("by keyboard")
+    expect(page.locator(".x-printed")).to_contain_text("by keyboard")
     page.locator("#tasks").focus()
     page.keyboard.press("Home")
     expect(row(page, "host-0")).to_have_attribute("aria-selected", "true")
@@ -238,5 +239,5 @@ def test_two_people_watch_the_same(open_tab: Open, hosts: Hosts, api: Api) -> No
     for page in pages:
         page.goto(f"/jobs/{job}")
     for page in pages:
-        expect(page.locator(".x-output")).to_contain_text("same")
+        expect(page.locator(".x-printed")).to_contain_text("same")
         expect(page.locator("#job-status")).to_have_text("Succeeded")

@@ -41,7 +41,7 @@ def test_from_the_first_login_to_a_rerun(browser: Browser, real_sshd: RealSshd) 
         page.wait_for_url("**/jobs/**")
         expect(page.locator("#job-status")).to_have_text("Failed")
         page.get_by_role("option").filter(has_text="good").click()
-        expect(page.locator(".x-output")).to_have_text(f"hello from {real_sshd.user.name}\n")
+        expect(page.locator(".x-printed .x-text")).to_have_text(f"hello from {real_sshd.user.name}")
         first = page.url
         page.get_by_role("button", name="Run again where it failed").click()
         page.wait_for_url(

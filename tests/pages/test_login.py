@@ -10,6 +10,8 @@ from tests.pages.conftest import Open
 from tests.support.browser import Tab
 from tests.support.server import ADMIN, Server
 
+pytestmark = pytest.mark.embedded
+
 
 def cookies(tab: Tab) -> dict[str, dict[str, object]]:
     return {cookie["name"]: dict(cookie) for cookie in tab.context.cookies()}

@@ -13,6 +13,8 @@ from testum import __version__
 from testum.settings import Settings
 from testum.web.factory import build
 
+pytestmark = pytest.mark.embedded
+
 KILOBYTE = 1000
 
 
@@ -37,7 +39,7 @@ OPEN = {
 UNKNOWN = "01a20f71-0000-7000-8000-000000000000"
 LOOKED_AT = {
     "/", "/platforms", "/jobs", "/keys", "/settings", "/search", "/account/password",
-    "/platforms/{platform_id}", "/platforms/{platform_id}/tests/{task_id}", "/jobs/{job_id}", "/jobs/{job_id}/tasks",
+    "/platforms/{platform_id}", "/platforms/{platform_id}/tests/{task_id}", "/jobs/{job_id}", "/jobs/{job_id}/tasks", "/tasks/{task_id}",
     "/keys/{key_id}", "/run/platforms", "/run/matching",
 }  # fmt: skip
 """What a viewer may see."""

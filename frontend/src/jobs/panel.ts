@@ -1,13 +1,18 @@
 // Beside the list: the chosen platform's task, and what it printed.
 import type { State } from "../live/socket";
 import { gettext } from "../messages";
-import { PlainOutput } from "../output/plain";
+import { DifferenceView } from "../output/difference";
+import { icon, press } from "../output/parts";
+import { OutputViewer } from "../output/viewer";
 import { visible } from "../visible";
+import { type Group, reasonOf as reasonOfGroup } from "./groups";
 import { reasonOf, stateOf, type Task, type Vocabulary } from "./tasks";
 
 export class Panel {
   private readonly head = document.createElement("div");
-  private readonly output: PlainOutput;
+  private readonly viewer = document.createElement("div");
+  private readonly difference = new DifferenceView();
+  private readonly output: OutputViewer;
   private readonly root: HTMLElement;
   private task: Task | null = null;
   private line = "";
@@ -22,15 +27,56 @@ export class Panel {
     hint.textContent = gettext("Choose a platform to see what it printed.");
     this.head.append(hint);
     root.append(this.head);
-    this.output = new PlainOutput(root, (state) => this.onState(state));
+    root.append(this.viewer, this.difference.element);
+    this.difference.element.hidden = true;
+    this.output = new OutputViewer(this.viewer, { onState: (state) => this.onState(state) });
   }
 
   show(task: Task): void {
     this.task = task;
+    this.compare(null, "");
     this.line = "";
     this.root.dataset.open = task.id;
     this.refresh();
-    this.output.open(task);
+    this.output.open({ id: task.id, atEnd: task.status !== "success", started: task.started });
+  }
+
+  /** What the platforms of a group printed; with a larger group, also how it differs from what that printed. */
+  showGroup(group: Group, largest: Group): void {
+    this.task = null;
+    this.line = "";
+    this.root.dataset.open = group.task_id;
+    const heading = document.createElement("h2");
+    heading.className = "card-title x-group-title";
+    heading.textContent = `${visible(group.names)} (${group.count})`;
+    heading.title = visible(group.names);
+    const reason = document.createElement("span");
+    reason.className = "x-muted";
+    reason.textContent = reasonOfGroup(group, this.words);
+    this.head.replaceChildren(heading, stateOf(group.status, this.words), reason, ownPage(group.task_id));
+    this.output.open({ id: group.task_id, atEnd: false, started: null });
+    if (group === largest) {
+      this.compare(null, "");
+      return;
+    }
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "btn btn-sm";
+    button.textContent = gettext("How it differs from the largest");
+    button.addEventListener("click", () => {
+      const on = button.getAttribute("aria-pressed") !== "true";
+      press(button, on);
+      this.compare(on ? largest.task_id : null, group.task_id);
+    });
+    this.head.lastElementChild?.before(button);
+    press(button, true);
+    this.compare(largest.task_id, group.task_id);
+  }
+
+  private compare(largest: string | null, task: string): void {
+    this.viewer.hidden = largest !== null;
+    this.difference.element.hidden = largest === null;
+    if (largest !== null) void this.difference.open(largest, task);
   }
 
   /** The rows were read anew: go on with the one of the same id. */
@@ -51,16 +97,22 @@ export class Panel {
     const reason = document.createElement("span");
     reason.className = "x-muted";
     reason.textContent = [reasonOf(task, this.words), this.line].filter(Boolean).join(" · ");
-    const download = document.createElement("a");
-    download.className = "btn btn-sm ms-auto";
-    download.href = `/api/v1/tasks/${task.id}/output`;
-    download.setAttribute("download", "");
-    download.textContent = gettext("Download");
-    this.head.replaceChildren(heading, stateOf(task.status, this.words), reason, download);
+    this.head.replaceChildren(heading, stateOf(task.status, this.words), reason, ownPage(task.id));
   }
 
   private onState(state: State): void {
     this.line = state === "waiting" ? gettext("The connection is lost; trying again ...") : "";
     this.refresh();
   }
+}
+
+/** The way to the output's own page. */
+function ownPage(task: string): HTMLElement {
+  const link = document.createElement("a");
+  link.className = "btn btn-icon btn-sm x-tool x-own-page";
+  link.href = `/tasks/${task}`;
+  link.title = gettext("On a page of its own");
+  link.setAttribute("aria-label", link.title);
+  link.append(icon("external-link"));
+  return link;
 }

@@ -26,12 +26,15 @@ export class Stream {
   private timer = 0;
   private wait = FIRST_WAIT_MS;
   private closed = false;
+  private watchdog = 0;
 
+  /** `quietMs`: a server that says nothing for so long is taken for lost; 0 where it need not say anything. */
   constructor(
     private readonly path: string,
     private after: number,
     private readonly onMessage: (message: Message) => void,
     private readonly onState: (state: State) => void,
+    private readonly quietMs = 0,
   ) {
     this.connect();
     window.addEventListener("online", this.hurry);
@@ -40,6 +43,7 @@ export class Stream {
   close(): void {
     this.closed = true;
     window.clearTimeout(this.timer);
+    window.clearTimeout(this.watchdog);
     window.removeEventListener("online", this.hurry);
     this.socket?.close();
   }
@@ -58,17 +62,36 @@ export class Stream {
     const socket = new WebSocket(url);
     this.socket = socket;
     socket.addEventListener("message", (event) => {
+      if (socket !== this.socket) return;
+      this.watch(socket);
       const message: Message = JSON.parse(event.data as string);
       if (this.wait !== FIRST_WAIT_MS || this.after < 0) this.onState("live");
       this.wait = FIRST_WAIT_MS;
       this.after = Math.max(this.after, message.seq);
       this.onMessage(message);
     });
-    socket.addEventListener("open", () => this.onState("live"));
-    socket.addEventListener("close", (event) => this.onClose(event.code));
+    socket.addEventListener("open", () => {
+      if (socket === this.socket) this.onState("live");
+    });
+    socket.addEventListener("close", (event) => {
+      if (socket === this.socket) this.onClose(event.code);
+    });
+    this.watch(socket);
+  }
+
+  /** A connection may be gone without anybody saying so. */
+  private watch(socket: WebSocket): void {
+    if (!this.quietMs) return;
+    window.clearTimeout(this.watchdog);
+    this.watchdog = window.setTimeout(() => {
+      if (socket !== this.socket || this.closed) return;
+      this.onClose(0);
+      socket.close();
+    }, this.quietMs);
   }
 
   private onClose(code: number): void {
+    window.clearTimeout(this.watchdog);
     this.socket = null;
     if (this.closed) return;
     if (code === OVER) this.finish("ended");

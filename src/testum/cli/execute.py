@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from testum.cli.failures import INTERRUPTED, OK, SOME_FAILED, Refused, WrongUse
-from testum.cli.folding import expand
 from testum.cli.options import Json, Url, print_json
+from testum.core.folding import expand
 
 if TYPE_CHECKING:
     from testum.cli.api import Api

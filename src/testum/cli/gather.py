@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from testum.cli.folding import fold, natural_key
 from testum.cli.lines import Spool
 from testum.cli.screen import Screen
+from testum.core.folding import fold, natural_key
 
 
 def _hashes() -> "dict[str, hashlib._Hash]":

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable
 
-from testum.cli.folding import fold
 from testum.cli.lines import harmless_name
 from testum.cli.watch import FINAL, TaskState
+from testum.core.folding import fold
 
 _ADDRESS = re.compile(r"^\S+@\S+:[0-9]+: ")
 _MANY = 30

@@ -216,6 +216,16 @@ async def users_of_key(session: AsyncSession, key_id: UUID) -> list[str]:
     return list(await session.scalars(select(Platform.name).where(Platform.key_id == key_id).limit(5)))
 
 
+async def jump_names(session: AsyncSession, limit: int) -> list[str]:
+    """The names of platforms that others are reached through."""
+    through = select(Platform.jump_platform_id).where(Platform.jump_platform_id.is_not(None))
+    return list(
+        await session.scalars(
+            select(Platform.name).where(Platform.id.in_(through)).order_by(Platform.name).limit(limit)
+        )
+    )
+
+
 async def users_of_jump(session: AsyncSession, platform_id: UUID) -> list[str]:
     """Names of up to five platforms that are reached through this one."""
     return list(

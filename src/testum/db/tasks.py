@@ -190,6 +190,49 @@ async def frames_of(session: AsyncSession, task_id: UUID) -> bytes | None:
     return (row.frames or b"") if row.output_expired_at is None else None
 
 
+async def frames_of_many(session: AsyncSession, task_ids: Sequence[UUID]) -> dict[UUID, bytes]:
+    """The frames kept in the database for each of these tasks that has some."""
+    found: dict[UUID, bytes] = {}
+    for chunk in _chunks(task_ids):
+        rows = await session.execute(
+            select(TaskOutput.task_id, TaskOutput.frames).where(TaskOutput.task_id.in_(chunk))
+        )
+        found.update((row.task_id, row.frames) for row in rows)
+    return found
+
+
+class Ending(NamedTuple):
+    """How a task of a job ended, if it did (`finished_position`), without its output."""
+
+    id: UUID
+    platform_name: str
+    status: str
+    exit_code: int | None
+    error_code: str | None
+    output_bytes: int
+    result_location: str | None
+    finished_position: int | None
+
+
+async def endings(session: AsyncSession, job_id: UUID) -> list[Ending]:
+    """All the job's tasks, in the order of their platforms."""
+    rows = await session.execute(
+        select(
+            Task.id,
+            Task.platform_name,
+            Task.status,
+            Task.exit_code,
+            Task.error_code,
+            Task.output_bytes,
+            Task.result_location,
+            Task.finished_position,
+        )
+        .where(Task.job_id == job_id)
+        .order_by(Task.ordinal)
+    )
+    return [Ending(*row) for row in rows]
+
+
 async def of_job(session: AsyncSession, job_id: UUID, *, after: int) -> list[Task]:
     """The job's tasks that are running or ended above position `after`, without their output."""
     return await _begun(

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from testum.core.frames import Frame, Stream, decode_text
 from testum.core.states import FINAL_JOB, TaskStatus
+from testum.db.base import utc_now
 from testum.db.jobs import Job
 from testum.db.tasks import Task, moment
 
@@ -70,6 +71,11 @@ def output(task_id: UUID, frame: Frame, seq: int) -> Message:
     return Message(
         moment(frame.position), _TYPES[frame.stream], text, seq, task_id, data=None if exact else frame.data
     )
+
+
+def more(task: Task, seq: int) -> Message:
+    """That a task which has not ended may have printed more, for those who are not told what."""
+    return Message(utc_now(), "progress", {"status": task.status}, seq, task.id)
 
 
 def ending(task: Task, last: int) -> list[Message]:

@@ -1,15 +1,21 @@
 """Reading output: a task's frames from where they are stored, at any time of its life."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from uuid import UUID
 
-from testum.core.frames import Frame, FrameDecoder, Stream
+from testum.core.frames import HEADER_SIZE, Frame, FrameDecoder, Stream
 from testum.core.permissions import Actor, Permission
+from testum.core.rows import stamped
+from testum.core.states import FINAL
 from testum.db import tasks
 from testum.db.session import Database
+from testum.db.tasks import Task
 from testum.errors import NotFound, OutputExpired
 from testum.output.base import OutputStore, Reader
 from testum.services.access import Gate
+from testum.services.spool import Spool, Spools
 
 _READ = 512 * 1024
 
@@ -78,24 +84,83 @@ def expired() -> OutputExpired:
     return OutputExpired("The task's output has been removed: it was older than output is kept here.")
 
 
-class Outputs:
-    """Use cases of stored output."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A task's encoded output, as it is stored at one moment. `size` is None while the task runs: it grows."""
 
-    def __init__(self, database: Database, gate: Gate, outputs: OutputStore) -> None:
+    task: Task
+    size: int | None
+    _row: bytes | None
+    _reader: Reader | None
+    _spool: Spool | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.size is not None
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`; empty at the present end. Raises StorageUnavailable."""
+        if self._row is not None:
+            return self._row[offset : offset + size]
+        if self._reader is None:
+            return b""
+        if self._spool is not None and offset < self._spool.size:
+            return await self._spool.read(offset, size)
+        data = await self._reader.read(offset, size)
+        if self._spool is not None and data:
+            await self._spool.keep(offset, data)
+        return data
+
+
+class Outputs:
+    """Use cases of stored output. `spools` are for a store that is far away."""
+
+    def __init__(
+        self, database: Database, gate: Gate, outputs: OutputStore, spools: Spools | None = None
+    ) -> None:
         self._database = database
         self._gate = gate
         self._outputs = outputs
+        self._spools = spools
 
     def cursor(self, task_id: UUID) -> OutputCursor:
         """A cursor at the beginning of a task's output. The caller has checked permission."""
         return OutputCursor(self._database, self._outputs, task_id)
 
+    @asynccontextmanager
+    async def source(self, task_id: UUID) -> AsyncIterator[Source]:
+        """A task's output, to be read from any place. The caller has checked permission. Raises NotFound,
+        and OutputExpired."""
+        async with self._database.read() as session:
+            found = await tasks.by_ids(session, [task_id])
+            if not found:
+                raise NotFound("There is no such task.")
+            task = found[0]
+            if task.output_expired_at is not None:
+                raise expired()
+            ended = task.status in FINAL
+            row = None
+            if ended and task.result_location is None:
+                row = await tasks.frames_of(session, task_id)
+        reader = None if row is not None else await self._outputs.reader(task_id)
+        size = task.output_bytes + HEADER_SIZE * task.output_frames if ended else None
+        try:
+            spool = self._spools.of(task_id) if self._spools is not None and row is None else None
+            yield Source(task, size, row, reader, spool)
+        finally:
+            if reader is not None:
+                await reader.close()
+
     async def written_after(self, job_id: UUID, position: int) -> Collection[UUID] | None:
         """See OutputStore.written_after."""
         return await self._outputs.written_after(job_id, position)
 
-    async def download(self, actor: Actor, task_id: UUID, stream: Stream | None) -> AsyncIterator[bytes]:
-        """The exact bytes of one stream, or of both as they came. Raises NotFound, and OutputExpired."""
+    async def download(
+        self, actor: Actor, task_id: UUID, stream: Stream | None, *, timestamps: bool = False
+    ) -> AsyncIterator[bytes]:
+        """The exact bytes of one stream, or of both as they came; with `timestamps`, each line behind the time at
+        which it began. Raises NotFound, and OutputExpired."""
         await self._gate.check(actor, Permission.JOBS_READ, "task.read", "task", task_id)
         async with self._database.read() as session:
             task = await tasks.get(session, task_id)
@@ -103,13 +168,28 @@ class Outputs:
             raise NotFound("There is no such task.")
         if task.output_expired_at is not None:
             raise expired()
-        return self._bytes(task_id, stream, ended=task.finished_at is not None)
+        frames = self._frames(task_id, stream, ended=task.finished_at is not None)
+        return _stamped(frames) if timestamps else _bytes(frames)
 
-    async def _bytes(self, task_id: UUID, stream: Stream | None, *, ended: bool) -> AsyncIterator[bytes]:
+    async def _frames(self, task_id: UUID, stream: Stream | None, *, ended: bool) -> AsyncGenerator[Frame]:
         cursor = self.cursor(task_id)
         try:
             async for frame in cursor.read(ended=ended):
                 if stream is None or frame.stream is stream:
-                    yield frame.data
+                    yield frame
         finally:
             await cursor.close()
+
+
+async def _bytes(frames: AsyncGenerator[Frame]) -> AsyncIterator[bytes]:
+    async with aclosing(frames):
+        async for frame in frames:
+            yield frame.data
+
+
+async def _stamped(frames: AsyncGenerator[Frame]) -> AsyncIterator[bytes]:
+    before: Frame | None = None
+    async with aclosing(frames):
+        async for frame in frames:
+            yield stamped(frame, before)
+            before = frame

@@ -167,6 +167,12 @@ class Platforms:
         async with self._database.read() as session:
             return await platforms.by_ids(session, platform_ids)
 
+    async def jumps(self, actor: Actor, *, limit: int = 100) -> list[str]:
+        """The names of platforms that others are reached through."""
+        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
+        async with self._database.read() as session:
+            return await platforms.jump_names(session, limit)
+
     async def overview(self, actor: Actor) -> dict[str, int]:
         """How many platforms are in each state that any is in."""
         await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")

@@ -31,6 +31,8 @@ from testum.services.output import OutputCursor, Outputs
 
 _POLL_SECONDS = 5.0
 """Events may get lost: a follower looks by itself after so long."""
+_TOGETHER_SECONDS = 0.2
+"""Where output itself is not told, that there is more of it is told once for so long."""
 _PAUSE_SECONDS = 0.03
 """Status changes of a job's tasks come in crowds: a follower takes those of so long together."""
 
@@ -65,8 +67,10 @@ class Streams:
             found = await tasks.by_ids(session, [task_id])
         return found[0] if found else None
 
-    async def follow_task(self, task_id: UUID, after: int) -> AsyncIterator[Message]:
-        """Everything of the task numbered above `after` (-1: from the beginning), until it is done."""
+    async def follow_task(self, task_id: UUID, after: int, *, output: bool = True) -> AsyncIterator[Message]:
+        """Everything of the task numbered above `after` (-1: from the beginning), until it is done. Without
+        `output`, what it prints is left out, and instead it is told that there may be more of it: soon after there
+        is, and every few seconds anyway, so that who hears nothing knows that the connection is broken."""
         cursor = self._outputs.cursor(task_id)
         async with self._events.subscribe(task_id=task_id) as heard:
             try:
@@ -87,8 +91,10 @@ class Streams:
                                 yield messages.started(task, 1)
                     assert task is not None
                     ended = task.status in FINAL
-                    if started or ended:
-                        base = 1 if task.started_position is not None else 0
+                    base = 1 if task.started_position is not None else 0
+                    if not output and not ended:
+                        yield messages.more(task, base)
+                    if output and (started or ended):
                         try:
                             async for frame in cursor.read(ended=ended):
                                 if base + cursor.number > after:
@@ -97,12 +103,15 @@ class Streams:
                             task = await self._task(task_id)
                             if task is None:
                                 return
-                        if ended:
-                            for message in messages.ending(task, base + _last(task, cursor)):
-                                if message.seq > after:
-                                    yield message
-                            return
+                    if ended:
+                        last = base + (_last(task, cursor) if output else task.output_frames)
+                        for message in messages.ending(task, last):
+                            if message.seq > after:
+                                yield message
+                        return
                     hints = await heard.wait(_POLL_SECONDS)
+                    if not output:
+                        await asyncio.sleep(_TOGETHER_SECONDS)
                     look = not hints or any(hint.change is Change.STATUS for hint in hints)
             finally:
                 await cursor.close()

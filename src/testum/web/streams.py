@@ -29,7 +29,8 @@ _RECHECK_SECONDS = 5.0
 
 @router.websocket("/ws/tasks/{task_id}")
 async def follow_task(socket: WebSocket, task_id: str) -> None:
-    """A task's messages. `?after=<seq>` leaves out what the client already has."""
+    """A task's messages. `?after=<seq>` leaves out what the client already has, `?output=0` what the task prints:
+    that there is more of it is told then, and the lines API has it."""
     await _serve(socket, task_id, of_job=False)
 
 
@@ -57,13 +58,13 @@ async def _serve(socket: WebSocket, object_id: str, *, of_job: bool) -> None:
             key = UUID(object_id)
         except ValueError:
             raise NotFound("There is no such task or job.") from None
+        wanted = socket.query_params.get("output") != "0"
         if of_job:
             await streams.check_job(actor, key)
-            wanted = socket.query_params.get("output") != "0"
             messages = streams.follow_job(key, after, output=wanted)
         else:
             await streams.check_task(actor, key)
-            messages = streams.follow_task(key, after)
+            messages = streams.follow_task(key, after, output=wanted)
     except TestumError as error:
         # A browser sees neither status nor body of a refused handshake; a close code it does see.
         await socket.close(_CLOSE_CODES.get(type(error), _INTERNAL), _reason(error))

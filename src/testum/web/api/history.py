@@ -63,11 +63,15 @@ async def get_task(task_id: UUID, actor: CurrentActor, app: App) -> TaskOut:
     operation_id="getTaskOutput",
 )
 async def get_output(
-    task_id: UUID, actor: CurrentActor, app: App, stream: Literal["all", "stdout", "stderr"] = "all"
+    task_id: UUID,
+    actor: CurrentActor,
+    app: App,
+    stream: Literal["all", "stdout", "stderr"] = "all",
+    timestamps: Annotated[bool, Query(description="Put before each line the time when it began.")] = False,
 ) -> StreamingResponse:
     """All that the task printed, byte for byte; while it runs, what is stored so far."""
     return StreamingResponse(
-        await app.outputs.download(actor, task_id, _STREAMS[stream]),
+        await app.outputs.download(actor, task_id, _STREAMS[stream], timestamps=timestamps),
         media_type="application/octet-stream",
         headers={"Content-Disposition": f'attachment; filename="{task_id}-{stream}.log"'},
     )

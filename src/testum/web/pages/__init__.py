@@ -5,7 +5,19 @@ from fastapi import FastAPI, Request, Response
 
 from testum.errors import TestumError
 from testum.web.assets import Assets
-from testum.web.pages import account, audit, home, imports, jobs, keys, platform, platforms, run, session
+from testum.web.pages import (
+    account,
+    audit,
+    home,
+    imports,
+    jobs,
+    keys,
+    platform,
+    platforms,
+    run,
+    session,
+    tasks,
+)
 from testum.web.pages.rendering import Templates
 from testum.web.pages.route import error_page
 
@@ -15,7 +27,7 @@ _PROGRAMS = ("/api", "/ws", "/health", "/openapi.json", "/static")
 def install(app: FastAPI, assets: Assets) -> None:
     """Add all pages to the application."""
     app.state.templates = Templates(assets)
-    for module in (session, home, platforms, imports, platform, run, jobs, keys, audit, account):
+    for module in (session, home, platforms, imports, platform, run, jobs, tasks, keys, audit, account):
         app.include_router(module.router)
 
 

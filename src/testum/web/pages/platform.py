@@ -38,7 +38,7 @@ async def add_platform(request: Request, view: PageView) -> Response:
     form = await read_form(request)
     values: dict[str, Any] = {}
     try:
-        values = _values(form)
+        values = await _values(view, form)
         platform = await view.app.platforms.add(view.actor, values)
     except (InvalidInput, Conflict) as error:
         return await _form(view, None, _typed(form), _problems(view, error), status=422)
@@ -109,7 +109,7 @@ async def edit_platform(platform_id: UUID, view: PageView) -> Response:
     """The form with what is stored; secrets stay where they are unless they are typed anew."""
     await _may_write(view, platform_id)
     platform = await view.app.platforms.get(view.actor, platform_id)
-    return await _form(view, platform, _stored(platform), {})
+    return await _form(view, platform, _stored(platform, await _jump_name(view, platform)), {})
 
 
 @router.post("/{platform_id}/edit")
@@ -119,7 +119,9 @@ async def change_platform(platform_id: UUID, request: Request, view: PageView) -
     form = await read_form(request)
     platform = await view.app.platforms.get(view.actor, platform_id)
     try:
-        changed = await view.app.platforms.change(view.actor, platform_id, _changes(form, platform))
+        changed = await view.app.platforms.change(
+            view.actor, platform_id, await _changes(view, form, platform)
+        )
     except (InvalidInput, Conflict) as error:
         return await _form(view, platform, _typed(form), _problems(view, error), status=422)
     if form.flag("test"):
@@ -203,7 +205,6 @@ async def _form(
     crumbs = [(view.gettext("Platforms"), "/platforms")]
     if platform is not None:
         crumbs.append((platform.name, f"/platforms/{platform.id}"))
-    jumps = await view.app.platforms.find(view.actor, PageRequest(500, counted=False))
     return view.render(
         "platforms/form.html",
         status=status,
@@ -214,11 +215,11 @@ async def _form(
         values=values,
         problems=problems,
         keys=[key for key in keys.items if key.encrypted_private_key is not None],
-        jumps=[jump for jump in jumps.items if platform is None or jump.id != platform.id],
+        jumps=await view.app.platforms.jumps(view.actor),
     )
 
 
-_TEXTS = ("name", "host", "port", "username", "login", "key_id", "jump_platform_id", "tags", "zone")
+_TEXTS = ("name", "host", "port", "username", "login", "key_id", "jump", "tags", "zone")
 _MORE = ("known_host_key", "host_key_policy", "shell", "description")
 
 
@@ -237,7 +238,7 @@ def _typed(form: Form) -> dict[str, str]:
     return {name: form.lines(name) for name in (*_TEXTS, *_MORE)}
 
 
-def _stored(platform: Platform) -> dict[str, str]:
+def _stored(platform: Platform, jump: str) -> dict[str, str]:
     login = "key" if platform.key_id else platform.auth_method
     return {
         "name": platform.name,
@@ -246,7 +247,7 @@ def _stored(platform: Platform) -> dict[str, str]:
         "username": platform.username,
         "login": login,
         "key_id": str(platform.key_id or ""),
-        "jump_platform_id": str(platform.jump_platform_id or ""),
+        "jump": jump,
         "tags": " ".join(platform.tags),
         "zone": platform.zone,
         "known_host_key": "\n".join(record.public_key for record in platform.host_keys[:1]),
@@ -256,7 +257,24 @@ def _stored(platform: Platform) -> dict[str, str]:
     }
 
 
-def _values(form: Form) -> dict[str, Any]:
+async def _jump_name(view: PageView, platform: Platform) -> str:
+    """The name of the platform that this one is reached through; empty where there is none."""
+    if platform.jump_platform_id is None:
+        return ""
+    return (await view.app.platforms.get(view.actor, platform.jump_platform_id)).name
+
+
+async def _jump_id(view: PageView, name: str) -> UUID | None:
+    """The platform of that name. Raises InvalidInput."""
+    if not name:
+        return None
+    found = await view.app.platforms.find(view.actor, PageRequest(1, counted=False), name=name)
+    if not found.items:
+        raise InvalidInput.field("jump", "there is no such platform.")
+    return found.items[0].id
+
+
+async def _values(view: PageView, form: Form) -> dict[str, Any]:
     """A new platform as the service takes it. Raises InvalidInput."""
     port = form.whole("port")
     values: dict[str, Any] = {
@@ -269,7 +287,7 @@ def _values(form: Form) -> dict[str, Any]:
         "description": form.lines("description").strip(),
         "shell": "plain" if form.text("shell") == "plain" else "posix",
         "host_key_policy": "strict" if form.text("host_key_policy") == "strict" else None,
-        "jump_platform_id": form.id("jump_platform_id"),
+        "jump_platform_id": await _jump_id(view, form.text("jump")),
     }
     if form.text("known_host_key"):
         values["known_host_key"] = form.text("known_host_key")
@@ -288,10 +306,10 @@ def _login(form: Form) -> dict[str, Any]:
     return {"auth_method": "password", "password": form.raw("password") or None}
 
 
-def _changes(form: Form, platform: Platform) -> dict[str, Any]:
+async def _changes(view: PageView, form: Form, platform: Platform) -> dict[str, Any]:
     """What the form changes: of secrets only what was typed, and what another way to log in makes void."""
-    values = _values(form)
-    stored = _stored(platform)
+    values = await _values(view, form)
+    stored = _stored(platform, "")
     if form.text("login") == stored["login"]:
         values = {
             name: value
@@ -326,6 +344,7 @@ def _problems(view: PageView, error: InvalidInput | Conflict) -> dict[str, str]:
     words = Words(view.language)
     if isinstance(error, Conflict):
         return {"name": words.message(error.message)}
-    return {item.field: words.message(item.message) for item in error.fields} or {
-        "": words.message(error.message)
+    problems = {
+        item.field.replace("jump_platform_id", "jump"): words.message(item.message) for item in error.fields
     }
+    return problems or {"": words.message(error.message)}

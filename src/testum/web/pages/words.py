@@ -175,12 +175,12 @@ class Words:
         if translated != text:
             return translated
         field, colon, rest = text.partition(": ")
-        if colon and re.fullmatch(r"[a-z_.]+", field):
-            text = rest
-        for pattern, said in self._patterns:
-            if found := pattern.fullmatch(text):
-                return self._language.gettext(said) % found.groupdict()
-        return text
+        bare = rest if colon and re.fullmatch(r"[a-z_.]+", field) else text
+        for candidate in (text, bare):
+            for pattern, said in self._patterns:
+                if found := pattern.fullmatch(candidate):
+                    return self._language.gettext(said) % found.groupdict()
+        return bare
 
     @cached_property
     def _patterns(self) -> list[tuple[re.Pattern[str], str]]:

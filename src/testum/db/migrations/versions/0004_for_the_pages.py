@@ -32,8 +32,16 @@ def upgrade() -> None:
             sqlite_where=sa.text("finished_at IS NOT NULL"),
         )
 
+    with op.batch_alter_table("audit_logs", schema=None) as batch_op:
+        batch_op.drop_index("ix_audit_logs_object")
+        batch_op.create_index("ix_audit_logs_object", ["object_type", "object_id", "timestamp"], unique=False)
+
 
 def downgrade() -> None:
+    with op.batch_alter_table("audit_logs", schema=None) as batch_op:
+        batch_op.drop_index("ix_audit_logs_object")
+        batch_op.create_index("ix_audit_logs_object", ["object_type", "object_id"], unique=False)
+
     with op.batch_alter_table("task_runs", schema=None) as batch_op:
         batch_op.drop_index("ix_task_runs_outcome")
 

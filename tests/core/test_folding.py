@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testum.cli.folding import MAX_NAMES, expand, fold
+from testum.core.folding import MAX_NAMES, expand, fold
 
 
 @pytest.mark.parametrize(

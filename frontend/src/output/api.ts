@@ -1,0 +1,102 @@
+// The lines API, as the viewer asks it (docs/guide/api.md, "Output").
+import { renew } from "../shell/session";
+
+export interface Line {
+  /** Null in the last lines of an output whose lines are not all counted yet. */
+  number: number | null;
+  ts: string;
+  stream: "stdout" | "stderr";
+  text: string;
+  /** Start, end, SGR parameters; in characters, not UTF-16 units. */
+  styles: [number, number, string][];
+  matches: [number, number][];
+  length: number;
+  cut: boolean;
+  open: boolean;
+  overwritten: boolean;
+}
+
+export interface Page {
+  lines: Line[];
+  total: number;
+  complete: boolean;
+  ended: boolean;
+  progress: number;
+}
+
+export interface Found {
+  count: number;
+  hits: number[];
+  ordinal: number | null;
+  searched: number;
+  complete: boolean;
+  ended: boolean;
+  progress: number;
+}
+
+export interface Query {
+  text: string;
+  case: boolean;
+  regex: boolean;
+}
+
+/** The server said no; asking again will not help. */
+export class Refused extends Error {
+  constructor(
+    readonly status: number,
+    detail: string,
+  ) {
+    super(detail);
+  }
+}
+
+/** One task's output. */
+export class OutputApi {
+  private readonly root: string;
+
+  constructor(readonly taskId: string) {
+    this.root = `/api/v1/tasks/${taskId}`;
+  }
+
+  page(from: number, limit: number, query: Query | null, signal?: AbortSignal): Promise<Page> {
+    return get(`${this.root}/lines`, { from, limit, ...asked(query) }, signal);
+  }
+
+  tail(limit: number, query: Query | null, signal?: AbortSignal): Promise<Page> {
+    return get(`${this.root}/lines`, { tail: true, limit, ...asked(query) }, signal);
+  }
+
+  search(
+    query: Query,
+    from: number,
+    direction: "next" | "previous",
+    limit: number,
+    signal?: AbortSignal,
+  ): Promise<Found> {
+    return get(`${this.root}/lines/search`, { ...asked(query), from, direction, limit }, signal);
+  }
+
+  download(timestamps: boolean): string {
+    return `${this.root}/output${timestamps ? "?timestamps=true" : ""}`;
+  }
+}
+
+function asked(query: Query | null): Record<string, string | boolean> {
+  return query ? { q: query.text, case: query.case, regex: query.regex } : {};
+}
+
+async function get<Answer>(
+  path: string,
+  values: Record<string, string | number | boolean>,
+  signal?: AbortSignal,
+): Promise<Answer> {
+  const url = new URL(path, location.href);
+  for (const [name, value] of Object.entries(values)) url.searchParams.set(name, String(value));
+  const ask = (): Promise<Response> => fetch(url, { cache: "no-store", signal: signal ?? null });
+  let answer = await ask();
+  if (answer.status === 401 && (await renew())) answer = await ask();
+  if (answer.ok) return (await answer.json()) as Answer;
+  if (answer.status >= 500) throw new Error(String(answer.status));
+  const problem: { detail?: string } = await answer.json().catch(() => ({}));
+  throw new Refused(answer.status, problem.detail ?? String(answer.status));
+}

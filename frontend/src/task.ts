@@ -1,0 +1,50 @@
+// The page of a task: how it stands, and what it printed.
+import { FINAL, stateOf, type Vocabulary } from "./jobs/tasks";
+import { OutputViewer } from "./output/viewer";
+
+const LEAST_PX = 320;
+const BELOW_PX = 24;
+
+function start(root: HTMLElement): void {
+  const data = root.dataset;
+  const words: Vocabulary = { statuses: JSON.parse(data.words ?? "{}"), errors: {} };
+  const over = FINAL.has(data.status ?? "");
+  const viewer = new OutputViewer(root, {
+    onState: (state) => {
+      // What the page says above the output is of the time before the task ended.
+      if (state === "ended" && !over) void refresh(words);
+    },
+  });
+  viewer.open({
+    id: data.task ?? "",
+    atEnd: data.status !== "success",
+    started: data.started ? Number(data.started) : null,
+  });
+  window.addEventListener("pagehide", () => viewer.close());
+  const card = root.parentElement;
+  if (card) {
+    fit(card);
+    new ResizeObserver(() => fit(card)).observe(document.body);
+    window.addEventListener("resize", () => fit(card));
+  }
+}
+
+/** The output takes what the window has left, so that its end is in view while it grows. */
+function fit(card: HTMLElement): void {
+  const top = card.getBoundingClientRect().top + window.scrollY;
+  card.style.height = `${Math.max(LEAST_PX, Math.floor(window.innerHeight - top - BELOW_PX))}px`;
+}
+
+async function refresh(words: Vocabulary): Promise<void> {
+  const answer = await fetch(location.pathname, { headers: { Accept: "text/html" } });
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const facts = document.getElementById("facts");
+  const fresh = page.getElementById("facts");
+  if (facts && fresh) facts.replaceWith(document.adoptNode(fresh));
+  const status = page.getElementById("viewer")?.dataset.status;
+  if (status) document.getElementById("task-status")?.replaceChildren(stateOf(status, words));
+}
+
+const root = document.getElementById("viewer");
+if (root) start(root);

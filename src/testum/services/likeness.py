@@ -1,0 +1,246 @@
+"""Which of a job's tasks printed the same, and how the others differ."""
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from testum.core.difference import Changed, differ
+from testum.core.folding import fold, natural_key
+from testum.core.frames import Frame, FrameDecoder, Stream, decode_all, decode_text
+from testum.core.permissions import Actor, Permission
+from testum.core.states import FINAL
+from testum.core.terminal import visible
+from testum.db import jobs, tasks
+from testum.db.session import Database
+from testum.db.tasks import Ending
+from testum.errors import NotFound
+from testum.services.access import Gate
+from testum.services.output import Outputs
+
+MAX_GROUPS = 500
+_WAIT_SECONDS = 0.8
+_UNASKED_SECONDS = 5.0
+_BATCH = 500
+_READ = 1024 * 1024
+_MOST_DIGESTS = 100_000
+_COMPARED = 256 * 1024
+"""Bytes of each stream that are compared."""
+_LINE = 500
+"""Characters that are shown of a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Tasks that ended alike and printed the same on each stream. `task_id` is the first of them, `names` are their
+    platforms', folded."""
+
+    names: str
+    count: int
+    task_id: UUID
+    status: str
+    exit_code: int | None
+    error_code: str | None
+    output_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """A job's groups, the largest first, and how many there are; `pending` tasks have not ended. Where it is not
+    `complete`, only `compared` tasks are in groups so far."""
+
+    groups: list[Group]
+    total: int
+    pending: int
+    compared: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDifference:
+    """How one stream differs; `whole` says that this is all of it."""
+
+    stream: Stream
+    lines: list[Changed]
+    whole: bool
+
+
+class Likenesses:
+    """Use cases of outputs side by side. What an output is, is kept as a digest, in this process; `close` it."""
+
+    def __init__(self, database: Database, gate: Gate, outputs: Outputs) -> None:
+        self._database = database
+        self._gate = gate
+        self._outputs = outputs
+        self._digests: OrderedDict[UUID, bytes] = OrderedDict()
+        self._passes: dict[UUID, asyncio.Task[None]] = {}
+        self._asked: dict[UUID, float] = {}
+
+    async def of_job(self, actor: Actor, job_id: UUID, limit: int) -> Likeness:
+        """The groups of a job's tasks that have ended. Raises NotFound."""
+        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job", job_id)
+        async with self._database.read() as session:
+            if await jobs.get(session, job_id) is None:
+                raise NotFound("There is no such job.")
+            endings = await tasks.endings(session, job_id)
+        ended = [ending for ending in endings if ending.status in FINAL]
+        await self._digest(job_id, ended)
+        known = [ending for ending in ended if ending.id in self._digests]
+        groups = await asyncio.to_thread(self._groups, known)
+        return Likeness(
+            groups=groups[:limit],
+            total=len(groups),
+            pending=len(endings) - len(ended),
+            compared=len(known),
+            complete=len(known) == len(ended),
+        )
+
+    def _groups(self, endings: Sequence[Ending]) -> list[Group]:
+        alike: dict[object, list[Ending]] = {}
+        for ending in endings:
+            digest = self._digests.get(ending.id)
+            key = (digest, ending.status, ending.exit_code, ending.error_code)
+            alike.setdefault(key, []).append(ending)
+        groups = [
+            Group(
+                names=fold(ending.platform_name for ending in group),
+                count=len(group),
+                task_id=group[0].id,
+                status=group[0].status,
+                exit_code=group[0].exit_code,
+                error_code=group[0].error_code,
+                output_bytes=group[0].output_bytes,
+            )
+            for group in alike.values()
+        ]
+        return sorted(groups, key=lambda group: (-group.count, natural_key(group.names)))
+
+    async def _digest(self, job_id: UUID, ended: Sequence[Ending]) -> None:
+        """Go on, for a while, with the digests that are missing."""
+        self._asked[job_id] = time.monotonic()
+        running = self._passes.get(job_id)
+        if running is None:
+            missing = [ending for ending in ended if ending.id not in self._digests]
+            if not missing:
+                return
+            running = asyncio.create_task(self._go(job_id, missing), name="compare-outputs")
+            self._passes[job_id] = running
+            running.add_done_callback(lambda _: self._passes.pop(job_id, None))
+        await asyncio.wait((running,), timeout=_WAIT_SECONDS)
+        if running.done():
+            running.result()
+
+    async def _go(self, job_id: UUID, missing: Sequence[Ending]) -> None:
+        small = [ending.id for ending in missing if ending.result_location is None]
+        for start in range(0, len(small), _BATCH):
+            ids = small[start : start + _BATCH]
+            async with self._database.read() as session:
+                stored = await tasks.frames_of_many(session, ids)
+            digests = await asyncio.to_thread(_digests_of, [stored.get(task_id, b"") for task_id in ids])
+            for task_id, digest in zip(ids, digests, strict=True):
+                self._keep(task_id, digest)
+        for ending in missing:
+            if ending.result_location is not None:
+                if time.monotonic() - self._asked[job_id] > _UNASKED_SECONDS:
+                    return
+                self._keep(ending.id, await self._digest_large(job_id, ending.id))
+
+    async def _digest_large(self, job_id: UUID, task_id: UUID) -> bytes:
+        hashes = _Hashes()
+        decoder = FrameDecoder()
+        offset = 0
+        async with self._outputs.source(task_id) as source:
+            while data := await source.read(offset, _READ):
+                offset += len(data)
+                await asyncio.to_thread(hashes.feed, list(decoder.feed(data)))
+        return hashes.digest()
+
+    def _keep(self, task_id: UUID, digest: bytes) -> None:
+        self._digests[task_id] = digest
+        while len(self._digests) > _MOST_DIGESTS:
+            self._digests.popitem(last=False)
+
+    async def compare(self, actor: Actor, task_id: UUID, other_id: UUID) -> list[StreamDifference]:
+        """How the second task's output differs from the first's, for each stream that does. Raises NotFound."""
+        await self._gate.check(actor, Permission.JOBS_READ, "task.read", "task", task_id)
+        ours, theirs = await self._beginning(task_id), await self._beginning(other_id)
+        return await asyncio.to_thread(_compare, ours, theirs)
+
+    async def _beginning(self, task_id: UUID) -> dict[Stream, "_Beginning"]:
+        found = {stream: _Beginning() for stream in Stream}
+        decoder = FrameDecoder()
+        offset = 0
+        async with self._outputs.source(task_id) as source:
+            while data := await source.read(offset, _READ):
+                offset += len(data)
+                for frame in decoder.feed(data):
+                    found[frame.stream].take(frame.data)
+                if all(beginning.cut for beginning in found.values()) or offset > 8 * _COMPARED:
+                    break
+        return found
+
+    async def close(self) -> None:
+        """Stop what is under way."""
+        passes = list(self._passes.values())
+        for running in passes:
+            running.cancel()
+        await asyncio.gather(*passes, return_exceptions=True)
+
+
+class _Hashes:
+    """What each stream printed, as a digest of both."""
+
+    def __init__(self) -> None:
+        self._hashes = {stream: hashlib.blake2b(digest_size=16) for stream in Stream}
+
+    def feed(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            self._hashes[frame.stream].update(frame.data)
+
+    def digest(self) -> bytes:
+        return b"".join(one.digest() for one in self._hashes.values())
+
+
+def _digests_of(stored: Sequence[bytes]) -> list[bytes]:
+    digests = []
+    for encoded in stored:
+        hashes = _Hashes()
+        hashes.feed(decode_all(encoded))
+        digests.append(hashes.digest())
+    return digests
+
+
+class _Beginning:
+    """The first bytes of a stream."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self.cut = False
+
+    def take(self, data: bytes) -> None:
+        room = _COMPARED - len(self._data)
+        self._data += data[:room]
+        self.cut = self.cut or len(data) > room
+
+    def lines(self) -> list[str]:
+        text, _ = decode_text(visible(bytes(self._data)))
+        return text.split("\n")[: -1 if text.endswith("\n") else None] if text else []
+
+
+def _compare(ours: dict[Stream, _Beginning], theirs: dict[Stream, _Beginning]) -> list[StreamDifference]:
+    differences = []
+    for stream in Stream:
+        lines, whole = differ(ours[stream].lines(), theirs[stream].lines())
+        cut = ours[stream].cut or theirs[stream].cut
+        if lines or cut:
+            shown = [
+                Changed(line.change, line.text[:_LINE], line.old, line.new)
+                if len(line.text) > _LINE
+                else line
+                for line in lines
+            ]
+            differences.append(StreamDifference(stream, shown, whole and not cut))
+    return differences

@@ -1,0 +1,431 @@
+"""The output viewer in Chromium: large outputs, live ones, cut connections, and hosts that print what they should not."""
+
+import re
+import time
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.pages.conftest import Open
+from tests.support.proxy import Proxies
+from tests.support.server import Api, Server
+
+Hosts = list[dict[str, Any]]
+
+COUNT = 1_000_000
+LINE = "%07.0f the quick brown fox jumps over the lazy dog; some more text, so that it is a hundred bytes ..."
+
+
+@pytest.fixture(scope="module")
+def million(api: Api, hosts: Hosts) -> str:
+    """A task that printed a million lines, about a hundred bytes each."""
+    task: str = run(api, hosts, f"seq -f '{LINE}' 1 {COUNT}")
+    return task
+
+
+def run(api: Api, hosts: Hosts, command: str) -> str:
+    """Run it to its end on one host; the task's id."""
+    task: str = api.run(command, targets={"platform_ids": [hosts[0]["id"]]})["id"]
+    return task
+
+
+def begin(api: Api, hosts: Hosts, command: str) -> tuple[str, str]:
+    """Begin it on one host; the ids of job and task."""
+    job = api.start_job(command, targets={"platform_ids": [hosts[0]["id"]]})
+    return job, api.tasks(job)[0]["id"]
+
+
+def line(page: Page, number: int) -> Any:
+    """A line that has come."""
+    return page.locator(f'.x-line-row[data-number="{number}"]:not(.x-not-yet)')
+
+
+def texts(page: Page) -> list[str]:
+    """The lines in the page, in order."""
+    return page.locator(".x-line-row:not(.x-not-yet) .x-text").all_text_contents()
+
+
+def numbers(page: Page) -> list[int]:
+    found: list[int] = page.evaluate(
+        "[...document.querySelectorAll('.x-line-row')].map((row) => Number(row.dataset.number))"
+    )
+    return found
+
+
+def status(page: Page) -> Any:
+    return page.locator(".x-output-status .x-line")
+
+
+def search(page: Page, text: str) -> None:
+    page.get_by_label("Search the output").fill(text)
+
+
+def counter(page: Page) -> Any:
+    return page.locator(".x-counter")
+
+
+def test_a_million_lines_open_at_once_and_are_searched(page: Page, million: str) -> None:
+    page.goto("/jobs")
+    began = time.perf_counter()
+    page.goto(f"/tasks/{million}")
+    expect(line(page, 1)).to_contain_text("0000001 the quick")
+    first = time.perf_counter() - began
+    expect(page.locator(".x-output-status")).to_contain_text("1,000,000 lines")
+
+    # Whatever is in view, only some dozens of lines are in the page.
+    assert page.locator(".x-line-row").count() < 150
+    page.locator(".x-printed").focus()
+    page.keyboard.press("End")
+    expect(line(page, COUNT)).to_be_in_viewport()
+    page.evaluate("const box = document.querySelector('.x-printed'); box.scrollTop = box.scrollHeight / 2")
+    expect(page.locator(".x-not-yet")).to_have_count(0)
+    middle = numbers(page)
+    assert middle == list(range(middle[0], middle[-1] + 1))
+    assert abs(middle[0] - COUNT / 2) < 200
+    assert texts(page)[0].startswith(f"{middle[0]:07} the quick")
+
+    began = time.perf_counter()
+    search(page, "0777777 THE")
+    expect(counter(page)).to_have_text("1 of 1")
+    found = time.perf_counter() - began
+    expect(line(page, 777_777)).to_be_in_viewport()
+    expect(line(page, 777_777).locator("mark")).to_have_text("0777777 the")
+    search(page, "nowhere at all")
+    expect(counter(page)).to_have_text("nothing found")
+    page.get_by_label("Regular expression").click()
+    search(page, "^0[0-9]00000 ")
+    expect(counter(page)).to_have_text(re.compile("^[0-9] of 9$"))
+
+    memory = memory_of(page)
+    print(f"first screen {first:.2f} s, search {found:.2f} s with the time to type, memory {memory:.1f} MB")
+    # The issue asks for 1 s; the rest is for a machine that does much else.
+    assert first < 3 and found < 4
+    assert memory < 300
+
+
+def memory_of(page: Page) -> float:
+    """What the page's scripts hold and what its nodes take, in MB; garbage is collected before."""
+    protocol = page.context.new_cdp_session(page)
+    protocol.send("Performance.enable")
+    protocol.send("HeapProfiler.collectGarbage")
+    metrics = {item["name"]: item["value"] for item in protocol.send("Performance.getMetrics")["metrics"]}
+    # Chromium counts nodes, not their bytes: a kilobyte each is far more than they take.
+    return float(metrics["JSHeapTotalSize"] + 1_000 * metrics["Nodes"]) / 1e6
+
+
+def test_scrolling_through_a_million_lines_leaves_nothing_out(page: Page, million: str) -> None:
+    """More than browsers can scroll: small movements go by pixels all the same."""
+    page.goto(f"/tasks/{million}#L500000")
+    expect(line(page, 500_000)).to_be_in_viewport()
+    box = page.locator(".x-printed")
+    height = page.evaluate("document.querySelector('.x-printed').scrollHeight")
+    assert height <= 8_000_000
+    box.hover()
+    seen = set(numbers(page))
+    for _ in range(40):
+        page.mouse.wheel(0, 150)
+        page.wait_for_timeout(30)
+        now = numbers(page)
+        assert now == list(range(now[0], now[-1] + 1))
+        seen.update(now)
+    assert sorted(seen) == list(range(min(seen), max(seen) + 1)), "no line was jumped over"
+    assert 200 < max(seen) - min(seen) < 1_000
+    expect(page.locator(".x-not-yet")).to_have_count(0)
+    page.wait_for_timeout(300)
+    assert numbers(page)[0] > 500_000, "the scroll bar follows the lines, and not the other way round"
+    for _ in range(5):
+        page.mouse.wheel(0, -3_000)
+        page.wait_for_timeout(30)
+    box.focus()
+    page.keyboard.press("Home")
+    expect(line(page, 1)).to_be_in_viewport()
+    page.mouse.wheel(0, -500)
+    expect(line(page, 1)).to_be_in_viewport()
+
+
+def test_next_and_previous_match(page: Page, million: str) -> None:
+    page.goto(f"/tasks/{million}")
+    expect(line(page, 1)).to_be_visible()
+    search(page, "00000 the")
+    expect(counter(page)).to_have_text("1 of 10")
+    expect(line(page, 100_000)).to_be_in_viewport()
+    field = page.get_by_label("Search the output")
+    field.press("Enter")
+    expect(counter(page)).to_have_text("2 of 10")
+    expect(line(page, 200_000)).to_be_in_viewport()
+    page.get_by_label("Next match").click()
+    expect(counter(page)).to_have_text("3 of 10")
+    field.press("Shift+Enter")
+    field.press("Shift+Enter")
+    expect(counter(page)).to_have_text("1 of 10")
+    field.press("Shift+Enter")
+    expect(counter(page)).to_have_text("10 of 10")
+    expect(line(page, COUNT)).to_be_in_viewport()
+    field.press("Enter")
+    expect(counter(page)).to_have_text("1 of 10")
+    page.get_by_label("Upper and lower case differ").click()
+    search(page, "00000 The")
+    expect(counter(page)).to_have_text("nothing found")
+    field.press("Escape")
+    expect(field).to_have_value("")
+    expect(page.locator(".x-text mark")).to_have_count(0)
+
+
+def test_a_pattern_that_is_none_is_told(open_tab: Open, million: str) -> None:
+    tab = open_tab()
+    tab.expected = ["422"]
+    tab.page.goto(f"/tasks/{million}")
+    tab.page.get_by_label("Regular expression").click()
+    search(tab.page, "(a")
+    expect(counter(tab.page)).to_contain_text("is no regular expression")
+
+
+def test_a_line_has_an_address(open_tab: Open, million: str) -> None:
+    tab = open_tab(permissions=["clipboard-read", "clipboard-write"])
+    page = tab.page
+    page.goto(f"/tasks/{million}#L499998-L500001")
+    expect(line(page, 499_998)).to_be_in_viewport()
+    assert [int(row.get_attribute("data-number") or 0) for row in page.locator(".x-picked").all()] == list(
+        range(499_998, 500_002)
+    )
+    line(page, 500_003).locator(".x-number").click()
+    assert page.url.endswith("#L500003")
+    line(page, 500_001).locator(".x-number").click(modifiers=["Shift"])
+    assert page.url.endswith("#L500001-L500003")
+    page.get_by_label("Copy the chosen lines, or all").click()
+    expect(page.locator("#toasts")).to_contain_text("3 lines were copied.")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert [row[:11] for row in copied.splitlines()] == [
+        f"{number:07} the" for number in range(500_001, 500_004)
+    ]
+    page.reload()
+    expect(line(page, 500_002)).to_have_class(re.compile("x-picked"))
+    page.goto(f"/tasks/{million}#L99999999")
+    expect(line(page, COUNT)).to_be_in_viewport()
+
+
+def test_it_follows_and_pauses_when_the_reader_scrolls(page: Page, api: Api, hosts: Hosts) -> None:
+    job, task = begin(api, hosts, "i=0; while sleep 0.05; do i=$((i+1)); echo number $i; done")
+    page.goto(f"/tasks/{task}")
+    expect(status(page)).to_have_text("live")
+    expect(line(page, 60)).to_be_in_viewport()
+    expect(line(page, 90)).to_be_in_viewport()
+    page.locator(".x-printed").hover()
+    page.mouse.wheel(0, -600)
+    jump = page.locator(".x-jump")
+    expect(jump).to_contain_text(re.compile(r"\d+ new lines"))
+    at = numbers(page)[0]
+    page.wait_for_timeout(600)
+    assert numbers(page)[0] == at, "it stays where the reader is"
+    jump.click()
+    expect(jump).to_be_hidden()
+    last = numbers(page)[-1]
+    expect(line(page, last + 20)).to_be_in_viewport()
+    # Back at the end by scrolling, it follows again.
+    page.locator(".x-printed").hover()
+    page.mouse.wheel(0, -300)
+    expect(jump).to_be_visible()
+    page.mouse.wheel(0, 5_000)
+    expect(jump).to_be_hidden()
+    last = numbers(page)[-1]
+    expect(line(page, last + 20)).to_be_in_viewport()
+    api.post(f"/jobs/{job}/cancel")
+    expect(status(page)).to_have_text("ended")
+    expect(page.locator("#task-status")).to_have_text("Cancelled")
+
+
+def test_an_open_line_grows(page: Page, api: Api, hosts: Hosts) -> None:
+    _, task = begin(
+        api, hosts, 'for i in 1 2 3 4 5 6; do printf "part$i "; sleep 0.3; done; echo end; echo last'
+    )
+    page.goto(f"/tasks/{task}")
+    expect(line(page, 1)).to_contain_text("part1")
+    expect(status(page)).to_have_text("ended", timeout=15_000)
+    assert texts(page) == ["part1 part2 part3 part4 part5 part6 end", "last"]
+
+
+def test_a_cut_connection_shows_and_resumes_without_gap_or_duplicate(
+    open_tab: Open, server: Server, api: Api, hosts: Hosts
+) -> None:
+    proxies = Proxies()
+    try:
+        way = proxies.add(server.port)
+        tab = open_tab(url=f"http://127.0.0.1:{way.port}")
+        tab.expected = ["WebSocket", "ERR_", "net::"]
+        page = tab.page
+        _, task = begin(api, hosts, "for i in $(seq 1 400); do echo number $i; sleep 0.03; done")
+        page.goto(f"/tasks/{task}")
+        expect(status(page)).to_have_text("live")
+        # Note each state that is shown, however shortly.
+        page.evaluate(
+            """() => {
+                window.states = [];
+                const line = document.querySelector(".x-output-status .x-line");
+                new MutationObserver(() => window.states.push(line.textContent)).observe(line, { childList: true });
+            }"""
+        )
+        for _ in range(3):
+            number = numbers(page)[-1]
+            way.cut()
+            expect(line(page, number + 40)).to_be_in_viewport(timeout=20_000)
+        expect(status(page)).to_have_text("ended", timeout=20_000)
+        states = page.evaluate("window.states")
+        assert "The connection is lost; trying again ..." in states and "live" in states
+        expect(page.locator(".x-output-status")).to_contain_text("400 lines")
+        page.locator(".x-printed").focus()
+        page.keyboard.press("Home")
+        seen: dict[int, str] = {}
+        for _ in range(60):
+            expect(page.locator(".x-not-yet")).to_have_count(0)
+            seen.update(zip(numbers(page), texts(page), strict=True))
+            page.keyboard.press("PageDown")
+            page.wait_for_timeout(30)
+        assert seen == {number: f"number {number}" for number in range(1, 401)}, "no gap, nothing twice"
+    finally:
+        proxies.close()
+
+
+# Some letters are written as octal numbers: other tests look for these words in all pages, and so in the list of jobs.
+HOSTILE = r"""
+printf '<img src=x on\145rror="document.title=1"><\163cript>document.title=2</script>\n'
+printf '\033]0;title\007\033[2J\033[31mred\033[0m\033]8;;java\163cript:document.title=3\033\\link\033]8;;\033\\\n'
+printf 'safe\342\200\256cod.exe\342\200\254 \342\200\213zero \007bell\n'
+printf 'secret\rvisible\n'
+printf '\033[8mhidden\033[0m \033[30;40mblack\033[0m \033[38;2;8;12;20mground\033[0m\n'
+"""
+
+
+def test_hostile_output_neither_runs_nor_disguises_anything(page: Page, api: Api, hosts: Hosts) -> None:
+    task = run(api, hosts, HOSTILE)
+    page.goto(f"/tasks/{task}")
+    title = page.title()
+    expect(line(page, 5)).to_be_visible()
+    first, second, third, fourth, fifth = texts(page)
+    assert first == '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+    assert second == "redlink"
+    assert third == "safe\u27e8U+202E\u27e9cod.exe\u27e8U+202C\u27e9 \u27e8U+200B\u27e9zero \u2407bell"
+    assert fourth.startswith("visible") and "secret" not in fourth
+    assert fifth == "hidden black ground"
+    assert page.locator(".x-printed img, .x-printed script, .x-text a").count() == 0
+    assert page.title() == title
+    # Nothing is written in the colour of its ground.
+    for element in line(page, 5).locator(".x-text, .x-text span").all():
+        color = element.evaluate("(node) => getComputedStyle(node).color")
+        assert color not in ("rgb(8, 12, 20)", "rgb(0, 0, 0)", "rgba(0, 0, 0, 0)")
+    # Marked and not only removed: the mark says what was there.
+    search(page, "visible")
+    expect(counter(page)).to_have_text("1 of 1")
+    expect(line(page, 4).locator("mark")).to_have_text("visible")
+
+
+def test_colours_wrapping_and_times(page: Page, api: Api, hosts: Hosts) -> None:
+    task = run(
+        api,
+        hosts,
+        r"printf '\033[1;31mbold red\033[0m \033[38;5;208morange\033[0m \033[48;2;10;90;200mblue ground\033[0m\n';"
+        " printf 'x%.0s' $(seq 1 600); echo; seq 1 100; echo wrong >&2",
+    )
+    page.goto(f"/tasks/{task}")
+    styled = line(page, 1).locator(".x-text span")
+    expect(styled).to_have_count(3)
+    assert styled.nth(0).evaluate("(node) => getComputedStyle(node).fontWeight") == "700"
+    assert styled.nth(1).evaluate("(node) => getComputedStyle(node).color") == "rgb(255, 135, 0)"
+    assert styled.nth(2).evaluate("(node) => getComputedStyle(node).backgroundColor") == "rgb(10, 90, 200)"
+    low = line(page, 2).bounding_box()
+    page.get_by_label("Wrap long lines").click()
+    expect(page.get_by_label("Wrap long lines")).to_have_attribute("aria-pressed", "true")
+    page.wait_for_timeout(200)
+    high = line(page, 2).bounding_box()
+    assert low and high and high["height"] > 3 * low["height"]
+    page.locator(".x-printed").focus()
+    page.keyboard.press("End")
+    expect(line(page, 103)).to_be_in_viewport()
+    expect(line(page, 103)).to_have_class(re.compile("x-stderr"))
+    page.get_by_label("Times: none").click()
+    expect(line(page, 103).locator("time")).to_have_attribute("data-shown", re.compile(r"^\d\d:\d\d:\d\d"))
+    page.get_by_label("Times: of the day").click()
+    expect(line(page, 103).locator("time")).to_have_attribute("data-shown", re.compile(r"^\+\d"))
+    page.get_by_label("Line numbers").click()
+    expect(line(page, 103).locator(".x-number")).to_be_hidden()
+    page.reload()
+    expect(page.get_by_label("Wrap long lines")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_label("Times: since the start")).to_be_visible()
+
+
+def test_downloads_and_full_screen(page: Page, api: Api, hosts: Hosts) -> None:
+    task = run(api, hosts, "echo one; echo two")
+    page.goto(f"/tasks/{task}")
+    expect(line(page, 2)).to_be_visible()
+    for name, pattern in [
+        ("As it was printed", r"one\ntwo\n"),
+        ("With the time before each line", r"\d{4}-\S+ one\n\d{4}-\S+ two\n"),
+    ]:
+        page.get_by_role("button", name="Download").click()
+        with page.expect_download() as download:
+            page.get_by_role("link", name=name).click()
+        assert re.fullmatch(pattern, download.value.path().read_text())
+    page.get_by_label("Full screen").click()
+    expect(page.get_by_label("Full screen")).to_have_attribute("aria-pressed", "true")
+    viewer = page.locator(".x-viewer").bounding_box()
+    assert viewer and viewer["x"] == 0 and viewer["y"] == 0
+    page.get_by_label("Full screen").click()
+    expect(page.get_by_label("Full screen")).to_have_attribute("aria-pressed", "false")
+
+
+def test_no_output_and_no_task(open_tab: Open, api: Api, hosts: Hosts) -> None:
+    tab = open_tab()
+    tab.page.goto(f"/tasks/{run(api, hosts, 'true')}")
+    expect(tab.page.locator(".x-output-note")).to_have_text("It printed nothing.")
+    tab.expected = ["404"]
+    answer = tab.page.goto("/tasks/0197b1c6-0000-7000-8000-000000000000")
+    assert answer is not None and answer.status == 404
+
+
+def test_identical_output_is_folded_and_the_others_compared(page: Page, api: Api, hosts: Hosts) -> None:
+    job = api.start_job(
+        "set -- $SSH_CONNECTION; seq 1 20; case $3 in *.3) echo 'version 2';; *) echo 'version 1';; esac; echo end",
+        targets={"platform_ids": [host["id"] for host in hosts]},
+    )
+    api.wait_job(job)
+    page.goto(f"/jobs/{job}")
+    page.get_by_role("button", name="Identical output").click()
+    groups = page.locator(".x-group")
+    expect(groups).to_have_count(3)
+    expect(groups.nth(0)).to_contain_text("host-[0-1]")
+    expect(groups.nth(0)).to_contain_text("(2)")
+    expect(page.locator("#output")).to_contain_text("host-[0-1] (2)")
+    expect(line(page, 21)).to_have_text("21version 1".removeprefix("21"))
+    groups.filter(has_text="host-2").click()
+    difference = page.locator(".x-difference")
+    expect(difference.locator(".x-changed-removed .x-changed-text")).to_have_text("- version 1")
+    expect(difference.locator(".x-changed-added .x-changed-text")).to_have_text("+ version 2")
+    page.get_by_role("button", name="How it differs from the largest").click()
+    expect(difference).to_be_hidden()
+    expect(line(page, 21)).to_contain_text("version 2")
+    page.locator(".x-groups-list").focus()
+    page.keyboard.press("Home")
+    expect(groups.nth(0)).to_have_attribute("aria-selected", "true")
+    page.get_by_role("button", name="By platform").click()
+    expect(page.locator("#tasks")).to_be_visible()
+    expect(page.locator("#groups")).to_be_hidden()
+
+
+def test_the_viewer_by_keyboard_alone(page: Page, api: Api, hosts: Hosts) -> None:
+    task = run(api, hosts, "seq 1 500")
+    page.goto(f"/tasks/{task}")
+    expect(line(page, 1)).to_be_visible()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.className") == "x-printed":
+            break
+    page.keyboard.press("PageDown")
+    expect(line(page, 1)).not_to_be_in_viewport()
+    page.keyboard.press("End")
+    expect(line(page, 500)).to_be_in_viewport()
+    page.keyboard.press("/")
+    expect(page.get_by_label("Search the output")).to_be_focused()
+    page.keyboard.type("33")
+    expect(counter(page)).to_have_text(re.compile("^1 of"))
+    page.keyboard.press("Enter")
+    expect(counter(page)).to_have_text(re.compile("^2 of"))
