@@ -39,6 +39,7 @@ def start(page: Page, command: str, *names: str) -> str:
     """Run a command on hosts through the form; the address of the job's page."""
     page.goto("/run")
     page.get_by_label("Command").fill(command)
+    page.get_by_label("Tag", exact=True).select_option("pages")
     for name in names:
         box(page, name).check()
     number = len(names)
@@ -230,6 +231,21 @@ def test_a_job_of_many_platforms_draws_only_what_can_be_seen(
     expect(row(page, "fleet-04999")).to_be_visible()
     page.get_by_role("searchbox", name="Find a platform").fill("fleet-02500")
     expect(page.get_by_role("option")).to_have_count(1)
+
+
+def test_a_job_on_two_hundred_platforms_is_watched_live(page: Page, api: Api, real_sshd: RealSshd) -> None:
+    for number in range(200):
+        api.add_platform(f"wide-{number:03}", real_sshd, tags=["wide"])
+    page.goto("/run?everything=1&tag=wide")
+    page.get_by_label("Command").fill("echo from $$")
+    page.get_by_role("button", name="Run on 200 platforms").click()
+    page.wait_for_url("**/jobs/**")
+    expect(page.locator("[data-count=success]")).to_have_text("200", timeout=60_000)
+    expect(page.locator("#job-status")).to_have_text("Succeeded")
+    assert page.locator("[data-count=pending]").text_content() == "0"
+    page.get_by_role("searchbox", name="Find a platform").fill("wide-199")
+    row(page, "wide-199").click()
+    expect(page.locator(".x-output")).to_contain_text("from ")
 
 
 def test_two_people_watch_the_same(open_tab: Open, hosts: Hosts, api: Api) -> None:
