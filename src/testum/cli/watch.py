@@ -9,12 +9,12 @@ from typing import Any
 
 from testum.cli.api import PAGE, Api
 from testum.cli.failures import Failure, Unreachable
-from testum.cli.folding import fold
 from testum.cli.gather import Ending, Gatherer
 from testum.cli.interrupt import Interrupt
 from testum.cli.lines import LineKeeper, Spool, harmless_name
 from testum.cli.live import JobStream
 from testum.cli.screen import OutputClosed, Screen
+from testum.core.folding import fold
 
 FINAL = frozenset({"success", "failed", "cancelled", "lost"})
 _CANCEL_TRIES = 3
