@@ -175,7 +175,7 @@ shell: ## A shell in the web container
 
 .PHONY: db-shell
 db-shell: ## psql on the containers' database
-	$(COMPOSE) exec postgres psql --username testum testum
+	$(COMPOSE) exec postgres psql --variable HISTFILE=/dev/null --username testum testum
 
 .PHONY: redis-cli
 redis-cli: ## redis-cli on the containers' Redis
