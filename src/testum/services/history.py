@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from testum.core.actions import JobType
 from testum.core.permissions import Actor, Permission
-from testum.db import paging, tasks
+from testum.db import paging, reports, tasks
 from testum.db.audit import AuditLog
 from testum.db.paging import Page, PageRequest
 from testum.db.session import Database
@@ -78,7 +78,7 @@ class History:
         """The names of the keys that deployments put on a platform, or found there, as far as its last ones tell."""
         await self._gate.check(actor, Permission.JOBS_READ, "task.read", "task")
         async with self._database.read() as session:
-            details = await tasks.details_of(session, platform_id, type=JobType.DEPLOY, limit=20)
+            details = await reports.details_of(session, platform_id, type=JobType.DEPLOY, limit=20)
         names = {name for told in details for name in (*told.get("added", ()), *told.get("present", ()))}
         return sorted(str(name) for name in names)
 

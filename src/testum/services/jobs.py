@@ -16,14 +16,15 @@ from testum.core.permissions import Actor, Permission
 from testum.core.secrets import Sealer
 from testum.core.states import FINAL_JOB, JobStatus, TaskStatus
 from testum.core.targets import Targets, no_match, no_such
-from testum.db import jobs, keys, paging, platforms, tasks
+from testum.db import jobs, keys, paging, platforms, reports, tasks
 from testum.db.base import new_id, utc_now
 from testum.db.jobs import Job
 from testum.db.paging import Page, PageRequest
 from testum.db.platforms import Target
 from testum.db.positions import Positions
+from testum.db.reports import TaskRow
 from testum.db.session import Database
-from testum.db.tasks import Task, TaskRow
+from testum.db.tasks import Task
 from testum.dispatch.base import Dispatcher, Work
 from testum.errors import Conflict, InvalidInput, NotFound
 from testum.events.base import Change, Events, Hint
@@ -270,7 +271,7 @@ class Jobs:
         async with self._database.read() as session:
             if await jobs.get(session, job_id) is None:
                 raise NotFound("There is no such job.")
-            return await tasks.rows_of_job(session, job_id)
+            return await reports.rows_of_job(session, job_id)
 
     async def usual_seconds(self, actor: Actor, job: Job) -> float | None:
         """How long the last successful jobs of the same kind, command and size took (their median); None where

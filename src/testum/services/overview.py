@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from testum.core.permissions import Actor, Permission
 from testum.core.states import JobStatus, PlatformState
-from testum.db import jobs, keys, platforms, tasks
+from testum.db import jobs, keys, platforms, reports
 from testum.db.base import utc_now
 from testum.db.jobs import Job
 from testum.db.platforms import Platform
@@ -60,7 +60,7 @@ class Overview:
         async with self._database.read() as session:
             unfinished = await jobs.unfinished(session, most_jobs)
             counts = await jobs.counts(session, [job.id for job in unfinished])
-            in_work = await tasks.count_unfinished(session)
+            in_work = await reports.count_unfinished(session)
             return Now(
                 await platforms.count_by_state(session),
                 await keys.count(session),
@@ -78,7 +78,7 @@ class Overview:
         missing = [hour for hour in wanted if hour not in self._settled]
         if missing:
             async with self._database.read() as session:
-                found = await tasks.ended_by_hour(session, min(missing))
+                found = await reports.ended_by_hour(session, min(missing))
         else:
             found = {}
         hours = [Hour(hour, self._settled.get(hour) or found.get(hour, Counter())) for hour in wanted]

@@ -10,7 +10,7 @@ from testum.core.danger import looks_destructive
 from testum.core.states import FINAL_JOB, JobStatus
 from testum.db.base import utc_now
 from testum.db.jobs import Job
-from testum.db.tasks import TaskRow
+from testum.db.reports import TaskRow
 from testum.errors import InvalidInput
 from testum.services.messages import count_json
 from testum.web.errors import dump

@@ -13,10 +13,10 @@ from testum.db.audit import AuditLog
 from testum.db.paging import PageRequest
 from testum.db.platforms import Platform
 from testum.errors import Conflict, InvalidInput, NotFound
-from testum.web.pages.forms import Form, read_form
+from testum.web.pages.forms import read_form
+from testum.web.pages.platform_form import blank, changes, jump_name, problems, stored, typed, values
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
-from testum.web.pages.words import Words
 
 router = page_router(prefix="/platforms")
 
@@ -29,19 +29,17 @@ _KEY_ACTIONS = ("host_key.trust", "host_key.changed")
 async def new_platform(view: PageView) -> Response:
     """The form for a new platform."""
     await _may_write(view)
-    return await _form(view, None, _blank(), {})
+    return await _form(view, None, blank(), {})
 
 
 @router.post("/new")
 async def add_platform(request: Request, view: PageView) -> Response:
     """Add a platform; with the other button, test it at once."""
     form = await read_form(request)
-    values: dict[str, Any] = {}
     try:
-        values = await _values(view, form)
-        platform = await view.app.platforms.add(view.actor, values)
+        platform = await view.app.platforms.add(view.actor, await values(view, form))
     except (InvalidInput, Conflict) as error:
-        return await _form(view, None, _typed(form), _problems(view, error), status=422)
+        return await _form(view, None, typed(form), problems(view, error), status=422)
     if form.flag("test"):
         return await _test(view, platform.id)
     said = view.gettext("%(name)s was added. See whether it can be reached.", name=platform.name)
@@ -71,7 +69,7 @@ async def show_platform(platform_id: UUID, view: PageView) -> Response:
         alarm=next((entry for entry in host_keys if entry.action == "host_key.changed"), None),
         deployed=await services.history.deployed_keys(view.actor, platform_id),
         jump=jump,
-        testing=_testing(request_value(view, "task")),
+        testing=_id(view.request.query_params.get("task", "")),
     )
 
 
@@ -86,12 +84,8 @@ async def _host_key_history(view: PageView, platform_id: UUID) -> list[AuditLog]
     return [entry for entry in entries.items if _is_about_host_key(entry.action, entry.meta)]
 
 
-def request_value(view: PageView, name: str) -> str:
-    """A value of the page's address."""
-    return view.request.query_params.get(name, "")
-
-
-def _testing(value: str) -> UUID | None:
+def _id(value: str) -> UUID | None:
+    """The id, if it is one."""
     try:
         return UUID(value)
     except ValueError:
@@ -109,7 +103,7 @@ async def edit_platform(platform_id: UUID, view: PageView) -> Response:
     """The form with what is stored; secrets stay where they are unless they are typed anew."""
     await _may_write(view, platform_id)
     platform = await view.app.platforms.get(view.actor, platform_id)
-    return await _form(view, platform, _stored(platform, await _jump_name(view, platform)), {})
+    return await _form(view, platform, stored(platform, await jump_name(view, platform)), {})
 
 
 @router.post("/{platform_id}/edit")
@@ -120,10 +114,10 @@ async def change_platform(platform_id: UUID, request: Request, view: PageView) -
     platform = await view.app.platforms.get(view.actor, platform_id)
     try:
         changed = await view.app.platforms.change(
-            view.actor, platform_id, await _changes(view, form, platform)
+            view.actor, platform_id, await changes(view, form, platform)
         )
     except (InvalidInput, Conflict) as error:
-        return await _form(view, platform, _typed(form), _problems(view, error), status=422)
+        return await _form(view, platform, typed(form), problems(view, error), status=422)
     if form.flag("test"):
         return await _test(view, platform_id)
     return view.redirect(
@@ -217,134 +211,3 @@ async def _form(
         keys=[key for key in keys.items if key.encrypted_private_key is not None],
         jumps=await view.app.platforms.jumps(view.actor),
     )
-
-
-_TEXTS = ("name", "host", "port", "username", "login", "key_id", "jump", "tags", "zone")
-_MORE = ("known_host_key", "host_key_policy", "shell", "description")
-
-
-def _blank() -> dict[str, str]:
-    return {
-        **dict.fromkeys((*_TEXTS, *_MORE), ""),
-        "port": "22",
-        "login": "password",
-        "shell": "posix",
-        "zone": "default",
-    }
-
-
-def _typed(form: Form) -> dict[str, str]:
-    """What was typed, but for secrets, which no page ever shows."""
-    return {name: form.lines(name) for name in (*_TEXTS, *_MORE)}
-
-
-def _stored(platform: Platform, jump: str) -> dict[str, str]:
-    login = "key" if platform.key_id else platform.auth_method
-    return {
-        "name": platform.name,
-        "host": platform.host,
-        "port": str(platform.port),
-        "username": platform.username,
-        "login": login,
-        "key_id": str(platform.key_id or ""),
-        "jump": jump,
-        "tags": " ".join(platform.tags),
-        "zone": platform.zone,
-        "known_host_key": "\n".join(record.public_key for record in platform.host_keys[:1]),
-        "host_key_policy": platform.host_key_policy or "",
-        "shell": platform.shell,
-        "description": platform.description,
-    }
-
-
-async def _jump_name(view: PageView, platform: Platform) -> str:
-    """The name of the platform that this one is reached through; empty where there is none."""
-    if platform.jump_platform_id is None:
-        return ""
-    return (await view.app.platforms.get(view.actor, platform.jump_platform_id)).name
-
-
-async def _jump_id(view: PageView, name: str) -> UUID | None:
-    """The platform of that name. Raises InvalidInput."""
-    if not name:
-        return None
-    found = await view.app.platforms.find(view.actor, PageRequest(1, counted=False), name=name)
-    if not found.items:
-        raise InvalidInput.field("jump", "there is no such platform.")
-    return found.items[0].id
-
-
-async def _values(view: PageView, form: Form) -> dict[str, Any]:
-    """A new platform as the service takes it. Raises InvalidInput."""
-    port = form.whole("port")
-    values: dict[str, Any] = {
-        "name": form.text("name"),
-        "host": form.text("host"),
-        "port": 22 if port is None else port,
-        "username": form.text("username"),
-        "tags": form.words("tags"),
-        "zone": form.text("zone") or "default",
-        "description": form.lines("description").strip(),
-        "shell": "plain" if form.text("shell") == "plain" else "posix",
-        "host_key_policy": "strict" if form.text("host_key_policy") == "strict" else None,
-        "jump_platform_id": await _jump_id(view, form.text("jump")),
-    }
-    if form.text("known_host_key"):
-        values["known_host_key"] = form.text("known_host_key")
-    return values | _login(form)
-
-
-def _login(form: Form) -> dict[str, Any]:
-    if form.text("login") == "key":
-        return {"auth_method": "private_key", "key_id": form.id("key_id")}
-    if form.text("login") == "private_key":
-        return {
-            "auth_method": "private_key",
-            "private_key": form.lines("private_key") or None,
-            "passphrase": form.raw("passphrase") or None,
-        }
-    return {"auth_method": "password", "password": form.raw("password") or None}
-
-
-async def _changes(view: PageView, form: Form, platform: Platform) -> dict[str, Any]:
-    """What the form changes: of secrets only what was typed, and what another way to log in makes void."""
-    values = await _values(view, form)
-    stored = _stored(platform, "")
-    if form.text("login") == stored["login"]:
-        values = {
-            name: value
-            for name, value in values.items()
-            if value is not None or name not in ("password", "private_key", "passphrase")
-        }
-    else:
-        void = {"password": None, "private_key": None, "passphrase": None, "key_id": None}
-        values = {**void, **values}
-    if form.text("known_host_key") == stored["known_host_key"].strip():
-        values.pop("known_host_key", None)
-    elif not form.text("known_host_key"):
-        values["known_host_key"] = None
-    same = {
-        "name": platform.name,
-        "host": platform.host,
-        "port": platform.port,
-        "username": platform.username,
-        "tags": platform.tags,
-        "zone": platform.zone,
-        "description": platform.description,
-        "shell": platform.shell,
-        "host_key_policy": platform.host_key_policy,
-        "jump_platform_id": platform.jump_platform_id,
-        "auth_method": platform.auth_method,
-        "key_id": platform.key_id,
-    }
-    return {name: value for name, value in values.items() if name not in same or same[name] != value}
-
-
-def _problems(view: PageView, error: InvalidInput | Conflict) -> dict[str, str]:
-    words = Words(view.language)
-    if isinstance(error, Conflict):
-        return {"name": words.message(error.message)}
-    problems = {
-        item.field.replace("jump_platform_id", "jump"): words.message(item.message) for item in error.fields
-    }
-    return problems or {"": words.message(error.message)}

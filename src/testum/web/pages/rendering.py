@@ -42,7 +42,7 @@ class Templates:
             finalize=_shown,
             trim_blocks=True,
             lstrip_blocks=True,
-            extensions=["jinja2.ext.i18n", "jinja2.ext.do"],
+            extensions=["jinja2.ext.i18n"],
             auto_reload=False,
         )
         environment.newstyle_gettext = True  # type: ignore[attr-defined]

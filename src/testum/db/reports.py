@@ -1,0 +1,77 @@
+"""What pages read about tasks: the rows of a long list, and sums by status and hour."""
+
+import datetime as dt
+from collections import Counter
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from testum.core.states import FINAL, UNFINISHED, TaskStatus
+from testum.db.tasks import Task
+
+
+class TaskRow(NamedTuple):
+    """A task as a list shows it."""
+
+    id: UUID
+    platform_id: UUID
+    platform_name: str
+    status: str
+    exit_code: int | None
+    error_code: str | None
+    output_frames: int
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+
+
+async def rows_of_job(session: AsyncSession, job_id: UUID) -> list[TaskRow]:
+    """All tasks of a job in order, as a list shows them."""
+    rows = await session.execute(
+        select(*(getattr(Task, name) for name in TaskRow._fields))
+        .where(Task.job_id == job_id)
+        .order_by(Task.ordinal)
+    )
+    return [TaskRow(*row) for row in rows]
+
+
+async def count_unfinished(session: AsyncSession) -> dict[str, int]:
+    """How many tasks are not over, by status."""
+    rows = await session.execute(
+        select(Task.status, func.count()).where(Task.status.in_(UNFINISHED)).group_by(Task.status)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+async def ended_by_hour(session: AsyncSession, since: dt.datetime) -> dict[dt.datetime, Counter[str]]:
+    """How many tasks ended in each hour since the beginning of one, by status."""
+    connection = await session.connection()
+    if connection.dialect.name == "sqlite":
+        hour = func.strftime("%Y-%m-%dT%H", Task.finished_at)
+    else:
+        hour = func.to_char(func.timezone("UTC", Task.finished_at), 'YYYY-MM-DD"T"HH24')
+    found: dict[dt.datetime, Counter[str]] = {}
+    for status in sorted(FINAL):
+        # One status after the other: each is a stretch of the index.
+        rows = await session.execute(
+            select(hour, func.count()).where(Task.status == status, Task.finished_at >= since).group_by(hour)
+        )
+        for text_of_hour, number in rows:
+            start = dt.datetime.fromisoformat(f"{text_of_hour}:00:00+00:00")
+            found.setdefault(start, Counter())[status] = number
+    return found
+
+
+async def details_of(
+    session: AsyncSession, platform_id: UUID, *, type: str, limit: int
+) -> list[dict[str, Any]]:
+    """What the platform's last successful tasks of a type tell beside their output, newest first."""
+    return list(
+        await session.scalars(
+            select(Task.details)
+            .where(Task.platform_id == platform_id, Task.type == type, Task.status == TaskStatus.SUCCESS)
+            .order_by(Task.id.desc())
+            .limit(limit)
+        )
+    )

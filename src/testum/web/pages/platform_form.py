@@ -1,0 +1,144 @@
+"""The form of a platform: what it shows of a stored one, and what it sends, as the service takes it."""
+
+from typing import Any
+from uuid import UUID
+
+from testum.db.paging import PageRequest
+from testum.db.platforms import Platform
+from testum.errors import Conflict, InvalidInput
+from testum.web.pages.forms import Form
+from testum.web.pages.view import PageView
+from testum.web.pages.words import Words
+
+_TEXTS = ("name", "host", "port", "username", "login", "key_id", "jump", "tags", "zone")
+_MORE = ("known_host_key", "host_key_policy", "shell", "description")
+
+
+def blank() -> dict[str, str]:
+    """The form before anything is typed."""
+    return {
+        **dict.fromkeys((*_TEXTS, *_MORE), ""),
+        "port": "22",
+        "login": "password",
+        "shell": "posix",
+        "zone": "default",
+    }
+
+
+def typed(form: Form) -> dict[str, str]:
+    """What was typed, but for secrets, which no page ever shows."""
+    return {name: form.lines(name) for name in (*_TEXTS, *_MORE)}
+
+
+def stored(platform: Platform, jump: str) -> dict[str, str]:
+    """The form of a stored platform, which is reached through the one named `jump`."""
+    login = "key" if platform.key_id else platform.auth_method
+    return {
+        "name": platform.name,
+        "host": platform.host,
+        "port": str(platform.port),
+        "username": platform.username,
+        "login": login,
+        "key_id": str(platform.key_id or ""),
+        "jump": jump,
+        "tags": " ".join(platform.tags),
+        "zone": platform.zone,
+        "known_host_key": "\n".join(record.public_key for record in platform.host_keys[:1]),
+        "host_key_policy": platform.host_key_policy or "",
+        "shell": platform.shell,
+        "description": platform.description,
+    }
+
+
+async def jump_name(view: PageView, platform: Platform) -> str:
+    """The name of the platform that this one is reached through; empty where there is none."""
+    if platform.jump_platform_id is None:
+        return ""
+    return (await view.app.platforms.get(view.actor, platform.jump_platform_id)).name
+
+
+async def _jump_id(view: PageView, name: str) -> UUID | None:
+    """The platform of that name. Raises InvalidInput."""
+    if not name:
+        return None
+    found = await view.app.platforms.find(view.actor, PageRequest(1, counted=False), name=name)
+    if not found.items:
+        raise InvalidInput.field("jump", "there is no such platform.")
+    return found.items[0].id
+
+
+async def values(view: PageView, form: Form) -> dict[str, Any]:
+    """A new platform as the service takes it. Raises InvalidInput."""
+    port = form.whole("port")
+    sent: dict[str, Any] = {
+        "name": form.text("name"),
+        "host": form.text("host"),
+        "port": 22 if port is None else port,
+        "username": form.text("username"),
+        "tags": form.words("tags"),
+        "zone": form.text("zone") or "default",
+        "description": form.lines("description").strip(),
+        "shell": "plain" if form.text("shell") == "plain" else "posix",
+        "host_key_policy": "strict" if form.text("host_key_policy") == "strict" else None,
+        "jump_platform_id": await _jump_id(view, form.text("jump")),
+    }
+    if form.text("known_host_key"):
+        sent["known_host_key"] = form.text("known_host_key")
+    return sent | _login(form)
+
+
+def _login(form: Form) -> dict[str, Any]:
+    if form.text("login") == "key":
+        return {"auth_method": "private_key", "key_id": form.id("key_id")}
+    if form.text("login") == "private_key":
+        return {
+            "auth_method": "private_key",
+            "private_key": form.lines("private_key") or None,
+            "passphrase": form.raw("passphrase") or None,
+        }
+    return {"auth_method": "password", "password": form.raw("password") or None}
+
+
+async def changes(view: PageView, form: Form, platform: Platform) -> dict[str, Any]:
+    """What the form changes: of secrets only what was typed, and what another way to log in makes void."""
+    sent = await values(view, form)
+    before = stored(platform, "")
+    if form.text("login") == before["login"]:
+        sent = {
+            name: value
+            for name, value in sent.items()
+            if value is not None or name not in ("password", "private_key", "passphrase")
+        }
+    else:
+        void = {"password": None, "private_key": None, "passphrase": None, "key_id": None}
+        sent = {**void, **sent}
+    if form.text("known_host_key") == before["known_host_key"].strip():
+        sent.pop("known_host_key", None)
+    elif not form.text("known_host_key"):
+        sent["known_host_key"] = None
+    same = {
+        "name": platform.name,
+        "host": platform.host,
+        "port": platform.port,
+        "username": platform.username,
+        "tags": platform.tags,
+        "zone": platform.zone,
+        "description": platform.description,
+        "shell": platform.shell,
+        "host_key_policy": platform.host_key_policy,
+        "jump_platform_id": platform.jump_platform_id,
+        "auth_method": platform.auth_method,
+        "key_id": platform.key_id,
+    }
+    return {name: value for name, value in sent.items() if name not in same or same[name] != value}
+
+
+def problems(view: PageView, error: InvalidInput | Conflict) -> dict[str, str]:
+    """What is wrong, by field; under an empty name what is wrong with the whole."""
+    words = Words(view.language)
+    if isinstance(error, Conflict):
+        return {"name": words.message(error.message)}
+    found = {
+        item.field.replace("jump_platform_id", "jump"): words.message(item.message) for item in error.fields
+    }
+    return found or {"": words.message(error.message)}
