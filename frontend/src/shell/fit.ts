@@ -1,7 +1,7 @@
 // Parts that take what the window has left below them: what grows at their end is then in view.
 
 const LEAST_PX = 384;
-const BELOW_PX = 24;
+const BELOW_PX = 48;
 
 /** Tell the element's style sheet how high it can be (`--x-fit`), now and whenever what is above it changes. */
 export function fitToWindow(element: HTMLElement): void {
