@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.pages.conftest import Open
+from tests.support.browser import Tab
 from tests.support.proxy import Proxies
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
@@ -39,6 +40,7 @@ def start(page: Page, command: str, *names: str) -> str:
     """Run a command on hosts through the form; the address of the job's page."""
     page.goto("/run")
     page.get_by_label("Command").fill(command)
+    page.get_by_label("Tag", exact=True).select_option("pages")
     for name in names:
         box(page, name).check()
     number = len(names)
@@ -231,6 +233,27 @@ def test_a_job_of_many_platforms_draws_only_what_can_be_seen(
     expect(row(page, "fleet-04999")).to_be_visible()
     page.get_by_role("searchbox", name="Find a platform").fill("fleet-02500")
     expect(page.get_by_role("option")).to_have_count(1)
+
+
+def test_a_job_on_two_hundred_platforms_is_watched_live(browser: Browser, real_sshd: RealSshd) -> None:
+    # A server of its own: with it its two hundred connections end, for which sshd would have to be searched.
+    with Server() as server:
+        api = server.client()
+        for number in range(200):
+            api.add_platform(f"wide-{number:03}", real_sshd, tags=["wide"])
+        tab = Tab(browser, server.url).log_in()
+        page = tab.page
+        page.goto("/run?everything=1&tag=wide")
+        page.get_by_label("Command").fill("echo from $$")
+        page.get_by_role("button", name="Run on 200 platforms").click()
+        page.wait_for_url("**/jobs/**")
+        expect(page.locator("[data-count=success]")).to_have_text("200", timeout=60_000)
+        expect(page.locator("#job-status")).to_have_text("Succeeded")
+        expect(page.locator("[data-count=pending]")).to_have_text("0")
+        page.get_by_role("searchbox", name="Find a platform").fill("wide-199")
+        row(page, "wide-199").click()
+        expect(page.locator(".x-output")).to_contain_text("from ")
+        tab.close()
 
 
 def test_two_people_watch_the_same(open_tab: Open, hosts: Hosts, api: Api) -> None:

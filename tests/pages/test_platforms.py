@@ -72,7 +72,8 @@ def test_filter_sort_and_the_shape_of_the_list(page: Page, hosts: Hosts) -> None
     assert names(page) == ["silent"]
     assert "q=nobody" in page.url, "the address names what is shown"
     page.go_back()
-    page.goto("/platforms?tag=pages")
+    expect(page.locator("#results")).to_contain_text("host-0")
+    page.wait_for_load_state()
     page.get_by_role("button", name="Table").click()
     expect(page.locator("#results table")).to_be_visible()
     page.goto("/platforms?tag=pages")
