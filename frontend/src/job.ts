@@ -7,6 +7,7 @@ import { Summary } from "./jobs/summary";
 import { FINAL, type Task, tasksOf, type Vocabulary } from "./jobs/tasks";
 import { type Message, type State, Stream } from "./live/socket";
 import { gettext } from "./messages";
+import { fitToWindow } from "./shell/fit";
 import { toast } from "./shell/toasts";
 
 const DRAW_MS = 200;
@@ -68,6 +69,8 @@ async function start(root: HTMLElement): Promise<void> {
   };
   list.show(tasks);
   summary.update(tasks);
+  const both = root.querySelector<HTMLElement>(".x-job");
+  if (both) fitToWindow(both);
   const named = byId.get((data.task ?? "").replaceAll("-", ""));
   const first = named ?? tasks.find((task) => task.status === "failed") ?? tasks[0];
   if (first) {

@@ -1,9 +1,7 @@
 // The page of a task: how it stands, and what it printed.
 import { FINAL, stateOf, type Vocabulary } from "./jobs/tasks";
 import { OutputViewer } from "./output/viewer";
-
-const LEAST_PX = 320;
-const BELOW_PX = 24;
+import { fitToWindow } from "./shell/fit";
 
 function start(root: HTMLElement): void {
   const data = root.dataset;
@@ -21,18 +19,7 @@ function start(root: HTMLElement): void {
     started: data.started ? Number(data.started) : null,
   });
   window.addEventListener("pagehide", () => viewer.close());
-  const card = root.parentElement;
-  if (card) {
-    fit(card);
-    new ResizeObserver(() => fit(card)).observe(document.body);
-    window.addEventListener("resize", () => fit(card));
-  }
-}
-
-/** The output takes what the window has left, so that its end is in view while it grows. */
-function fit(card: HTMLElement): void {
-  const top = card.getBoundingClientRect().top + window.scrollY;
-  card.style.height = `${Math.max(LEAST_PX, Math.floor(window.innerHeight - top - BELOW_PX))}px`;
+  if (root.parentElement) fitToWindow(root.parentElement);
 }
 
 async function refresh(words: Vocabulary): Promise<void> {

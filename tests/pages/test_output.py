@@ -429,3 +429,43 @@ def test_the_viewer_by_keyboard_alone(page: Page, api: Api, hosts: Hosts) -> Non
     expect(counter(page)).to_have_text(re.compile("^1 of"))
     page.keyboard.press("Enter")
     expect(counter(page)).to_have_text(re.compile("^2 of"))
+
+
+def test_a_connection_that_falls_silent_is_taken_for_lost(
+    open_tab: Open, server: Server, api: Api, hosts: Hosts
+) -> None:
+    """Nobody says that the line is dead: the server's signs of life just do not come any more."""
+    proxies = Proxies()
+    try:
+        way = proxies.add(server.port)
+        tab = open_tab(url=f"http://127.0.0.1:{way.port}")
+        tab.expected = ["WebSocket", "ERR_", "net::"]
+        job, task = begin(api, hosts, "i=0; while sleep 0.2; do i=$((i+1)); echo number $i; done")
+        tab.page.goto(f"/tasks/{task}")
+        expect(line(tab.page, 5)).to_be_visible()
+        expect(status(tab.page)).to_have_text("live")
+        way.delay = 60
+        expect(status(tab.page)).to_have_text("The connection is lost; trying again ...", timeout=25_000)
+        way.delay = 0
+        way.cut()
+        expect(status(tab.page)).to_have_text("live", timeout=20_000)
+        number = numbers(tab.page)[-1]
+        expect(line(tab.page, number + 5)).to_be_in_viewport()
+        api.post(f"/jobs/{job}/cancel")
+    finally:
+        proxies.close()
+
+
+def test_selected_text_is_copied_without_numbers_and_times(page: Page, api: Api, hosts: Hosts) -> None:
+    task = run(api, hosts, r"echo one; printf 'two \033[31mred\033[0m\n'; echo three")
+    page.goto(f"/tasks/{task}")
+    page.get_by_label("Times: none").click()
+    expect(line(page, 3)).to_be_visible()
+    selected = page.evaluate(
+        """() => {
+            const rows = document.querySelectorAll(".x-line-row");
+            document.getSelection().setBaseAndExtent(rows[0], 0, rows[2], rows[2].childNodes.length);
+            return document.getSelection().toString();
+        }"""
+    )
+    assert [row.strip() for row in selected.splitlines() if row.strip()] == ["one", "two red", "three"]

@@ -100,8 +100,11 @@ _RAISES = {
 _RAISES |= {"StorageFull", "StorageUnavailable", "field", "problem", "Problem", "ValueError"}
 
 
-ELSEWHERE = ("after:", "values §", "a frame of", "of another list", "not a number of a row")
-"""How sentences begin that reach no page: a stream alone says them, or they are caught where they are raised."""
+ELSEWHERE = (
+    "after:", "values §", "a frame of", "of another list", "not a number of a row", "§: more than", "[§]: "
+)  # fmt: skip
+"""How sentences begin that reach no page: a stream or the command line alone says them, or they are caught where they
+are raised."""
 
 
 def sentences(folder: str) -> Iterator[str]:

@@ -96,7 +96,7 @@ async function get<Answer>(
   let answer = await ask();
   if (answer.status === 401 && (await renew())) answer = await ask();
   if (answer.ok) return (await answer.json()) as Answer;
-  if (answer.status >= 500) throw new Error(String(answer.status));
+  if (answer.status >= 500 || answer.status === 429) throw new Error(String(answer.status));
   const problem: { detail?: string } = await answer.json().catch(() => ({}));
   throw new Refused(answer.status, problem.detail ?? String(answer.status));
 }

@@ -203,6 +203,8 @@ export class Scroller {
     if (this.isExact) {
       this.row = Math.floor(top / this.lineHeight) + 1;
       this.offset = top % this.lineHeight;
+      // Lines may have come that the bar does not know of yet: its end is their end all the same.
+      if (moved > 0 && top >= range - 1) this.goToEnd();
     } else if (Math.abs(moved) < 1.5 * this.box.clientHeight) {
       this.offset += moved;
       this.normalize();

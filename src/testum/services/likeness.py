@@ -88,8 +88,8 @@ class Likenesses:
             endings = await tasks.endings(session, job_id)
         ended = [ending for ending in endings if ending.status in FINAL]
         await self._digest(job_id, ended)
-        known = [ending for ending in ended if ending.id in self._digests]
-        groups = await asyncio.to_thread(self._groups, known)
+        known = [(ending, digest) for ending in ended if (digest := self._digests.get(ending.id)) is not None]
+        groups = await asyncio.to_thread(_groups, known)
         return Likeness(
             groups=groups[:limit],
             total=len(groups),
@@ -98,40 +98,26 @@ class Likenesses:
             complete=len(known) == len(ended),
         )
 
-    def _groups(self, endings: Sequence[Ending]) -> list[Group]:
-        alike: dict[object, list[Ending]] = {}
-        for ending in endings:
-            digest = self._digests.get(ending.id)
-            key = (digest, ending.status, ending.exit_code, ending.error_code)
-            alike.setdefault(key, []).append(ending)
-        groups = [
-            Group(
-                names=fold(ending.platform_name for ending in group),
-                count=len(group),
-                task_id=group[0].id,
-                status=group[0].status,
-                exit_code=group[0].exit_code,
-                error_code=group[0].error_code,
-                output_bytes=group[0].output_bytes,
-            )
-            for group in alike.values()
-        ]
-        return sorted(groups, key=lambda group: (-group.count, natural_key(group.names)))
-
     async def _digest(self, job_id: UUID, ended: Sequence[Ending]) -> None:
         """Go on, for a while, with the digests that are missing."""
-        self._asked[job_id] = time.monotonic()
         running = self._passes.get(job_id)
+        missing = [ending for ending in ended if ending.id not in self._digests]
+        if running is None and not missing:
+            return
+        self._asked[job_id] = time.monotonic()
         if running is None:
-            missing = [ending for ending in ended if ending.id not in self._digests]
-            if not missing:
-                return
             running = asyncio.create_task(self._go(job_id, missing), name="compare-outputs")
             self._passes[job_id] = running
-            running.add_done_callback(lambda _: self._passes.pop(job_id, None))
+            running.add_done_callback(lambda done: self._rest(job_id, done))
         await asyncio.wait((running,), timeout=_WAIT_SECONDS)
         if running.done():
             running.result()
+
+    def _rest(self, job_id: UUID, done: asyncio.Task[None]) -> None:
+        self._passes.pop(job_id, None)
+        self._asked.pop(job_id, None)
+        if not done.cancelled():
+            done.exception()  # raised to whoever waits; there may be nobody
 
     async def _go(self, job_id: UUID, missing: Sequence[Ending]) -> None:
         small = [ending.id for ending in missing if ending.result_location is None]
@@ -188,6 +174,26 @@ class Likenesses:
         for running in passes:
             running.cancel()
         await asyncio.gather(*passes, return_exceptions=True)
+
+
+def _groups(endings: Sequence[tuple[Ending, bytes]]) -> list[Group]:
+    alike: dict[object, list[Ending]] = {}
+    for ending, digest in endings:
+        key = (digest, ending.status, ending.exit_code, ending.error_code)
+        alike.setdefault(key, []).append(ending)
+    groups = [
+        Group(
+            names=fold(ending.platform_name for ending in group),
+            count=len(group),
+            task_id=group[0].id,
+            status=group[0].status,
+            exit_code=group[0].exit_code,
+            error_code=group[0].error_code,
+            output_bytes=group[0].output_bytes,
+        )
+        for group in alike.values()
+    ]
+    return sorted(groups, key=lambda group: (-group.count, natural_key(group.names)))
 
 
 class _Hashes:
