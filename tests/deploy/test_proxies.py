@@ -21,7 +21,7 @@ from tests.deploy.guide import code
 from tests.support.server import ADMIN, Server
 from tests.support.sshd import RealSshd, free_port, run
 from tests.support.stream import messages, output_of
-from tests.support.tools import until
+from tests.support.tools import unique, until
 
 CLIENT = "127.0.0.9"
 """The address that the client comes from, apart from the proxy's, 127.0.0.1."""
@@ -165,7 +165,7 @@ def login(client: httpx2.Client) -> dict[str, Any]:
 
 def add_platform(client: httpx2.Client, front: Front) -> str:
     user = front.sshd.user
-    body = {"name": f"at-{front.port}", "host": "127.0.0.1", "port": front.sshd.port, "username": user.name}
+    body = {"name": unique(), "host": "127.0.0.1", "port": front.sshd.port, "username": user.name}
     answer = client.post("/platforms/", json={**body, "auth_method": "password", "password": user.password})
     assert answer.status_code == 201, answer.text
     platform: str = answer.json()["id"]
@@ -212,7 +212,7 @@ def test_large_answers_and_requests_pass(front: Front) -> None:
     with front.client() as client:
         client.headers["Authorization"] = f"Bearer {login(client)['access_token']}"
         client.cookies.clear()
-        targets = {"names": [f"at-{front.port}"]}
+        targets = {"platform_ids": [add_platform(client, front)]}
         # Nearly the most that testum takes of a script; as JSON, more than nginx takes unless it is told.
         script = {"text": "seq 1000000\n" + "# a comment\n" * 86_000, "interpreter": "sh"}
         job = client.post("/jobs/", json={"type": "run_script", "script": script, "targets": targets})
