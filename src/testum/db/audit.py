@@ -16,7 +16,7 @@ class AuditLog(Base):
     __tablename__ = "audit_logs"
     __table_args__ = (
         Index("ix_audit_logs_timestamp", "timestamp", "id"),
-        Index("ix_audit_logs_object", "object_type", "object_id", "timestamp"),
+        Index("ix_audit_logs_object", "object_type", "object_id", "timestamp", "id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)

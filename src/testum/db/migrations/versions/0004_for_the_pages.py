@@ -34,7 +34,9 @@ def upgrade() -> None:
 
     with op.batch_alter_table("audit_logs", schema=None) as batch_op:
         batch_op.drop_index("ix_audit_logs_object")
-        batch_op.create_index("ix_audit_logs_object", ["object_type", "object_id", "timestamp"], unique=False)
+        batch_op.create_index(
+            "ix_audit_logs_object", ["object_type", "object_id", "timestamp", "id"], unique=False
+        )
 
 
 def downgrade() -> None:
