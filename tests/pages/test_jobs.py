@@ -252,7 +252,7 @@ def test_a_job_on_two_hundred_platforms_is_watched_live(browser: Browser, real_s
         expect(page.locator("[data-count=pending]")).to_have_text("0")
         page.get_by_role("searchbox", name="Find a platform").fill("wide-199")
         row(page, "wide-199").click()
-        expect(page.locator(".x-output")).to_contain_text("from ")
+        expect(page.locator(".x-printed")).to_contain_text("from ")
         tab.close()
 
 
