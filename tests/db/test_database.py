@@ -397,7 +397,8 @@ async def test_a_connection_that_the_server_ended(on_postgresql: Callable[[], st
     await asyncio.gather(*(use(database) for _ in range(5)))
     async with knife.read() as session:
         await session.execute(
-            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            # It waits until they have ended.
+            text("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database()"
                  " AND pid <> pg_backend_pid()")
         )  # fmt: skip
     await asyncio.gather(*(use(database) for _ in range(5)))
