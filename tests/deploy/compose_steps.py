@@ -41,13 +41,17 @@ class Stack:
         self.settings = dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines())
 
     def compose(self, *arguments: str) -> str:
-        return said(run(["docker-compose", *arguments], self.daemon.env, self.folder))
+        # `make test` has a project of its own in its environment.
+        env = {**self.daemon.env, "COMPOSE_PROJECT_NAME": self.folder.name}
+        return said(run(["docker-compose", *arguments], env, self.folder))
 
     def containers(self, service: str) -> list[str]:
         # Not by Compose itself, which takes a second for it.
         labels = {"project": self.folder.name, "service": service}
         filters = [f"--filter=label=com.docker.compose.{name}={value}" for name, value in labels.items()]
-        return self.daemon.docker("ps", "--quiet", *filters).split()
+        found = self.daemon.docker("ps", "--quiet", *filters).split()
+        assert found, f"no container of {service} runs"
+        return found
 
     def container(self, service: str) -> str:
         return self.containers(service)[0]
