@@ -41,6 +41,18 @@ def test_the_same_output_is_one_group(api: Api, tag: str) -> None:
     assert (answer["total"], answer["pending"], answer["compared"]) == (1, 0, 6)
 
 
+def test_what_was_removed_is_like_nothing(server: Server, api: Api, tag: str) -> None:
+    """Not like what printed nothing: nobody knows any more what it was."""
+    job_id = run(api, tag, "true")
+    first = api.tasks(job_id)[0]["id"]
+    owner = first if server.servers else first.replace("-", "")
+    server.execute(
+        "UPDATE task_runs SET output_expired_at = '2026-01-01 00:00:00.000000' WHERE id = :id", {"id": owner}
+    )
+    (group,) = groups(api, job_id)["groups"]
+    assert group["count"] == 5
+
+
 def test_each_difference_makes_a_group(api: Api, tag: str) -> None:
     # The server's address is what the six have not in common: four addresses, two of them twice.
     job_id = run(

@@ -214,7 +214,7 @@ class Ending(NamedTuple):
 
 
 async def endings(session: AsyncSession, job_id: UUID) -> list[Ending]:
-    """All the job's tasks, in the order of their platforms."""
+    """The job's tasks, but for those whose output has been removed, in the order of their platforms."""
     rows = await session.execute(
         select(
             Task.id,
@@ -226,7 +226,7 @@ async def endings(session: AsyncSession, job_id: UUID) -> list[Ending]:
             Task.result_location,
             Task.finished_position,
         )
-        .where(Task.job_id == job_id)
+        .where(Task.job_id == job_id, Task.output_expired_at.is_(None))
         .order_by(Task.ordinal)
     )
     return [Ending(*row) for row in rows]
