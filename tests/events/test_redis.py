@@ -21,7 +21,7 @@ from testum.errors import ConfigurationError, StorageUnavailable
 from testum.events.base import Hint, Subscription
 from testum.events.redis import RedisEvents, pack, unpack
 
-STREAM = "testum:events"
+STREAM = "testum:events:tasks"
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +228,25 @@ async def test_what_is_not_known_is_left_out(pair: tuple[RedisEvents, RedisEvent
         ):
             await database(here).xadd(STREAM, fields)
         assert await heard(listening, 1) == {known}
+
+
+async def test_a_worker_hears_of_jobs_only(own_server: RedisServer) -> None:
+    """What the tasks of others do is not its concern, and it is spared them: only what jobs are told arrives."""
+    url = own_server.fresh_url()
+    here, worker = RedisEvents(url), RedisEvents(url, of_tasks=False)
+    for end in (here, worker):
+        await end.start()
+    try:
+        of_job = hint(of_task=False)
+        async with worker.subscribe(job_id=of_job.job_id) as all_of_it, worker.subscribe_jobs() as jobs:
+            here.publish(hint(of_job.job_id))
+            await asyncio.sleep(0.1)
+            here.publish(of_job)
+            assert await heard(jobs, 1) == {of_job}
+            assert await all_of_it.wait(0.1) == {of_job}
+    finally:
+        for end in (here, worker):
+            await end.close()
 
 
 _OTHER_PROCESS = """

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Index,
     String,
     Text,
+    Uuid,
     bindparam,
     delete,
     func,
@@ -25,7 +26,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapped, joinedload, mapped_col
 from testum.core.shards import DEFAULT_ZONE
 from testum.core.states import PlatformState
 from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like
-from testum.db.base import Base, new_id, utc_now
+from testum.db.base import Base, UtcDateTime, new_id, utc_now
+from testum.db.many import UpdateEach
 
 T = TypeVar("T")
 
@@ -242,25 +244,46 @@ async def set_facts(
     )
 
 
+_FINGERPRINTS_LOCKED = (
+    select(Platform.id, Platform.known_host_fingerprint)
+    .where(Platform.id.in_(bindparam("ids", expanding=True)))
+    .order_by(Platform.id)
+    .with_for_update()
+)
+# RETURNING makes one statement of many rows.
+_ADD_HOST_KEYS = insert(HostKeyRecord).returning(HostKeyRecord.platform_id)
+_SET_FINGERPRINT = UpdateEach(
+    lambda given: (
+        update(Platform).where(Platform.id == given["of"]).values(known_host_fingerprint=given["now"])
+    ),
+    of=Uuid(),
+    now=String(),
+)
+
+
 async def trust_first_use(
     session: AsyncSession, seen: Sequence[tuple[UUID, str, str, str]]
 ) -> dict[UUID, str]:
     """Keep the first host keys seen (platform id, algorithm, public key, fingerprint) of platforms that
     have none. Returns the public key that each of the platforms is trusted by afterwards."""
-    ids = [platform_id for platform_id, *_ in seen]
+    # As few statements as can be: a fan-out over new hosts does this for each of them.
+    connection = await session.connection()
     # Locked: of two workers that see the platform for the first time, one decides.
-    present = set(
-        await session.scalars(
-            select(Platform.id).where(Platform.id.in_(ids)).order_by(Platform.id).with_for_update()
+    locked = await connection.execute(
+        _FINGERPRINTS_LOCKED, {"ids": [platform_id for platform_id, *_ in seen]}
+    )
+    fingerprints = {row.id: row.known_host_fingerprint for row in locked}
+    trusted: dict[UUID, str] = {}
+    if had := [platform_id for platform_id, fingerprint in fingerprints.items() if fingerprint is not None]:
+        stored = await connection.execute(
+            select(HostKeyRecord.platform_id, HostKeyRecord.public_key).where(
+                HostKeyRecord.platform_id.in_(had)
+            )
         )
-    )
-    stored = await session.execute(
-        select(HostKeyRecord.platform_id, HostKeyRecord.public_key).where(HostKeyRecord.platform_id.in_(ids))
-    )
-    trusted = {row.platform_id: row.public_key for row in stored}
+        trusted = {row.platform_id: row.public_key for row in stored}
     new: list[dict[str, Any]] = []
     for platform_id, algorithm, public_key, fingerprint in seen:
-        if platform_id in present and platform_id not in trusted:
+        if platform_id in fingerprints and platform_id not in trusted:
             trusted[platform_id] = public_key
             new.append(
                 {
@@ -272,43 +295,38 @@ async def trust_first_use(
                 }
             )
     if new:
-        # As few statements as can be: a fan-out over new hosts does this for each of them.
-        await session.execute(insert(HostKeyRecord).returning(HostKeyRecord.platform_id), new)
-        await session.execute(
-            update(Platform)
-            .where(
-                Platform.id.in_([row["platform_id"] for row in new]), Platform.id == HostKeyRecord.platform_id
-            )
-            .values(known_host_fingerprint=HostKeyRecord.fingerprint)
-            .execution_options(synchronize_session=False)
+        await connection.execute(_ADD_HOST_KEYS, new)
+        await _SET_FINGERPRINT.execute(
+            connection, [{"of": row["platform_id"], "now": row["fingerprint"]} for row in new]
         )
     return trusted
 
 
+_STATES_OF = select(Platform.id, Platform.state).where(Platform.id.in_(bindparam("ids", expanding=True)))
+_SET_STATE = UpdateEach(
+    lambda given: (
+        update(Platform)
+        .where(Platform.id == given["of"])
+        # Nobody has changed the platform.
+        .values(state=given["now"], state_at=given["at"], updated_at=Platform.updated_at)
+    ),
+    of=Uuid(),
+    now=String(),
+    at=UtcDateTime(),
+)
+
+
 async def set_states(session: AsyncSession, states: Mapping[UUID, PlatformState], now: dt.datetime) -> None:
     """Keep what tasks said about their platforms, where it is news."""
+    connection = await session.connection()
     ids = sorted(states)
     for start in range(0, len(ids), _IN_CHUNK):
-        chunk = ids[start : start + _IN_CHUNK]
-        known = await session.execute(select(Platform.id, Platform.state).where(Platform.id.in_(chunk)))
-        news: dict[PlatformState, list[UUID]] = {}
-        for row in known:
-            if row.state != states[row.id]:
-                news.setdefault(states[row.id], []).append(row.id)
+        known = await connection.execute(_STATES_OF, {"ids": ids[start : start + _IN_CHUNK]})
+        before = {row.id: row.state for row in known}
+        # In the order of ids, as everybody else locks them; those that are not changed are not locked.
+        news = sorted(key for key, state in before.items() if state != states[key])
         if news:
-            # In the order of ids, as everybody else locks them; those that are not changed are not locked.
-            changed = sorted(key for of_state in news.values() for key in of_state)
-            await session.execute(
-                select(Platform.id).where(Platform.id.in_(changed)).order_by(Platform.id).with_for_update()
-            )
-        for state, of_state in news.items():
-            await session.execute(
-                update(Platform)
-                .where(Platform.id.in_(of_state))
-                # Nobody has changed the platform.
-                .values(state=state, state_at=now, updated_at=Platform.updated_at)
-                .execution_options(synchronize_session=False)
-            )
+            await _SET_STATE.execute(connection, [{"of": key, "now": states[key], "at": now} for key in news])
 
 
 async def count_by_state(session: AsyncSession) -> dict[str, int]:

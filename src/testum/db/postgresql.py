@@ -66,6 +66,7 @@ def make_engine(url: str) -> AsyncEngine:
         json_serializer=dump_json,
         pool_size=_POOL,
         max_overflow=_OVERFLOW,
+        pool_use_lifo=True,
         pool_timeout=30,
         connect_args=CONNECTION,
     )

@@ -1,21 +1,23 @@
 """Tasks (`task_runs`): a job's work on one platform; the row decides who may do it and what came of it."""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     ColumnElement,
     ForeignKey,
     Index,
+    Integer,
+    Interval,
     LargeBinary,
     String,
-    bindparam,
+    Uuid,
     func,
-    or_,
     select,
     text,
     update,
@@ -23,11 +25,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, defer, mapped_column
+from sqlalchemy.types import TypeEngine
 
 from testum.core.frames import Piece, encode_row
 from testum.core.shards import DEFAULT_ZONE
 from testum.core.states import TaskStatus, sources_of
-from testum.db.base import Base, SafeText, new_id, utc_now
+from testum.db.base import Base, SafeText, UtcDateTime, new_id, utc_now
+from testum.db.many import Given, UpdateEach
 
 OUTPUT_KEPT = text("output_expired_at IS NULL AND output_bytes > 0")
 """Which tasks have output. As text, so that both databases see that it is the index's own condition."""
@@ -289,20 +293,33 @@ def _chunks(task_ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
         yield task_ids[start : start + 1000]
 
 
-_table = Task.__table__
-_CLAIM = (
-    update(Task)
-    .where(_table.c.id == bindparam("of"), _table.c.status == TaskStatus.PENDING)
-    .values(
-        status=TaskStatus.RUNNING,
-        worker_id=bindparam("worker"),
-        fence=bindparam("new_fence"),
-        lease_expires_at=bindparam("lease"),
-        started_position=bindparam("begun"),
-        started_at=bindparam("begun_at"),
-        celery_task_id=bindparam("message"),
+def _claiming(lease_end: Callable[[Given], ColumnElement[Any]], lease: TypeEngine[Any]) -> UpdateEach:
+    return UpdateEach(
+        lambda given: (
+            update(Task)
+            .where(Task.id == given["of"], Task.status == TaskStatus.PENDING)
+            .values(
+                status=TaskStatus.RUNNING,
+                worker_id=given["worker"],
+                fence=given["new_fence"],
+                lease_expires_at=lease_end(given),
+                started_position=given["begun"],
+                started_at=given["begun_at"],
+                celery_task_id=given["message"],
+            )
+        ),
+        of=Uuid(),
+        worker=String(),
+        new_fence=Integer(),
+        lease=lease,
+        begun=BigInteger(),
+        begun_at=UtcDateTime(),
+        message=String(),
     )
-)
+
+
+_CLAIM = _claiming(lambda given: func.clock_timestamp() + given["lease"], Interval())
+_CLAIM_SQLITE = _claiming(lambda given: given["lease"], UtcDateTime())
 
 
 async def claim(
@@ -311,25 +328,27 @@ async def claim(
     positions: Sequence[int],
     *,
     worker: str,
-    lease: dt.datetime,
+    lease: dt.timedelta,
     message: str | None,
 ) -> list[Claim]:
-    """Take the tasks (from `jobs.pending_tasks`, in the same transaction): they are running from the commit on.
-    `message` is the id of the message that brought the work, where one did."""
+    """Take the tasks (from `jobs.pending_tasks`, in the same transaction): they are running from the commit on, and
+    the worker's until `lease` from now, by the database's clock (see session.database_now). `message` is the id of
+    the message that brought the work, where one did."""
     claims = [
         Claim(task.id, task.job_id, task.platform_id, task.platform_name, task.fence + 1, position)
         for task, position in zip(tasks, positions, strict=True)
     ]
     if claims:
         connection = await session.connection()
-        await connection.execute(
-            _CLAIM,
+        on_sqlite = connection.dialect.name == "sqlite"
+        await (_CLAIM_SQLITE if on_sqlite else _CLAIM).execute(
+            connection,
             [
                 {
                     "of": claim.id,
                     "worker": worker,
                     "new_fence": claim.fence,
-                    "lease": lease,
+                    "lease": utc_now() + lease if on_sqlite else lease,
                     "begun": claim.position,
                     "begun_at": moment(claim.position),
                     "message": message,
@@ -340,34 +359,34 @@ async def claim(
     return claims
 
 
-_FINISH = (
-    update(Task)
-    .where(
-        _table.c.id == bindparam("of"),
-        _table.c.fence == bindparam("of_fence"),
-        _table.c.status == TaskStatus.RUNNING,
-    )
-    .values(
-        {
-            name: bindparam(f"new_{name}")
-            for name in (
-                "status",
-                "exit_code",
-                "exit_signal",
-                "error_code",
-                "error_message",
-                "details",
-                "stdout",
-                "stderr",
-                "output_frames",
-                "output_bytes",
-                "result_location",
-                "finished_position",
-                "finished_at",
-            )
-        }
-    )
-    .values(lease_expires_at=None)
+_FINISH = UpdateEach(
+    lambda given: (
+        update(Task)
+        .where(
+            Task.id == given["of"],
+            Task.fence == given["of_fence"],
+            Task.status == TaskStatus.RUNNING,
+        )
+        .values(
+            {name.removeprefix("new_"): value for name, value in given.items() if name.startswith("new_")}
+        )
+        .values(lease_expires_at=None)
+    ),
+    of=Uuid(),
+    of_fence=Integer(),
+    new_status=String(),
+    new_exit_code=Integer(),
+    new_exit_signal=String(),
+    new_error_code=String(),
+    new_error_message=SafeText(),
+    new_details=JSON(),
+    new_stdout=SafeText(),
+    new_stderr=SafeText(),
+    new_output_frames=Integer(),
+    new_output_bytes=BigInteger(),
+    new_result_location=String(),
+    new_finished_position=BigInteger(),
+    new_finished_at=UtcDateTime(),
 )
 
 
@@ -375,9 +394,10 @@ async def finish(session: AsyncSession, results: Sequence[Result]) -> list[Resul
     """Write how tasks ended; the results that were refused, because their task is not the writer's
     any more, are returned and have changed nothing."""
     connection = await session.connection()
-    written = await connection.execute(_FINISH, [_finish_row(result) for result in results])
+    # In the order of ids, as others lock them who do not hold the job.
+    rows = [_finish_row(result) for result in sorted(results, key=lambda result: result.task_id)]
     refused: list[Result] = []
-    if written.rowcount != len(results):
+    if await _FINISH.execute(connection, rows) != len(results):
         owned = {
             row.id: (row.fence, row.finished_position)
             for row in await session.execute(
@@ -422,29 +442,37 @@ def _finish_row(result: Result) -> dict[str, Any]:
     }
 
 
-async def cancel_pending(
-    session: AsyncSession, job_id: UUID, positions: Sequence[int], ids: Sequence[UUID]
-) -> None:
-    """End tasks that had not begun as cancelled."""
-    not_begun = sorted(sources_of(TaskStatus.CANCELLED) - {TaskStatus.RUNNING})
-    connection = await session.connection()
-    await connection.execute(
+_CANCEL = UpdateEach(
+    lambda given: (
         update(Task)
         .where(
-            _table.c.id == bindparam("of"),
-            _table.c.job_id == job_id,
-            # Not IN: SQLAlchemy cannot expand a list in a statement that runs many times.
-            or_(*(_table.c.status == status for status in not_begun)),
+            Task.id == given["of"],
+            Task.job_id == given["of_job"],
+            Task.status.in_(sources_of(TaskStatus.CANCELLED) - {TaskStatus.RUNNING}),
         )
         .values(
             status=TaskStatus.CANCELLED,
             error_code="cancelled",
             error_message="Cancelled before it began: nothing was run on the platform.",
-            finished_position=bindparam("ended"),
-            finished_at=bindparam("ended_at"),
-        ),
+            finished_position=given["ended"],
+            finished_at=given["ended_at"],
+        )
+    ),
+    of=Uuid(),
+    of_job=Uuid(),
+    ended=BigInteger(),
+    ended_at=UtcDateTime(),
+)
+
+
+async def cancel_pending(
+    session: AsyncSession, job_id: UUID, positions: Sequence[int], ids: Sequence[UUID]
+) -> None:
+    """End tasks that had not begun as cancelled."""
+    await _CANCEL.execute(
+        await session.connection(),
         [
-            {"of": task_id, "ended": position, "ended_at": moment(position)}
+            {"of": task_id, "of_job": job_id, "ended": position, "ended_at": moment(position)}
             for task_id, position in zip(ids, positions, strict=True)
         ],
     )
@@ -466,15 +494,6 @@ async def pending_ids(session: AsyncSession, job_id: UUID) -> list[UUID]:
             .with_for_update()
         )
     )
-
-
-async def platforms_of(session: AsyncSession, task_ids: Sequence[UUID]) -> dict[UUID, UUID]:
-    """The platform of each of the tasks."""
-    found: dict[UUID, UUID] = {}
-    for chunk in _chunks(task_ids):
-        rows = await session.execute(select(Task.id, Task.platform_id).where(Task.id.in_(chunk)))
-        found.update((row.id, row.platform_id) for row in rows)
-    return found
 
 
 async def renew(session: AsyncSession, worker: str, ids: Sequence[UUID], lease: dt.datetime) -> list[UUID]:

@@ -1,7 +1,7 @@
-"""Events between processes, over one Redis stream.
+"""Events between processes, over two Redis streams: one of jobs, which are few, and one of their tasks.
 
-A stream and not Pub/Sub: a process whose connection broke reads on from where it was. The stream is short, and
-may be lost at any time: then the subscribers are woken and look by themselves.
+Streams and not Pub/Sub: a process whose connection broke reads on from where it was. They are short, and may be lost
+at any time: then the subscribers are woken and look by themselves.
 """
 
 import asyncio
@@ -23,9 +23,10 @@ from testum.events.memory import MemoryEvents, MemorySubscription
 
 log = structlog.get_logger(__name__)
 
-_STREAM = "testum:events"
+_JOBS = b"testum:events:jobs"
+_TASKS = b"testum:events:tasks"
 _KEPT = 10_000
-"""Entries kept in the stream, about: minutes, for a process that was away."""
+"""Entries kept in a stream, about: minutes, for a process that was away."""
 _AT_ONCE = 1_000
 """Hints in one entry."""
 _MOST_WAITING = 20_000
@@ -61,9 +62,10 @@ def unpack(packed: bytes) -> Iterator[Hint]:
 
 
 class RedisEvents:
-    """See Events. `start` it before anything subscribes."""
+    """See Events. `start` it before anything subscribes. Without `of_tasks` nothing is heard of the tasks that other
+    processes do: a worker needs not know, and there may be hundreds in a second."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, of_tasks: bool = True) -> None:
         self._client = _client(url, _TIMEOUT_SECONDS)
         # A read that blocks needs a connection of its own, with a longer patience.
         self._listener = _client(url, _BLOCK_SECONDS + _TIMEOUT_SECONDS)
@@ -73,7 +75,8 @@ class RedisEvents:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._last: bytes | str = "0-0"
+        self._last = dict.fromkeys((_JOBS, _TASKS) if of_tasks else (_JOBS,), b"0-0")
+        """The streams that are listened to, and of each the entry that was heard last."""
         self._loops: list[asyncio.Task[None]] = []
         self._closing = False
 
@@ -81,7 +84,7 @@ class RedisEvents:
         """Begin to listen. Raises ConfigurationError where the server cannot be used."""
         try:
             await self._client.ping()
-            newest: Any = await self._client.xrevrange(_STREAM, count=1)
+            self._last = {stream: await self._newest(stream) for stream in self._last}
         except AuthenticationError as error:
             raise ConfigurationError(
                 f"REDIS_URL: the server refuses the password: {error}. Correct it."
@@ -90,8 +93,6 @@ class RedisEvents:
             raise ConfigurationError(
                 f"REDIS_URL: the server cannot be used: {error}. Check the address, and that it runs."
             ) from None
-        if newest:
-            self._last = newest[0][0]
         self._loops = [asyncio.create_task(self._send()), asyncio.create_task(self._listen())]
 
     def publish(self, hint: Hint) -> None:
@@ -140,9 +141,11 @@ class RedisEvents:
             await self._wake.wait()
             hints = list(self._waiting)[:_AT_ONCE]
             try:
-                await self._client.xadd(
-                    _STREAM, {"from": self._name, "hints": pack(hints)}, maxlen=_KEPT, approximate=True
-                )
+                for stream in (_JOBS, _TASKS):
+                    if of_it := [hint for hint in hints if (hint.task_id is None) == (stream is _JOBS)]:
+                        await self._client.xadd(
+                            stream, {"from": self._name, "hints": pack(of_it)}, maxlen=_KEPT, approximate=True
+                        )
             except (RedisError, OSError) as error:
                 if not complained:
                     log.error("cannot send events; watchers will look by themselves", error=str(error))
@@ -164,7 +167,7 @@ class RedisEvents:
             try:
                 # The first look after a failure does not wait: what it finds missing, others are waiting for.
                 block = None if complained else int(_BLOCK_SECONDS * 1000)
-                answer: Any = await self._listener.xread({_STREAM: self._last}, count=500, block=block)
+                answer: Any = await self._listener.xread(self._last, count=500, block=block)
                 anew = not answer and await self._begins_anew()
             except (RedisError, OSError) as error:
                 if not complained:
@@ -176,30 +179,33 @@ class RedisEvents:
                 complained = False
                 # Some may have been lost with the server, or have left the stream meanwhile.
                 self._local.wake_all()
-            entries = (
-                (answer[0][1] if isinstance(answer, list) else next(iter(answer.values()))) if answer else ()
-            )
-            for entry_id, fields in entries:
-                self._last = entry_id
-                if fields.get(b"from") != self._name:
-                    for hint in unpack(fields.get(b"hints", b"")):
-                        self._local.publish(hint)
+            for stream, entries in answer.items() if isinstance(answer, dict) else answer or ():
+                for entry_id, fields in entries:
+                    self._last[stream] = entry_id
+                    if fields.get(b"from") != self._name:
+                        for hint in unpack(fields.get(b"hints", b"")):
+                            self._local.publish(hint)
 
     async def _begins_anew(self) -> bool:
-        """Whether the stream ends before the place where this process is: it began anew, on a server whose clock is
+        """Whether a stream ends before the place where this process is: it began anew, on a server whose clock is
         behind the last one's. Nothing would be heard until that clock had caught up: so it is followed from here."""
-        newest: Any = await self._client.xrevrange(_STREAM, count=1)
-        last = newest[0][0] if newest else b"0-0"
-        if _moment(last) >= _moment(self._last):
-            return False
-        self._last = last
-        return True
+        anew = False
+        for stream, last in self._last.items():
+            newest = await self._newest(stream)
+            if _moment(newest) < _moment(last):
+                self._last[stream] = newest
+                anew = True
+        return anew
+
+    async def _newest(self, stream: bytes) -> bytes:
+        """The last entry of a stream."""
+        newest: Any = await self._client.xrevrange(stream, count=1)
+        return newest[0][0] if newest else b"0-0"
 
 
-def _moment(entry_id: bytes | str) -> tuple[int, int]:
+def _moment(entry_id: bytes) -> tuple[int, int]:
     """An entry's id as what it is: milliseconds, and a number within them."""
-    text = entry_id.decode() if isinstance(entry_id, bytes) else entry_id
-    milliseconds, _, number = text.partition("-")
+    milliseconds, _, number = entry_id.partition(b"-")
     return int(milliseconds), int(number)
 
 

@@ -39,7 +39,7 @@ class TrustOnFirstUse:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._batcher: Batcher[_Seen, str | None] = Batcher(self._write, gather=0.01)
+        self._batcher: Batcher[_Seen, str | None] = Batcher(self._write, gather=0.02)
 
     async def keep(self, seen: _Seen) -> str | None:
         """Trust the key, unless another connection kept a different one a moment ago: the public key that

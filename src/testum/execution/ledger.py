@@ -75,7 +75,7 @@ class Ledger:
         self._worker = worker
         self._lease = dt.timedelta(seconds=lease_seconds)
         self._closing = False
-        self._held: set[UUID] = set()
+        self._held: dict[UUID, Claim] = {}
         """The tasks that are claimed and not written as ended."""
         self._batcher: Batcher[_Request, Claimed] = Batcher(self._settle, gather=_GATHER_SECONDS)
 
@@ -133,31 +133,41 @@ class Ledger:
                     result.position = free[result.job_id]
                 if results:
                     written.refused = await tasks.finish(session, results)
-                    await self._note_states(session, results)
+                    await self._note_states(session, results, written.refused)
                 for request in requests:
                     if isinstance(request, Wanted):
                         written.answers.append(await self._claim(session, request, free))
                     else:
                         written.answers.append(Claimed())
-                written.ended = await jobs.settle(session, dict.fromkeys(result.job_id for result in results))
+                written.ended = await jobs.settle(session, self._perhaps_over(results, written.answers))
         finally:
             for job_id, position in reserved:
                 self._positions.release(job_id, position)
         return written
 
-    @staticmethod
-    async def _note_states(session: AsyncSession, results: Sequence[Result]) -> None:
+    async def _note_states(
+        self, session: AsyncSession, results: Sequence[Result], refused: Sequence[Result]
+    ) -> None:
         """Keep with the platforms what the ends of these tasks say about them."""
+        gone = {result.task_id for result in refused}
         told = {
-            result.task_id: state
+            self._held[result.task_id].platform_id: state
             for result in results
-            if (state := platform_state(result.status, result.error_code)) is not None
+            if result.task_id not in gone
+            and (state := platform_state(result.status, result.error_code)) is not None
         }
         if told:
-            of = await tasks.platforms_of(session, list(told))
-            await platforms.set_states(
-                session, {of[task_id]: state for task_id, state in told.items() if task_id in of}, utc_now()
-            )
+            await platforms.set_states(session, told, utc_now())
+
+    def _perhaps_over(self, results: Sequence[Result], answers: Sequence[Claimed]) -> list[UUID]:
+        """The jobs of the results that may have ended with them: none of which other tasks are under way here. Where
+        those were taken over meanwhile, whoever ends them, or the next sweep, settles the job."""
+        ended = {result.task_id for result in results}
+        going_on = {claim.job_id for claim in self._held.values() if claim.id not in ended}
+        going_on.update(claim.job_id for answer in answers for claim in answer.claims)
+        return [
+            job_id for job_id in dict.fromkeys(result.job_id for result in results) if job_id not in going_on
+        ]
 
     async def _reserve(
         self, session: AsyncSession, requests: Sequence[_Request], reserved: list[tuple[UUID, int]]
@@ -195,7 +205,7 @@ class Ledger:
             pending.tasks,
             range(first, first + len(pending.tasks)),
             worker=self._worker,
-            lease=await database_now(session) + self._lease,
+            lease=self._lease,
             message=wanted.message,
         )
         return Claimed(claims, pending.more)
@@ -205,11 +215,11 @@ class Ledger:
             log.warning("a result came too late: the task was taken over", task=str(result.task_id))
         for request in requests:
             if isinstance(request, Result):
-                self._held.discard(request.task_id)
+                self._held.pop(request.task_id, None)
                 self._events.publish(Hint(request.job_id, request.task_id, Change.STATUS))
         for answer in written.answers:
             for claim in answer.claims:
-                self._held.add(claim.id)
+                self._held[claim.id] = claim
                 self._events.publish(Hint(claim.job_id, claim.id, Change.STATUS))
         for job_id in written.ended:
             self._events.publish(Hint(job_id, None, Change.STATUS))

@@ -80,17 +80,25 @@ class Slots:
 
 
 class UnderWay:
-    """A job's tasks that are under way, of which there may be `most`."""
+    """A job's tasks that are under way in one loop, of which there may be `width`, and never more than `most`."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, width: int, most: int) -> None:
+        self._width = min(width, most)
         self._most = most
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
+        self.claimed_all = asyncio.Event()
+        """The loop claims no more."""
+
+    def widen(self, by: int) -> None:
+        """Let there be so many more."""
+        self._width = min(self._width + by, self._most)
+        self._ended.set()
 
     @property
     def free(self) -> int:
         """How many more there may be."""
-        return self._most - len(self._tasks)
+        return self._width - len(self._tasks)
 
     def add(self, task: asyncio.Task[None]) -> None:
         """Count a task until it ends."""
@@ -107,7 +115,7 @@ class UnderWay:
         await self._until(1)
         with suppress(TimeoutError):
             async with asyncio.timeout(_GATHER_SECONDS):
-                await self._until(self._most / 4)
+                await self._until(self._width / 4)
 
     @property
     def idle(self) -> bool:
@@ -120,7 +128,8 @@ class UnderWay:
 
     async def drain(self) -> None:
         """Until all have ended."""
-        await self._until(self._most)
+        while self._tasks:
+            await self.one_more()
 
     async def _until(self, free: float) -> None:
         while self.free < free:
@@ -158,6 +167,8 @@ class Runner:
         self._connect_timeout = connect_timeout
         self._grace = grace
         self._running: dict[UUID, _Running] = {}
+        self._loops: dict[tuple[UUID, tuple[str, ...]], UnderWay] = {}
+        """The loops that claim, by their jobs and the zones they serve."""
         self._ended = asyncio.Event()
         self._stopping = False
 
@@ -182,15 +193,41 @@ class Runner:
         """Claim and do the job's pending tasks until there are none, or the worker stops.
 
         `most` is how many at once, where that is less than the job's concurrency; `zones` are the network zones to
-        take tasks of (None: all); `message` is the id of the message that brought the work, where one did.
+        take tasks of (None: all); `message` is the id of the message that brought the work, where one did. Where a
+        loop claims for this job and these zones already, it goes on with so many more: one makes larger claims than
+        several would.
         """
         async with self._database.read() as session:
             loaded = await load_work(session, self._opener, job_id, self._connect_timeout, self._grace)
         if loaded is None:
             return
         work, concurrency = loaded
-        under_way = UnderWay(min(most or concurrency, concurrency))
         results: set[asyncio.Task[None]] = set()
+        width = most or concurrency
+        key = (job_id, tuple(zones or ()))
+        while (going_on := self._loops.get(key)) is not None:
+            going_on.widen(width)
+            await going_on.claimed_all.wait()
+        under_way = self._loops[key] = UnderWay(width, concurrency)
+        try:
+            await self._claim_all(work, under_way, results, zones, message)
+        finally:
+            del self._loops[key]
+            under_way.claimed_all.set()
+        await under_way.drain()
+        if results:
+            await asyncio.wait(results)
+
+    async def _claim_all(
+        self,
+        work: JobWork,
+        under_way: UnderWay,
+        results: set[asyncio.Task[None]],
+        zones: Sequence[str] | None,
+        message: str | None,
+    ) -> None:
+        """Claim and begin the job's pending tasks until there are none, or the worker stops."""
+        job_id = work.id
         while not self._stopping:
             await under_way.room()
             taken = await self._slots.take(under_way.free)
@@ -209,15 +246,12 @@ class Runner:
             else:
                 # Where others have taken all that may run at once, they go on with the rest.
                 break
-        await under_way.drain()
-        if results:
-            await asyncio.wait(results)
 
     async def _begin(
         self,
         work: JobWork,
         claims: Sequence[Claim],
-        under_way: "UnderWay",
+        under_way: UnderWay,
         results: set[asyncio.Task[None]],
     ) -> None:
         rows, endpoints = await self._look_up([claim.platform_id for claim in claims])

@@ -1,0 +1,52 @@
+"""Changing many rows, each to values of its own, in one round trip."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Update, bindparam, cast, column, func
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import JSON, TypeEngine
+
+from testum.db.base import dump_json
+
+Given = Mapping[str, ColumnElement[Any]]
+"""What is given for each row, by name."""
+
+
+class UpdateEach:
+    """An UPDATE that is done for each of many rows.
+
+    On PostgreSQL it is one statement over arrays, which is parsed and planned once and waited for once; SQLite has no
+    arrays, and is not far away: there the statement is done row by row.
+    """
+
+    def __init__(self, make: Callable[[Given], Update], **given: TypeEngine[Any]) -> None:
+        """`make` makes the statement of what is given for a row. The names must not be those of the table's
+        columns."""
+        self._names = list(given)
+        self._of_one = make({name: bindparam(name, type_=kind) for name, kind in given.items()})
+        # PostgreSQL's driver makes arrays of what JSON is written as, but not of JSON.
+        sent = {name: postgresql.TEXT() if isinstance(kind, JSON) else kind for name, kind in given.items()}
+        rows = (
+            func.unnest(*(bindparam(name, type_=postgresql.ARRAY(kind)) for name, kind in sent.items()))
+            .table_valued(*(column(name, kind) for name, kind in sent.items()), name="given")
+            .render_derived()
+        )
+        self._of_arrays = make(
+            {
+                name: cast(rows.c[name], kind) if isinstance(kind, JSON) else rows.c[name]
+                for name, kind in given.items()
+            }
+        )
+        self._json = {name for name, kind in given.items() if isinstance(kind, JSON)}
+
+    async def execute(self, connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Do it for each of the rows, in their order as far as the database keeps to one; how many it changed."""
+        if connection.dialect.name == "sqlite":
+            return (await connection.execute(self._of_one, list(rows))).rowcount
+        arrays = {
+            name: [dump_json(row[name]) if name in self._json else row[name] for row in rows]
+            for name in self._names
+        }
+        return (await connection.execute(self._of_arrays, arrays)).rowcount
