@@ -12,12 +12,13 @@ from sqlalchemy import func, select, update
 
 from tests.db.conftest import add_job
 from testum.core.states import JobStatus, TaskStatus
-from testum.db import duties, jobs, tasks, workers
+from testum.db import claims, duties, jobs, tasks, workers
+from testum.db.claims import Claim, Result
 from testum.db.duties import DutyRecord
 from testum.db.jobs import Job
 from testum.db.positions import StoredPositions
 from testum.db.session import Database, database_now
-from testum.db.tasks import Claim, Result, Task
+from testum.db.tasks import Task
 from testum.events.memory import MemoryEvents
 from testum.execution.ledger import Ledger, Wanted
 
@@ -127,10 +128,10 @@ async def take_over(database: Database, worker: str, *, at: dt.datetime | None =
     """Take over what is abandoned, as a worker's sweep does; the new fences."""
     async with database.write() as session:
         now = at or await database_now(session)
-        gone = await tasks.abandoned(session, alive=None, now=now)
+        gone = await claims.abandoned(session, alive=None, now=now)
         await asyncio.sleep(0)
         fences = [
-            await tasks.take_over(session, one, worker=worker, now=now, lease=now + LEASE, alone=False)
+            await claims.take_over(session, one, worker=worker, now=now, lease=now + LEASE, alone=False)
             for one in gone
         ]
     return [fence for fence in fences if fence is not None]
@@ -156,9 +157,9 @@ async def test_what_was_seen_before_another_took_over_counts_no_more(database: D
     claim = await claim_one(database, lease_seconds=-1)
     async with database.write() as session:
         now = await database_now(session)
-        seen = await tasks.abandoned(session, alive=None, now=now)
+        seen = await claims.abandoned(session, alive=None, now=now)
         fences = [
-            await tasks.take_over(session, seen[0], worker=worker, now=now, lease=now - LEASE, alone=alone)
+            await claims.take_over(session, seen[0], worker=worker, now=now, lease=now - LEASE, alone=alone)
             for worker, alone in (("second", False), ("third", False), ("fourth", True))
         ]
     assert fences == [2, None, None] and (await task_of(database, claim.id)).worker_id == "second"

@@ -13,8 +13,9 @@ from sqlalchemy.orm import Mapped, aliased, mapped_column
 from testum.core.actions import JobType
 from testum.core.states import FINAL_JOB, UNFINISHED, JobStatus, TaskStatus, job_status
 from testum.db.base import Base, new_id, utc_now
+from testum.db.claims import PendingTask
 from testum.db.session import database_now
-from testum.db.tasks import PendingTask, Task
+from testum.db.tasks import Task
 
 
 class Job(Base):

@@ -1,7 +1,7 @@
-"""Changing many rows, each to values of its own, in one round trip."""
+"""Statements for many rows: changing each to values of its own, and naming many by their ids."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Update, bindparam, cast, column, func
 from sqlalchemy.dialects import postgresql
@@ -10,8 +10,19 @@ from sqlalchemy.types import JSON, TypeEngine
 
 from testum.db.base import dump_json
 
+T = TypeVar("T")
+
+_IN_CHUNK = 5_000
+"""SQLite takes 32,766 parameters in a statement; PostgreSQL's driver 65,535."""
+
 Given = Mapping[str, ColumnElement[Any]]
 """What is given for each row, by name."""
+
+
+def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The values in parts that fit into one statement: databases take only so many parameters."""
+    for start in range(0, len(values), _IN_CHUNK):
+        yield values[start : start + _IN_CHUNK]
 
 
 class UpdateEach:

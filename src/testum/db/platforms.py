@@ -27,12 +27,10 @@ from testum.core.shards import DEFAULT_ZONE
 from testum.core.states import PlatformState
 from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like
 from testum.db.base import Base, UtcDateTime, new_id, utc_now
-from testum.db.many import UpdateEach
+from testum.db.many import UpdateEach, chunks
 
 T = TypeVar("T")
 
-_IN_CHUNK = 5_000
-"""SQLite takes 32,766 parameters in a statement; PostgreSQL's driver 65,535."""
 _MOST_PATTERNS = 100
 """Above so many the names are compared here and not by the database."""
 
@@ -137,8 +135,8 @@ _BY_IDS = (
 async def by_ids(session: AsyncSession, platform_ids: Sequence[UUID]) -> dict[UUID, Platform]:
     """The platforms with these ids that there are; their tags are not loaded."""
     found: dict[UUID, Platform] = {}
-    for start in range(0, len(platform_ids), _IN_CHUNK):
-        rows = await session.scalars(_BY_IDS, {"ids": platform_ids[start : start + _IN_CHUNK]})
+    for chunk in chunks(platform_ids):
+        rows = await session.scalars(_BY_IDS, {"ids": chunk})
         found |= {platform.id: platform for platform in rows.unique()}
     return found
 
@@ -164,12 +162,8 @@ async def select_targets(session: AsyncSession, targets: Targets) -> list[Target
         if len(patterns) <= _MOST_PATTERNS:
             wanted = [Platform.name.like(pattern_to_like(pattern), escape="\\") for pattern in patterns]
             base = base.where(or_(Platform.name.in_(exact), *wanted))
-    chunks: list[Sequence[UUID] | None] = [None]
-    if targets.platform_ids:
-        ids = targets.platform_ids
-        chunks = [ids[start : start + _IN_CHUNK] for start in range(0, len(ids), _IN_CHUNK)]
     found: dict[UUID, Target] = {}
-    for chunk in chunks:
+    for chunk in chunks(targets.platform_ids) if targets.platform_ids else (None,):
         rows = await session.execute(base if chunk is None else base.where(Platform.id.in_(chunk)))
         found.update({row.id: Target(*row) for row in rows})
     selected: Iterable[Target] = found.values()
@@ -192,8 +186,7 @@ async def missing_names(session: AsyncSession, names: Sequence[str]) -> list[str
 
 async def _missing(session: AsyncSession, column: InstrumentedAttribute[T], values: Sequence[T]) -> list[T]:
     found: set[T] = set()
-    for start in range(0, len(values), _IN_CHUNK):
-        chunk = values[start : start + _IN_CHUNK]
+    for chunk in chunks(values):
         found.update(await session.scalars(select(column).where(column.in_(chunk))))
     return [value for value in values if value not in found]
 
@@ -320,8 +313,8 @@ async def set_states(session: AsyncSession, states: Mapping[UUID, PlatformState]
     """Keep what tasks said about their platforms, where it is news."""
     connection = await session.connection()
     ids = sorted(states)
-    for start in range(0, len(ids), _IN_CHUNK):
-        known = await connection.execute(_STATES_OF, {"ids": ids[start : start + _IN_CHUNK]})
+    for chunk in chunks(ids):
+        known = await connection.execute(_STATES_OF, {"ids": chunk})
         before = {row.id: row.state for row in known}
         # In the order of ids, as everybody else locks them; those that are not changed are not locked.
         news = sorted(key for key, state in before.items() if state != states[key])
@@ -359,8 +352,7 @@ async def change_tags(
     present: list[UUID] = []
     connection = await session.connection()
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    for start in range(0, len(platform_ids), _IN_CHUNK):
-        chunk = platform_ids[start : start + _IN_CHUNK]
+    for chunk in chunks(platform_ids):
         ids = list(
             await session.scalars(
                 select(Platform.id).where(Platform.id.in_(chunk)).order_by(Platform.id).with_for_update()
@@ -395,8 +387,7 @@ async def delete_many(
     while stuck := {key for key in gone if leads_to.get(key, set()) - gone}:
         gone -= stuck
     ids = sorted(gone)
-    for start in range(0, len(ids), _IN_CHUNK):
-        chunk = ids[start : start + _IN_CHUNK]
+    for chunk in chunks(ids):
         await session.execute(update(Platform).where(Platform.id.in_(chunk)).values(jump_platform_id=None))
         await session.execute(
             delete(Platform).where(Platform.id.in_(chunk)).execution_options(synchronize_session=False)

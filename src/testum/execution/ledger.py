@@ -12,12 +12,12 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.states import JobStatus, platform_state
-from testum.db import jobs, platforms, tasks
+from testum.db import claims, jobs, platforms
 from testum.db.base import utc_now
 from testum.db.batcher import Batcher
+from testum.db.claims import Claim, Result
 from testum.db.positions import Positions
 from testum.db.session import Database, database_now
-from testum.db.tasks import Claim, Result
 from testum.errors import StorageFull, StorageUnavailable
 from testum.events.base import Change, Events, Hint
 
@@ -99,7 +99,7 @@ class Ledger:
             return []
         async with self._database.write() as session:
             lease = await database_now(session) + self._lease
-            gone = await tasks.renew(session, self._worker, held, lease)
+            gone = await claims.renew(session, self._worker, held, lease)
         # Those that ended meanwhile are nobody's any more either.
         return [task_id for task_id in gone if task_id in self._held]
 
@@ -132,7 +132,7 @@ class Ledger:
                     free[result.job_id] += result.width
                     result.position = free[result.job_id]
                 if results:
-                    written.refused = await tasks.finish(session, results)
+                    written.refused = await claims.finish(session, results)
                     await self._note_states(session, results, written.refused)
                 for request in requests:
                     if isinstance(request, Wanted):
@@ -200,7 +200,7 @@ class Ledger:
             return Claimed(more=pending.more)
         first = free[wanted.job_id] + 1
         free[wanted.job_id] += len(pending.tasks)
-        claims = await tasks.claim(
+        taken = await claims.claim(
             session,
             pending.tasks,
             range(first, first + len(pending.tasks)),
@@ -208,7 +208,7 @@ class Ledger:
             lease=self._lease,
             message=wanted.message,
         )
-        return Claimed(claims, pending.more)
+        return Claimed(taken, pending.more)
 
     def _tell(self, requests: Sequence[_Request], written: _Written) -> None:
         for result in written.refused:

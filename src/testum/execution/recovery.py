@@ -11,10 +11,10 @@ import structlog
 
 from testum.core.frames import Stream, decode_text
 from testum.core.states import TaskStatus
-from testum.db import jobs, tasks
+from testum.db import claims, jobs
+from testum.db.claims import Abandoned, Result
 from testum.db.positions import Positions
 from testum.db.session import Database, database_now
-from testum.db.tasks import Abandoned, Result
 from testum.dispatch.base import Dispatcher, Work
 from testum.events.base import Change, Events, Hint
 from testum.execution.recorder import ROW_TEXT, SMALL_OUTPUT
@@ -75,7 +75,7 @@ class Recovery:
         closed = 0
         while True:
             async with self._database.read() as session:
-                gone = await tasks.abandoned(
+                gone = await claims.abandoned(
                     session,
                     alive=self._worker if alone else None,
                     now=None if alone else await database_now(session),
@@ -99,7 +99,7 @@ class Recovery:
                 for task in gone:
                     if task.job_id != job_id:
                         continue
-                    fence = await tasks.take_over(
+                    fence = await claims.take_over(
                         session, task, worker=self._worker, now=now, lease=now + self._lease, alone=alone
                     )
                     if fence is not None:
@@ -116,7 +116,7 @@ class Recovery:
                 try:
                     for number, result in enumerate(of_job):
                         result.position = last - (len(of_job) - 1 - number) * result.width
-                    await tasks.finish(session, of_job)
+                    await claims.finish(session, of_job)
                     ended = await jobs.settle(session, [job_id])
                     await session.commit()
                 finally:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from testum.artifacts.base import Artifacts
 from testum.core.frames import HEADER_SIZE, FrameDecoder, Piece, encode_row
-from testum.db import segments, tasks
+from testum.db import claims, segments, tasks
 from testum.db.batcher import Batcher
 from testum.db.positions import Positions
 from testum.db.session import Database
@@ -203,7 +203,7 @@ class JournalOutputs:
                 width = sum(len(request.pieces) for request in requests if request.owner.job_id == job_id)
                 # Whoever takes a task over reserves positions in its job first: from here on, nobody does.
                 last[job_id] = await self._positions.reserve(session, job_id, width) - width
-            owned = await tasks.owned(
+            owned = await claims.owned(
                 session, {request.owner.task_id: request.owner.fence for request in requests}
             )
             stored = {}

@@ -16,7 +16,7 @@ from testum.core.permissions import Actor, Permission
 from testum.core.secrets import Sealer
 from testum.core.states import FINAL_JOB, JobStatus, TaskStatus
 from testum.core.targets import Targets, no_match, no_such
-from testum.db import jobs, keys, paging, platforms, reports, tasks
+from testum.db import claims, jobs, keys, paging, platforms, reports, tasks
 from testum.db.base import new_id, utc_now
 from testum.db.jobs import Job
 from testum.db.paging import Page, PageRequest
@@ -231,7 +231,7 @@ class Jobs:
         last: int | None = None
         try:
             async with self._database.write() as session:
-                most = await tasks.count_pending(session, job_id) * tasks.ENDING_WIDTH
+                most = await tasks.count_pending(session, job_id) * claims.ENDING_WIDTH
                 last = await self._positions.reserve(session, job_id, most)
                 job = await jobs.get(session, job_id)
                 if job is None:
@@ -241,9 +241,9 @@ class Jobs:
                     job.cancel_requested_by = actor.username
                     ids = await tasks.pending_ids(session, job_id)
                     if ids:
-                        first = last - most + tasks.ENDING_WIDTH
-                        positions = range(first, last + 1, tasks.ENDING_WIDTH)[: len(ids)]
-                        await tasks.cancel_pending(session, job_id, positions, ids)
+                        first = last - most + claims.ENDING_WIDTH
+                        positions = range(first, last + 1, claims.ENDING_WIDTH)[: len(ids)]
+                        await claims.cancel_pending(session, job_id, positions, ids)
                     await jobs.settle(session, [job_id])
                     self._gate.log(session, actor, "job.cancel", "job", job_id, not_begun=len(ids))
         finally:

@@ -1,0 +1,340 @@
+"""Claims: who may do a task, and what came of it (docs/decisions/0010)."""
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import JSON, BigInteger, ColumnElement, Integer, Interval, String, Uuid, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import TypeEngine
+
+from testum.core.frames import Piece, encode_row
+from testum.core.states import TaskStatus, sources_of
+from testum.db.base import SafeText, UtcDateTime, utc_now
+from testum.db.many import Given, UpdateEach, chunks
+from testum.db.tasks import Task, TaskOutput, moment
+
+
+class PendingTask(NamedTuple):
+    """A task that nobody has claimed, as much as a claim needs."""
+
+    id: UUID
+    job_id: UUID
+    platform_id: UUID
+    platform_name: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to do one task: what its owner needs, and the fence that proves the right."""
+
+    id: UUID
+    job_id: UUID
+    platform_id: UUID
+    platform_name: str
+    fence: int
+    position: int
+
+
+@dataclass(slots=True)
+class Result:
+    """How a task ended, as it goes into its row. Of a small output, `shown` is what could be read before, encoded,
+    and `rest` what comes after that; the row takes both."""
+
+    task_id: UUID
+    job_id: UUID
+    fence: int
+    status: TaskStatus
+    exit_code: int | None = None
+    exit_signal: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    stdout: str | None = None
+    stderr: str | None = None
+    output_frames: int = 0
+    output_bytes: int = 0
+    result_location: str | None = None
+    shown: bytes | None = None
+    rest: Sequence[Piece] = ()
+    position: int = 0
+    """The last of the `width` positions that it got."""
+
+    @property
+    def width(self) -> int:
+        """How many positions the end takes, with the output that becomes readable with it."""
+        return len(self.rest) + ENDING_WIDTH
+
+    @property
+    def frames(self) -> bytes | None:
+        """The whole of a small output, encoded."""
+        if self.shown is None:
+            return None
+        return self.shown + encode_row(self.rest, self.position - ENDING_WIDTH)
+
+
+ENDING_WIDTH = 2
+"""Positions that a task's end takes: one for `error`, where there is one, and the last for `done`."""
+
+
+def _claiming(lease_end: Callable[[Given], ColumnElement[Any]], lease: TypeEngine[Any]) -> UpdateEach:
+    return UpdateEach(
+        lambda given: (
+            update(Task)
+            .where(Task.id == given["of"], Task.status == TaskStatus.PENDING)
+            .values(
+                status=TaskStatus.RUNNING,
+                worker_id=given["worker"],
+                fence=given["new_fence"],
+                lease_expires_at=lease_end(given),
+                started_position=given["begun"],
+                started_at=given["begun_at"],
+                celery_task_id=given["message"],
+            )
+        ),
+        of=Uuid(),
+        worker=String(),
+        new_fence=Integer(),
+        lease=lease,
+        begun=BigInteger(),
+        begun_at=UtcDateTime(),
+        message=String(),
+    )
+
+
+_CLAIM = _claiming(lambda given: func.clock_timestamp() + given["lease"], Interval())
+
+
+_CLAIM_SQLITE = _claiming(lambda given: given["lease"], UtcDateTime())
+
+
+async def claim(
+    session: AsyncSession,
+    tasks: Sequence[PendingTask],
+    positions: Sequence[int],
+    *,
+    worker: str,
+    lease: dt.timedelta,
+    message: str | None,
+) -> list[Claim]:
+    """Take the tasks (from `jobs.pending_tasks`, in the same transaction): they are running from the commit on, and
+    the worker's until `lease` from now, by the database's clock (see session.database_now). `message` is the id of
+    the message that brought the work, where one did."""
+    claims = [
+        Claim(task.id, task.job_id, task.platform_id, task.platform_name, task.fence + 1, position)
+        for task, position in zip(tasks, positions, strict=True)
+    ]
+    if claims:
+        connection = await session.connection()
+        on_sqlite = connection.dialect.name == "sqlite"
+        await (_CLAIM_SQLITE if on_sqlite else _CLAIM).execute(
+            connection,
+            [
+                {
+                    "of": claim.id,
+                    "worker": worker,
+                    "new_fence": claim.fence,
+                    "lease": utc_now() + lease if on_sqlite else lease,
+                    "begun": claim.position,
+                    "begun_at": moment(claim.position),
+                    "message": message,
+                }
+                for claim in claims
+            ],
+        )
+    return claims
+
+
+_FINISH = UpdateEach(
+    lambda given: (
+        update(Task)
+        .where(
+            Task.id == given["of"],
+            Task.fence == given["of_fence"],
+            Task.status == TaskStatus.RUNNING,
+        )
+        .values(
+            {name.removeprefix("new_"): value for name, value in given.items() if name.startswith("new_")}
+        )
+        .values(lease_expires_at=None)
+    ),
+    of=Uuid(),
+    of_fence=Integer(),
+    new_status=String(),
+    new_exit_code=Integer(),
+    new_exit_signal=String(),
+    new_error_code=String(),
+    new_error_message=SafeText(),
+    new_details=JSON(),
+    new_stdout=SafeText(),
+    new_stderr=SafeText(),
+    new_output_frames=Integer(),
+    new_output_bytes=BigInteger(),
+    new_result_location=String(),
+    new_finished_position=BigInteger(),
+    new_finished_at=UtcDateTime(),
+)
+
+
+async def finish(session: AsyncSession, results: Sequence[Result]) -> list[Result]:
+    """Write how tasks ended; the results that were refused, because their task is not the writer's
+    any more, are returned and have changed nothing."""
+    connection = await session.connection()
+    # In the order of ids, as others lock them who do not hold the job.
+    rows = [_finish_row(result) for result in sorted(results, key=lambda result: result.task_id)]
+    refused: list[Result] = []
+    if await _FINISH.execute(connection, rows) != len(results):
+        owned = {
+            row.id: (row.fence, row.finished_position)
+            for row in await session.execute(
+                select(Task.id, Task.fence, Task.finished_position).where(
+                    Task.id.in_([result.task_id for result in results])
+                )
+            )
+        }
+        refused = [
+            result for result in results if owned.get(result.task_id) != (result.fence, result.position)
+        ]
+    gone = {result.task_id for result in refused}
+    outputs = [
+        {"task_id": result.task_id, "frames": result.frames}
+        for result in results
+        if result.frames and result.task_id not in gone
+    ]
+    if outputs:
+        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+        # A task whose worker was salvaged may have its output stored already: the same frames again.
+        await connection.execute(dialect.insert(TaskOutput).on_conflict_do_nothing(), outputs)
+    return refused
+
+
+def _finish_row(result: Result) -> dict[str, Any]:
+    return {
+        "of": result.task_id,
+        "of_fence": result.fence,
+        "new_status": result.status,
+        "new_exit_code": result.exit_code,
+        "new_exit_signal": result.exit_signal,
+        "new_error_code": result.error_code,
+        "new_error_message": result.error_message,
+        "new_details": result.details,
+        "new_stdout": result.stdout,
+        "new_stderr": result.stderr,
+        "new_output_frames": result.output_frames,
+        "new_output_bytes": result.output_bytes,
+        "new_result_location": result.result_location,
+        "new_finished_position": result.position,
+        "new_finished_at": moment(result.position),
+    }
+
+
+_CANCEL = UpdateEach(
+    lambda given: (
+        update(Task)
+        .where(
+            Task.id == given["of"],
+            Task.job_id == given["of_job"],
+            Task.status.in_(sources_of(TaskStatus.CANCELLED) - {TaskStatus.RUNNING}),
+        )
+        .values(
+            status=TaskStatus.CANCELLED,
+            error_code="cancelled",
+            error_message="Cancelled before it began: nothing was run on the platform.",
+            finished_position=given["ended"],
+            finished_at=given["ended_at"],
+        )
+    ),
+    of=Uuid(),
+    of_job=Uuid(),
+    ended=BigInteger(),
+    ended_at=UtcDateTime(),
+)
+
+
+async def cancel_pending(
+    session: AsyncSession, job_id: UUID, positions: Sequence[int], ids: Sequence[UUID]
+) -> None:
+    """End tasks that had not begun as cancelled."""
+    await _CANCEL.execute(
+        await session.connection(),
+        [
+            {"of": task_id, "of_job": job_id, "ended": position, "ended_at": moment(position)}
+            for task_id, position in zip(ids, positions, strict=True)
+        ],
+    )
+
+
+async def renew(session: AsyncSession, worker: str, ids: Sequence[UUID], lease: dt.datetime) -> list[UUID]:
+    """The worker lives: the leases of these tasks now end at `lease`. Those that are not its own any more are
+    returned."""
+    # In the order of ids, as everybody else locks them.
+    ids = sorted(ids)
+    kept: set[UUID] = set()
+    for chunk in chunks(ids):
+        kept.update(
+            await session.scalars(
+                update(Task)
+                .where(Task.id.in_(chunk), Task.status == TaskStatus.RUNNING, Task.worker_id == worker)
+                .values(lease_expires_at=lease)
+                .returning(Task.id)
+                .execution_options(synchronize_session=False)
+            )
+        )
+    return [task_id for task_id in ids if task_id not in kept]
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """A task whose owner is gone, and the fence that its owner had."""
+
+    id: UUID
+    job_id: UUID
+    fence: int
+
+
+async def abandoned(
+    session: AsyncSession, *, alive: str | None, now: dt.datetime | None, limit: int = 500
+) -> list[Abandoned]:
+    """Running tasks whose owner is gone: with `now`, those whose lease ran out; with `alive`, all that
+    are not that worker's (right only where no other worker can exist)."""
+    statement = select(Task.id, Task.job_id, Task.fence).where(Task.status == TaskStatus.RUNNING)
+    if alive is not None:
+        statement = statement.where(Task.worker_id != alive)
+    if now is not None:
+        statement = statement.where(Task.lease_expires_at < now)
+    rows = await session.execute(statement.order_by(Task.job_id, Task.id).limit(limit))
+    return [Abandoned(*row) for row in rows]
+
+
+async def take_over(
+    session: AsyncSession, task: Abandoned, *, worker: str, now: dt.datetime, lease: dt.datetime, alone: bool
+) -> int | None:
+    """Take a task from its owner, who can write nothing about it any more; the new fence is returned, or None
+    where its owner turned out to live, or another was quicker. `alone`: no other worker can exist."""
+    statement = update(Task).where(
+        Task.id == task.id, Task.fence == task.fence, Task.status == TaskStatus.RUNNING
+    )
+    if not alone:
+        statement = statement.where(Task.lease_expires_at < now)
+    fence = task.fence + 1
+    taken = await session.scalar(
+        statement.values(fence=fence, worker_id=worker, lease_expires_at=lease)
+        .returning(Task.id)
+        .execution_options(synchronize_session=False)
+    )
+    return fence if taken is not None else None
+
+
+async def owned(session: AsyncSession, owners: Mapping[UUID, int]) -> set[UUID]:
+    """Those of the tasks that still run under the fence that is named for them."""
+    found: set[UUID] = set()
+    for chunk in chunks(list(owners)):
+        rows = await session.execute(
+            select(Task.id, Task.fence).where(Task.id.in_(chunk), Task.status == TaskStatus.RUNNING)
+        )
+        found.update(row.id for row in rows if row.fence == owners[row.id])
+    return found
