@@ -232,6 +232,26 @@ def test_one_failure_does_not_stop_the_others(fleet: Fleet, real_sshd: RealSshd)
         fleet.api.ok(fleet.api.http.delete(f"/platforms/{row['id']}"))
 
 
+def test_as_many_at_once_as_the_job_may(api: Api, real_sshd: RealSshd) -> None:
+    """All of them also where several messages bring the job to one worker, and never more."""
+    mark = unique("tag")
+    for number in range(101):
+        api.add_platform(f"{mark}-{number}", real_sshd, tags=[mark])
+    job_id = api.start_job("sleep 4", targets={"tags": [mark]}, concurrency=12)
+    seen: set[int] = set()
+
+    def look() -> bool:
+        seen.add(api.get(f"/jobs/{job_id}")["counts"]["running"])
+        return 12 in seen
+
+    until(look)
+    for _ in range(20):
+        look()
+    assert max(seen) == 12
+    api.ok(api.http.post(f"/jobs/{job_id}/cancel"))
+    api.wait_job(job_id)
+
+
 def test_a_rerun_has_the_first_ones_environment(api: Api, platform: Any) -> None:
     first = one(api, command="echo $A", environment={"A": "kept"}, targets=on(platform))
     second = api.post(f"/jobs/{first['job_id']}/rerun")

@@ -6,7 +6,19 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, ColumnElement, Integer, Interval, String, Uuid, func, select, update
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Interval,
+    String,
+    Uuid,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
@@ -238,7 +250,10 @@ _CANCEL = UpdateEach(
         .where(
             Task.id == given["of"],
             Task.job_id == given["of_job"],
-            Task.status.in_(sources_of(TaskStatus.CANCELLED) - {TaskStatus.RUNNING}),
+            # Not IN: SQLAlchemy cannot expand a list in a statement that runs many times.
+            or_(
+                *(Task.status == status for status in sources_of(TaskStatus.CANCELLED) - {TaskStatus.RUNNING})
+            ),
         )
         .values(
             status=TaskStatus.CANCELLED,
