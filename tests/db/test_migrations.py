@@ -234,16 +234,48 @@ def test_positions_go_on_where_they_were(url: str, engine: sa.Engine) -> None:
     assert found == {first: 2**53, second: 0, **dict.fromkeys(others, 0)}
 
 
-def test_a_newer_database_is_left_alone(url: str, engine: sa.Engine) -> None:
+@pytest.mark.parametrize("oldest", ["9998", None])
+def test_a_newer_database_is_left_alone(url: str, engine: sa.Engine, oldest: str | None) -> None:
     asyncio.run(upgrade(url))
     fill(engine)
     with engine.begin() as connection:
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(
+            sa.text("UPDATE alembic_version SET version_num = '9999', oldest_code = :oldest"),
+            {"oldest": oldest},
+        )
     before = shape(engine), contents(engine)
     for start in (upgrade, prepare):
         with pytest.raises(ConfigurationError, match=r"newer testum.*9999"):
             asyncio.run(start(url))
     assert (shape(engine), contents(engine)) == before
+
+
+def test_a_newer_database_that_this_code_suits(url: str, engine: sa.Engine) -> None:
+    """A process of this release starts on it, and changes nothing; to bring it up to date is not for this release."""
+    asyncio.run(upgrade(url))
+    fill(engine)
+    with engine.begin() as connection:
+        oldest = connection.scalar(sa.text("SELECT oldest_code FROM alembic_version"))
+        connection.execute(
+            sa.text("UPDATE alembic_version SET version_num = '9999', oldest_code = :ours"),
+            {"ours": REVISIONS[-1]},
+        )
+    assert oldest in REVISIONS
+    before = shape(engine), contents(engine)
+    asyncio.run(prepare(url))
+    with pytest.raises(ConfigurationError, match=r"newer testum.*9999"):
+        asyncio.run(upgrade(url))
+    assert (shape(engine), contents(engine)) == before
+
+
+def test_every_migration_says_whose_code_it_suits() -> None:
+    """From the one on that can: never code that is newer than itself, and never again what one had left behind."""
+    scripts = list(ScriptDirectory.from_config(config("sqlite://")).walk_revisions())[::-1]
+    said = [script.module.oldest_code for script in scripts if script.revision >= "0005"]
+    assert said == sorted(said) and set(said) <= set(REVISIONS)
+    assert all(
+        script.module.oldest_code <= script.revision for script in scripts if script.revision >= "0005"
+    )
 
 
 def test_an_older_database_waits_for_the_upgrade(url: str, engine: sa.Engine) -> None:

@@ -128,7 +128,7 @@ def test_another_schema(tmp_path: Path, command: str, version: str, remedy: str)
     with Server() as server:
         server.stop()
         with psycopg.connect(server.env["DATABASE_URL"]) as connection:
-            connection.execute("UPDATE alembic_version SET version_num = %s", (version,))
+            connection.execute("UPDATE alembic_version SET version_num = %s, oldest_code = NULL", (version,))
         refused(command, tmp_path, server.env, "DATABASE_URL", remedy)
 
 

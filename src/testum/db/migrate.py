@@ -8,7 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, func, select
+from sqlalchemy import URL, Connection, column, func, inspect, select, table, update
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -18,6 +18,8 @@ from testum.errors import ConfigurationError
 
 _MIGRATION_LOCK = 0x7E57_0001
 """The number of the advisory lock; any will do that nothing else in the database uses."""
+_VERSION = table("alembic_version", column("oldest_code"))
+"""Alembic's table, which says what the schema is, with a column of ours."""
 
 
 def config(url: str) -> Config:
@@ -42,7 +44,11 @@ async def prepare(url: str) -> str:
     """Make the schema in an empty database; any other must have this release's already, because other processes
     may be at work on it. Its revision is returned.
 
-    Raises ConfigurationError where the database is of an older or a newer release, or cannot be used at all.
+    A newer schema is accepted where it says that this release's code works on it: so releases follow one another
+    while they are at work (docs/decisions/0022).
+
+    Raises ConfigurationError where the database is of an older release, or of a newer one that has left this one
+    behind, or cannot be used at all.
     """
     return await _migrate(url, _prepare)
 
@@ -93,9 +99,12 @@ def _unusable(url: URL, error: DatabaseError) -> ConfigurationError:
 
 def _prepare(connection: Connection, settings: Config) -> None:
     _lock(connection)
-    present = _present(connection, settings)
+    present = _revision(connection)
     if present is None:
         _run(connection, settings)
+    elif present not in _known(settings):
+        if _oldest_code(connection) not in _known(settings):
+            raise _too_new(present)
     elif present != newest(settings):
         raise ConfigurationError(
             f"DATABASE_URL: the database is of an older testum (schema {present}). Bring it up to date with "
@@ -105,7 +114,9 @@ def _prepare(connection: Connection, settings: Config) -> None:
 
 def _upgrade(connection: Connection, settings: Config) -> None:
     _lock(connection)
-    _present(connection, settings)
+    present = _revision(connection)
+    if present is not None and present not in _known(settings):
+        raise _too_new(present)
     _run(connection, settings)
 
 
@@ -115,19 +126,33 @@ def _lock(connection: Connection) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
 
 
-def _present(connection: Connection, settings: Config) -> str | None:
-    present = MigrationContext.configure(connection).get_current_revision()
-    known = {script.revision for script in ScriptDirectory.from_config(settings).walk_revisions()}
-    if present is not None and present not in known:
-        raise ConfigurationError(
-            f"DATABASE_URL: the database is of a newer testum (schema {present}). Upgrade testum, or restore a backup."
-        )
-    return present
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _known(settings: Config) -> set[str]:
+    """The revisions up to this release's own."""
+    return {script.revision for script in ScriptDirectory.from_config(settings).walk_revisions()}
+
+
+def _too_new(revision: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"DATABASE_URL: the database is of a newer testum (schema {revision}). Upgrade testum, or restore a backup."
+    )
 
 
 def _run(connection: Connection, settings: Config) -> None:
     settings.attributes["connection"] = connection
     command.upgrade(settings, "head")
+    newest_script = ScriptDirectory.from_config(settings).get_revision("head")
+    connection.execute(update(_VERSION).values(oldest_code=newest_script.module.oldest_code))
+
+
+def _oldest_code(connection: Connection) -> str | None:
+    """The oldest schema whose code works on the database's, as the release that made it said."""
+    if "oldest_code" not in {found["name"] for found in inspect(connection).get_columns(_VERSION.name)}:
+        return None
+    return connection.scalar(select(_VERSION.c.oldest_code))
 
 
 def write_migration(message: str) -> Path:
