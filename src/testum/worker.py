@@ -91,7 +91,7 @@ class Child:
 
     async def _work(self, shard: _Shard) -> None:
         assert self._testum is not None and self._testum.engine is not None
-        concurrency, message = self._orders[shard]
+        concurrency, message = self._orders.pop(shard)
         await self._testum.engine.runner.run_job(
             shard.job_id, most=concurrency, zones=[shard.zone], message=message
         )
