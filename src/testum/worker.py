@@ -91,7 +91,11 @@ class Child:
 
     async def _work(self, shard: _Shard) -> None:
         assert self._testum is not None and self._testum.engine is not None
-        concurrency, message = self._orders.pop(shard)
+        order = self._orders.pop(shard, None)
+        if order is None:
+            # It came before the loop for the one before it had begun, which has taken it up.
+            return
+        concurrency, message = order
         await self._testum.engine.runner.run_job(
             shard.job_id, most=concurrency, zones=[shard.zone], message=message
         )
