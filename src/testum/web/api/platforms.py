@@ -17,8 +17,11 @@ from testum.web.api.schemas import (
     PlatformBody,
     PlatformOut,
     PlatformPatch,
+    PlatformTestBody,
+    PlatformTestOut,
     RunCommandBody,
 )
+from testum.web.leaving import while_waited_for
 from testum.web.security import App, CurrentActor
 
 router = APIRouter(prefix="/platforms", tags=["platforms"])
@@ -45,6 +48,21 @@ async def list_platforms(
 async def add_platform(body: PlatformBody, actor: CurrentActor, app: App) -> PlatformOut:
     """Add a host."""
     return show.platform(await app.platforms.add(actor, body.model_dump()))
+
+
+@router.post(
+    "/test",
+    responses=PROTECTED | problems(404, 429, 503),
+    response_model=PlatformTestOut,
+    operation_id="testPlatform",
+)
+async def test_platform(
+    body: PlatformTestBody, request: Request, actor: CurrentActor, app: App
+) -> PlatformTestOut | Response:
+    """Connect and log in as the fields say, and tell what came of it. Nothing is saved, no host key is trusted, and no
+    command is run. It ends when the client hangs up."""
+    probed = await while_waited_for(request, app.probes.probe(actor, body.changes(), body.platform_id))
+    return Response(status_code=204) if probed is None else show.probed(probed)
 
 
 @router.get("/{platform_id}", responses=PROTECTED | problems(404), operation_id="getPlatform")
