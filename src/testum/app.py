@@ -107,9 +107,7 @@ class Engine:
             connect_timeout=settings.connect_timeout_seconds,
         )
 
-        self.prober = Prober(
-            testum.database, testum.endpoints, self.pool, settings.connect_timeout_seconds
-        )
+        self.prober = Prober(testum.database, testum.endpoints, self.pool, settings.connect_timeout_seconds)
 
     async def close(self) -> None:
         """Write what there is to write and let go of the hosts. What ran was ended before."""

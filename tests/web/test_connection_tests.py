@@ -28,12 +28,12 @@ def fields(sshd: RealSshd, **values: Any) -> dict[str, Any]:
     }
 
 
-def attempt(api: Api, **values: Any) -> Any:
-    return api.post("/platforms/test", values)
+def attempt(api: Api, platform: str = "new", **values: Any) -> Any:
+    return api.post(f"/platforms/{platform}/test", values)
 
 
-def refusal(api: Api, status: int, **values: Any) -> Any:
-    answer = api.http.post("/platforms/test", json=values)
+def refusal(api: Api, status: int, platform: str = "new", **values: Any) -> Any:
+    answer = api.http.post(f"/platforms/{platform}/test", json=values)
     assert answer.status_code == status, answer.text
     return answer.json()
 
@@ -135,9 +135,7 @@ def test_what_goes_wrong_is_the_answer(api: Api, real_sshd: RealSshd, tmp_path: 
         ({"auth_method": "private_key", "private_key": "nonsense"}, "private_key"),
     ],
 )
-def test_bad_fields_are_named(
-    api: Api, real_sshd: RealSshd, change: dict[str, Any], field: str
-) -> None:
+def test_bad_fields_are_named(api: Api, real_sshd: RealSshd, change: dict[str, Any], field: str) -> None:
     problem = refusal(api, 422, **fields(real_sshd, **change))
     assert field in [error["field"] for error in problem["errors"]]
 
@@ -167,14 +165,14 @@ def test_the_key_of_a_jump_host_is_not_told_as_the_hosts(
 
 def test_a_stored_secret_is_used_where_it_belongs(api: Api, own_sshd: RealSshd) -> None:
     platform = api.add_platform(unique(), own_sshd)
-    told = attempt(api, platform_id=platform["id"])
+    told = attempt(api, platform=platform["id"])
     assert told["success"] and told["host_key"]["trust"] == "new"
     now = api.get(f"/platforms/{platform['id']}")
     assert now == platform, "no key is trusted and no state is kept by a test"
     (entry,) = api.get("/audit/", action="platform.test", object_id=platform["id"])
     assert entry["meta"]["stored_secret"] is True
     api.ok(api.http.patch(f"/platforms/{platform['id']}", json={"known_host_key": own_sshd.host_key_line}))
-    told = attempt(api, platform_id=platform["id"], name="another", tags=["x"], description="y")
+    told = attempt(api, platform=platform["id"], name="another", tags=["x"], description="y")
     assert told["success"] and told["host_key"]["trust"] == "trusted"
 
 
@@ -183,7 +181,7 @@ def test_another_key_than_the_trusted_one_is_told_and_refused(api: Api, own_sshd
     own_sshd.stop()
     own_sshd.new_host_key()
     own_sshd.start()
-    told = attempt(api, platform_id=platform["id"])
+    told = attempt(api, platform=platform["id"])
     assert (told["error_code"], told["host_key"]["trust"]) == ("host_key_changed", "other")
     assert told["host_key"]["fingerprint"] == fingerprint(own_sshd)
     assert api.all("/audit/", action="host_key.changed", object_id=platform["id"]) == []
@@ -221,7 +219,7 @@ def test_a_stored_secret_goes_nowhere_else(
         "host_key_policy": {"host_key_policy": None},
         "jump_platform_id": {"jump_platform_id": other["id"]},
     }[field]
-    problem = refusal(api, 422, platform_id=platform["id"], **moved)
+    problem = refusal(api, 422, platform=platform["id"], **moved)
     assert [error["field"] for error in problem["errors"]] == [secret]
     assert api.all("/audit/", action="platform.test", object_id=platform["id"]) == []
     if field == "port":
@@ -232,16 +230,14 @@ def test_a_secret_that_is_typed_again_may_go_elsewhere(
     api: Api, real_sshd: RealSshd, own_sshd: RealSshd
 ) -> None:
     platform = api.add_platform(unique(), own_sshd)
-    told = attempt(
-        api, platform_id=platform["id"], port=real_sshd.port, password=real_sshd.user.password
-    )
+    told = attempt(api, platform=platform["id"], port=real_sshd.port, password=real_sshd.user.password)
     assert told["success"] and told["host_key"]["fingerprint"] == fingerprint(real_sshd)
     assert api.get(f"/platforms/{platform['id']}")["port"] == own_sshd.port
 
 
 def test_a_platform_that_is_not_there(api: Api) -> None:
     missing = "00000000-0000-4000-8000-000000000000"
-    assert refusal(api, 404, platform_id=missing)["code"] == "not_found"
+    assert refusal(api, 404, platform=missing)["code"] == "not_found"
 
 
 @pytest.mark.parametrize("role", ["operator", "viewer"])
@@ -249,7 +245,7 @@ def test_only_who_may_write_platforms_may_test_what_is_typed(
     server: Server, listener: socket.socket, real_sshd: RealSshd, role: str
 ) -> None:
     answer = server.account(role).http.post(
-        "/platforms/test", json=fields(real_sshd, port=port_of(listener))
+        "/platforms/new/test", json=fields(real_sshd, port=port_of(listener))
     )
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
     assert nobody_came(listener)
@@ -263,7 +259,7 @@ def test_hanging_up_ends_the_connection(api: Api, real_sshd: RealSshd, listener:
     body = fields(real_sshd, port=port_of(listener))
     with pytest.raises(httpx2.ReadTimeout):
         httpx2.post(
-            f"{api.url}/api/v1/platforms/test",
+            f"{api.url}/api/v1/platforms/new/test",
             json=body,
             headers={"Authorization": api.http.headers["Authorization"]},
             timeout=1,
@@ -287,7 +283,7 @@ def test_one_account_cannot_have_many_at_once(server: Server, real_sshd: RealSsh
     api = server.client()
     with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(6) as threads:
         body = fields(real_sshd, port=port_of(silent), username=f"u{secrets.token_hex(3)}")
-        posts = [threads.submit(api.http.post, "/platforms/test", json=body) for _ in range(6)]
+        posts = [threads.submit(api.http.post, "/platforms/new/test", json=body) for _ in range(6)]
         answers = [post.result() for post in posts]
     statuses = sorted(answer.status_code for answer in answers)
     assert statuses == [200] * 4 + [429] * 2

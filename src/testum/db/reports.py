@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from testum.core.states import FINAL, UNFINISHED, TaskStatus
 from testum.db.tasks import Task
 
-
 _NEWEST = 20
 """So many of a platform's tasks are looked at for its last failure."""
 

@@ -163,9 +163,11 @@ class CeleryDispatcher:
         reply = f"{_ANSWER}{uuid4()}"
         async with asyncio.timeout(seconds):
             await self._on_asker(self._send_question, zone, question, reply, seconds)
-            while (answer := await self._on_asker(self._answer_to, reply)) is None:
+            while True:
+                answer = await self._on_asker(self._answer_to, reply)
+                if answer is not None:
+                    return answer
                 await asyncio.sleep(_LOOK_SECONDS)
-        return answer
 
     async def _on_asker(self, call: Callable[..., T], *arguments: Any) -> T:
         """A call that waits for the broker. Raises StorageUnavailable."""

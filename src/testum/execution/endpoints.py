@@ -214,9 +214,7 @@ class Endpoints:
         made = (await self.of_rows(session, [platform]))[platform.id]
         if isinstance(made, TestumError):
             raise made
-        return replace(
-            made, id=f"draft:{platform.id}", trust=DraftTrust(made.trust.known, made.trust.policy)
-        )
+        return replace(made, id=f"draft:{platform.id}", trust=DraftTrust(made.trust.known, made.trust.policy))
 
     def _endpoint(
         self, chain: Sequence[Platform], kept: Mapping[UUID, SSHKey], opened: dict[UUID, KeyAuth]

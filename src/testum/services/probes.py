@@ -44,9 +44,7 @@ class Probes:
         self._connect_timeout = connect_timeout
         self._under_way: Counter[UUID] = Counter()
 
-    async def probe(
-        self, actor: Actor, values: Mapping[str, Any], platform_id: UUID | None = None
-    ) -> Probed:
+    async def probe(self, actor: Actor, values: Mapping[str, Any], platform_id: UUID | None = None) -> Probed:
         """Connect and log in as the fields say (see Platforms.add); with a platform's id, fields that are not given
         are as it has them, and so are its secrets, which go nowhere else than they were stored for.
 
@@ -133,9 +131,7 @@ def _stored_secret(platform: Platform, values: Mapping[str, Any]) -> str | None:
 
 def _leads_elsewhere(platform: Platform, stored: Platform) -> bool:
     """Whether another machine than the stored platform's may be at the other end, or another account on it."""
-    trusted, known = (
-        {record.public_key for record in each.host_keys} for each in (platform, stored)
-    )
+    trusted, known = ({record.public_key for record in each.host_keys} for each in (platform, stored))
     return trusted != known or any(getattr(platform, name) != getattr(stored, name) for name in _WHERE)
 
 

@@ -204,9 +204,7 @@ class PlatformPatch(Body):
 
 
 class PlatformTestBody(PlatformPatch):
-    """How a platform is to be reached that is not saved. With `platform_id`, what is left out is as that platform has
-    it, its secrets too: those go only to the host that they were stored for, so that whoever changes where it leads
-    must send the secret again. Fields that do not matter for reaching it are passed over."""
+    """How a platform is to be reached that is not saved so. Fields that do not matter for that are passed over."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -221,11 +219,6 @@ class PlatformTestBody(PlatformPatch):
             ]
         },
     )
-    platform_id: UUID | None = None
-
-    def changes(self) -> dict[str, Any]:
-        """The fields that were sent, but for the platform's id."""
-        return {name: value for name, value in super().changes().items() if name != "platform_id"}
 
 
 class ShownKeyOut(BaseModel):

@@ -71,7 +71,8 @@ async def show_platform(platform_id: UUID, view: PageView) -> Response:
             (
                 task
                 for task in recent.items
-                if task.error_code and platform_state(TaskStatus(task.status), task.error_code) == platform.state
+                if task.error_code
+                and platform_state(TaskStatus(task.status), task.error_code) == platform.state
             ),
             None,
         )
@@ -161,13 +162,9 @@ async def _try(
     read: Callable[[], Awaitable[Mapping[str, Any]]],
 ) -> Response:
     try:
-        probed = await while_waited_for(
-            request, view.app.probes.probe(view.actor, await read(), platform_id)
-        )
+        probed = await while_waited_for(request, view.app.probes.probe(view.actor, await read(), platform_id))
     except InvalidInput as error:
-        return view.render(
-            "platforms/tried.html", status=422, probed=None, problems=problems(view, error)
-        )
+        return view.render("platforms/tried.html", status=422, probed=None, problems=problems(view, error))
     if probed is None:
         return Response(status_code=204)
     return view.render("platforms/tried.html", probed=probed, problems={})

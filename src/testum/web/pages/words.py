@@ -111,7 +111,9 @@ ERRORS: Mapping[str, tuple[str, str]] = {
     ),
     "host_key_changed": (
         N_("The host's key has changed"),
-        N_("Find out why before you accept the new key: the host was reinstalled, or somebody sits in between."),
+        N_(
+            "Find out why before you accept the new key: the host was reinstalled, or somebody sits in between."
+        ),
     ),
     "host_key_unknown": (
         N_("Nobody has accepted the host's key"),
