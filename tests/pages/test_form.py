@@ -50,7 +50,7 @@ def test_what_is_typed_is_tested_and_not_saved(page: Page, real_sshd: RealSshd, 
     fingerprint = page.locator("[data-tried-fingerprint]").text_content()
     assert fingerprint and fingerprint.startswith("SHA256:")
     expect(result).to_contain_text("ssh-ed25519")
-    expect(result).to_contain_text("is not trusted yet")
+    expect(result).to_contain_text("This key is not trusted yet")
     expect(page.locator("[data-tried-latency]")).to_have_text(re.compile(r"^[\d.,]+ ms$"))
     assert page.url.endswith("/platforms/new")
     assert page.locator("#password").input_value() == real_sshd.user.password, "all that was typed stays"
@@ -74,7 +74,7 @@ def test_the_key_that_was_seen_is_trusted_with_the_platform(
     press(page)
     page.get_by_label("Trust this key and no other, once the platform is saved").check()
     press(page)
-    expect(page.locator("[data-try-result]")).to_contain_text("is the trusted one")
+    expect(page.locator("[data-try-result]")).to_contain_text("This is the trusted key")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator("#toasts")).to_contain_text(f"{name} was added.")
     assert api.get("/platforms/", name=name)[0]["known_host_keys"] == [real_sshd.host_key_line]
@@ -159,7 +159,7 @@ def test_a_stored_password_is_tested_where_it_belongs_and_nowhere_else(
     press(page)
     result = page.locator("[data-try-result]")
     expect(result).to_contain_text("Connected and logged in")
-    expect(result).to_contain_text("is the trusted one")
+    expect(result).to_contain_text("This is the trusted key")
     expect(result.get_by_role("checkbox")).to_have_count(0)
     page.locator("#port").fill(str(silent.getsockname()[1]))
     press(page)
@@ -193,7 +193,7 @@ def test_in_russian_on_a_phone(open_tab: Open, real_sshd: RealSshd) -> None:
     expect(result).to_contain_text("Посмотрите, запущен ли там sshd")
     page.locator("#port").fill(str(real_sshd.port))
     page.get_by_role("button", name="Проверить связь", exact=True).click()
-    expect(result).to_contain_text("пока не доверенный")
+    expect(result).to_contain_text("Этот ключ пока не доверенный")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
