@@ -181,6 +181,7 @@ class Testum:
             self.platforms,
             self.dispatcher,
             connect_timeout=settings.connect_timeout_seconds,
+            strict=settings.ssh_host_key_policy == "strict",
         )
         self.imports = Imports(self.database, self.gate, self.platforms)
         self.jobs = Jobs(

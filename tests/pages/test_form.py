@@ -172,6 +172,20 @@ def test_a_stored_password_is_tested_where_it_belongs_and_nowhere_else(
     assert api.get(f"/platforms/{made['id']}") == made
 
 
+def test_on_edit_the_key_that_was_seen_is_tested_with_the_stored_password(
+    page: Page, real_sshd: RealSshd, api: Api
+) -> None:
+    made = api.add_platform(unique("form"), real_sshd)
+    page.goto(f"/platforms/{made['id']}/edit")
+    press(page)
+    page.get_by_label("Trust this key and no other, once the platform is saved").check()
+    press(page)
+    expect(page.locator("[data-try-result]")).to_contain_text("This is the trusted key")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#toasts")).to_contain_text("was changed.")
+    assert api.get(f"/platforms/{made['id']}")["known_host_keys"] == [real_sshd.host_key_line]
+
+
 def test_the_whole_by_keyboard(page: Page, real_sshd: RealSshd) -> None:
     fill(page, real_sshd, unique("form"))
     page.get_by_role("button", name="Test connection").focus()
@@ -184,17 +198,20 @@ def test_the_whole_by_keyboard(page: Page, real_sshd: RealSshd) -> None:
 
 def test_in_russian_on_a_phone(open_tab: Open, real_sshd: RealSshd) -> None:
     tab = open_tab(viewport=PHONE)
-    tab.context.add_cookies([{"name": "language", "value": "ru", "url": tab.url}])
+    kept = {"language": "ru", "theme": "light"}
+    tab.context.add_cookies([{"name": name, "value": kept[name], "url": tab.url} for name in kept])
     page = tab.page
     fill(page, real_sshd, unique("form"), port=1)
     page.get_by_role("button", name="Проверить связь", exact=True).click()
     result = page.locator("[data-try-result]")
     expect(result).to_contain_text("Хост отверг соединение.")
     expect(result).to_contain_text("Посмотрите, запущен ли там sshd")
+    assert violations(page) == []
     page.locator("#port").fill(str(real_sshd.port))
     page.get_by_role("button", name="Проверить связь", exact=True).click()
     expect(result).to_contain_text("Этот ключ пока не доверенный")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert violations(page) == []
 
 
 def test_who_may_not_write_platforms_may_not_test_what_is_typed(

@@ -208,7 +208,8 @@ def test_a_stored_secret_goes_nowhere_else(
     if secret == "password":
         login["password"] = real_sshd.user.password
     policy = {"host_key_policy": "strict"} if field == "host_key_policy" else {}
-    platform = api.add_platform(unique(), real_sshd, **login, **policy)
+    known = {"known_host_key": real_sshd.host_key_line} if field == "known_host_key" else {}
+    platform = api.add_platform(unique(), real_sshd, **login, **policy, **known)
     other = api.add_platform(unique(), real_sshd) if field == "jump_platform_id" else {"id": None}
     moved = {
         "host": {"host": "127.0.0.2"},
@@ -224,6 +225,30 @@ def test_a_stored_secret_goes_nowhere_else(
     assert api.all("/audit/", action="platform.test", object_id=platform["id"]) == []
     if field == "port":
         assert nobody_came(listener)
+
+
+@pytest.mark.parametrize("where", ["platform", "settings"])
+def test_naming_a_key_opens_nothing_where_none_would_be_taken(
+    api: Api, real_sshd: RealSshd, where: str
+) -> None:
+    """Under `strict` a stored secret goes nowhere until a key is accepted; a test is no way to accept one."""
+    body = {"known_host_key": real_sshd.host_key_line}
+    if where == "platform":
+        platform = api.add_platform(unique(), real_sshd, host_key_policy="strict")
+        assert refusal(api, 422, platform["id"], **body)["errors"][0]["field"] == "password"
+        return
+    with Server(env={"SSH_HOST_KEY_POLICY": "strict"}) as strict:
+        client = strict.client()
+        platform = client.add_platform(unique(), real_sshd)
+        assert refusal(client, 422, platform["id"], **body)["errors"][0]["field"] == "password"
+
+
+def test_a_key_that_was_just_shown_may_be_named(api: Api, real_sshd: RealSshd, tmp_path: Path) -> None:
+    platform = api.add_platform(unique(), real_sshd)
+    key = attempt(api, platform["id"])["host_key"]["public_key"]
+    assert attempt(api, platform["id"], known_host_key=key)["host_key"]["trust"] == "trusted"
+    _, other = make_key(tmp_path)
+    assert attempt(api, platform["id"], known_host_key=other)["error_code"] == "host_key_changed"
 
 
 def test_a_secret_that_is_typed_again_may_go_elsewhere(

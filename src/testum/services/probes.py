@@ -36,12 +36,14 @@ class Probes:
         dispatcher: Dispatcher,
         *,
         connect_timeout: float,
+        strict: bool,
     ) -> None:
         self._database = database
         self._gate = gate
         self._platforms = platforms
         self._dispatcher = dispatcher
         self._connect_timeout = connect_timeout
+        self._strict = strict
         self._under_way: Counter[UUID] = Counter()
 
     async def probe(self, actor: Actor, values: Mapping[str, Any], platform_id: UUID | None = None) -> Probed:
@@ -58,7 +60,7 @@ class Probes:
             stored = await self._stored(platform_id)
             platform = await self._platforms.draft(values, stored)
             secret = _stored_secret(platform, values) if stored is not None else None
-            if stored is not None and secret is not None and _leads_elsewhere(platform, stored):
+            if stored is not None and secret is not None and self._leads_elsewhere(platform, stored):
                 raise InvalidInput.field(
                     secret, "type it again: what is stored goes only to the host that it was stored for."
                 )
@@ -117,6 +119,15 @@ class Probes:
             )
         return len(hops)
 
+    def _leads_elsewhere(self, platform: Platform, stored: Platform) -> bool:
+        """Whether another machine than the stored platform's may be at the other end, or another account on it."""
+        if any(getattr(platform, name) != getattr(stored, name) for name in _WHERE):
+            return True
+        trusted, known = ({record.public_key for record in each.host_keys} for each in (platform, stored))
+        # Where every key would be taken, to name one leads nowhere that was not open before.
+        takes_any = not known and not self._strict and stored.host_key_policy != "strict"
+        return trusted != known and not takes_any
+
 
 def _stored_secret(platform: Platform, values: Mapping[str, Any]) -> str | None:
     """The field of the stored secret that would be used; None where it was typed, or is a kept key's."""
@@ -127,12 +138,6 @@ def _stored_secret(platform: Platform, values: Mapping[str, Any]) -> str | None:
     else:
         return None
     return None if values.get(field) else field
-
-
-def _leads_elsewhere(platform: Platform, stored: Platform) -> bool:
-    """Whether another machine than the stored platform's may be at the other end, or another account on it."""
-    trusted, known = ({record.public_key for record in each.host_keys} for each in (platform, stored))
-    return trusted != known or any(getattr(platform, name) != getattr(stored, name) for name in _WHERE)
 
 
 def _draft(platform: Platform) -> Draft:
