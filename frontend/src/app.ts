@@ -11,6 +11,7 @@ import { startSession } from "./shell/session";
 import { startShortcuts } from "./shell/shortcuts";
 import { startTimes } from "./shell/times";
 import { startToasts } from "./shell/toasts";
+import { startTrial } from "./shell/trial";
 
 htmx.config.allowEval = false;
 htmx.config.allowScriptTags = false;
@@ -25,6 +26,7 @@ startMenu();
 startDialogs();
 startToasts();
 startForms();
+startTrial();
 startSearch();
 startSelection();
 startPicker();

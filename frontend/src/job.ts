@@ -15,6 +15,8 @@ const DRAW_MS = 200;
 async function start(root: HTMLElement): Promise<void> {
   const data = root.dataset;
   const job = data.job ?? "";
+  // By this machine's clock, which may be another than the server's.
+  const started = Date.now() / 1000 - Number(data.elapsed);
   const words: Vocabulary = {
     statuses: JSON.parse(data.words ?? "{}"),
     errors: JSON.parse(data.errors ?? "{}"),
@@ -54,7 +56,7 @@ async function start(root: HTMLElement): Promise<void> {
   for (const button of document.querySelectorAll<HTMLElement>("[data-by]")) {
     button.addEventListener("click", () => show(button.dataset.by === "output" ? "output" : "platform"));
   }
-  const summary = new Summary(words, Number(data.started), (only) => list.filter({ only }));
+  const summary = new Summary(words, started, Number(data.usual), (only) => list.filter({ only }));
 
   let drawing = false;
   const draw = (): void => {

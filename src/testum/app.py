@@ -28,6 +28,7 @@ from testum.events.base import Events
 from testum.events.memory import MemoryEvents
 from testum.execution.endpoints import Endpoints
 from testum.execution.ledger import Ledger
+from testum.execution.probing import Prober
 from testum.execution.recovery import Recovery
 from testum.execution.retention import EXPIRE_SECONDS, SWEEP_SECONDS, Retention
 from testum.execution.runner import Runner
@@ -47,6 +48,7 @@ from testum.services.output import Outputs
 from testum.services.overview import Overview
 from testum.services.passwords import check_password_rules
 from testum.services.platforms import Platforms
+from testum.services.probes import Probes
 from testum.services.spool import Spools
 from testum.services.status import Check, Status
 from testum.services.streams import Streams
@@ -104,6 +106,8 @@ class Engine:
             output_limit=settings.output_limit_bytes,
             connect_timeout=settings.connect_timeout_seconds,
         )
+
+        self.prober = Prober(testum.database, testum.endpoints, self.pool, settings.connect_timeout_seconds)
 
     async def close(self) -> None:
         """Write what there is to write and let go of the hosts. What ran was ended before."""
@@ -171,6 +175,14 @@ class Testum:
         )
         self.keys = Keys(self.database, self.gate, self._sealer)
         self.platforms = Platforms(self.database, self.gate, self._sealer)
+        self.probes = Probes(
+            self.database,
+            self.gate,
+            self.platforms,
+            self.dispatcher,
+            connect_timeout=settings.connect_timeout_seconds,
+            strict=settings.ssh_host_key_policy == "strict",
+        )
         self.imports = Imports(self.database, self.gate, self.platforms)
         self.jobs = Jobs(
             self.database,
@@ -251,7 +263,7 @@ class Testum:
 
             return CeleryDispatcher(self.settings.celery_broker_url)
         assert self.engine is not None, "without workers this process does the work"
-        return LocalDispatcher(self.engine.runner.run_job)
+        return LocalDispatcher(self.engine.runner.run_job, self.engine.prober.answer)
 
     @classmethod
     async def open(cls, settings: Settings, role: Role = Role.WEB) -> "Testum":

@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -23,7 +24,7 @@ from celery.signals import worker_process_init, worker_process_shutdown, worker_
 from testum import logs
 from testum.app import Role, Testum
 from testum.core.shards import is_zone
-from testum.dispatch.celery import SHARD_TASK, make_celery, queue_name
+from testum.dispatch.celery import ASK_TASK, SHARD_TASK, make_celery, queue_name, send_answer
 from testum.dispatch.loops import Loops
 from testum.errors import ConfigurationError, TestumError
 from testum.settings import Settings
@@ -33,6 +34,8 @@ log = structlog.get_logger(__name__)
 _RETRY_SECONDS = 2.0
 _TURN_SECONDS = 0.05
 """So long a process leaves a job's next shards to the others."""
+_READY_SECONDS = 5.0
+"""So long a question waits for a process that has just begun."""
 _PARENT_SECONDS = 1.0
 _CLOSE_SECONDS = 20.0
 
@@ -56,6 +59,7 @@ class Child:
         self._stop = asyncio.Event()
         self._stopping = False
         self._orders: dict[_Shard, tuple[int, str]] = {}
+        self._answers: set[asyncio.Task[None]] = set()
         self._testum: Testum | None = None
         self._loops: Loops[_Shard] | None = None
         self._thread = threading.Thread(target=self._run, name="testum", daemon=True)
@@ -74,6 +78,25 @@ class Child:
         self._loop.call_soon_threadsafe(self._take, shard, concurrency, message)
         if of > 1:
             time.sleep(_TURN_SECONDS)
+
+    def answer(self, question: str, tell: Callable[[str], None]) -> None:
+        """Take a question on, also where there is no room for tasks; `tell` gives the answer and may block. Called by
+        the thread that Celery runs."""
+        if self._ready.wait(_READY_SECONDS):
+            self._loop.call_soon_threadsafe(self._begin_answer, question, tell)
+
+    def _begin_answer(self, question: str, tell: Callable[[str], None]) -> None:
+        task = asyncio.create_task(self._answer(question, tell), name="answer")
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+
+    async def _answer(self, question: str, tell: Callable[[str], None]) -> None:
+        assert self._testum is not None and self._testum.engine is not None
+        try:
+            answer = await self._testum.engine.prober.answer(question)
+            await asyncio.to_thread(tell, answer)
+        except Exception:
+            log.exception("a question was not answered")
 
     def close(self) -> None:
         """Finish what is under way, or end it after a while; the rest is left to others."""
@@ -193,10 +216,14 @@ def run(settings: Settings, processes: int) -> int:
     def shard(self: Any, job_id: str, zone: str, number: int, concurrency: int, of: int) -> None:
         child[0].take(_Shard(UUID(job_id), zone, number), concurrency, str(self.request.id), of=of)
 
+    def ask(question: str, reply: str) -> None:
+        child[0].answer(question, lambda answer: send_answer(celery, reply, answer))
+
     worker_process_init.connect(begin, weak=False)
     worker_process_shutdown.connect(end, weak=False)
     worker_ready.connect(ready, weak=False)
     celery.task(name=SHARD_TASK, bind=True)(shard)
+    celery.task(name=ASK_TASK)(ask)
     worker = celery.Worker(
         hostname=f"testum@{socket.gethostname()}-{os.getpid()}",
         pool="prefork",

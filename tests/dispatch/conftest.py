@@ -55,7 +55,7 @@ class Local:
     dispatcher: Dispatcher = field(init=False)
 
     def __post_init__(self) -> None:
-        self.dispatcher = LocalDispatcher(self._run)
+        self.dispatcher = LocalDispatcher(self._run, self._answer)
 
     async def _run(self, job_id: UUID) -> None:
         self.jobs.append(job_id)
@@ -63,6 +63,13 @@ class Local:
         self.most_at_once = max(self.most_at_once, self.running.count(job_id))
         await self.gate.wait()
         self.running.remove(job_id)
+
+    @staticmethod
+    async def _answer(question: str) -> str:
+        """As the worker of the other bench does."""
+        if question == "hard":
+            await asyncio.sleep(60)
+        return f"{question}!"
 
     async def brought(self) -> Sequence[UUID]:
         """See Bench.brought."""
@@ -72,16 +79,22 @@ class Local:
 _WORKER = """
 import json, os
 import redis
-from testum.dispatch.celery import SHARD_TASK, make_celery, queue_name
+from testum.dispatch.celery import ASK_TASK, SHARD_TASK, make_celery, queue_name, send_answer
 
 notes = redis.Redis.from_url(os.environ["NOTES"])
 
 def shard(self, *given):
     notes.rpush("brought", json.dumps([self.request.delivery_info["routing_key"], *given]))
 
+def ask(question, reply):
+    notes.rpush("asked", question)
+    if question != "hard":
+        send_answer(celery, reply, question + "!")
+
 zones = os.environ["ZONES"].split(",")
 celery = make_celery(os.environ["BROKER"], zones)
 celery.task(name=SHARD_TASK, bind=True)(shard)
+celery.task(name=ASK_TASK)(ask)
 celery.Worker(
     pool="solo", queues=[queue_name(zone) for zone in zones],
     without_gossip=True, without_mingle=True, without_heartbeat=True, loglevel="WARNING", quiet=True,

@@ -113,6 +113,8 @@ async def test_a_broker_that_is_away(
                 await remote.dispatcher.submit(work())
             assert time.monotonic() - begun < 1
             with pytest.raises(StorageUnavailable, match="The broker does not answer"):
+                await remote.dispatcher.ask("default", "anything", 60)
+            with pytest.raises(StorageUnavailable, match="The broker does not answer"):
                 await remote.dispatcher.check()
             assert time.monotonic() - begun < 15
             await sent(remote)
@@ -168,6 +170,23 @@ async def test_a_broker_that_has_lost_everything(own_broker: RedisServer, remote
     await remote.dispatcher.submit(submitted)
     await sent(remote)
     assert [UUID(shard[0]) for shard in remote.queued("testum.default")] == [submitted.job_id]
+
+
+async def test_a_question_that_nobody_waits_for_any_more_is_dropped(redis_server: RedisServer) -> None:
+    remote = Remote(redis_server.fresh_url(), redis_server.fresh_url())
+    with pytest.raises(TimeoutError):
+        await remote.dispatcher.ask("lab", "late", 0.5)
+    await asyncio.sleep(1)
+    worker = CeleryWorker(remote.broker, remote.notes, "lab")
+    try:
+        assert await remote.dispatcher.ask("lab", "in time", 20) == "in time!"
+        with redis.Redis.from_url(remote.notes) as client:
+            assert client.lrange("asked", 0, -1) == [b"in time"]
+        with redis.Redis.from_url(remote.broker) as client:
+            assert not list(client.scan_iter("testum.answer.*")), "an answer that was taken is gone"
+    finally:
+        worker.close()
+        await remote.dispatcher.close()
 
 
 async def test_a_password_that_is_refused(own_broker: RedisServer) -> None:

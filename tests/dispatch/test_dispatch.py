@@ -57,6 +57,20 @@ async def test_a_job_that_is_brought_again_later(bench: Bench) -> None:
             await asyncio.sleep(0.02)
 
 
+async def test_a_question_is_answered_to_whoever_asked_it(bench: Bench) -> None:
+    asked = [f"что {number}" for number in range(10)]
+    told = await asyncio.gather(*(bench.dispatcher.ask("default", one, SOON) for one in asked))
+    assert told == [f"{one}!" for one in asked]
+
+
+async def test_a_question_is_waited_for_so_long_and_no_longer(bench: Bench) -> None:
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError):
+        await bench.dispatcher.ask("default", "hard", 1)
+    assert 0.9 < time.monotonic() - begun < 6
+    assert await bench.dispatcher.ask("default", "easy", SOON) == "easy!"
+
+
 async def test_nothing_is_to_be_done(bench: Bench) -> None:
     """A job whose tasks were all taken meanwhile."""
     from testum.dispatch.base import Work
@@ -110,7 +124,7 @@ async def test_a_job_that_fails_hinders_no_other(bench: Local) -> None:
 
     from testum.dispatch.local import LocalDispatcher
 
-    dispatcher = LocalDispatcher(run_or_fail)
+    dispatcher = LocalDispatcher(run_or_fail, bench._answer)
     bench.gate.set()
     for _ in range(2):
         await dispatcher.submit(broken)

@@ -10,10 +10,12 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.pages.conftest import Open
+from tests.pages.test_accessible import violations
 from tests.support.browser import Tab
 from tests.support.proxy import Proxies
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
+from testum.web.pages.jobs import _late
 
 Hosts = list[dict[str, Any]]
 
@@ -264,3 +266,56 @@ def test_two_people_watch_the_same(open_tab: Open, hosts: Hosts, api: Api) -> No
     for page in pages:
         expect(page.locator(".x-printed")).to_contain_text("same")
         expect(page.locator("#job-status")).to_have_text("Succeeded")
+
+
+def meter(page: Page) -> Any:
+    """The bar of the time against the usual."""
+    return page.get_by_role("meter", name="Elapsed against usual")
+
+
+def test_the_time_stands_against_the_usual(page: Page, hosts: Hosts, api: Api, flag: Path) -> None:
+    target = {"targets": {"platform_ids": [hosts[0]["id"]]}}
+    command = f"until [ -e {flag} ]; do sleep 0.1; done"
+    flag.touch()
+    first = api.start_job(command, **target)
+    api.wait_job(first)
+    page.goto(f"/jobs/{first}")
+    expect(row(page, "host-0")).to_be_visible()
+    expect(meter(page)).to_have_count(0)
+
+    flag.unlink()
+    job = api.start_job(command, **target)
+    page.goto(f"/jobs/{job}")
+    expect(page.locator("#usual")).to_have_attribute("data-late", "false")
+    expect(meter(page)).to_have_attribute("aria-valuetext", re.compile("sec of the usual"))
+    expect(page.locator("#usual")).to_have_attribute("data-late", "true")
+    expect(page.locator("#usual")).to_contain_text("longer than usual")
+    expect(meter(page)).to_have_attribute("aria-valuenow", "100")
+    said = page.locator("#usual").inner_text()
+    expect(page.locator("#usual")).not_to_have_text(said)
+    assert violations(page) == []
+    flag.touch()
+    expect(page.locator("#job-status")).to_have_text("Succeeded")
+    said = page.locator("#usual").inner_text()
+    page.wait_for_timeout(1_500)
+    assert page.locator("#usual").inner_text() == said, "it stands still when the job is over"
+    page.reload()
+    expect(page.locator("#usual")).to_contain_text("longer than usual")
+    expect(meter(page)).to_have_attribute("aria-valuetext", re.compile("longer than usual"))
+
+
+def test_a_little_over_the_usual_is_usual() -> None:
+    assert [_late(*times) for times in ((5, None), (5, 10), (10.9, 10), (1.4, 0.5), (109, 100))] == [0] * 5
+    assert (_late(12, 10), _late(2, 0.5), _late(120, 100)) == (2, 1.5, 20)
+
+
+def test_a_clock_that_is_wrong_does_not_matter(open_tab: Open, hosts: Hosts, api: Api, flag: Path) -> None:
+    """What has passed is the server's to say; the page only goes on from there."""
+    job = api.start_job(
+        f"until [ -e {flag} ]; do sleep 0.1; done", targets={"platform_ids": [hosts[1]["id"]]}
+    )
+    tab = open_tab()
+    tab.context.add_init_script("const now = Date.now; Date.now = () => now() + 86400000")
+    tab.page.goto(f"/jobs/{job}")
+    expect(tab.page.locator("#elapsed")).to_have_text(re.compile(r"^[2-9](\.\d)? sec"))
+    flag.touch()

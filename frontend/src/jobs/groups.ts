@@ -167,6 +167,6 @@ export class GroupList {
 /** Why the tasks of a group failed, in words. */
 export function reasonOf(group: Group, words: Vocabulary): string {
   if (!group.error_code) return "";
-  const word = words.errors[group.error_code] ?? group.error_code;
+  const word = words.errors[group.error_code]?.[0] ?? group.error_code;
   return group.exit_code ? `${word} (${group.exit_code})` : word;
 }

@@ -7,9 +7,11 @@ import { OutputViewer } from "../output/viewer";
 import { visible } from "../visible";
 import { type Group, reasonOf as reasonOfGroup } from "./groups";
 import { reasonOf, stateOf, type Task, type Vocabulary } from "./tasks";
+import { Why } from "./why";
 
 export class Panel {
   private readonly head = document.createElement("div");
+  private readonly why: Why;
   private readonly viewer = document.createElement("div");
   private readonly difference = new DifferenceView();
   private readonly output: OutputViewer;
@@ -21,12 +23,13 @@ export class Panel {
     const root = document.getElementById("output");
     if (!root) throw new Error("the page has no place for output");
     this.root = root;
+    this.why = new Why(words);
     this.head.className = "card-header x-output-head";
     const hint = document.createElement("p");
     hint.className = "x-muted m-0";
     hint.textContent = gettext("Choose a platform to see what it printed.");
     this.head.append(hint);
-    root.append(this.head);
+    root.append(this.head, this.why.element);
     root.append(this.viewer, this.difference.element);
     this.difference.element.hidden = true;
     this.output = new OutputViewer(this.viewer, { onState: (state) => this.onState(state) });
@@ -53,6 +56,7 @@ export class Panel {
     const reason = document.createElement("span");
     reason.className = "x-muted";
     reason.textContent = reasonOfGroup(group, this.words);
+    this.why.show(group.error_code, null);
     this.head.replaceChildren(heading, stateOf(group.status, this.words), reason, ownPage(group.task_id));
     this.output.open({ id: group.task_id, atEnd: false, started: null });
     if (group === largest) {
@@ -97,6 +101,7 @@ export class Panel {
     const reason = document.createElement("span");
     reason.className = "x-muted";
     reason.textContent = [reasonOf(task, this.words), this.line].filter(Boolean).join(" · ");
+    this.why.show(task.errorCode, task.id);
     this.head.replaceChildren(heading, stateOf(task.status, this.words), reason, ownPage(task.id));
   }
 

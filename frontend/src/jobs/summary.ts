@@ -1,5 +1,5 @@
 // The line above the list: how many are done, failed and so on, as numbers that are also filters, and as a bar.
-import { formatNumber } from "../messages";
+import { formatNumber, gettext } from "../messages";
 import { duration } from "../shell/times";
 import { countsOf, stateOf, type Task, type Vocabulary } from "./tasks";
 
@@ -10,6 +10,9 @@ const PARTS: [string, string][] = [
   ["cancelled", "warn"],
   ["running", "run"],
 ];
+/** Over the usual time by no more than this is as usual: the server says the same (pages/jobs.py). */
+const LATE_SECONDS = 1;
+const LATE_SHARE = 0.1;
 const SVG = "http://www.w3.org/2000/svg";
 
 export class Summary {
@@ -18,6 +21,7 @@ export class Summary {
   constructor(
     private readonly words: Vocabulary,
     private readonly started: number,
+    private readonly usual: number,
     choose: (only: string) => void,
   ) {
     const buttons = [...document.querySelectorAll<HTMLButtonElement>("[data-only]")];
@@ -33,8 +37,29 @@ export class Summary {
   run(): void {
     const place = document.getElementById("elapsed");
     this.timer = window.setInterval(() => {
-      if (place) place.textContent = duration(Date.now() / 1000 - this.started);
+      const elapsed = Date.now() / 1000 - this.started;
+      if (place) place.textContent = duration(elapsed);
+      if (this.usual) this.compare(elapsed);
     }, 1000);
+  }
+
+  /** How the time so far stands to what is usual. */
+  private compare(elapsed: number): void {
+    const place = document.getElementById("usual");
+    const meter = place?.querySelector("[role=meter]");
+    if (!place || !meter) return;
+    const late = elapsed - this.usual;
+    const isLate = late > Math.max(LATE_SECONDS, this.usual * LATE_SHARE);
+    const share = Math.min(100, Math.round((1000 * elapsed) / this.usual) / 10);
+    const usual = duration(this.usual);
+    const said = isLate
+      ? gettext("%(time)s longer than usual (%(usual)s)", { time: duration(late), usual })
+      : gettext("%(time)s of the usual %(usual)s", { time: duration(elapsed), usual });
+    place.dataset.late = String(isLate);
+    meter.setAttribute("aria-valuenow", String(share));
+    meter.setAttribute("aria-valuetext", said);
+    meter.querySelector("rect")?.setAttribute("width", `${share}%`);
+    if (place.lastElementChild) place.lastElementChild.textContent = said;
   }
 
   update(tasks: readonly Task[]): void {

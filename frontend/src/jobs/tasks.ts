@@ -16,7 +16,8 @@ export interface Task {
 export interface Vocabulary {
   /** For each status its word and its colour. */
   statuses: Record<string, [string, string]>;
-  errors: Record<string, string>;
+  /** For each error what happened, and what to do next. */
+  errors: Record<string, [string, string]>;
 }
 
 export const FINAL: ReadonlySet<string> = new Set(["success", "failed", "cancelled", "lost"]);
@@ -75,6 +76,6 @@ export function stateOf(status: string, words: Vocabulary): HTMLElement {
 /** Why it failed, in words; empty where it did not. */
 export function reasonOf(task: Task, words: Vocabulary): string {
   if (!task.errorCode) return "";
-  const word = words.errors[task.errorCode] ?? task.errorCode;
+  const word = words.errors[task.errorCode]?.[0] ?? task.errorCode;
   return task.exitCode ? `${word} (${task.exitCode})` : word;
 }

@@ -11,6 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from testum.core.states import FINAL, UNFINISHED, TaskStatus
 from testum.db.tasks import Task
 
+_NEWEST = 20
+"""So many of a platform's tasks are looked at for its last failure."""
+
 
 class TaskRow(NamedTuple):
     """A task as a list shows it."""
@@ -61,6 +64,45 @@ async def ended_by_hour(session: AsyncSession, since: dt.datetime) -> dict[dt.da
             start = dt.datetime.fromisoformat(f"{text_of_hour}:00:00+00:00")
             found.setdefault(start, Counter())[status] = number
     return found
+
+
+class Failure(NamedTuple):
+    """A task that did not succeed, and why."""
+
+    platform_name: str
+    error_code: str | None
+
+
+async def first_failure(session: AsyncSession, job_id: UUID) -> Failure | None:
+    """The first task of a job, in its order, that failed, or else was lost."""
+    for status in (TaskStatus.FAILED, TaskStatus.LOST):
+        # One status after the other: the index has its tasks in order.
+        rows = await session.execute(
+            select(Task.platform_name, Task.error_code)
+            .where(Task.job_id == job_id, Task.status == status)
+            .order_by(Task.ordinal)
+            .limit(1)
+        )
+        if row := rows.first():
+            return Failure(*row)
+    return None
+
+
+async def last_error(session: AsyncSession, platform_id: UUID) -> str | None:
+    """Why the platform's last task that failed did; looked for among its newest tasks alone."""
+    newest = (
+        select(Task.id, Task.status, Task.error_code)
+        .where(Task.platform_id == platform_id)
+        .order_by(Task.id.desc())
+        .limit(_NEWEST)
+        .subquery()
+    )
+    return await session.scalar(
+        select(newest.c.error_code)
+        .where(newest.c.status == TaskStatus.FAILED)
+        .order_by(newest.c.id.desc())
+        .limit(1)
+    )
 
 
 async def details_of(

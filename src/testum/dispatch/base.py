@@ -30,6 +30,13 @@ class Dispatcher(Protocol):
         Never raises: what could not be sent now, the sweep sends later.
         """
 
+    async def ask(self, zone: str, question: str, seconds: float) -> str:
+        """Have somebody who reaches the network zone answer a question now, and wait for it so long. A question that
+        is not waited for any more is dropped.
+
+        Raises TimeoutError, and StorageUnavailable where it cannot be sent.
+        """
+
     async def check(self) -> None:
         """Raise StorageUnavailable where nothing can be sent now."""
 

@@ -6,11 +6,11 @@ that goes on longer than the timeout a second time.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
-from uuid import UUID
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
 
 import structlog
 from celery import Celery
@@ -24,7 +24,14 @@ from testum.errors import ConfigurationError, StorageUnavailable
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 SHARD_TASK = "testum.shard"
+ASK_TASK = "testum.ask"
+_ANSWER = "testum.answer."
+_ANSWER_SECONDS = 60
+"""An answer that nobody takes is gone after so long."""
+_LOOK_SECONDS = 0.1
 _QUEUE = "testum."
 _TIMEOUT_SECONDS = 5
 _MOST_WAITING = 200
@@ -74,6 +81,14 @@ def queue_name(zone: str) -> str:
     return f"{_QUEUE}{zone}"
 
 
+def send_answer(celery: Celery, reply: str, answer: str) -> None:
+    """Give the answer to a question, from a worker; it waits for the broker. Raises what the broker's client does."""
+    with celery.producer_pool.acquire(block=True, timeout=_TIMEOUT_SECONDS) as producer:
+        client = producer.channel.client
+        client.rpush(reply, answer)
+        client.expire(reply, _ANSWER_SECONDS)
+
+
 class CeleryDispatcher:
     """See Dispatcher. Sends from threads of its own, because the client of the broker blocks: one that hangs holds
     up nothing but what is for it, and of a job that waits for it no more than one thing is kept."""
@@ -82,6 +97,7 @@ class CeleryDispatcher:
         self._celery = make_celery(broker_url)
         # One that sends, and one that looks whether the broker answers.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="dispatch")
+        self._askers = ThreadPoolExecutor(4, thread_name_prefix="ask")
         self._waiting: dict[UUID, Work] = {}
         self._sending: asyncio.Task[None] | None = None
         self._complained = False
@@ -141,6 +157,41 @@ class CeleryDispatcher:
         """How many messages wait in the queue."""
         return int(producer.channel.client.llen(queue))
 
+    async def ask(self, zone: str, question: str, seconds: float) -> str:
+        """See Dispatcher.ask. The answer comes over the broker as well, and not through the database: it is for one
+        asker, and of no use a moment later."""
+        reply = f"{_ANSWER}{uuid4()}"
+        async with asyncio.timeout(seconds):
+            await self._on_asker(self._send_question, zone, question, reply, seconds)
+            while True:
+                answer = await self._on_asker(self._answer_to, reply)
+                if answer is not None:
+                    return answer
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _on_asker(self, call: Callable[..., T], *arguments: Any) -> T:
+        """A call that waits for the broker. Raises StorageUnavailable."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._askers, call, *arguments)
+        except _AWAY as error:
+            raise StorageUnavailable(f"The broker does not answer: {error}") from None
+
+    def _send_question(self, zone: str, question: str, reply: str, seconds: float) -> None:
+        with self._celery.producer_pool.acquire(block=True, timeout=_TIMEOUT_SECONDS) as producer:
+            self._celery.send_task(
+                ASK_TASK,
+                args=[question, reply],
+                queue=queue_name(zone),
+                producer=producer,
+                retry=False,
+                expires=seconds,
+            )
+
+    def _answer_to(self, reply: str) -> str | None:
+        with self._celery.producer_pool.acquire(block=True, timeout=_TIMEOUT_SECONDS) as producer:
+            found = producer.channel.client.lpop(reply)
+        return None if found is None else bytes(found).decode()
+
     async def check(self) -> None:
         """See Dispatcher.check."""
         try:
@@ -159,5 +210,6 @@ class CeleryDispatcher:
             await asyncio.wait({self._sending}, timeout=_TIMEOUT_SECONDS)
         if self._sending is not None:
             self._sending.cancel()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._askers):
+            threads.shutdown(wait=False, cancel_futures=True)
         self._celery.close()

@@ -1,5 +1,6 @@
 """Dispatch within one process: a job is an asyncio task of the server's own loop."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from uuid import UUID
 
@@ -8,14 +9,24 @@ from testum.dispatch.loops import Loops
 
 
 class LocalDispatcher:
-    """See Dispatcher. `run` runs a job's pending tasks to their end."""
+    """See Dispatcher. `run` runs a job's pending tasks to their end; `answer` answers a question."""
 
-    def __init__(self, run: Callable[[UUID], Coroutine[None, None, None]]) -> None:
+    def __init__(
+        self,
+        run: Callable[[UUID], Coroutine[None, None, None]],
+        answer: Callable[[str], Coroutine[None, None, str]],
+    ) -> None:
         self._loops = Loops(run)
+        self._answer = answer
 
     async def submit(self, work: Work) -> None:
         """See Dispatcher.submit."""
         self._loops.submit(work.job_id)
+
+    async def ask(self, zone: str, question: str, seconds: float) -> str:
+        """See Dispatcher.ask. This process reaches every zone; a question is ended with whoever asks it."""
+        async with asyncio.timeout(seconds):
+            return await self._answer(question)
 
     async def check(self) -> None:
         """See Dispatcher.check. This process is at hand."""

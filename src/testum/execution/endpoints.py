@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from testum.db.batcher import Batcher
 from testum.db.keys import SSHKey
 from testum.db.platforms import Platform
 from testum.db.session import Database
-from testum.errors import TestumError
+from testum.errors import NotFound, TestumError
 from testum.execution.persist import persist
 from testum.ssh import Endpoint, HostKey, HostKeyChanged, KeyAuth, PasswordAuth
 
@@ -152,6 +152,26 @@ class StoredTrust:
         await self._alarms.tell(_Changed(_Seen(self._platform_id, self._name, key), stored))
 
 
+class DraftTrust:
+    """The host keys that a draft says are trusted: nothing that a host shows is kept, and there is no platform that an
+    alarm would be about."""
+
+    def __init__(self, known: Sequence[HostKey], policy: Policy) -> None:
+        self.policy: Policy = policy
+        self._known = known
+
+    @property
+    def known(self) -> Sequence[HostKey]:
+        """The keys that the draft names."""
+        return self._known
+
+    async def record(self, key: HostKey) -> None:
+        """See ssh.HostTrust. Whoever saves the draft decides about its key."""
+
+    async def alarm(self, key: HostKey) -> None:
+        """See ssh.HostTrust. Whoever tries the draft is told."""
+
+
 class Endpoints:
     """Builds endpoints. They hold secrets in clear: keep them no longer than a task needs."""
 
@@ -188,6 +208,14 @@ class Endpoints:
                 made[chain[0].id] = error
         return made
 
+    async def of_draft(self, session: AsyncSession, platform: Platform) -> Endpoint:
+        """The endpoint of a platform that is not stored: connecting to it records nothing about it. Raises
+        TestumError where it cannot be made."""
+        made = (await self.of_rows(session, [platform]))[platform.id]
+        if isinstance(made, TestumError):
+            raise made
+        return replace(made, id=f"draft:{platform.id}", trust=DraftTrust(made.trust.known, made.trust.policy))
+
     def _endpoint(
         self, chain: Sequence[Platform], kept: Mapping[UUID, SSHKey], opened: dict[UUID, KeyAuth]
     ) -> Endpoint:
@@ -220,7 +248,10 @@ class Endpoints:
                 self._open(platform.id, platform.encrypted_passphrase),
             )
         if platform.key_id not in opened:
-            key = kept[platform.key_id]
+            key = kept.get(platform.key_id)
+            if key is None:
+                # Of a stored platform it cannot be deleted.
+                raise NotFound("There is no such key.")
             opened[key.id] = KeyAuth(
                 self._open(key.id, key.encrypted_private_key) or "",
                 self._open(key.id, key.encrypted_passphrase),

@@ -4,6 +4,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from testum.core.permissions import Actor, Permission
 from testum.core.states import JobStatus, PlatformState
@@ -11,6 +12,7 @@ from testum.db import jobs, keys, platforms, reports
 from testum.db.base import utc_now
 from testum.db.jobs import Job
 from testum.db.platforms import Platform
+from testum.db.reports import Failure
 from testum.db.session import Database
 from testum.services.access import Gate
 from testum.services.jobs import JobView
@@ -96,6 +98,22 @@ class Overview:
             found: Sequence[Job] = await jobs.newest(session, JobStatus.FAILED, limit)
             counts = await jobs.counts(session, [job.id for job in found])
         return [JobView(job, counts[job.id]) for job in found]
+
+    async def first_failures(self, actor: Actor, job_ids: Sequence[UUID]) -> dict[UUID, Failure]:
+        """For jobs that failed, where first and why."""
+        await self._gate.check(actor, Permission.JOBS_READ, "overview.read", "overview")
+        async with self._database.read() as session:
+            found = {job_id: await reports.first_failure(session, job_id) for job_id in job_ids}
+        return {job_id: failure for job_id, failure in found.items() if failure and failure.error_code}
+
+    async def last_errors(self, actor: Actor, platform_ids: Sequence[UUID]) -> dict[UUID, str]:
+        """For platforms that are in trouble, why their last failed task did."""
+        await self._gate.check(actor, Permission.JOBS_READ, "overview.read", "overview")
+        async with self._database.read() as session:
+            found = {
+                platform_id: await reports.last_error(session, platform_id) for platform_id in platform_ids
+            }
+        return {platform_id: code for platform_id, code in found.items() if code is not None}
 
     async def troubled(self, actor: Actor, *, limit: int = 8) -> list[Platform]:
         """Platforms that somebody should look at, worst first."""

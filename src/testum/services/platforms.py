@@ -35,6 +35,8 @@ _REACH = frozenset(
     {"host", "port", "username", "auth_method", "key_id", "jump_platform_id", "known_host_key", *_SECRETS}
 )
 """Fields that say how a platform is reached: a change to one makes pooled connections void."""
+_DRAFTED = _REACH | {"zone", "host_key_policy"}
+"""Fields that matter to whether a platform can be reached."""
 
 
 class Platforms:
@@ -60,7 +62,7 @@ class Platforms:
         try:
             async with self._database.write() as session:
                 await installation.ensure(session)
-                await self._check_links(session, platform)
+                await self.check_links(session, platform)
                 session.add(platform)
                 self._gate.log(
                     session,
@@ -90,7 +92,7 @@ class Platforms:
                 if platform is None:
                     raise NotFound("There is no such platform.")
                 _raise(await self._apply(platform, values, checked=True) + self._check_login(platform))
-                await self._check_links(session, platform)
+                await self.check_links(session, platform)
                 if _REACH & values.keys():
                     platform.revision += 1
                     platform.state, platform.state_at = PlatformState.UNKNOWN, None
@@ -232,6 +234,21 @@ class Platforms:
             self._gate.log(session, actor, "platform.delete", "platform", platform_id, name=platform.name)
         return platform
 
+    async def draft(self, values: Mapping[str, Any], stored: Platform | None) -> Platform:
+        """A platform that is not stored, as far as it matters for reaching it: the given fields, the others as `stored`
+        has them, or as a new one would. Raises InvalidInput, naming every bad field."""
+        platform = _copy(stored) if stored is not None else _nothing_yet()
+        drafted = {field: value for field, value in values.items() if field in _DRAFTED}
+        problems = await self._apply(platform, drafted)
+        named = {problem.field for problem in problems}
+        problems += [
+            FieldProblem(field, "is needed.")
+            for field in ("host", "username", "auth_method")
+            if getattr(platform, field) is None and field not in named
+        ]
+        _raise(problems + self._check_login(platform))
+        return platform
+
     async def _apply(
         self, platform: Platform, values: Mapping[str, Any], *, checked: bool = False
     ) -> list[FieldProblem]:
@@ -295,7 +312,8 @@ class Platforms:
         return []
 
     @staticmethod
-    async def _check_links(session: AsyncSession, platform: Platform) -> None:
+    async def check_links(session: AsyncSession, platform: Platform) -> None:
+        """Raise InvalidInput where the platform's key or jump host cannot be used."""
         if platform.key_id is not None:
             # Not yet flushed: the foreign key's own error would say less.
             with session.no_autoflush:
@@ -315,6 +333,26 @@ class Platforms:
             if jump is None:
                 raise InvalidInput.field("jump_platform_id", "there is no such platform.")
             following = jump.jump_platform_id
+
+
+def _nothing_yet() -> Platform:
+    return Platform(id=new_id(), port=22, zone=DEFAULT_ZONE, host_keys=[], tag_rows=[])
+
+
+def _copy(stored: Platform) -> Platform:
+    """How a platform is reached, in a row of no session. Its id is the same, for which its secrets are sealed."""
+    fields = ("id", "host", "port", "username", "auth_method", "key_id", "jump_platform_id", "zone")
+    sealed = ("encrypted_password", "encrypted_private_key", "encrypted_passphrase")
+    return Platform(
+        **{field: getattr(stored, field) for field in (*fields, *sealed, "name", "host_key_policy")},
+        tag_rows=[],
+        host_keys=[
+            HostKeyRecord(
+                fingerprint=record.fingerprint, algorithm=record.algorithm, public_key=record.public_key
+            )
+            for record in stored.host_keys
+        ],
+    )
 
 
 def _conditions(q: str | None, tag: str | None, state: str | None) -> list[ColumnElement[bool]]:

@@ -17,8 +17,11 @@ from testum.web.api.schemas import (
     PlatformBody,
     PlatformOut,
     PlatformPatch,
+    PlatformTestBody,
+    PlatformTestOut,
     RunCommandBody,
 )
+from testum.web.leaving import while_waited_for
 from testum.web.security import App, CurrentActor
 
 router = APIRouter(prefix="/platforms", tags=["platforms"])
@@ -66,6 +69,41 @@ async def delete_platform(platform_id: UUID, actor: CurrentActor, app: App) -> M
     """Forget a platform. Its history stays."""
     platform = await app.platforms.delete(actor, platform_id)
     return MessageOut(message=f"The platform {platform.name} was deleted; its history stays.")
+
+
+@router.post(
+    "/new/test",
+    responses=PROTECTED | problems(404, 429, 503),
+    response_model=PlatformTestOut,
+    operation_id="testNewPlatform",
+)
+async def test_new_platform(
+    body: PlatformTestBody, request: Request, actor: CurrentActor, app: App
+) -> PlatformTestOut | Response:
+    """Connect and log in as the fields say, and tell what came of it. Nothing is saved, no host key is trusted, and no
+    command is run. It ends when the client hangs up."""
+    return await _test(request, app, actor, body)
+
+
+@router.post(
+    "/{platform_id}/test",
+    responses=PROTECTED | problems(404, 429, 503),
+    response_model=PlatformTestOut,
+    operation_id="testChangedPlatform",
+)
+async def test_changed_platform(
+    platform_id: UUID, body: PlatformTestBody, request: Request, actor: CurrentActor, app: App
+) -> PlatformTestOut | Response:
+    """The same with a platform's fields, those in the body changed. Its stored secret is used only for the host that it
+    was stored for: whoever changes where the platform leads must send the secret again."""
+    return await _test(request, app, actor, body, platform_id)
+
+
+async def _test(
+    request: Request, app: App, actor: CurrentActor, body: PlatformTestBody, platform_id: UUID | None = None
+) -> PlatformTestOut | Response:
+    probed = await while_waited_for(request, app.probes.probe(actor, body.changes(), platform_id))
+    return Response(status_code=204) if probed is None else show.probed(probed)
 
 
 @router.post(

@@ -15,6 +15,7 @@ _WORDS = {
     413: "The request is too large.",
     422: "The values are not acceptable.",
     429: "Too many attempts; see `Retry-After`.",
+    503: "What it takes does not answer now.",
 }
 
 

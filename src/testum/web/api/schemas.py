@@ -203,6 +203,45 @@ class PlatformPatch(Body):
         return {name: value for name, value in sent.items() if value is not None or name in clearable}
 
 
+class PlatformTestBody(PlatformPatch):
+    """How a platform is to be reached that is not saved so. Fields that do not matter for that are passed over."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "host": "192.0.2.10",
+                    "username": "deploy",
+                    "auth_method": "password",
+                    "password": "correct horse",
+                }
+            ]
+        },
+    )
+
+
+class ShownKeyOut(BaseModel):
+    """The host key that a host showed. `trust`: it is `trusted`; it is `new`, because none is trusted there yet; or
+    `other` than the one that is."""
+
+    algorithm: str
+    public_key: str
+    fingerprint: str
+    trust: Literal["trusted", "new", "other"]
+
+
+class PlatformTestOut(BaseModel):
+    """What came of a try to connect and log in. Where it did not succeed, `error_code` says why as it does of tasks."""
+
+    success: bool
+    latency_ms: float | None = Field(description="Of connecting and logging in.")
+    host_key: ShownKeyOut | None
+    server_version: str | None
+    error_code: str | None
+    error_message: str | None
+
+
 class PlatformOut(BaseModel):
     """A platform. A secret is never shown, only whether there is one."""
 

@@ -1,6 +1,7 @@
 """From rows to what the API shows of them."""
 
 from testum.core.actions import JobType
+from testum.core.probes import Probed
 from testum.core.states import JobStatus, PlatformState, TaskStatus
 from testum.db.audit import AuditLog
 from testum.db.jobs import Job
@@ -17,6 +18,8 @@ from testum.web.api.schemas import (
     JobOut,
     KeyOut,
     PlatformOut,
+    PlatformTestOut,
+    ShownKeyOut,
     TaskOut,
     UserOut,
 )
@@ -26,6 +29,19 @@ def user(row: User) -> UserOut:
     """An account."""
     return UserOut(
         id=row.id, username=row.username, role=row.role, must_change_password=row.must_change_password
+    )
+
+
+def probed(answer: Probed) -> PlatformTestOut:
+    """What came of trying a connection."""
+    shown = answer.host_key
+    return PlatformTestOut(
+        success=answer.error_code is None,
+        latency_ms=answer.latency_ms,
+        host_key=ShownKeyOut.model_validate(shown, from_attributes=True) if shown else None,
+        server_version=answer.server_version,
+        error_code=answer.error_code,
+        error_message=answer.error_message,
     )
 
 

@@ -55,6 +55,8 @@ async def dashboard(view: PageView) -> Response:
     }
     if view.is_partial:
         return view.render("dashboard/now.html", **context)
+    failures = await overview.failed_jobs(view.actor)
+    trouble = await overview.troubled(view.actor)
     return view.render(
         "dashboard/page.html",
         title=view.gettext("Dashboard"),
@@ -69,8 +71,10 @@ async def dashboard(view: PageView) -> Response:
                 ),
             ]
         ),
-        failures=await overview.failed_jobs(view.actor),
-        trouble=await overview.troubled(view.actor),
+        failures=failures,
+        reasons=await overview.first_failures(view.actor, [found.job.id for found in failures]),
+        trouble=trouble,
+        causes=await overview.last_errors(view.actor, [platform.id for platform in trouble]),
         **context,
     )
 

@@ -21,6 +21,8 @@ from testum.web.pages.view import PageView
 
 router = page_router(prefix="/jobs")
 
+_LATE_SECONDS = 1.0
+_LATE_SHARE = 0.1
 _BACK_US = 5_000_000
 """A page follows its job from so long before it was made: what it shows already is told again and changes nothing."""
 
@@ -67,6 +69,8 @@ async def show_job(job_id: UUID, view: PageView) -> Response:
     job = found.job
     what = describe(job)
     over = job.status in FINAL_JOB
+    elapsed = ((job.finished_at or utc_now()) - (job.started_at or job.created_at)).total_seconds()
+    usual = await view.app.jobs.usual_seconds(view.actor, job)
     return view.render(
         "jobs/show.html",
         title=view.gettext("Job on %(when)s", when=view.language.moment(job.created_at)),
@@ -77,11 +81,21 @@ async def show_job(job_id: UUID, view: PageView) -> Response:
         counts=count_json(found.counts),
         over=over,
         danger=looks_destructive(what),
-        elapsed=((job.finished_at or utc_now()) - (job.started_at or job.created_at)).total_seconds(),
-        usual=await view.app.jobs.usual_seconds(view.actor, job),
+        elapsed=elapsed,
+        usual=usual,
+        late=_late(elapsed, usual),
+        share=round(min(100.0, 100 * elapsed / usual), 1) if usual else 0,
         after=int(utc_now().timestamp() * 1_000_000) - _BACK_US,
         task=view.request.query_params.get("task", "")[:36],
     )
+
+
+def _late(elapsed: float, usual: float | None) -> float:
+    """By how many seconds a job is over what is usual; 0 where that means nothing. The usual time is a median, which
+    half of all jobs are a little over; the page's script says the same (summary.ts)."""
+    if not usual or elapsed - usual <= max(_LATE_SECONDS, usual * _LATE_SHARE):
+        return 0
+    return elapsed - usual
 
 
 @router.get("/{job_id}/tasks")

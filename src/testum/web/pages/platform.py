@@ -1,6 +1,6 @@
 """One platform: looking at it, adding, changing and deleting it, and seeing whether it can be reached."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -8,11 +8,13 @@ from fastapi import Request, Response
 
 from testum.core.actions import JobSpec, JobType
 from testum.core.permissions import Permission
-from testum.core.states import FINAL
+from testum.core.states import FINAL, TaskStatus, platform_state
 from testum.db.audit import AuditLog
 from testum.db.paging import PageRequest
 from testum.db.platforms import Platform
 from testum.errors import Conflict, InvalidInput, NotFound
+from testum.services.overview import TROUBLE
+from testum.web.leaving import while_waited_for
 from testum.web.pages.forms import read_form
 from testum.web.pages.platform_form import blank, changes, jump_name, problems, stored, typed, values
 from testum.web.pages.route import page_router
@@ -65,6 +67,17 @@ async def show_platform(platform_id: UUID, view: PageView) -> Response:
         crumbs=[(view.gettext("Platforms"), "/platforms")],
         platform=platform,
         recent=recent.items,
+        trouble=next(
+            (
+                task
+                for task in recent.items
+                if task.error_code
+                and platform_state(TaskStatus(task.status), task.error_code) == platform.state
+            ),
+            None,
+        )
+        if platform.state in TROUBLE
+        else None,
         host_keys=host_keys,
         alarm=next((entry for entry in host_keys if entry.action == "host_key.changed"), None),
         deployed=await services.history.deployed_keys(view.actor, platform_id),
@@ -123,6 +136,38 @@ async def change_platform(platform_id: UUID, request: Request, view: PageView) -
     return view.redirect(
         f"/platforms/{platform_id}", view.gettext("%(name)s was changed.", name=changed.name)
     )
+
+
+@router.post("/new/test")
+async def test_new_platform(request: Request, view: PageView) -> Response:
+    """See whether what is typed leads to a host; nothing is saved."""
+    await _may_write(view)
+    form = await read_form(request)
+    return await _try(request, view, None, lambda: values(view, form))
+
+
+@router.post("/{platform_id}/edit/test")
+async def test_changed_platform(platform_id: UUID, request: Request, view: PageView) -> Response:
+    """See whether the platform could be reached with what is typed; nothing is saved."""
+    await _may_write(view, platform_id)
+    form = await read_form(request)
+    platform = await view.app.platforms.get(view.actor, platform_id)
+    return await _try(request, view, platform_id, lambda: changes(view, form, platform))
+
+
+async def _try(
+    request: Request,
+    view: PageView,
+    platform_id: UUID | None,
+    read: Callable[[], Awaitable[Mapping[str, Any]]],
+) -> Response:
+    try:
+        probed = await while_waited_for(request, view.app.probes.probe(view.actor, await read(), platform_id))
+    except InvalidInput as error:
+        return view.render("platforms/tried.html", status=422, probed=None, problems=problems(view, error))
+    if probed is None:
+        return Response(status_code=204)
+    return view.render("platforms/tried.html", probed=probed, problems={})
 
 
 @router.post("/{platform_id}/delete")

@@ -96,6 +96,8 @@ SAID = (
     N_("must not contain a NUL character."),
     N_("is up to 63 of a-z, 0-9 and . _ -, with a letter or digit at both ends."),
     N_("takes at most %(most)s characters, no NUL."),
+    N_("type it again: what is stored goes only to the host that it was stored for."),
+    N_("Too many connections are being tested. Try again in %(wait)s seconds."),
     # Importing
     N_("its jump host %(name)s is no platform, and not in the list"),
     N_("its jump host %(name)s could not be added"),
@@ -144,6 +146,7 @@ SAID = (
     N_("must be some text on one line."),
     N_("is no regular expression: %(reason)s."),
     # The installation
+    N_("The broker does not answer: %(reason)s"),
     N_("The database does not answer: %(reason)s"),
     N_("The database is too busy: no connection became free in time."),
     N_("The disk under DATA_DIR is full: nothing can be saved. Make room there and try again."),

@@ -52,38 +52,143 @@ OUTCOMES: Mapping[str, tuple[str, str]] = {
     "failed": (N_("Failed"), "warn"),
 }
 
-ERRORS: Mapping[str, str] = {
-    "auth_failed": N_("The host refused the login"),
-    "key_rejected": N_("The host refused the key"),
-    "key_invalid": N_("The key cannot be used"),
-    "passphrase_required": N_("The key needs its passphrase"),
-    "passphrase_wrong": N_("The passphrase does not open the key"),
-    "unreachable": N_("The host could not be reached"),
-    "host_not_found": N_("The host's name is not known"),
-    "connection_refused": N_("The host refused the connection"),
-    "connect_timeout": N_("The host did not answer in time"),
-    "handshake_failed": N_("The host does not speak SSH as testum does"),
-    "channel_refused": N_("The host opened no session"),
-    "program_invalid": N_("The host cannot run this"),
-    "jump_loop": N_("The jump hosts form a loop"),
-    "unsupported": N_("The host cannot do this"),
-    "host_key_changed": N_("The host's key has changed"),
-    "host_key_unknown": N_("Nobody has accepted the host's key"),
-    "timeout": N_("It took too long"),
-    "idle_timeout": N_("Nothing was printed for too long"),
-    "exit_status": N_("The command reported a failure"),
-    "signal": N_("The command was ended by a signal"),
-    "output_limit": N_("It printed too much"),
-    "connection_lost": N_("The connection broke"),
-    "cancelled": N_("It was cancelled"),
-    "worker_died": N_("The worker died; how far the command got is not known"),
-    "worker_stopped": N_("The worker was stopped"),
-    "taken_over": N_("Another worker took it over"),
-    "credentials": N_("The platform's credentials cannot be used"),
-    "platform_deleted": N_("The platform was deleted"),
-    "storage_full": N_("The disk is full"),
-    "internal": N_("testum failed"),
+ERRORS: Mapping[str, tuple[str, str]] = {
+    "auth_failed": (
+        N_("The host refused the login"),
+        N_("Check the user name and the password, and whether sshd there allows logging in by password."),
+    ),
+    "key_rejected": (
+        N_("The host refused the key"),
+        N_("Put the key's public half into authorized_keys of that account, or choose another key."),
+    ),
+    "key_invalid": (
+        N_("The key cannot be used"),
+        N_("Paste the whole private key again; it is damaged or of a type that is not supported."),
+    ),
+    "passphrase_required": (
+        N_("The key needs its passphrase"),
+        N_("Store the passphrase with the key."),
+    ),
+    "passphrase_wrong": (
+        N_("The passphrase does not open the key"),
+        N_("Type the passphrase of the key again."),
+    ),
+    "unreachable": (
+        N_("The host could not be reached"),
+        N_("Check the address, and the network between testum and the host."),
+    ),
+    "host_not_found": (
+        N_("The host's name is not known"),
+        N_("Check how the name is written, or give an IP address."),
+    ),
+    "connection_refused": (
+        N_("The host refused the connection"),
+        N_("See whether sshd runs there and listens on this port."),
+    ),
+    "connect_timeout": (
+        N_("The host did not answer in time"),
+        N_("See whether the host is up, the address is right and no firewall drops the connection."),
+    ),
+    "handshake_failed": (
+        N_("The host does not speak SSH as testum does"),
+        N_("Check the port: something else may listen there, or a server that is too old or too full."),
+    ),
+    "channel_refused": (
+        N_("The host opened no session"),
+        N_("See whether the account may run commands and is below its limit of sessions."),
+    ),
+    "program_invalid": (
+        N_("The host cannot run this"),
+        N_("Correct the command or script; the details say what is wrong."),
+    ),
+    "jump_loop": (
+        N_("The jump hosts form a loop"),
+        N_("Change through which platform one of them is reached."),
+    ),
+    "unsupported": (
+        N_("The host cannot do this"),
+        N_("Run it on a host with a POSIX shell, or without environment variables."),
+    ),
+    "host_key_changed": (
+        N_("The host's key has changed"),
+        N_(
+            "Find out why before you accept the new key: the host was reinstalled, or somebody sits in between."
+        ),
+    ),
+    "host_key_unknown": (
+        N_("Nobody has accepted the host's key"),
+        N_("Compare the fingerprint with the one that the host itself shows, then enter the key as trusted."),
+    ),
+    "timeout": (
+        N_("It took too long"),
+        N_("Allow it more time, or find out on the host what it waits for."),
+    ),
+    "idle_timeout": (
+        N_("Nothing was printed for too long"),
+        N_("It may wait for an answer that nobody gives; allow more silence, or let it ask nothing."),
+    ),
+    "exit_status": (
+        N_("The command reported a failure"),
+        N_("See the end of its output for the reason."),
+    ),
+    "signal": (
+        N_("The command was ended by a signal"),
+        N_("See whether somebody stopped it, or the host was short of memory."),
+    ),
+    "output_limit": (
+        N_("It printed too much"),
+        N_("Let it print less or into a file on the host; what was printed so far is kept."),
+    ),
+    "connection_lost": (
+        N_("The connection broke"),
+        N_("See on the host how far it got before you run it again."),
+    ),
+    "deploy_failed": (
+        N_("The host's authorized_keys could not be changed"),
+        N_("See the details for what stands in the way there; the file is as it was."),
+    ),
+    "cancelled": (
+        N_("It was cancelled"),
+        N_("Run it again if it is still wanted."),
+    ),
+    "worker_died": (
+        N_("The worker died; how far the command got is not known"),
+        N_("See on the host how far it got before you run it again."),
+    ),
+    "worker_stopped": (
+        N_("The worker was stopped"),
+        N_("Run it again when the worker is back."),
+    ),
+    "taken_over": (
+        N_("Another worker took it over"),
+        N_("See on the host how far it got before you run it again."),
+    ),
+    "credentials": (
+        N_("The platform's credentials cannot be used"),
+        N_("Type them again in the platform's form; FERNET_KEY may have been changed."),
+    ),
+    "platform_deleted": (
+        N_("The platform was deleted"),
+        N_("Add it again, or choose other platforms."),
+    ),
+    "storage_full": (
+        N_("The disk is full"),
+        N_("Make room on testum's disk and run it again."),
+    ),
+    "storage_unavailable": (
+        N_("The output could not be stored"),
+        N_("Run it again when the database and the store answer; Settings show how they stand."),
+    ),
+    "no_answer": (
+        N_("No worker answered"),
+        N_("Start a worker that serves this network zone, or wait until it has less to do."),
+    ),
+    "internal": (
+        N_("testum failed"),
+        N_("Tell whoever runs testum: the server's log says more."),
+    ),
 }
+"""Why tasks and tests of connections fail: what happened, and what to do next."""
 
 FACTS: Mapping[str, str] = {
     "hostname": N_("Host name"),
@@ -150,8 +255,12 @@ class Words:
         return self._word(ROLES, role)
 
     def error(self, code: str) -> str:
-        """Why a task failed."""
-        return self._word(ERRORS, code)
+        """Why a task failed, in a few words."""
+        return self._language.gettext(ERRORS[code][0]) if code in ERRORS else code
+
+    def step(self, code: str) -> str:
+        """What to do about it, as a sentence; empty for a code that is not known here."""
+        return self._language.gettext(ERRORS[code][1]) if code in ERRORS else ""
 
     def object(self, object_type: str) -> str:
         """What an audit entry is about."""
@@ -161,9 +270,9 @@ class Words:
         """What testum leans on."""
         return self._word(WALLS, name)
 
-    def errors(self) -> dict[str, str]:
-        """Why tasks fail, by code."""
-        return {code: self._language.gettext(word) for code, word in ERRORS.items()}
+    def errors(self) -> dict[str, tuple[str, str]]:
+        """Why tasks fail and what to do next, by code."""
+        return {code: (self.error(code), self.step(code)) for code in ERRORS}
 
     def fact(self, name: str) -> str:
         """What a fact is about."""

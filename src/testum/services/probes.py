@@ -1,0 +1,158 @@
+"""Trying the connection of a platform before it is saved: nothing is stored but that somebody did."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from testum.core.permissions import Actor, Permission
+from testum.core.probes import Draft, Probed
+from testum.db import platforms
+from testum.db.platforms import Platform
+from testum.db.session import Database
+from testum.dispatch.base import Dispatcher
+from testum.errors import InvalidInput, NotFound, Throttled
+from testum.services.access import Gate
+from testum.services.platforms import Platforms
+
+_MOST_AT_ONCE = 16
+_MOST_OF_ONE = 4
+"""So many of one account."""
+_RETRY_SECONDS = 5
+_SLACK_SECONDS = 5.0
+"""What it takes beside connecting: reading a key, and the way to a worker and back."""
+_WHERE = ("host", "port", "username", "jump_platform_id", "zone", "host_key_policy")
+
+
+class Probes:
+    """Use cases of platforms that are not saved yet."""
+
+    def __init__(
+        self,
+        database: Database,
+        gate: Gate,
+        platforms: Platforms,
+        dispatcher: Dispatcher,
+        *,
+        connect_timeout: float,
+        strict: bool,
+    ) -> None:
+        self._database = database
+        self._gate = gate
+        self._platforms = platforms
+        self._dispatcher = dispatcher
+        self._connect_timeout = connect_timeout
+        self._strict = strict
+        self._under_way: Counter[UUID] = Counter()
+
+    async def probe(self, actor: Actor, values: Mapping[str, Any], platform_id: UUID | None = None) -> Probed:
+        """Connect and log in as the fields say (see Platforms.add); with a platform's id, fields that are not given
+        are as it has them, and so are its secrets, which go nowhere else than they were stored for.
+
+        Raises NotFound, InvalidInput, Throttled; StorageUnavailable where no worker can be asked. What the host makes
+        of it is no error but the answer. Cancelling it ends the connection.
+        """
+        await self._gate.check(
+            actor, Permission.PLATFORMS_WRITE, "platform.test", "platform", platform_id or ""
+        )
+        with self._place(actor):
+            stored = await self._stored(platform_id)
+            platform = await self._platforms.draft(values, stored)
+            secret = _stored_secret(platform, values) if stored is not None else None
+            if stored is not None and secret is not None and self._leads_elsewhere(platform, stored):
+                raise InvalidInput.field(
+                    secret, "type it again: what is stored goes only to the host that it was stored for."
+                )
+            hops = await self._note(actor, platform, platform_id, stored_secret=secret is not None)
+            seconds = self._connect_timeout * (1 + hops) + _SLACK_SECONDS
+            try:
+                answer = await self._dispatcher.ask(platform.zone, _draft(platform).to_json(), seconds)
+            except TimeoutError:
+                return Probed(
+                    error_code="no_answer",
+                    error_message=f"No worker of the network zone {platform.zone} answered within {seconds:g} seconds.",
+                )
+        return Probed.from_json(answer)
+
+    @contextmanager
+    def _place(self, actor: Actor) -> Iterator[None]:
+        """One of the few that may be tried at once: what the process keeps for all hosts is not for one person."""
+        if self._under_way[actor.id] >= _MOST_OF_ONE or self._under_way.total() >= _MOST_AT_ONCE:
+            raise Throttled(
+                f"Too many connections are being tested. Try again in {_RETRY_SECONDS} seconds.",
+                retry_after=_RETRY_SECONDS,
+            )
+        self._under_way[actor.id] += 1
+        try:
+            yield
+        finally:
+            self._under_way[actor.id] -= 1
+            if not self._under_way[actor.id]:
+                del self._under_way[actor.id]
+
+    async def _stored(self, platform_id: UUID | None) -> Platform | None:
+        if platform_id is None:
+            return None
+        async with self._database.read() as session:
+            stored = await platforms.get(session, platform_id)
+        if stored is None:
+            raise NotFound("There is no such platform.")
+        return stored
+
+    async def _note(
+        self, actor: Actor, platform: Platform, platform_id: UUID | None, *, stored_secret: bool
+    ) -> int:
+        """Write down who is about to connect where; over how many jump hosts."""
+        async with self._database.write() as session:
+            await self._platforms.check_links(session, platform)
+            hops = await platforms.jump_chain(session, platform)
+            self._gate.log(
+                session,
+                actor,
+                "platform.test",
+                "platform",
+                platform_id or "",
+                address=f"{platform.username}@{platform.host}:{platform.port}",
+                through=[hop.name for hop in hops],
+                stored_secret=stored_secret,
+            )
+        return len(hops)
+
+    def _leads_elsewhere(self, platform: Platform, stored: Platform) -> bool:
+        """Whether another machine than the stored platform's may be at the other end, or another account on it."""
+        if any(getattr(platform, name) != getattr(stored, name) for name in _WHERE):
+            return True
+        trusted, known = ({record.public_key for record in each.host_keys} for each in (platform, stored))
+        # Where every key would be taken, to name one leads nowhere that was not open before.
+        takes_any = not known and not self._strict and stored.host_key_policy != "strict"
+        return trusted != known and not takes_any
+
+
+def _stored_secret(platform: Platform, values: Mapping[str, Any]) -> str | None:
+    """The field of the stored secret that would be used; None where it was typed, or is a kept key's."""
+    if platform.auth_method == "password":
+        field = "password"
+    elif platform.key_id is None:
+        field = "private_key"
+    else:
+        return None
+    return None if values.get(field) else field
+
+
+def _draft(platform: Platform) -> Draft:
+    return Draft(
+        id=platform.id,
+        name=platform.name or platform.host,
+        host=platform.host,
+        port=platform.port,
+        username=platform.username,
+        auth_method=platform.auth_method,
+        encrypted_password=platform.encrypted_password,
+        encrypted_private_key=platform.encrypted_private_key,
+        encrypted_passphrase=platform.encrypted_passphrase,
+        key_id=platform.key_id,
+        jump_platform_id=platform.jump_platform_id,
+        host_key_policy=platform.host_key_policy,
+        host_keys=[record.public_key for record in platform.host_keys],
+    )
