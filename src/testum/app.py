@@ -47,6 +47,7 @@ from testum.services.output import Outputs
 from testum.services.overview import Overview
 from testum.services.passwords import check_password_rules
 from testum.services.platforms import Platforms
+from testum.services.selections import Selections
 from testum.services.spool import Spools
 from testum.services.status import Check, Status
 from testum.services.streams import Streams
@@ -171,6 +172,7 @@ class Testum:
         )
         self.keys = Keys(self.database, self.gate, self._sealer)
         self.platforms = Platforms(self.database, self.gate, self._sealer)
+        self.selections = Selections(self.database, self.gate)
         self.imports = Imports(self.database, self.gate, self.platforms)
         self.jobs = Jobs(
             self.database,
