@@ -21,6 +21,8 @@ htmx.config.selfRequestsOnly = true;
 htmx.config.historyCacheSize = 0;
 htmx.config.refreshOnHistoryMiss = true;
 htmx.config.scrollIntoViewOnBoost = false;
+// What is fetched is bound as soon as it is there: a quick Enter must not send its form past htmx.
+htmx.config.defaultSettleDelay = 0;
 
 startMenu();
 startDialogs();

@@ -15,7 +15,7 @@ export function startDialogs(): void {
   });
   for (const dialog of document.querySelectorAll<HTMLDialogElement>("dialog[data-open]")) dialog.showModal();
   // One whose content is fetched opens when it has come.
-  document.body.addEventListener("htmx:afterSwap", (event) => {
+  document.body.addEventListener("htmx:afterSettle", (event) => {
     const dialog = event.target instanceof Element ? event.target.closest("dialog[data-open-filled]") : null;
     if (dialog) openDialog(dialog.id);
   });

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from fastapi import Request, Response
 
+from testum.core.permissions import Permission
 from testum.core.targets import Targets
 from testum.db.paging import PageRequest
 from testum.db.selections import Selection
@@ -55,6 +56,7 @@ async def look(view: PageView) -> Response:
 @router.post("/draft")
 async def draft(request: Request, view: PageView) -> Response:
     """The dialog that saves the platforms chosen on the page, or the filter of its list."""
+    await _check_may_write(view, "selection.create")
     form = await read_form(request)
     chosen = picked(form)
     matching = await view.app.platforms.matching(view.actor, **filters(form.data))
@@ -128,6 +130,7 @@ async def _save_dialog(
 @router.get("/{selection_id}/rename")
 async def rename_dialog(selection_id: UUID, view: PageView) -> Response:
     """The dialog that gives it another name."""
+    await _check_may_write(view, "selection.update", selection_id)
     return await _dialog(view, "selections/rename.html", selection_id)
 
 
@@ -151,6 +154,7 @@ async def rename(selection_id: UUID, request: Request, view: PageView) -> Respon
 @router.get("/{selection_id}/delete")
 async def delete_dialog(selection_id: UUID, view: PageView) -> Response:
     """The dialog that asks whether to delete it."""
+    await _check_may_write(view, "selection.delete", selection_id)
     return await _dialog(view, "selections/delete.html", selection_id)
 
 
@@ -167,6 +171,10 @@ async def delete(selection_id: UUID, request: Request, view: PageView) -> Respon
     except NotFound as error:
         return await _done(view, _said(view, error), kind="error")
     return await _done(view, view.gettext("%(name)s was deleted.", name=selection.name))
+
+
+async def _check_may_write(view: PageView, action: str, selection_id: object = "") -> None:
+    await view.app.gate.check(view.actor, Permission.SELECTIONS_WRITE, action, "selection", selection_id)
 
 
 async def _dialog(
