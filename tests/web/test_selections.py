@@ -1,10 +1,13 @@
 """Saved selections through the REST API: what they keep, what they select, what is gone, and two people at once."""
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
-from tests.support.server import Api
+from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from tests.support.tools import unique
 
@@ -186,3 +189,23 @@ def test_selections_are_paged(api: Api, mark: str) -> None:
     assert [each["name"] for each in api.get("/selections/", q=mark, sort="-created_at")] == [
         f"{mark} 1", f"{mark} 0", f"{mark} 2",
     ]  # fmt: skip
+
+
+def test_the_command_line_runs_on_a_selection(
+    api: Api, server: Server, three: list[dict[str, Any]], mark: str
+) -> None:
+    save(api, mark, tags=[mark], q="*-2")
+
+    def testum(*arguments: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "TESTUM_URL": server.url, "TESTUM_TOKEN": api.tokens["access_token"]}
+        command = [sys.executable, "-m", "testum", "exec", "echo ran", *arguments]
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+    done = testum("--selection", mark)
+    assert (done.returncode, done.stdout) == (0, f"{mark}-2: ran\n"), done.stderr
+    for arguments, said in (
+        (("--selection", f"{mark}-no"), f"There is no saved selection named {mark}-no."),
+        (("--selection", mark, "--all"), "--selection stands alone"),
+    ):
+        done = testum(*arguments)
+        assert done.returncode == 2 and said in done.stderr, done.stderr
