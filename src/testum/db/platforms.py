@@ -168,13 +168,24 @@ def conditions(q: str | None, tag: str | None, state: str | None) -> list[Column
     return asked
 
 
+def _asked(targets: Targets) -> list[ColumnElement[bool]]:
+    """What the database can tell of what `targets` ask of a platform: all but its id and its name."""
+    asked = conditions(targets.q, None, targets.state)
+    for tag in dict.fromkeys(targets.tags):
+        asked += conditions(None, tag, None)
+    return asked
+
+
+async def count_targets(session: AsyncSession, targets: Targets) -> int:
+    """How many platforms `targets` selects."""
+    if targets.names or targets.platform_ids:
+        return len(await select_targets(session, targets))
+    return await session.scalar(select(func.count()).select_from(Platform).where(*_asked(targets))) or 0
+
+
 async def select_targets(session: AsyncSession, targets: Targets) -> list[Target]:
     """The platforms that `targets` selects, ordered by name."""
-    base = select(Platform.id, Platform.name, Platform.zone).where(
-        *conditions(targets.q, None, targets.state)
-    )
-    for tag in dict.fromkeys(targets.tags):
-        base = base.where(Platform.id.in_(select(PlatformTag.platform_id).where(PlatformTag.tag == tag)))
+    base = select(Platform.id, Platform.name, Platform.zone).where(*_asked(targets))
     if targets.names:
         exact = [name for name in targets.names if not is_pattern(name)]
         patterns = [name for name in targets.names if is_pattern(name)]

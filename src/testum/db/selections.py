@@ -77,18 +77,24 @@ async def put_picked(session: AsyncSession, selection_id: UUID, platforms: Seque
         await session.execute(insert(SelectionPlatform), rows)
 
 
-async def picked(session: AsyncSession, selection_id: UUID) -> tuple[list[Target], list[str]]:
-    """The platforms that were picked and are there, by name, and the names of those that are gone."""
+async def picked(session: AsyncSession, selection_id: UUID) -> list[Target]:
+    """The platforms that were picked and are there, by name."""
     rows = await session.execute(
-        select(SelectionPlatform.platform_name, Platform.id, Platform.name, Platform.zone)
-        .outerjoin(Platform, Platform.id == SelectionPlatform.platform_id)
+        select(Platform.id, Platform.name, Platform.zone)
+        .join(SelectionPlatform, SelectionPlatform.platform_id == Platform.id)
         .where(SelectionPlatform.selection_id == selection_id)
+        .order_by(Platform.name)
     )
-    present: list[Target] = []
-    gone: list[str] = []
-    for was, platform_id, name, zone in rows:
-        if platform_id is None:
-            gone.append(was)
-        else:
-            present.append(Target(platform_id, name, zone))
-    return sorted(present, key=lambda target: target.name), sorted(gone)
+    return [Target(*row) for row in rows]
+
+
+async def gone(session: AsyncSession, selection_id: UUID) -> list[str]:
+    """The names of the platforms that were picked and are no longer there."""
+    return list(
+        await session.scalars(
+            select(SelectionPlatform.platform_name)
+            .outerjoin(Platform, Platform.id == SelectionPlatform.platform_id)
+            .where(SelectionPlatform.selection_id == selection_id, Platform.id.is_(None))
+            .order_by(SelectionPlatform.platform_name)
+        )
+    )

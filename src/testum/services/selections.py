@@ -46,6 +46,15 @@ class Resolved:
     gone: Gone
 
 
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """A selection and how many platforms it selects at this moment."""
+
+    selection: Selection
+    number: int
+    gone: Gone
+
+
 class Selections:
     """Use cases of saved selections."""
 
@@ -83,13 +92,22 @@ class Selections:
         async with self._database.read() as session:
             selection = _found(await selections.get(session, selection_id))
             if selection.picked:
-                present, gone = await selections.picked(session, selection_id)
-                return Resolved(selection, tuple(present), Gone(platforms=tuple(gone)))
-            targets = selection.targets
-            present = await platforms.select_targets(session, targets)
-            names = await platforms.missing_names(session, targets.names)
-            tags = await platforms.missing_tags(session, targets.tags)
-        return Resolved(selection, tuple(present), Gone(names=tuple(names), tags=tuple(tags)))
+                present = await selections.picked(session, selection_id)
+            else:
+                present = await platforms.select_targets(session, selection.targets)
+            return Resolved(selection, tuple(present), await _gone(session, selection))
+
+    async def look(self, actor: Actor, selection_id: UUID) -> Glance:
+        """`get` where only the number matters: ten thousand platforms are counted by the database."""
+        await self._gate.check(actor, Permission.SELECTIONS_READ, "selection.read", "selection", selection_id)
+        async with self._database.read() as session:
+            selection = _found(await selections.get(session, selection_id))
+            gone = await _gone(session, selection)
+            if selection.picked:
+                number = selection.picked - len(gone.platforms)
+            else:
+                number = await platforms.count_targets(session, selection.targets)
+        return Glance(selection, number, gone)
 
     async def targets(self, actor: Actor, selection_id: UUID) -> Targets:
         """What a job by this selection is for. Raises NotFound, or InvalidInput where something that it names is gone:
@@ -201,6 +219,14 @@ def _found(selection: Selection | None) -> Selection:
     if selection is None:
         raise NotFound("There is no such selection: somebody may have deleted it.")
     return selection
+
+
+async def _gone(session: AsyncSession, selection: Selection) -> Gone:
+    if selection.picked:
+        return Gone(platforms=tuple(await selections.gone(session, selection.id)))
+    targets = selection.targets
+    names = await platforms.missing_names(session, targets.names)
+    return Gone(names=tuple(names), tags=tuple(await platforms.missing_tags(session, targets.tags)))
 
 
 def _taken(name: str) -> Conflict:

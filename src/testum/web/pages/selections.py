@@ -13,7 +13,7 @@ from testum.core.targets import Targets
 from testum.db.paging import PageRequest
 from testum.db.selections import Selection
 from testum.errors import Conflict, InvalidInput, NotFound, TestumError
-from testum.services.selections import MAX_SELECTIONS, Resolved
+from testum.services.selections import MAX_SELECTIONS, Glance
 from testum.web.pages.forms import Form, read_form
 from testum.web.pages.platforms import FILTERS, filters, picked
 from testum.web.pages.route import page_router
@@ -23,7 +23,7 @@ from testum.web.pages.words import Words
 router = page_router(prefix="/run/selections")
 
 
-async def saved(view: PageView, now: Resolved | None = None) -> dict[str, Any]:
+async def saved(view: PageView, now: Glance | None = None) -> dict[str, Any]:
     """What the card of the saved selections shows: all of them, and what one selects now."""
     page = await view.app.selections.find(view.actor, PageRequest(MAX_SELECTIONS, counted=False))
     return {"selections": page.items, "now": now, "problem": ""}
@@ -47,7 +47,7 @@ async def look(view: PageView) -> Response:
     now, problem = None, ""
     if named:
         try:
-            now = await view.app.selections.get(view.actor, Form.uuids("selection", [named])[0])
+            now = await view.app.selections.look(view.actor, Form.uuids("selection", [named])[0])
         except NotFound as error:
             problem = _said(view, error)
     return view.render("selections/now.html", now=now, problem=problem)
@@ -182,7 +182,7 @@ async def _dialog(
 ) -> Response:
     """A dialog about a selection as it is now."""
     try:
-        now = await view.app.selections.get(view.actor, selection_id)
+        now = await view.app.selections.look(view.actor, selection_id)
     except NotFound as error:
         return await _done(view, _said(view, error), kind="error")
     shown = now.selection.name if name is None else name
@@ -193,7 +193,7 @@ async def _done(
     view: PageView, note: str, selection: Selection | None = None, kind: str = "success"
 ) -> Response:
     """The card anew, which takes the dialog away, and a note."""
-    now = await view.app.selections.get(view.actor, selection.id) if selection is not None else None
+    now = await view.app.selections.look(view.actor, selection.id) if selection is not None else None
     response = view.render("selections/card.html", **await saved(view, now))
     response.headers["HX-Retarget"] = "#saved"
     response.headers["HX-Trigger"] = json.dumps({"toast": {"text": note, "kind": kind}})
