@@ -3,6 +3,7 @@ import "bootstrap/js/dist/dropdown";
 import htmx from "htmx.org";
 import { startDialogs } from "./shell/dialogs";
 import { startForms } from "./shell/forms";
+import { startHistory } from "./shell/history";
 import { startMenu } from "./shell/menu";
 import { startPicker } from "./shell/picker";
 import { startSearch } from "./shell/search";
@@ -21,6 +22,8 @@ htmx.config.selfRequestsOnly = true;
 htmx.config.historyCacheSize = 0;
 htmx.config.refreshOnHistoryMiss = true;
 htmx.config.scrollIntoViewOnBoost = false;
+// What is fetched is bound as soon as it is there: a quick Enter must not send its form past htmx.
+htmx.config.defaultSettleDelay = 0;
 
 startMenu();
 startDialogs();
@@ -30,6 +33,7 @@ startTrial();
 startSearch();
 startSelection();
 startPicker();
+startHistory();
 startTimes();
 startShortcuts();
 startSession();

@@ -49,6 +49,7 @@ from testum.services.overview import Overview
 from testum.services.passwords import check_password_rules
 from testum.services.platforms import Platforms
 from testum.services.probes import Probes
+from testum.services.selections import Selections
 from testum.services.spool import Spools
 from testum.services.status import Check, Status
 from testum.services.streams import Streams
@@ -183,6 +184,7 @@ class Testum:
             connect_timeout=settings.connect_timeout_seconds,
             strict=settings.ssh_host_key_policy == "strict",
         )
+        self.selections = Selections(self.database, self.gate)
         self.imports = Imports(self.database, self.gate, self.platforms)
         self.jobs = Jobs(
             self.database,

@@ -137,7 +137,7 @@ def test_a_stream_that_is_refused_ends_with_3(cli: Cli, fake: FakeApi, code: int
     ("args", "text"),
     [
         (("exec", "id", "--on", "nope*"), b"No platform matches names nope*."),
-        (("exec", "id"), b"--on, --tag or --all"),
+        (("exec", "id"), b"--on, --tag, --selection or --all"),
         (("exec", "id", "--on", "web[9-2]"), b"runs backwards"),
         (("exec", "id", "--all", "--bogus"), b"No such option"),
     ],

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.servers
 
 SEEN = (
     "/platforms/",
+    "/selections/",
     "/keys/",
     "/jobs/",
     "/tasks/",
@@ -65,6 +66,8 @@ def everything(api: Api) -> dict[str, Any]:
     seen["/audit/"] = [entry for entry in seen["/audit/"] if not entry["action"].startswith("auth.")]
     for job in seen["/jobs/"]:
         seen[f"job {job['id']}"] = follow(api, f"jobs/{job['id']}")
+    for selection in seen["/selections/"]:
+        seen[f"selection {selection['id']}"] = api.get(f"/selections/{selection['id']}")
     for task in seen["/tasks/"]:
         task.pop("result_location")
         for stream in ("stdout", "stderr"):
@@ -106,6 +109,10 @@ def old(real_sshd: RealSshd, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             api.start_job(type="deploy", key_ids=[key["id"]], targets={"platform_ids": [first["id"]]})
         )
         api.wait_job(api.start_job(type="gather_facts", targets={"platform_ids": [by_key["id"]]}))
+        gone = api.add_platform("gone", real_sshd)
+        api.post("/selections/", {"name": "picked", "targets": {"platform_ids": [first["id"], gone["id"]]}})
+        api.post("/selections/", {"name": "ü", "targets": {"tags": ["ü"], "q": "fir*", "state": "ok"}})
+        api.ok(api.http.delete(f"/platforms/{gone['id']}"))
         server.account("viewer")
         server.seen = everything(api)  # type: ignore[attr-defined]
         server.stop()

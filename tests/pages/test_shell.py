@@ -40,10 +40,14 @@ UNKNOWN = "01a20f71-0000-7000-8000-000000000000"
 LOOKED_AT = {
     "/", "/platforms", "/jobs", "/keys", "/settings", "/search", "/account/password",
     "/platforms/{platform_id}", "/platforms/{platform_id}/tests/{task_id}", "/jobs/{job_id}", "/jobs/{job_id}/tasks", "/tasks/{task_id}",
-    "/keys/{key_id}", "/run/platforms", "/run/matching",
+    "/keys/{key_id}", "/run/platforms", "/run/matching", "/run/selections",
 }  # fmt: skip
 """What a viewer may see."""
-OPERATED = {"/run", "/jobs/{job_id}/cancel", "/jobs/{job_id}/rerun", "/platforms/{platform_id}/test", "/platforms/{platform_id}/facts"}  # fmt: skip
+OPERATED = {
+    "/run", "/run/selections", "/run/selections/draft", "/run/selections/{selection_id}/rename",
+    "/run/selections/{selection_id}/delete", "/jobs/{job_id}/cancel", "/jobs/{job_id}/rerun",
+    "/platforms/{platform_id}/test", "/platforms/{platform_id}/facts",
+}  # fmt: skip
 OWN = {"/account/password", "/settings/username"}
 
 

@@ -43,6 +43,11 @@ RULES: dict[str, Permission | None] = {
     "deletePlatform": Permission.PLATFORMS_WRITE,
     "runCommand": Permission.JOBS_RUN,
     "deployKeys": Permission.KEYS_DEPLOY,
+    "listSelections": Permission.SELECTIONS_READ,
+    "addSelection": Permission.SELECTIONS_WRITE,
+    "getSelection": Permission.SELECTIONS_READ,
+    "changeSelection": Permission.SELECTIONS_WRITE,
+    "deleteSelection": Permission.SELECTIONS_WRITE,
     "listKeys": Permission.KEYS_READ,
     "addKey": Permission.KEYS_WRITE,
     "getKey": Permission.KEYS_READ,
@@ -67,9 +72,10 @@ RULES: dict[str, Permission | None] = {
 """Every operation, and what it needs; None: no login either."""
 
 MAY: dict[Role, set[str]] = {
-    Role.VIEWER: {"platforms:read", "keys:read", "jobs:read", "account:own"},
+    Role.VIEWER: {"platforms:read", "keys:read", "selections:read", "jobs:read", "account:own"},
     Role.OPERATOR: {
-        "platforms:read", "keys:read", "jobs:read", "account:own", "jobs:run", "jobs:cancel",
+        "platforms:read", "keys:read", "selections:read", "selections:write", "jobs:read", "account:own",
+        "jobs:run", "jobs:cancel",
     },
     Role.ADMIN: set(Permission),
 }  # fmt: skip
@@ -112,6 +118,8 @@ class Site:
             path += "?q=anything"
         if "{key_id}" in path:
             ids["key_id"] = self.admin.post("/keys/", new_key())["id"]
+        if "{selection_id}" in path:
+            ids["selection_id"] = self.admin.post("/selections/", new_selection())["id"]
         if operation == "deletePlatform":
             ids["platform_id"] = self.admin.post("/platforms/", self.new_platform())["id"]
         bodies: dict[str, Any] = {
@@ -123,6 +131,8 @@ class Site:
             "changePlatform": {"description": "changed"},
             "runCommand": {"command": "true"},
             "deployKeys": {},
+            "addSelection": new_selection(),
+            "changeSelection": {"targets": {"tags": ["other"]}},
             "addKey": new_key(),
             "startJob": {"type": "run_command", "targets": {"all": True}, "command": "true"},
             "rerunJob": {},
@@ -143,6 +153,10 @@ class Site:
         """The audit entries of refusals, by id."""
         found = self.admin.get("/audit/", outcome="refused", limit=100)
         return {entry["id"]: entry for entry in found}
+
+
+def new_selection() -> dict[str, Any]:
+    return {"name": f"s-{secrets.token_hex(4)}", "targets": {"all": True}}
 
 
 def new_key() -> dict[str, str]:
@@ -352,13 +366,22 @@ def test_keys_are_deployed_by_admins_alone_whatever_the_way(site: Site, role: Ro
 
 
 @pytest.mark.parametrize(
-    "operation", ["deletePlatform", "changePlatform", "deleteKey", "cancelJob", "rerunJob"]
+    "operation",
+    [
+        "deletePlatform",
+        "changePlatform",
+        "deleteSelection",
+        "changeSelection",
+        "deleteKey",
+        "cancelJob",
+        "rerunJob",
+    ],
 )
 def test_a_refusal_does_not_tell_whether_the_object_is_there(site: Site, operation: str) -> None:
     method, path = site.operations[operation]
     unknown = str(uuid.uuid4())
-    path = path.format(platform_id=unknown, key_id=unknown, job_id=unknown)
-    body = {"description": "x"} if operation == "changePlatform" else None
+    path = path.format(platform_id=unknown, selection_id=unknown, key_id=unknown, job_id=unknown)
+    body = {"changePlatform": {"description": "x"}, "changeSelection": {"name": "x"}}.get(operation)
     headers = {"Authorization": f"Bearer {site.clients[Role.VIEWER].tokens['access_token']}"}
     assert_problem(site.bare.request(method, path, json=body, headers=headers), 403, "forbidden")
 

@@ -14,6 +14,11 @@ export function startDialogs(): void {
     if (target instanceof HTMLDialogElement) target.close();
   });
   for (const dialog of document.querySelectorAll<HTMLDialogElement>("dialog[data-open]")) dialog.showModal();
+  // One whose content is fetched opens when it has come.
+  document.body.addEventListener("htmx:afterSettle", (event) => {
+    const dialog = event.target instanceof Element ? event.target.closest("dialog[data-open-filled]") : null;
+    if (dialog) openDialog(dialog.id);
+  });
 }
 
 export function openDialog(id: string): HTMLDialogElement | null {

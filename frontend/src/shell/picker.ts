@@ -1,5 +1,5 @@
 // The run page: platforms that are ticked in the list become chips in the form, which stay when the list is filtered
-// anew; the button says on how many it will run; Alt and the arrows go through the commands that were run before.
+// anew; the button says on how many it will run.
 import { gettext, ngettext } from "../messages";
 
 function count(chips: HTMLElement): number {
@@ -48,26 +48,6 @@ function icon(name: string): SVGElement {
   return made;
 }
 
-function startHistory(): void {
-  const field = document.querySelector<HTMLTextAreaElement>("[data-history]");
-  const stored = document.getElementById("history")?.textContent;
-  if (!field || !stored) return;
-  const commands: string[] = JSON.parse(stored);
-  let place = -1;
-  let typed = "";
-  field.addEventListener("keydown", (event) => {
-    if (!event.altKey || (event.key !== "ArrowUp" && event.key !== "ArrowDown")) return;
-    event.preventDefault();
-    if (place === -1) typed = field.value;
-    place = Math.max(-1, Math.min(commands.length - 1, place + (event.key === "ArrowUp" ? 1 : -1)));
-    field.value = place === -1 ? typed : (commands[place] ?? "");
-  });
-  // Enter makes a new line; with Ctrl it runs.
-  field.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) field.form?.requestSubmit();
-  });
-}
-
 export function startPicker(): void {
   const chips = document.getElementById("chips");
   const button = document.querySelector<HTMLElement>("[data-run-button] span");
@@ -104,6 +84,5 @@ export function startPicker(): void {
     update();
   });
   document.body.addEventListener("htmx:afterSwap", update);
-  startHistory();
   update();
 }

@@ -34,6 +34,10 @@ def execute(
     everything: Annotated[
         bool, typer.Option("--all", help="All platforms, or all with the given tags.")
     ] = False,
+    selection: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The platforms of a saved selection, and no others."),
+    ] = None,
     timeout: Annotated[
         float | None, typer.Option(min=0.001, metavar="SECONDS", help="Time limit of each task.")
     ] = None,
@@ -57,7 +61,11 @@ def execute(
     --tag narrows what --on or --all names. Ctrl-C cancels the job, a second one leaves at once.
     Exit status: 0 all succeeded, 1 some did not, 2 wrong use, 3 the server refused, 130 interrupted.
     """
-    body: dict[str, Any] = {"targets": _targets(on or [], tag or [], everything=everything)}
+    if selection is not None and (on or tag or everything):
+        raise WrongUse("--selection stands alone: leave out --on, --tag and --all.")
+    body: dict[str, Any] = {}
+    if selection is None:
+        body["targets"] = _targets(on or [], tag or [], everything=everything)
     if script is not None:
         body |= {"type": "run_script", "script": _script(script, interpreter, command or [])}
     elif interpreter is not None:
@@ -76,6 +84,8 @@ def execute(
     from testum.cli.api import Api
 
     with Api(url) as api:
+        if selection is not None:
+            body["targets"] = {"selection_id": _selection(api, selection)}
         raise typer.Exit(run_and_watch(api, body, group=group, as_json=as_json))
 
 
@@ -143,7 +153,7 @@ def _start(api: "Api", body: dict[str, Any]) -> dict[str, Any]:
 
 def _targets(names: list[str], tags: list[str], *, everything: bool) -> dict[str, Any]:
     if not (names or tags or everything):
-        raise WrongUse("Where? Name platforms with --on, --tag or --all.")
+        raise WrongUse("Where? Name platforms with --on, --tag, --selection or --all.")
     if names and everything:
         raise WrongUse("--all and --on contradict each other.")
     targets: dict[str, Any] = {}
@@ -159,6 +169,15 @@ def _targets(names: list[str], tags: list[str], *, everything: bool) -> dict[str
     if everything:
         targets["all"] = True
     return targets
+
+
+def _selection(api: "Api", name: str) -> str:
+    """The id of the saved selection of this name."""
+    found = api.get("/selections/", name=name)
+    if not found:
+        raise WrongUse(f"There is no saved selection named {name}.")
+    selection_id: str = found[0]["id"]
+    return selection_id
 
 
 def _text_of(command: str) -> str:

@@ -26,6 +26,8 @@ class Permission(StrEnum):
     PLATFORMS_WRITE = "platforms:write"
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
+    SELECTIONS_READ = "selections:read"
+    SELECTIONS_WRITE = "selections:write"
     JOBS_READ = "jobs:read"
     JOBS_RUN = "jobs:run"
     JOBS_CANCEL = "jobs:cancel"
@@ -38,9 +40,15 @@ class Permission(StrEnum):
 
 
 _VIEWER = frozenset(
-    {Permission.PLATFORMS_READ, Permission.KEYS_READ, Permission.JOBS_READ, Permission.ACCOUNT}
+    {
+        Permission.PLATFORMS_READ,
+        Permission.KEYS_READ,
+        Permission.SELECTIONS_READ,
+        Permission.JOBS_READ,
+        Permission.ACCOUNT,
+    }
 )
-_OPERATOR = _VIEWER | {Permission.JOBS_RUN, Permission.JOBS_CANCEL}
+_OPERATOR = _VIEWER | {Permission.SELECTIONS_WRITE, Permission.JOBS_RUN, Permission.JOBS_CANCEL}
 
 GRANTS: dict[Role, frozenset[Permission]] = {
     Role.ADMIN: frozenset(Permission),

@@ -2,7 +2,7 @@
 
 Selectors of different kinds narrow each other (`names` within `tags`), because on a fleet the careful
 reading is the smaller one; several values of `platform_ids` or `names` add up; several tags must all
-be there. `all` stands alone or is narrowed by tags.
+be there. `all` stands alone or is narrowed by tags, text and state.
 """
 
 import re
@@ -18,16 +18,19 @@ MAX_VALUES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What a person asked for. `names` are exact names or patterns with `*`, `?` and `[...]`."""
+    """What a person asked for. `names` are exact names or patterns with `*`, `?` and `[...]`; `q` is what a list's
+    filter looks for (`text_to_like`), `state` the state that the last task found."""
 
     platform_ids: tuple[UUID, ...] = ()
     names: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     all: bool = False
+    q: str = ""
+    state: str = ""
 
     def check(self) -> None:
         """Raise InvalidInput unless at least one selector is given and all are usable."""
-        if not (self.platform_ids or self.names or self.tags or self.all):
+        if not (self.platform_ids or self.names or self.tags or self.all or self.q or self.state):
             raise InvalidInput(
                 "targets: name platforms by platform_ids, names or tags, or say all.",
                 code="no_targets",
@@ -45,6 +48,8 @@ def no_match(targets: Targets) -> InvalidInput:
         *(["all"] if targets.all else []),
         *([f"names {', '.join(targets.names[:5])}"] if targets.names else []),
         *([f"tags {', '.join(targets.tags[:5])}"] if targets.tags else []),
+        *([f"text {targets.q}"] if targets.q else []),
+        *([f"state {targets.state}"] if targets.state else []),
         *([f"{len(targets.platform_ids)} ids"] if targets.platform_ids else []),
     ]
     return InvalidInput(
@@ -85,3 +90,11 @@ def pattern_to_like(pattern: str) -> str:
     """
     escaped = re.sub(r"([%_\\])", r"\\\1", pattern)
     return re.sub(r"\[!?+\]?+[^\]]*\]|\?", "_", escaped).replace("*", "%").replace("[", "%")
+
+
+def text_to_like(text: str) -> str | None:
+    """The LIKE pattern (escape character `\\`) for a filter's text that has `*` or `?` in it: then it is a pattern for
+    a whole name or host. None for text that is looked for as it is."""
+    if "*" not in text and "?" not in text:
+        return None
+    return re.sub(r"([%_\\])", r"\\\1", text).replace("*", "%").replace("?", "_")

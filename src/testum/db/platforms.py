@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
+    ColumnElement,
     ForeignKey,
     Index,
     String,
@@ -25,7 +26,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapped, joinedload, mapped_col
 
 from testum.core.shards import DEFAULT_ZONE
 from testum.core.states import PlatformState
-from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like
+from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like, text_to_like
 from testum.db.base import Base, UtcDateTime, new_id, utc_now
 from testum.db.many import UpdateEach, chunks
 
@@ -149,11 +150,42 @@ class Target(NamedTuple):
     zone: str
 
 
+def conditions(q: str | None, tag: str | None, state: str | None) -> list[ColumnElement[bool]]:
+    """What a list's filter asks of a platform."""
+    asked: list[ColumnElement[bool]] = []
+    if q and (like := text_to_like(q)):
+        asked.append(Platform.name.ilike(like, escape="\\") | Platform.host.ilike(like, escape="\\"))
+    elif q:
+        asked.append(
+            Platform.name.icontains(q, autoescape=True)
+            | Platform.host.icontains(q, autoescape=True)
+            | Platform.description.icontains(q, autoescape=True)
+        )
+    if tag:
+        asked.append(Platform.id.in_(select(PlatformTag.platform_id).where(PlatformTag.tag == tag)))
+    if state:
+        asked.append(Platform.state == state)
+    return asked
+
+
+def _asked(targets: Targets) -> list[ColumnElement[bool]]:
+    """What the database can tell of what `targets` ask of a platform: all but its id and its name."""
+    asked = conditions(targets.q, None, targets.state)
+    for tag in dict.fromkeys(targets.tags):
+        asked += conditions(None, tag, None)
+    return asked
+
+
+async def count_targets(session: AsyncSession, targets: Targets) -> int:
+    """How many platforms `targets` selects."""
+    if targets.names or targets.platform_ids:
+        return len(await select_targets(session, targets))
+    return await session.scalar(select(func.count()).select_from(Platform).where(*_asked(targets))) or 0
+
+
 async def select_targets(session: AsyncSession, targets: Targets) -> list[Target]:
     """The platforms that `targets` selects, ordered by name."""
-    base = select(Platform.id, Platform.name, Platform.zone)
-    for tag in dict.fromkeys(targets.tags):
-        base = base.where(Platform.id.in_(select(PlatformTag.platform_id).where(PlatformTag.tag == tag)))
+    base = select(Platform.id, Platform.name, Platform.zone).where(*_asked(targets))
     if targets.names:
         exact = [name for name in targets.names if not is_pattern(name)]
         patterns = [name for name in targets.names if is_pattern(name)]
@@ -184,10 +216,15 @@ async def missing_names(session: AsyncSession, names: Sequence[str]) -> list[str
     return await _missing(session, Platform.name, exact)
 
 
+async def missing_tags(session: AsyncSession, tags: Sequence[str]) -> list[str]:
+    """Those of the tags that no platform has."""
+    return await _missing(session, PlatformTag.tag, tags)
+
+
 async def _missing(session: AsyncSession, column: InstrumentedAttribute[T], values: Sequence[T]) -> list[T]:
     found: set[T] = set()
     for chunk in chunks(values):
-        found.update(await session.scalars(select(column).where(column.in_(chunk))))
+        found.update(await session.scalars(select(column).where(column.in_(chunk)).distinct()))
     return [value for value in values if value not in found]
 
 

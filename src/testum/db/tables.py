@@ -1,7 +1,19 @@
 """Every table, imported in one place so that `Base.metadata` is whole (for migrations and tests)."""
 
-from testum.db import audit, duties, installation, jobs, keys, platforms, segments, tasks, users, workers
+from testum.db import (
+    audit,
+    duties,
+    installation,
+    jobs,
+    keys,
+    platforms,
+    segments,
+    selections,
+    tasks,
+    users,
+    workers,
+)
 from testum.db.base import Base
 
 metadata = Base.metadata
-NOUNS = (audit, duties, installation, jobs, keys, platforms, segments, tasks, users, workers)
+NOUNS = (audit, duties, installation, jobs, keys, platforms, segments, selections, tasks, users, workers)

@@ -32,6 +32,8 @@ from testum.services.access import Gate
 
 _COMMANDS_READ = 200
 """So many jobs are looked at for commands that were run before."""
+_COMMANDS_SIZE = 64 * 1024
+"""So many characters of them go into a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,14 +283,20 @@ class Jobs:
             took = await jobs.durations_like(session, job, limit=_COMMANDS_READ)
         return median(took) if took else None
 
-    async def recent_commands(self, actor: Actor, *, limit: int = 20) -> list[str]:
-        """The commands that were run last, the actor's own first, each once."""
+    async def recent_commands(self, actor: Actor, *, limit: int = 100) -> list[str]:
+        """The commands that were run last, the actor's own first, each once; together no more than a page bears."""
         await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
         async with self._database.read() as session:
             found = await jobs.last_commands(session, limit=_COMMANDS_READ)
         own = [command for command, user in found if user == actor.username]
         others = [command for command, user in found if user != actor.username]
-        return list(dict.fromkeys(own + others))[:limit]
+        recent: list[str] = []
+        room = _COMMANDS_SIZE
+        for command in list(dict.fromkeys(own + others))[:limit]:
+            if len(command) <= room:
+                recent.append(command)
+                room -= len(command)
+        return recent
 
     async def find(
         self,
@@ -343,6 +351,8 @@ def _targets_json(targets: Targets) -> dict[str, Any]:
         "names": list(targets.names),
         "tags": list(targets.tags),
         "all": targets.all,
+        "q": targets.q,
+        "state": targets.state,
     }
     return {name: value for name, value in whole.items() if value}
 

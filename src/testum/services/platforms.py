@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -130,9 +130,10 @@ class Platforms:
         tag: str | None = None,
         state: str | None = None,
     ) -> Page[Platform]:
-        """A page of the platforms. `q` is looked for in name, host and description; `name` is exact."""
+        """A page of the platforms. `q` is looked for in name, host and description, or with `*` and `?` is a pattern
+        for name or host; `name` is exact."""
         await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
-        statement = select(Platform).where(*_conditions(q, tag, state))
+        statement = select(Platform).where(*platforms.conditions(q, tag, state))
         if name is not None:
             statement = statement.where(Platform.name == name)
         async with self._database.read() as session:
@@ -156,7 +157,7 @@ class Platforms:
         """The ids of all platforms that a filter lets through, by name. Raises InvalidInput for more than a job
         may have."""
         await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
-        statement = select(Platform.id).where(*_conditions(q, tag, state)).order_by(Platform.name)
+        statement = select(Platform.id).where(*platforms.conditions(q, tag, state)).order_by(Platform.name)
         async with self._database.read() as session:
             found = list(await session.scalars(statement.limit(MAX_VALUES + 1)))
         if len(found) > MAX_VALUES:
@@ -192,7 +193,7 @@ class Platforms:
     ) -> int:
         """Give tags to platforms, or take them away; of how many there were. Raises InvalidInput."""
         await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.tag", "platform")
-        added, removed = _check_tags(list(add)), _check_tags(list(remove))
+        added, removed = check_tags(list(add)), check_tags(list(remove))
         if not added and not removed:
             raise InvalidInput.field("tags", "must not be empty.")
         async with self._database.write() as session:
@@ -296,7 +297,7 @@ class Platforms:
                 platform.description = value
             case "tags":
                 kept = {row.tag: row for row in platform.tag_rows}
-                platform.tag_rows = [kept.get(tag) or PlatformTag(tag=tag) for tag in _check_tags(value)]
+                platform.tag_rows = [kept.get(tag) or PlatformTag(tag=tag) for tag in check_tags(value)]
             case "known_host_key":
                 _trust(platform, value)
 
@@ -355,22 +356,6 @@ def _copy(stored: Platform) -> Platform:
     )
 
 
-def _conditions(q: str | None, tag: str | None, state: str | None) -> list[ColumnElement[bool]]:
-    """What a filter asks of a platform."""
-    asked: list[ColumnElement[bool]] = []
-    if q:
-        asked.append(
-            Platform.name.icontains(q, autoescape=True)
-            | Platform.host.icontains(q, autoescape=True)
-            | Platform.description.icontains(q, autoescape=True)
-        )
-    if tag:
-        asked.append(Platform.id.in_(select(PlatformTag.platform_id).where(PlatformTag.tag == tag)))
-    if state:
-        asked.append(Platform.state == state)
-    return asked
-
-
 def _raise(problems: list[FieldProblem]) -> None:
     if problems:
         raise InvalidInput(f"{problems[0].field}: {problems[0].message}", fields=problems)
@@ -406,14 +391,15 @@ def _check_name(name: str) -> str:
     return plain
 
 
-def _check_tags(tags: list[str]) -> list[str]:
+def check_tags(tags: list[str], field: str = "tags") -> list[str]:
+    """The tags, in order and each once. Raises InvalidInput."""
     unique = list(dict.fromkeys(tag.strip() for tag in tags))
     if len(unique) > MAX_TAGS:
-        raise InvalidInput.field("tags", f"at most {MAX_TAGS}.")
+        raise InvalidInput.field(field, f"at most {MAX_TAGS}.")
     for tag in unique:
         if not _TAG.match(tag) or not is_plain(tag):
             raise InvalidInput.field(
-                "tags", "a tag is up to 100 letters, digits and . : / = @ + - _, first a letter or digit."
+                field, "a tag is up to 100 letters, digits and . : / = @ + - _, first a letter or digit."
             )
     return sorted(unique)
 

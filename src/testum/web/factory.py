@@ -15,7 +15,7 @@ from testum import __version__
 from testum.app import Testum
 from testum.settings import Settings
 from testum.web import errors, pages, streams
-from testum.web.api import account, health, history, jobs, keys, output, platforms
+from testum.web.api import account, health, history, jobs, keys, output, platforms, selections
 from testum.web.assets import MOUNT, Assets
 
 MAX_BODY = 4 * 1024 * 1024
@@ -61,7 +61,7 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
     )
     errors.install(app, pages.show_error)
     api = APIRouter()
-    for module in (account, platforms, keys, jobs, history, output):
+    for module in (account, platforms, selections, keys, jobs, history, output):
         api.include_router(module.router)
     api.include_router(health.api)
     app.include_router(api, prefix="/api/v1")

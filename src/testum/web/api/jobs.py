@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from testum.core.actions import JobSpec, JobType, ScriptSpec
 from testum.core.states import JobStatus
 from testum.core.targets import Targets
+from testum.errors import InvalidInput
 from testum.web.api import show
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
@@ -17,7 +18,7 @@ from testum.web.security import App, CurrentActor
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
-@router.post("/", status_code=202, responses=PROTECTED, operation_id="startJob")
+@router.post("/", status_code=202, responses=PROTECTED | problems(404), operation_id="startJob")
 async def start_job(body: JobBody, actor: CurrentActor, app: App) -> AcceptedOut:
     """Do one thing on many platforms."""
     script = body.script
@@ -31,12 +32,12 @@ async def start_job(body: JobBody, actor: CurrentActor, app: App) -> AcceptedOut
         idle_timeout=body.idle_timeout,
         concurrency=body.concurrency,
     )
-    targets = Targets(
-        platform_ids=tuple(body.targets.platform_ids),
-        names=tuple(body.targets.names),
-        tags=tuple(body.targets.tags),
-        all=body.targets.all,
-    )
+    asked = body.targets
+    targets = Targets(tuple(asked.platform_ids), tuple(asked.names), tuple(asked.tags), asked.all)
+    if asked.selection_id is not None:
+        if targets != Targets():
+            raise InvalidInput.field("targets.selection_id", "stands alone: platforms were named as well.")
+        targets = await app.selections.targets(actor, asked.selection_id)
     return show.accepted(await app.jobs.start(actor, spec, targets))
 
 

@@ -7,18 +7,24 @@ from testum.db.audit import AuditLog
 from testum.db.jobs import Job
 from testum.db.keys import SSHKey
 from testum.db.platforms import Platform
+from testum.db.selections import Selection
 from testum.db.tasks import Task
 from testum.db.users import User
 from testum.services.jobs import JobView, Started
 from testum.services.messages import count_json
+from testum.services.selections import Resolved
 from testum.web.api.schemas import (
     AcceptedOut,
     AuditOut,
     Counts,
+    CriteriaOut,
+    GoneOut,
     JobOut,
     KeyOut,
     PlatformOut,
     PlatformTestOut,
+    SelectionNowOut,
+    SelectionOut,
     ShownKeyOut,
     TaskOut,
     UserOut,
@@ -87,6 +93,38 @@ def platform(row: Platform) -> PlatformOut:
         created_by=row.created_by,
         created_at=row.created_at,
         updated_at=row.updated_at,
+    )
+
+
+def selection(row: Selection) -> SelectionOut:
+    """A saved selection."""
+    asked = row.targets
+    return SelectionOut(
+        id=row.id,
+        name=row.name,
+        criteria=CriteriaOut(
+            names=list(asked.names),
+            tags=list(asked.tags),
+            q=asked.q,
+            state=PlatformState(asked.state) if asked.state else None,
+            all=asked.all,
+        ),
+        picked=row.picked,
+        revision=row.revision,
+        created_by=row.created_by,
+        created_at=row.created_at,
+        updated_by=row.updated_by,
+        updated_at=row.updated_at,
+    )
+
+
+def selection_now(found: Resolved) -> SelectionNowOut:
+    """A saved selection and what it selects now."""
+    gone = found.gone
+    return SelectionNowOut(
+        **selection(found.selection).model_dump(),
+        platform_ids=[platform.id for platform in found.platforms],
+        gone=GoneOut(platforms=list(gone.platforms), names=list(gone.names), tags=list(gone.tags)),
     )
 
 

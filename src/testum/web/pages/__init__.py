@@ -15,6 +15,7 @@ from testum.web.pages import (
     platform,
     platforms,
     run,
+    selections,
     session,
     tasks,
 )
@@ -27,7 +28,20 @@ _PROGRAMS = ("/api", "/ws", "/health", "/openapi.json", "/static")
 def install(app: FastAPI, assets: Assets) -> None:
     """Add all pages to the application."""
     app.state.templates = Templates(assets)
-    for module in (session, home, platforms, imports, platform, run, jobs, tasks, keys, audit, account):
+    for module in (
+        session,
+        home,
+        platforms,
+        imports,
+        platform,
+        run,
+        selections,
+        jobs,
+        tasks,
+        keys,
+        audit,
+        account,
+    ):
         app.include_router(module.router)
 
 

@@ -64,6 +64,12 @@ async def chosen(view: PageView, form: Form) -> list[UUID]:
     return ids
 
 
+def picked(form: Form) -> list[UUID]:
+    """The platforms that the run page's chips name, one by one or many at once. Raises InvalidInput."""
+    many = " ".join(form.texts("platforms")).split()
+    return list(dict.fromkeys([*form.ids("platform"), *Form.uuids("platforms", many)]))
+
+
 @router.post("/selected")
 async def act_on_selected(request: Request, view: PageView) -> Response:
     """Do something to the platforms that were chosen in the list."""

@@ -1,6 +1,6 @@
 """Running a command: on which platforms, what, and how."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +15,9 @@ from testum.db.paging import PageRequest
 from testum.errors import InvalidInput
 from testum.web.pages.forms import Form, read_form
 from testum.web.pages.lists import listing
-from testum.web.pages.platforms import FILTERS, filters
+from testum.web.pages.platforms import FILTERS, filters, picked
 from testum.web.pages.route import page_router
+from testum.web.pages.selections import saved
 from testum.web.pages.view import PageView
 from testum.web.pages.words import Words
 
@@ -31,11 +32,14 @@ async def run_form(view: PageView) -> Response:
     """The form, with the platforms and the command that the address names."""
     params = view.request.query_params
     targets: Sequence[UUID] = ()
+    asked: Mapping[str, str] = {}
     if params.get("everything"):
         targets = await view.app.platforms.matching(view.actor, **filters(params))
+        # To be saved as the filter that it is.
+        asked = listing(view, *FILTERS).values
     elif named := params.getlist("platform"):
         targets = Form.uuids("platform", named[:MAX_VALUES])
-    return await _form(view, targets, {"command": params.get("command", "")[:10_000]}, {})
+    return await _form(view, targets, {"command": params.get("command", "")[:10_000]}, {}, asked=asked)
 
 
 @router.get("/platforms")
@@ -48,8 +52,13 @@ async def pick(view: PageView) -> Response:
 
 @router.get("/matching")
 async def matching(view: PageView) -> Response:
-    """Chips for all platforms that the picker's filter lets through."""
-    found = await view.app.platforms.matching(view.actor, **filters(view.request.query_params))
+    """Chips for all platforms that the picker's filter lets through, or that a saved selection selects now."""
+    params = view.request.query_params
+    if named := params.get("selection"):
+        now = await view.app.selections.get(view.actor, Form.uuids("selection", [named])[0])
+        found = [platform.id for platform in now.platforms]
+    else:
+        found = await view.app.platforms.matching(view.actor, **filters(params))
     return view.render("run/chips.html", **await _chips(view, found))
 
 
@@ -59,9 +68,7 @@ async def run(request: Request, view: PageView) -> Response:
     form = await read_form(request)
     targets: Sequence[UUID] = ()
     try:
-        targets = [
-            *dict.fromkeys([*form.ids("platform"), *Form.uuids("platforms", form.raw("platforms").split())])
-        ]
+        targets = picked(form)
         if not targets:
             raise InvalidInput.field("platform", "Choose at least one platform.")
         spec = JobSpec(
@@ -107,11 +114,13 @@ async def _form(
     values: dict[str, str],
     problems: dict[str, str],
     *,
+    asked: Mapping[str, str] | None = None,
     danger: str | None = None,
     status: int = 200,
 ) -> Response:
     await view.app.gate.check(view.actor, Permission.JOBS_RUN, "job.run_command", "job")
-    page = await view.app.platforms.find(view.actor, PageRequest(_SHOWN))
+    asked = dict.fromkeys(FILTERS, "") | dict(asked or {})
+    page = await view.app.platforms.find(view.actor, PageRequest(_SHOWN), **filters(asked))
     settings = view.app.settings
     return view.render(
         "run/form.html",
@@ -120,6 +129,7 @@ async def _form(
         section="run",
         crumbs=[(view.gettext("Jobs"), "/jobs")],
         page=page,
+        filter=asked,
         tags=await view.app.platforms.tags(view.actor),
         states=list(PlatformState),
         commands=await view.app.jobs.recent_commands(view.actor),
@@ -129,4 +139,5 @@ async def _form(
         number=len(targets),
         defaults=(settings.task_timeout_seconds, settings.task_concurrency),
         **await _chips(view, targets),
+        **await saved(view),
     )

@@ -207,6 +207,7 @@ OBJECTS: Mapping[str, str] = {
     "platform": N_("Platform"),
     "job": N_("Job"),
     "key": N_("Key"),
+    "selection": N_("Selection"),
     "user": N_("Account"),
     "task": N_("Task"),
     "audit": N_("Audit log"),
