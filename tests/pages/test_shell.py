@@ -1,6 +1,7 @@
 """The frame: menu, search, keys, theme and language, errors as pages, and what goes over the wire."""
 
 import re
+from html.parser import HTMLParser
 
 import httpx2
 import pytest
@@ -113,6 +114,34 @@ def test_forms_of_other_sites_do_nothing(server: Server, api: Api) -> None:
         assert answer.status_code == 403
 
 
+class Markup(HTMLParser):
+    """What a page's tags have that they must not; what hosts and people wrote is text, and is not looked at."""
+
+    _ADDRESSES = ("href", "src", "action", "formaction", "srcset", "poster", "data", "hx-get", "hx-post")
+
+    def __init__(self, own: str) -> None:
+        super().__init__()
+        self._own = own
+        self.tags = 0
+        self.refused: list[tuple[str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags += 1
+        values = {name: value or "" for name, value in attrs}
+        bad = [name for name in values if name.startswith(("on", "hx-on")) or name == "style"]
+        bad += [
+            name
+            for name in self._ADDRESSES
+            if not re.match(r"[/#?]|$", values.get(name, "").removeprefix(self._own))
+            or values.get(name, "")[:2] == "//"
+        ]
+        if tag == "style" or (
+            tag == "script" and "src" not in values and values.get("type") != "application/json"
+        ):
+            bad.append(tag)
+        self.refused += [(tag, name) for name in bad]
+
+
 def test_every_page_has_a_strict_policy_and_no_inline_code(server: Server, api: Api) -> None:
     cookie = {"Cookie": f"access_token={api.tokens['access_token']}"}
     for path in ("/", "/platforms", "/run", "/jobs", "/login", "/nothing"):
@@ -131,10 +160,9 @@ def test_every_page_has_a_strict_policy_and_no_inline_code(server: Server, api: 
         ):
             assert answer.headers[name]
         assert answer.headers["cache-control"] == "no-store"
-        assert not re.search(
-            r"\son\w+=|\sstyle=|javascript:|<style|<script(?![^>]*(src=|application/json))", answer.text
-        )
-        assert "http://" not in answer.text.replace(server.url, "").replace("http://www.w3.org/", "")
+        markup = Markup(server.url)
+        markup.feed(answer.text)
+        assert (markup.tags > 10, markup.refused) == (True, [])
 
 
 def test_the_first_load_is_small_compressed_and_kept(server: Server) -> None:
