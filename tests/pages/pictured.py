@@ -48,7 +48,7 @@ _TOOLS = {
     "df": "printf '/dev/sda1       40G   17G   22G  44%% /\\n'\n",
     "sudo": (
         "case $(hostname) in web-01|cache-01) echo 'Setting up nginx ...'; exit;; esac\n"
-        "for package in libssl3 openssl curl nginx; do echo \"Unpacking $package ...\"; done\nexec sleep 3600\n"
+        'for package in libssl3 openssl curl nginx; do echo "Unpacking $package ..."; done\nexec sleep 3600\n'
     ),
 }
 _RELEASE = r"""#!/bin/sh
@@ -129,12 +129,17 @@ class Pictured:
             },
         )
         platforms = {platform["name"]: platform["id"] for platform in api.all("/platforms/")}
-        begun = [self._run(api, type="gather_facts"), self._run(api, type="deploy", targets={"tags": ["web"]})]
+        begun = [
+            self._run(api, type="gather_facts"),
+            self._run(api, type="deploy", targets={"tags": ["web"]}),
+        ]
         for hour, number in enumerate(HOURS):
             for turn in range(number):
                 failing = hour % FAILING_HOUR == 2 and turn == 0
                 command = ("uptime", "df -h / | tail -1")[turn % 2] if not failing else CHECK_COMMAND
-                begun.append(self._run(api, command=command, targets={"tags": ["web" if turn % 3 else "demo"]}))
+                begun.append(
+                    self._run(api, command=command, targets={"tags": ["web" if turn % 3 else "demo"]})
+                )
         times = [hour for hour, number in enumerate(HOURS) for _ in range(number)]
         tested = self._run(api, type="test_connection", targets={"names": ["web-01"]})
         untested = self._run(api, type="test_connection", targets={"names": ["mail-01"]})

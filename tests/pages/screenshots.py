@@ -102,7 +102,7 @@ STATES: Mapping[str, Scene] = {
         ),
     ),
     "import-preview": Scene(
-        "/platforms/import", in_turn(fill("#text", LIST), click(".x-form-foot .btn-primary"), wait("[name=really]"))
+        "/platforms/import", in_turn(fill("#text", LIST), fill("#password", "secret"), click(".x-form-foot .btn-primary"), wait("[name=really]"))
     ),
     "run-danger": Scene(
         "/run?platform={platform}",
@@ -161,36 +161,38 @@ class Photographer:
         for theme, size, language in VARIANTS:
             tab = Tab(self.browser, url, state=state, viewport=SIZES[size])
             tab.expected = ["404", "422", "401", "400"]
-            choose(tab, theme, language)
+            tab.context.grant_permissions(["clipboard-write"])
             for name, scene in wanted.items():
                 if scene.only in ("", size):
                     suffix = f"-{language}" if language != "en" else ""
-                    show(tab.page, scene, ids)
+                    show(tab, scene, ids, theme, language)
+                    whole = not tab.page.locator("dialog[open], .x-menu-open").count()
+                    if whole:
+                        # What stays in view as the page is scrolled is not of one place in a picture of all of it.
+                        tab.page.evaluate(
+                            "document.querySelector('.x-menu')?.style.setProperty('height', 'auto');"
+                            "document.querySelector('.x-bar')?.style.setProperty('position', 'static')"
+                        )
                     tab.page.screenshot(
                         path=self.folder / f"{name}-{theme}-{size}{suffix}.png",
-                        full_page=not tab.page.locator("dialog[open]").count(),
+                        full_page=whole,
                         animations="disabled",
                     )
             tab.close()
 
 
-def choose(tab: Tab, theme: str, language: str) -> None:
-    """The theme and the language of all pages in this tab; pages may copy."""
+def show(tab: Tab, scene: Scene, ids: Mapping[str, str], theme: str, language: str) -> None:
+    """Go there, do what is to be done, and wait until nothing moves."""
     tab.context.add_cookies(
         [
             {"name": name, "value": value, "url": tab.url}
             for name, value in (("theme", theme), ("language", language), ("menu", "wide"))
         ]
     )
-    tab.context.grant_permissions(["clipboard-write"])
-
-
-def show(page: Page, scene: Scene, ids: Mapping[str, str]) -> None:
-    """Go there, do what is to be done, and wait until nothing moves."""
-    page.goto(scene.path.format(**ids))
-    settle(page)
-    scene.act(page)
-    settle(page)
+    tab.page.goto(scene.path.format(**ids))
+    settle(tab.page)
+    scene.act(tab.page)
+    settle(tab.page)
 
 
 def settle(page: Page) -> None:

@@ -55,7 +55,9 @@ ACTS = {
         "/login", click("[data-bs-toggle=dropdown]"), "document.querySelector('.dropdown-menu.show') !== null"
     ),
     "dashboard": Act(
-        "/", lambda page: page.keyboard.press("/"), "document.activeElement?.matches('[data-search]') === true"
+        "/",
+        lambda page: page.keyboard.press("/"),
+        "document.activeElement?.matches('[data-search]') === true",
     ),
     "platforms": Act(
         "/platforms", click("[data-pick]"), "document.querySelector('[data-picked-bar]')?.hidden === false"
@@ -112,9 +114,7 @@ def test_pages_answer_within_a_second(browser: Browser, busy_server: tuple[Serve
     taken: dict[str, list[float]] = {name: [] for name in ("bare", *ACTS)}
     for _ in range(ROUNDS):
         for name, act in {"bare": BARE, **ACTS}.items():
-            taken[name].append(
-                until_answered(browser, server, None if name == "login" else state, act, ids)
-            )
+            taken[name].append(until_answered(browser, server, None if name == "login" else state, act, ids))
     typical = {name: statistics.median(times) for name, times in taken.items()}
     print({name: f"{time:.0f} ms" for name, time in typical.items()})
     allowed = max(LIMIT_MS, BUSY * typical["bare"])
