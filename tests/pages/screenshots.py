@@ -1,9 +1,11 @@
-"""Pictures of every page and of what opens in it: `python -m tests.pages.screenshots FOLDER [PART OF A NAME]`.
+"""Pictures of every page and of what opens in it: `python -m tests.pages.screenshots FOLDER [PARTS,OF,NAMES]`.
 
 Each is taken in both themes, on a desktop and on a phone, and in the dark also in Russian. The server is a real one
-(tests/pages/pictured.py).
+(tests/pages/pictured.py). With no parts of names, the README's pictures in docs/images are brought up to date as well.
 """
 
+import base64
+import datetime as dt
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -25,6 +27,14 @@ VARIANTS = [
     for theme in themes
     for size in SIZES
 ]
+README_IMAGES = Path(__file__).parents[2] / "docs" / "images"
+README_WIDTH = 1200
+QUALITY = 80
+MOST_BYTES = 60_000
+SAME = 0.01
+"""A README's picture that differs in less of its pixels is left as it is: the time has gone on, no more."""
+HOUR = 14
+"""The hour of the day in the README's pictures."""
 WEAK_PASSWORD = "admin123"
 
 
@@ -144,10 +154,17 @@ OUTSIDE: Mapping[str, Scene] = {
     ),
 }  # fmt: skip
 
+README: Mapping[str, tuple[str, Scene]] = {
+    "dashboard": ("dark", Scene("/")),
+    "job": ("dark", STATES["job-difference"]),
+    "platforms": ("light", Scene("/platforms")),
+}
+"""What the README shows, and in which theme."""
+
 
 @dataclass
 class Photographer:
-    """Takes pictures of scenes into a folder. `part`: only of those with this in their name."""
+    """Takes pictures of scenes into a folder. `part`: only of those with one of these parts in their name."""
 
     browser: Browser
     folder: Path
@@ -155,7 +172,11 @@ class Photographer:
 
     def take(self, url: str, scenes: Mapping[str, Scene], state: Any, ids: Mapping[str, str]) -> None:
         """A picture of each scene in each variant."""
-        wanted = {name: scene for name, scene in scenes.items() if self.part in name}
+        wanted = {
+            name: scene
+            for name, scene in scenes.items()
+            if any(part in name for part in self.part.split(","))
+        }
         if not wanted:
             return
         for theme, size, language in VARIANTS:
@@ -179,6 +200,60 @@ class Photographer:
                         animations="disabled",
                     )
             tab.close()
+
+    def take_for_readme(self, url: str, state: Any, ids: Mapping[str, str]) -> None:
+        """Write those of the README's pictures that have changed."""
+        README_IMAGES.mkdir(exist_ok=True)
+        for language in ("en", "ru"):
+            for name, (theme, scene) in README.items():
+                tab = Tab(
+                    self.browser, url, state=state, viewport=DESKTOP,
+                    timezone_id=zone_at(HOUR) if name == "dashboard" else "UTC", reduced_motion="reduce",
+                )  # fmt: skip
+                show(tab, scene, ids, theme, language)
+                tab.page.evaluate("document.activeElement?.blur()")
+                protocol = tab.context.new_cdp_session(tab.page)
+                part = {"x": 0, "y": 0, **DESKTOP, "scale": README_WIDTH / DESKTOP["width"]}
+                shot = protocol.send(
+                    "Page.captureScreenshot", {"format": "webp", "quality": QUALITY, "clip": part}
+                )
+                new = base64.b64decode(shot["data"])
+                path = README_IMAGES / f"{name}{'-ru' if language == 'ru' else ''}.webp"
+                assert len(new) <= MOST_BYTES, f"{path.name} would have {len(new)} bytes"
+                if not path.exists() or self.difference(path.read_bytes(), new) > SAME:
+                    path.write_bytes(new)
+                    print(f"{path.name} is new: {len(new)} bytes")
+                tab.close()
+
+    def difference(self, old: bytes, new: bytes) -> float:
+        """The part of two pictures' pixels that differ, 0 to 1; 1 where their sizes do."""
+        page = self.browser.new_page()
+        part: float = page.evaluate(
+            """async (pictures) => {
+                const [one, other] = await Promise.all(pictures.map(async (picture) => {
+                    const image = new Image();
+                    image.src = "data:image/webp;base64," + picture;
+                    await image.decode();
+                    const canvas = new OffscreenCanvas(image.width, image.height).getContext("2d");
+                    canvas.drawImage(image, 0, 0);
+                    return canvas.getImageData(0, 0, image.width, image.height);
+                }));
+                if (one.width !== other.width || one.height !== other.height) return 1;
+                let differ = 0;
+                for (let at = 0; at < one.data.length; at += 4)
+                    if ([0, 1, 2].some((colour) => Math.abs(one.data[at + colour] - other.data[at + colour]) > 40)) differ++;
+                return (4 * differ) / one.data.length;
+            }""",
+            [base64.b64encode(picture).decode() for picture in (old, new)],
+        )
+        page.close()
+        return part
+
+
+def zone_at(hour: int) -> str:
+    """A time zone in which it is this hour now: charts then look the same whenever they are taken."""
+    ahead = (hour - dt.datetime.now(dt.UTC).hour + 11) % 24 - 11
+    return f"Etc/GMT{-ahead:+}"
 
 
 def show(tab: Tab, scene: Scene, ids: Mapping[str, str], theme: str, language: str) -> None:
@@ -221,6 +296,8 @@ def main(folder: Path, part: str = "") -> None:
             table = {"platforms-table": Scene("/platforms", click("button[name=platforms][value=table]"))}
             photographer.take(pictured.url, pages | STATES | table, state, pictured.ids)
             photographer.take(pictured.url, OUTSIDE, None, {})
+            if not part:
+                photographer.take_for_readme(pictured.url, state, pictured.ids)
         with Server(env={"ADMIN_PASSWORD": WEAK_PASSWORD}, mode="embedded") as server:
             new = Tab(browser, server.url).log_in(password=WEAK_PASSWORD)
             photographer.take(
