@@ -126,7 +126,8 @@ def test_a_phone_shows_all_that_tables_have(open_tab: Open, ids: dict[str, str])
     for name in ("platforms", "jobs", "audit", "keys", "platform"):
         tab.page.goto(PAGES[name].format(**ids))
         settle(tab.page)
-        cells = tab.page.locator(".x-cards tbody tr").first.locator("td:visible")
+        cells = tab.page.locator("main tbody tr").first.locator("td:visible")
+        assert cells.count() > 2, name
         for box in [cell.bounding_box() for cell in cells.all()]:
             assert box and box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"], (name, box)
     tab.page.goto("/jobs")
