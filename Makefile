@@ -103,7 +103,7 @@ e2e: assets $(VENV)/.development $(MODULES) ## Run the tests of the pages alone,
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/pages
 
 .PHONY: screenshots
-screenshots: assets $(VENV)/.development ## Write a picture of every page into screenshots/ (as root)
+screenshots: assets $(VENV)/.development ## Write a picture of every page into screenshots/, renew those in docs/images (as root)
 	$(BIN)/python -m tests.pages.screenshots screenshots
 
 .PHONY: test-faults

@@ -24,7 +24,7 @@ function draw(root: HTMLElement): void {
   const options: uPlot.Options = {
     width: root.clientWidth,
     height: 220,
-    padding: [12, 8, 0, 0],
+    padding: [12, 24, 0, 0],
     cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
     scales: {
       x: { time: true, range: (_chart, min, max) => [min - 2400, max + 2400] },
@@ -34,6 +34,7 @@ function draw(root: HTMLElement): void {
       {
         ...axis,
         grid: { show: false },
+        space: 72,
         values: (_chart, ticks) => ticks.map((tick) => hour.format(tick * 1000)),
       },
       {

@@ -213,7 +213,11 @@ class Testum:
             return MemoryEvents()
         from testum.events.redis import RedisEvents
 
-        return RedisEvents(self.settings.effective_redis_url, of_tasks=self._role is Role.WEB)
+        return RedisEvents(
+            self.settings.effective_redis_url,
+            setting="REDIS_URL" if self.settings.redis_url else "CELERY_BROKER_URL",
+            of_tasks=self._role is Role.WEB,
+        )
 
     def _make_attempts(self) -> Storage | None:
         """Where attempts to log in are counted; None: in this process."""

@@ -5,6 +5,7 @@ shard to the loop, and is done: a process takes on as many jobs as it has slots 
 """
 
 import asyncio
+import mmap
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ from uuid import UUID
 
 import structlog
 import uvloop
-from celery.signals import worker_process_init, worker_process_shutdown, worker_ready
+from celery.signals import worker_process_init, worker_process_shutdown, worker_ready, worker_shutting_down
 
 from testum import logs
 from testum.app import Role, Testum
@@ -52,8 +53,10 @@ class _Shard:
 class Child:
     """One of the worker's processes, from its fork to its end."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, leaving: mmap.mmap) -> None:
+        """The first byte of `leaving`, which is shared with the main process, is not 0 once the worker stops."""
         self._settings = settings
+        self._leaving = leaving
         self._loop = uvloop.new_event_loop()
         self._ready = threading.Event()
         self._stop = asyncio.Event()
@@ -69,8 +72,12 @@ class Child:
         self._thread.start()
 
     def take(self, shard: _Shard, concurrency: int, message: str, *, of: int) -> None:
-        """Take a shard on; called by the thread that Celery runs. It returns when there may be a next."""
+        """Take a shard on; called by the thread that Celery runs. It returns when there may be a next. What comes when
+        the worker stops is left to others: the sweep sends it again."""
         while not self._stopping:
+            if self._leaving[0]:
+                # Celery ends the process only when this thread is free.
+                return
             # Not before there is room: until then the messages are for others.
             if self._ready.wait(_TURN_SECONDS) and not self._full():
                 break
@@ -148,6 +155,8 @@ class Child:
                 if os.getppid() != parent:
                     log.error("the worker's main process is gone; its processes finish and end")
                     break
+                if self._leaving[0]:
+                    testum.engine.runner.retire()
         self._stopping = True
         await testum.drain(self._settings.worker_drain_seconds)
         await testum.engine.runner.stop()
@@ -196,12 +205,17 @@ def run(settings: Settings, processes: int) -> int:
             raise ConfigurationError(problem)
     logs.configure()
     child: list[Child] = []
+    # Shared with the processes that are forked, and written in a signal's handler: nothing that has a lock would do.
+    leaving = mmap.mmap(-1, 1)
 
     def begin(**_: Any) -> None:
         # Ctrl-C goes to the whole group; the main process says when its processes end.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        child.append(Child(settings))
+        child.append(Child(settings, leaving))
         child[0].start()
+
+    def leave(**_: Any) -> None:
+        leaving[0] = 1
 
     def end(**_: Any) -> None:
         child[0].close()
@@ -221,6 +235,7 @@ def run(settings: Settings, processes: int) -> int:
 
     worker_process_init.connect(begin, weak=False)
     worker_process_shutdown.connect(end, weak=False)
+    worker_shutting_down.connect(leave, weak=False)
     worker_ready.connect(ready, weak=False)
     celery.task(name=SHARD_TASK, bind=True)(shard)
     celery.task(name=ASK_TASK)(ask)

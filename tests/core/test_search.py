@@ -35,6 +35,8 @@ def search_of(rows: list[str], matcher: Matcher, **options: int) -> Search:
     st.sampled_from([
         (Query("ab"), "(?i)ab"), (Query("AB", case=True), "AB"), (Query("é"), "(?i)é"), (Query("a.", regex=True), "(?i)a."),
         (Query("^$", regex=True), "^$"), (Query("z?", regex=True), "z?"), (Query("^a|z$", regex=True), "(?i)^a|z$"), (Query("a."), "(?i)a\\."),
+        (Query(r"\b", regex=True), r"\b"), (Query("$", regex=True), "$"), (Query("b|$", regex=True), "b|$"),
+        (Query("[^a]", regex=True), "(?i)[^a]"),
     ]),
     st.integers(1, 30), st.integers(2, 5), st.integers(1, 70),
 )  # fmt: skip
@@ -95,6 +97,18 @@ def test_what_cannot_be_looked_for(text: str) -> None:
 )
 def test_no_regular_expression(text: str) -> None:
     with pytest.raises(InvalidInput, match=r"^q: is no regular expression"):
+        Matcher(Query(text, regex=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"), [(r"a\C", False), (r"\\\C", False), (r"\\C", True), (r"\\\\C", True)]
+)
+def test_a_part_of_a_character_is_not_looked_for(text: str, allowed: bool) -> None:
+    """It would match newlines, too, and rows that are two."""
+    if allowed:
+        assert Matcher(Query(text, case=True, regex=True)).count(b"\\C\n\\\\C\n") > 0
+        return
+    with pytest.raises(InvalidInput, match=r"^q: cannot have"):
         Matcher(Query(text, regex=True))
 
 

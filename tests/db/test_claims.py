@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from tests.db.conftest import add_job
 from testum.core.states import JobStatus, TaskStatus
@@ -39,7 +40,7 @@ async def task_of(database: Database, task_id: UUID) -> Task:
 async def claim_one(database: Database, worker: str = "first", *, lease_seconds: float = 30) -> Claim:
     """A job's one task, claimed."""
     ledger = ledger_of(database, worker, lease_seconds=lease_seconds)
-    claimed = await ledger.claim(Wanted(await add_job(database, 1), 1, 0))
+    claimed = await ledger.claim(Wanted(await add_job(database, 1), 1))
     return claimed.claims[0]
 
 
@@ -58,7 +59,7 @@ async def test_each_task_is_claimed_by_one(processes: list[Database]) -> None:
     async def work(number: int) -> list[UUID]:
         ledger, mine = ledger_of(processes[number % 4], f"worker-{number}"), []
         while True:
-            claimed = await ledger.claim(Wanted(job_id, chance.randrange(1, 9), len(mine)))
+            claimed = await ledger.claim(Wanted(job_id, chance.randrange(1, 9)))
             if not claimed.claims:
                 return mine
             mine += [claim.id for claim in claimed.claims]
@@ -87,7 +88,7 @@ async def test_a_jobs_concurrency_holds_over_all_workers(processes: list[Databas
         nonlocal most
         ledger, done = ledger_of(processes[number % 4], f"worker-{number}"), 0
         while True:
-            claimed = await ledger.claim(Wanted(job_id, 3, 0))
+            claimed = await ledger.claim(Wanted(job_id, 3))
             async with processes[number % 4].read() as session:
                 found = (await jobs.counts(session, [job_id]))[job_id]
             most = max(most, found.get(TaskStatus.RUNNING, 0))
@@ -106,18 +107,63 @@ async def test_a_jobs_concurrency_holds_over_all_workers(processes: list[Databas
     assert job.status == JobStatus.SUCCESS and job.finished_at is not None
 
 
+async def test_a_jobs_concurrency_holds_over_all_loops_of_a_worker(database: Database) -> None:
+    """Two zones of one job in one process, in one transaction and in two."""
+    job_id = await add_job(database, 4, concurrency=3, zone="default")
+    ledger = ledger_of(database, "worker")
+    wanted = Wanted(job_id, 2, zones=["default"])
+    both = await asyncio.gather(ledger.claim(wanted), ledger.claim(wanted))
+    taken = [claim for claimed in both for claim in claimed.claims]
+    assert len(taken) == 3
+    assert not (await ledger.claim(wanted)).claims
+    # What has ended makes room as soon as it waits to be written.
+    writing = asyncio.create_task(ledger.finish(result_of(taken[0])))
+    await asyncio.sleep(0)
+    assert len((await ledger.claim(wanted)).claims) == 1
+    await writing
+
+
+async def test_a_result_that_the_database_refuses(database: Database) -> None:
+    """It is the others' no concern; the task it is of ends all the same, and nobody keeps it alive."""
+    job_id = await add_job(database, 3, concurrency=3)
+    ledger = ledger_of(database, "worker")
+    claimed = (await ledger.claim(Wanted(job_id, 3))).claims
+    results = [result_of(claim) for claim in claimed]
+    results[1].details = {"not": object()}
+    results[1].output_bytes = 7
+    await asyncio.gather(*(ledger.finish(result) for result in results))
+    rows = [await task_of(database, claim.id) for claim in claimed]
+    assert [row.status for row in rows] == [TaskStatus.SUCCESS, TaskStatus.FAILED, TaskStatus.SUCCESS]
+    assert (rows[1].error_code, rows[1].output_bytes, rows[1].details) == ("internal", 7, {})
+    async with database.read() as session:
+        assert (await session.get_one(Job, job_id)).status == JobStatus.FAILED
+    assert await ledger.renew() == [] and not ledger._held
+
+
+async def test_a_result_that_nothing_can_be_made_of(database: Database) -> None:
+    """Then its lease runs out, as if its worker had died: it is not renewed for ever."""
+    ledger = ledger_of(database, "worker")
+    claim = (await ledger.claim(Wanted(await add_job(database, 1), 1))).claims[0]
+    result = result_of(claim)
+    result.output_frames = object()  # type: ignore[assignment]
+    with pytest.raises(SQLAlchemyError):
+        await ledger.finish(result)
+    assert not ledger._held
+    assert (await task_of(database, claim.id)).status == TaskStatus.RUNNING
+
+
 async def test_only_what_is_in_ones_zone(database: Database) -> None:
     job_id = await add_job(database, 3, zone="dmz")
     ledger = ledger_of(database, "here")
-    assert not (await ledger.claim(Wanted(job_id, 9, 0, zones=["default", "lab"]))).claims
-    assert len((await ledger.claim(Wanted(job_id, 9, 0, zones=["lab", "dmz"]))).claims) == 3
+    assert not (await ledger.claim(Wanted(job_id, 9, zones=["default", "lab"]))).claims
+    assert len((await ledger.claim(Wanted(job_id, 9, zones=["lab", "dmz"]))).claims) == 3
 
 
 async def test_nothing_of_a_job_that_was_cancelled(database: Database) -> None:
     job_id = await add_job(database, 3)
     async with database.write() as session:
         await session.execute(update(Job).values(cancel_requested_at=dt.datetime.now(dt.UTC)))
-    claimed = await ledger_of(database, "here").claim(Wanted(job_id, 9, 0))
+    claimed = await ledger_of(database, "here").claim(Wanted(job_id, 9))
     assert (claimed.claims, claimed.more) == ((), False)
 
 
@@ -168,7 +214,7 @@ async def test_what_was_seen_before_another_took_over_counts_no_more(database: D
 async def test_an_owner_that_lost_its_task_changes_nothing(database: Database) -> None:
     """Neither by its result, nor by saying that it lives; before and after the end that another wrote."""
     late = ledger_of(database, "first", lease_seconds=-1)
-    claim = (await late.claim(Wanted(await add_job(database, 1), 1, 0))).claims[0]
+    claim = (await late.claim(Wanted(await add_job(database, 1), 1))).claims[0]
     assert await take_over(database, "second") == [2]
     before = await task_of(database, claim.id)
     assert await late.renew() == [claim.id], "it is told that it lost it"
@@ -193,7 +239,7 @@ async def test_an_owner_that_lost_its_task_changes_nothing(database: Database) -
 
 async def test_a_renewed_lease_counts_from_now(database: Database) -> None:
     ledger = ledger_of(database, "first", lease_seconds=5)
-    claim = (await ledger.claim(Wanted(await add_job(database, 1), 1, 0))).claims[0]
+    claim = (await ledger.claim(Wanted(await add_job(database, 1), 1))).claims[0]
     first = (await task_of(database, claim.id)).lease_expires_at
     await asyncio.sleep(0.05)
     assert await ledger.renew() == []
@@ -208,7 +254,7 @@ async def test_renewing_and_taking_over_at_once(processes: list[Database]) -> No
     """Whoever is first: either the owner keeps the task, or it hears that it lost it."""
     for _ in range(6):
         ledger = ledger_of(processes[0], "first", lease_seconds=-0.001)
-        claim = (await ledger.claim(Wanted(await add_job(processes[0], 1), 1, 0))).claims[0]
+        claim = (await ledger.claim(Wanted(await add_job(processes[0], 1), 1))).claims[0]
         ledger._lease = LEASE
         lost, fences = await asyncio.gather(ledger.renew(), take_over(processes[1], "second"))
         assert (lost, fences) in (([claim.id], [2]), ([], [])), (lost, fences)

@@ -451,13 +451,27 @@ async def test_more_than_there_are_connections(on_postgresql: Callable[[], str])
             await session.execute(text("SELECT 1"))
             await entered.wait()
 
-    holding = [asyncio.create_task(hold()) for _ in range(30)]
+    holding = [asyncio.create_task(hold()) for _ in range(15)]
     await asyncio.sleep(1)
     with pytest.raises(StorageUnavailable, match="too busy"):
         async with database.read() as session:
             await session.execute(text("SELECT 1"))
     entered.set()
     await asyncio.gather(*holding)
+    async with database.read() as session:
+        await session.execute(text("SELECT 1"))
+    await database.close()
+
+
+@pytest.mark.parametrize("begin", ["read", "write"])
+async def test_a_transaction_that_was_idle_for_too_long(on_postgresql: Callable[[], str], begin: str) -> None:
+    """The server ends its connection, as of a process that was stopped: an outage, and no mistake."""
+    database = Database(on_postgresql())
+    with pytest.raises(StorageUnavailable, match="idle"):
+        async with getattr(database, begin)() as session:
+            await session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
+            await asyncio.sleep(0.5)
+            await session.execute(text("SELECT 1"))
     async with database.read() as session:
         await session.execute(text("SELECT 1"))
     await database.close()

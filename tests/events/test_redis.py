@@ -200,6 +200,30 @@ async def test_hints_are_gathered(pair: tuple[RedisEvents, RedisEvents]) -> None
         assert await database(here).xlen(STREAM) < 20
 
 
+async def test_what_is_told_again_while_it_is_sent(pair: tuple[RedisEvents, RedisEvents]) -> None:
+    """The second comes after what it tells of: the first, which is on its way, does not stand for it."""
+    here, there = pair
+    told = hint()
+    add = database(here).xadd
+    sent = 0
+
+    async def slow(*values: Any, **named: Any) -> Any:
+        nonlocal sent
+        sent += 1
+        answer = await add(*values, **named)
+        if sent == 1:
+            here.publish(told)
+        return answer
+
+    database(here).xadd = slow
+    async with there.subscribe(job_id=told.job_id) as listening:
+        here.publish(told)
+        assert await heard(listening, 1) == {told}
+        async with asyncio.timeout(SOON):
+            while sent < 2:
+                await asyncio.sleep(0.01)
+
+
 async def test_what_waits_is_bounded(own_server: RedisServer, pair: tuple[RedisEvents, RedisEvents]) -> None:
     """While the Redis is away hints are dropped at a limit, and the process's own listeners hear all the same."""
     here, _ = pair

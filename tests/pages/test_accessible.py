@@ -119,6 +119,27 @@ def test_no_page_is_wider_than_a_phone(open_tab: Open, ids: dict[str, str], lang
     assert not wide
 
 
+def test_a_phone_shows_all_that_tables_have(open_tab: Open, ids: dict[str, str]) -> None:
+    """No row goes on beyond the edge, and the names of its columns stand before numbers that say nothing alone."""
+    tab = open_tab(viewport=PHONE)
+    tab.context.add_cookies([{"name": "platforms", "value": "table", "url": tab.url}])
+    for name in ("platforms", "jobs", "audit", "keys", "platform"):
+        tab.page.goto(PAGES[name].format(**ids))
+        settle(tab.page)
+        cells = tab.page.locator("main tbody tr").first.locator("td:visible")
+        assert cells.count() > 2, name
+        for box in [cell.bounding_box() for cell in cells.all()]:
+            assert box and box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"], (name, box)
+    tab.page.goto("/jobs")
+    label = tab.page.locator("td[data-label]").first
+    assert "Platforms" in label.evaluate("(cell) => getComputedStyle(cell, '::before').content")
+    tab.page.locator("[data-search]").fill("host")
+    found = tab.page.locator("#search-results")
+    expect(found.locator("a").first).to_be_visible()
+    box = found.bounding_box()
+    assert box and box["width"] > 0.9 * PHONE["width"], box
+
+
 def test_every_page_has_one_heading_and_a_title(page: Page, tab: Any, ids: dict[str, str]) -> None:
     tab.expected = ["404"]
     titles = set()

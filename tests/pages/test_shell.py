@@ -223,7 +223,7 @@ def test_the_systems_theme_is_followed(open_tab: Open, scheme: str) -> None:
 def test_the_browsers_language_counts_until_one_is_chosen(open_tab: Open) -> None:
     tab = open_tab(state=None, locale="ru")
     tab.page.goto("/login")
-    expect(tab.page.get_by_role("button", name="Вход")).to_be_visible()
+    expect(tab.page.get_by_role("button", name="Войти")).to_be_visible()
 
 
 def test_the_menu_is_remembered(page: Page) -> None:

@@ -70,6 +70,7 @@ def test_numbers_moments_and_spans_are_written_as_in_the_language() -> None:
     english, russian = languages()["en"], languages()["ru"]
     assert (english.number(12345.6), russian.number(12345.6)) == ("12,345.6", "12\xa0345,6")
     assert english.duration(3725) == "1 hr 2 min" and russian.duration(3725) == "1 ч 2 мин"
+    assert english.size(1) == "1 byte" and english.size(7) == "7 bytes" and russian.size(7) == "7 байт"
     assert english.size(1_500_000) == "1.5 MB" and russian.size(1_500_000) == "1,5 МБ"
 
 

@@ -3,7 +3,7 @@ import { formatNumber, gettext, ngettext } from "../messages";
 import { type Found, type OutputApi, type Query, Refused } from "./api";
 import { button, press } from "./parts";
 
-const TYPING_MS = 250;
+const TYPING_MS = 150;
 const AGAIN_MS = 150;
 const BROKEN_MS = 1_000;
 const MOST_WAITING = 20;

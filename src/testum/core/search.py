@@ -23,8 +23,10 @@ _LONGEST = 1024 * 1024
 """A row longer than this is matched in parts of this length: a match across the seam of two is not found."""
 _STEP = 64 * 1024
 _MOST_MARKS = 32 * 1024
+_SINGLE_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")
 
 Find = Callable[[bytes, int], tuple[int, int] | None]
+Count = Callable[[bytes, int], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +47,17 @@ class Matcher:
         if len(query.text) > MAX_PATTERN:
             raise InvalidInput.field("q", f"takes at most {MAX_PATTERN} characters.")
         self._lower = False
-        self._whole_rows: re.Pattern[bytes] | None = None
+        self._find: Find
+        self._count: Count
         if query.regex or not (query.case or query.text.isascii()):
-            self._find = self._expression(query)
+            self._find, self._count = self._expression(query)
         else:
             self._lower = not query.case
             text = query.text.encode("utf-8", "replace")
-            text = text.lower() if self._lower else text
-            self._find = _literal(text)
-            # Each match takes the rest of its row along: the engine then counts rows, and Python need not.
-            self._whole_rows = re.compile(re.escape(text) + rb"[^\n]*")
+            self._find, self._count = _literal(text.lower() if self._lower else text)
 
     @staticmethod
-    def _expression(query: Query) -> Find:
+    def _expression(query: Query) -> tuple[Find, Count]:
         options = re2.Options()
         options.log_errors = False
         options.max_mem = _MEMORY
@@ -65,10 +65,14 @@ class Matcher:
         options.literal = not query.regex
         options.never_nl = True
         options.never_capture = True
+        if query.regex and _SINGLE_BYTE.search(query.text):
+            raise InvalidInput.field("q", r"cannot have \C, which matches parts of characters, and newlines.")
         # With (?m) the anchors mean a row's ends; with never_nl nothing matches across rows.
         pattern = f"(?m:{query.text})" if query.regex else query.text
         try:
             compiled = re2.compile(pattern, options)
+            options.literal = False
+            rows = re2.compile(f"(?:{pattern if query.regex else re2.escape(pattern)})[^\\n]*", options)
         except (re2.error, UnicodeEncodeError) as error:
             raise InvalidInput.field("q", f"is no regular expression: {_reason(error)}.") from None
 
@@ -77,7 +81,16 @@ class Matcher:
             # After the last newline there is no row, though an expression may match nothing there.
             return match.span() if match is not None and match.start() < len(text) else None
 
-        return find
+        def count(text: bytes, start: int) -> int:
+            number, end = 0, -1
+            for match in rows.finditer(text, start):
+                first, last = match.span()
+                # What begins where the last one ended is the end of the same row: it matches nothing there once more.
+                number += end < first < len(text)
+                end = last
+            return number
+
+        return find, count
 
     def rows(self, data: bytes) -> Iterator[int]:
         """Which of the rows in `data`, counted from 0, match. Each of them ends with a newline."""
@@ -93,16 +106,10 @@ class Matcher:
 
     def count(self, data: bytes) -> int:
         """How many of the rows in `data` match. Each of them ends with a newline."""
-        count = 0
-        place = 0
         text = self._prepare(data)
-        find = self._find
-        while place < len(text) and (found := find(text, place)) is not None:
-            if self._whole_rows is not None:
-                return len(self._whole_rows.findall(text, found[0]))
-            count += 1
-            place = text.index(b"\n", found[1]) + 1
-        return count
+        found = self._find(text, 0)
+        # Most have none: to look for one takes the least.
+        return self._count(text, found[0]) if found is not None else 0
 
     def _prepare(self, data: bytes) -> bytes:
         text = visible(data)
@@ -123,14 +130,19 @@ class Matcher:
         return spans
 
 
-def _literal(wanted: bytes) -> Find:
+def _literal(wanted: bytes) -> tuple[Find, Count]:
     length = len(wanted)
+    # Each match takes the rest of its row along: the engine then counts rows, and Python need not.
+    rows = re.compile(re.escape(wanted) + rb"[^\n]*")
 
     def find(text: bytes, start: int) -> tuple[int, int] | None:
         first = text.find(wanted, start)
         return (first, first + length) if first >= 0 else None
 
-    return find
+    def count(text: bytes, start: int) -> int:
+        return len(rows.findall(text, start))
+
+    return find, count
 
 
 def _reason(error: Exception) -> str:

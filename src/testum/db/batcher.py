@@ -12,14 +12,15 @@ Answer = TypeVar("Answer")
 
 
 class Batcher(Generic[Request, Answer]):
-    """Collects requests for `do`, which answers a whole round of them in order, or raises for all.
+    """Collects requests for `do`, which answers a whole round of them in order, an exception for one that failed, or
+    raises for all.
 
     A round begins `gather` seconds after its first request, or as soon as someone asks who cannot wait.
     """
 
     def __init__(
         self,
-        do: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]],
+        do: Callable[[Sequence[Request]], Awaitable[Sequence[Answer | Exception]]],
         *,
         gather: float,
         most: int = 500,
@@ -49,15 +50,17 @@ class Batcher(Generic[Request, Answer]):
                         await self._urgent.wait()
                 self._urgent.clear()
                 now, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                answers: Sequence[Answer | Exception]
                 try:
                     answers = await self._do([request for request, _ in now])
                 except Exception as error:
-                    for _, done in now:
-                        done.set_exception(error)
+                    answers = [error] * len(now)
+                for (_, done), answer in zip(now, answers, strict=True):
+                    if isinstance(answer, Exception):
+                        done.set_exception(answer)
                         # Whoever asked may be gone; an error nobody fetches is not worth a warning.
                         done.exception()
-                else:
-                    for (_, done), answer in zip(now, answers, strict=True):
+                    else:
                         done.set_result(answer)
         finally:
             self._round = None

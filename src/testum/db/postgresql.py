@@ -17,8 +17,9 @@ from testum.db.base import dump_json
 
 _USED = "testum_used"
 _FRESH_SECONDS = 1.0
-_POOL = 10
-_OVERFLOW = 20
+_POOL = 5
+_OVERFLOW = 10
+"""Connections that are kept, and how many more there may be at a rush: a server has about a hundred for all processes."""
 CONNECTION = {
     "connect_timeout": 5,
     # A connection that the network swallowed is noticed within seconds, not after a quarter of an hour.

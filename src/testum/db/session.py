@@ -13,12 +13,16 @@ from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from testum.db.base import utc_now
 from testum.errors import StorageFull, StorageUnavailable
+
+_IDLE_TOO_LONG = "25P03"
+"""PostgreSQL has ended the connection of a transaction in which nothing happened, as in a process that was stopped. Of
+its errors of this kind the others are our fault."""
 
 
 class Database:
@@ -47,7 +51,7 @@ class Database:
         try:
             async with self._read_sessions() as session:
                 yield session
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
+        except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
             if known := _translate(error):
                 raise known from error
             raise
@@ -62,7 +66,7 @@ class Database:
         try:
             async with self._write_sessions() as session, session.begin():
                 yield session
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
+        except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
             if known := _translate(error):
                 raise known from error
             raise
@@ -107,7 +111,9 @@ def _translate(error: DBAPIError | PoolTimeout) -> StorageFull | StorageUnavaila
                 "The database's disk is full: nothing can be saved. Make room there and try again."
             )
         return StorageUnavailable(f"The database is out of resources: {_first_line(error.orig)}")
-    if isinstance(error.orig, sqlite3.Error):
+    if isinstance(error.orig, sqlite3.Error) or (
+        isinstance(error, InternalError) and not error.connection_invalidated and state != _IDLE_TOO_LONG
+    ):
         return None
     return StorageUnavailable(f"The database does not answer: {_first_line(error.orig)}")
 

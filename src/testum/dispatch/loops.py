@@ -6,6 +6,8 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from testum.errors import StorageUnavailable
+
 log = structlog.get_logger(__name__)
 
 Key = TypeVar("Key", bound=Hashable)
@@ -35,7 +37,9 @@ class Loops(Generic[Key]):
     def _ended(self, key: Key, task: asyncio.Task[None]) -> None:
         del self._tasks[key]
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a job's loop failed", of=str(key), exc_info=error)
+            known = isinstance(error, StorageUnavailable)
+            # The sweep sends the job again.
+            log.error("a job's loop failed", of=str(key), error=str(error), exc_info=None if known else error)
         if key in self._again:
             self._again.discard(key)
             self.submit(key)

@@ -65,10 +65,12 @@ class RedisEvents:
     """See Events. `start` it before anything subscribes. Without `of_tasks` nothing is heard of the tasks that other
     processes do: a worker needs not know, and there may be hundreds in a second."""
 
-    def __init__(self, url: str, *, of_tasks: bool = True) -> None:
-        self._client = _client(url, _TIMEOUT_SECONDS)
+    def __init__(self, url: str, *, setting: str = "REDIS_URL", of_tasks: bool = True) -> None:
+        """`setting` is the one that the address comes from."""
+        self._setting = setting
+        self._client = _client(url, _TIMEOUT_SECONDS, setting)
         # A read that blocks needs a connection of its own, with a longer patience.
-        self._listener = _client(url, _BLOCK_SECONDS + _TIMEOUT_SECONDS)
+        self._listener = _client(url, _BLOCK_SECONDS + _TIMEOUT_SECONDS, setting)
         self._local = MemoryEvents()
         self._name = secrets.token_bytes(8)
         self._waiting: dict[Hint, None] = {}
@@ -87,11 +89,11 @@ class RedisEvents:
             self._last = {stream: await self._newest(stream) for stream in self._last}
         except AuthenticationError as error:
             raise ConfigurationError(
-                f"REDIS_URL: the server refuses the password: {error}. Correct it."
+                f"{self._setting}: the server refuses the password: {str(error).rstrip('.')}. Correct it."
             ) from None
         except (RedisError, OSError) as error:
             raise ConfigurationError(
-                f"REDIS_URL: the server cannot be used: {error}. Check the address, and that it runs."
+                f"{self._setting}: the server cannot be used: {str(error).rstrip('.')}. Check the address, and that it runs."
             ) from None
         self._loops = [asyncio.create_task(self._send()), asyncio.create_task(self._listen())]
 
@@ -140,6 +142,9 @@ class RedisEvents:
         while not self._closing:
             await self._wake.wait()
             hints = list(self._waiting)[:_AT_ONCE]
+            for hint in hints:
+                # Told again while it is on its way, it is told again to the others, too.
+                del self._waiting[hint]
             try:
                 for stream in (_JOBS, _TASKS):
                     if of_it := [hint for hint in hints if (hint.task_id is None) == (stream is _JOBS)]:
@@ -150,11 +155,10 @@ class RedisEvents:
                 if not complained:
                     log.error("cannot send events; watchers will look by themselves", error=str(error))
                     complained = True
+                self._waiting = dict.fromkeys((*hints, *self._waiting))
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             complained = False
-            for hint in hints:
-                self._waiting.pop(hint, None)
             if not self._waiting:
                 self._wake.clear()
                 self._idle.set()
@@ -209,7 +213,7 @@ def _moment(entry_id: bytes) -> tuple[int, int]:
     return int(milliseconds), int(number)
 
 
-def _client(url: str, timeout: float) -> Any:
+def _client(url: str, timeout: float, setting: str) -> Any:
     try:
         return redis.from_url(
             url,
@@ -221,5 +225,5 @@ def _client(url: str, timeout: float) -> Any:
         )
     except ValueError as error:
         raise ConfigurationError(
-            f"REDIS_URL: {error}. It looks like redis://:password@host:6379/0."
+            f"{setting}: {error}. It looks like redis://:password@host:6379/0."
         ) from None

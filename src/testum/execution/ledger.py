@@ -4,14 +4,14 @@ while the last one was under way, so that the database does not limit a fan-out.
 import asyncio
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from testum.core.states import JobStatus, platform_state
+from testum.core.states import JobStatus, TaskStatus, platform_state
 from testum.db import claims, jobs, platforms
 from testum.db.base import utc_now
 from testum.db.batcher import Batcher
@@ -32,13 +32,12 @@ _GATHER_SECONDS = 0.03
 class Wanted:
     """How many of a job's tasks may be claimed, and on whose behalf.
 
-    `running` of the job's tasks are under way in this process; `zones` are those that it serves (None: all);
-    `message` is the id of the message that brought the work, where one did.
+    `zones` are those that are served (None: all); `message` is the id of the message that brought the work, where one
+    did.
     """
 
     job_id: UUID
     limit: int
-    running: int
     zones: Sequence[str] | None = None
     message: str | None = None
 
@@ -77,6 +76,8 @@ class Ledger:
         self._closing = False
         self._held: dict[UUID, Claim] = {}
         """The tasks that are claimed and not written as ended."""
+        self._ended: set[UUID] = set()
+        """Those of them that have ended, and wait to be written."""
         self._batcher: Batcher[_Request, Claimed] = Batcher(self._settle, gather=_GATHER_SECONDS)
 
     async def close(self) -> None:
@@ -90,6 +91,7 @@ class Ledger:
 
     async def finish(self, result: Result) -> None:
         """Write how a task ended. Where the task is not ours any more, nothing is changed."""
+        self._ended.add(result.task_id)
         await self._batcher.ask(result)
 
     async def renew(self) -> list[UUID]:
@@ -103,9 +105,10 @@ class Ledger:
         # Those that ended meanwhile are nobody's any more either.
         return [task_id for task_id in gone if task_id in self._held]
 
-    async def _settle(self, requests: Sequence[_Request]) -> Sequence[Claimed]:
+    async def _settle(self, requests: Sequence[_Request]) -> Sequence[Claimed | Exception]:
         """Write one group; on a failing disk or a database that is away, again and again: a result must not get
-        lost."""
+        lost. Where the database refuses it for another reason, one by one: what is wrong with one is not the others'
+        fault."""
         complained = False
         while True:
             try:
@@ -117,9 +120,39 @@ class Ledger:
                     log.error("cannot write results; trying on", error=str(error))
                     complained = True
                 await asyncio.sleep(_RETRY_SECONDS)
+            except Exception as error:
+                if len(requests) > 1:
+                    return [answer for request in requests for answer in await self._settle([request])]
+                return [await self._refused(requests[0], error)]
             else:
                 self._tell(requests, written)
                 return written.answers
+
+    async def _refused(self, request: _Request, error: Exception) -> Claimed | Exception:
+        """A request that cannot be written as it is. A result is written without all that its host had a say in."""
+        if isinstance(request, Wanted):
+            return error
+        if request.error_code != "internal":
+            log.error("a result cannot be written", task=str(request.task_id), exc_info=error)
+            bare = replace(
+                request,
+                status=TaskStatus.FAILED,
+                exit_code=None,
+                exit_signal=None,
+                error_code="internal",
+                error_message=f"What came of it could not be stored ({type(error).__name__}); the server's log says more.",
+                details={},
+                stdout=None,
+                stderr=None,
+            )
+            return (await self._settle([bare]))[0]
+        # Its lease runs out then, and another's claim ends it: it must not be kept alive by nobody.
+        self._forget(request.task_id)
+        return error
+
+    def _forget(self, task_id: UUID) -> None:
+        self._held.pop(task_id, None)
+        self._ended.discard(task_id)
 
     async def _write(self, requests: Sequence[_Request]) -> _Written:
         results = [request for request in requests if isinstance(request, Result)]
@@ -136,7 +169,7 @@ class Ledger:
                     await self._note_states(session, results, written.refused)
                 for request in requests:
                     if isinstance(request, Wanted):
-                        written.answers.append(await self._claim(session, request, free))
+                        written.answers.append(await self._claim(session, request, free, written.answers))
                     else:
                         written.answers.append(Claimed())
                 written.ended = await jobs.settle(session, self._perhaps_over(results, written.answers))
@@ -187,13 +220,18 @@ class Ledger:
             free[job_id] = last - width
         return free
 
-    async def _claim(self, session: AsyncSession, wanted: Wanted, free: dict[UUID, int]) -> Claimed:
+    async def _claim(
+        self, session: AsyncSession, wanted: Wanted, free: dict[UUID, int], answers: Sequence[Claimed]
+    ) -> Claimed:
+        """Claim for one loop; `answers` are those of the others in the same transaction."""
+        here = [*self._held.values(), *(claim for answer in answers for claim in answer.claims)]
+        running = sum(claim.job_id == wanted.job_id and claim.id not in self._ended for claim in here)
         pending = await jobs.pending_tasks(
             session,
             wanted.job_id,
             wanted.limit,
             worker=self._worker,
-            running=wanted.running,
+            running=running,
             zones=wanted.zones,
         )
         if not pending.tasks:
@@ -215,7 +253,7 @@ class Ledger:
             log.warning("a result came too late: the task was taken over", task=str(result.task_id))
         for request in requests:
             if isinstance(request, Result):
-                self._held.pop(request.task_id, None)
+                self._forget(request.task_id)
                 self._events.publish(Hint(request.job_id, request.task_id, Change.STATUS))
         for answer in written.answers:
             for claim in answer.claims:

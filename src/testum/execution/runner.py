@@ -148,8 +148,7 @@ class Runner:
             if self._stopping:
                 self._slots.give(taken)
                 break
-            running = sum(running.job_id == job_id for running in self._running.values())
-            claimed = await self._ledger.claim(Wanted(job_id, taken, running, zones, message))
+            claimed = await self._ledger.claim(Wanted(job_id, taken, zones, message))
             self._slots.give(taken - len(claimed.claims))
             if claimed.claims:
                 for claim in claimed.claims:

@@ -9,7 +9,10 @@ from uuid import UUID
 
 from testum.services.output import Outputs
 
-_READ = 1024 * 1024
+_FIRST_READ = 512 * 1024
+_MOST_READ = 4 * 1024 * 1024
+"""Each read takes twice as much as the one before, up to this: something is there soon, and a large output costs few
+turns of reading here and working in a thread, each of which waits for its turn on a busy machine."""
 _UNASKED_SECONDS = 5.0
 """Work that nobody has asked about for so long rests, until somebody does."""
 
@@ -87,8 +90,9 @@ class Growth:
         consumer = self._consumer
         async with self._outputs.source(self._task_id) as source:
             self._size = source.size
-            kept = b""
-            while data := await source.read(consumer.offset + len(kept), _READ):
+            kept, size = b"", _FIRST_READ
+            while data := await source.read(consumer.offset + len(kept), size):
+                size = min(2 * size, _MOST_READ)
                 kept += data
                 taken = await loop.run_in_executor(self._threads, consumer.feed, kept)
                 kept = kept[taken:]

@@ -32,6 +32,8 @@ MAX_HITS = 1000
 MAX_PIECE = 1024 * 1024
 _WAIT_SECONDS = 0.8
 """An answer tells how far the work has come rather than make its asker wait longer than this."""
+_HIT_WAIT_SECONDS = 0.3
+"""After this, a search answers with the first match there is, and the count comes later."""
 _READ = 256 * 1024
 _PAGE_BYTES = 1024 * 1024
 """A page ends early, where its lines have so many bytes."""
@@ -193,7 +195,15 @@ class Lines:
         await self._begin(actor, task_id, query)
         index, counting = self._indexes.get(task_id)
         searching, growth = self._searches.get((task_id, query))
-        complete = await growth.advance(_WAIT_SECONDS)
+        complete = await growth.advance(_HIT_WAIT_SECONDS)
+        if not complete:
+            complete = await growth.advance(
+                _WAIT_SECONDS - _HIT_WAIT_SECONDS,
+                lambda: (
+                    (forward or searching.rows >= start)
+                    and searching.stretch(start, forward=forward) is not None
+                ),
+            )
         # Its hits are found by the index, which is the quicker of the two.
         await counting.advance(_WAIT_SECONDS, lambda: index.rows >= searching.rows)
         hits, ordinal = await self._hits(task_id, index, searching, start, limit, forward=forward)

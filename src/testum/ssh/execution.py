@@ -17,6 +17,7 @@ MAX_OUTPUT = 256 * 1024
 """The most bytes in one Output."""
 WINDOW = 2 * 1024 * 1024
 """The most bytes that wait for the reader. The server sends no more until some are taken."""
+_MOST_OF_SIGNAL = 32
 _GIVE_BACK = WINDOW // 4
 _SLOW_ABOVE = WINDOW // 2
 
@@ -92,7 +93,8 @@ class Session(asyncssh.SSHClientSession[bytes]):
 
     def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
         """The program was ended by a signal."""
-        self.exit = Exit(None, signal.removeprefix("SIG"), core_dumped)
+        # A name of the server's own may be of any length (RFC 4254, 6.10).
+        self.exit = Exit(None, signal.removeprefix("SIG")[:_MOST_OF_SIGNAL], core_dumped)
 
     def eof_received(self) -> bool:
         """All output has come; the status follows."""

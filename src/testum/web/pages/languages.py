@@ -12,7 +12,7 @@ from functools import cache
 from gettext import c2py
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from babel import Locale, negotiate_locale
 from babel.dates import format_datetime, format_timedelta
@@ -84,9 +84,11 @@ class Language:
     def size(self, octets: float) -> str:
         """A number of bytes, in the unit that leaves one to four digits (SI prefixes)."""
         power = min(int(math.log(max(octets, 1), 1000)), len(_UNITS) - 1)
+        # The short name of the byte is one word for any number of them.
+        length: Literal["long", "short"] = "short" if power else "long"
         return str(
             format_unit(
-                round(octets / 1000**power, 1), f"digital-{_UNITS[power]}", "short", locale=self.locale
+                round(octets / 1000**power, 1), f"digital-{_UNITS[power]}", length, locale=self.locale
             )
         )
 
