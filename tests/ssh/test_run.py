@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from testum.ssh import Command, Exit, Output, Script, Timeouts
+from testum.ssh.execution import Session
 
 
 def marker() -> str:
@@ -111,3 +112,11 @@ async def test_a_slow_reader_holds_the_sender_back(pool, endpoint):
     await execution.aclose()
     assert size == 50_000_000
     assert digest.digest() == hashlib.sha256(bytes(50_000_000)).digest()
+
+
+async def test_a_signal_with_a_name_of_the_servers_own():
+    """It is kept as far as there is room for it."""
+    session = Session()
+    session.exit_signal_received("SIG" + "X" * 100, False, "", "")
+    assert session.exit is not None
+    assert session.exit.signal == "X" * 32

@@ -1,0 +1,41 @@
+"""A worker is told to stop while it has all it can do and more is waiting."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.server import Server
+from tests.support.sshd import RealSshd
+from tests.support.tools import unique, until
+
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
+
+_DRAIN = 3
+
+
+@pytest.fixture
+def own() -> Iterator[Server]:
+    """One worker of one process that has two slots."""
+    with Server(
+        env={"WORKER_PROCESSES": "1", "WORKER_CONCURRENCY": "2", "WORKER_DRAIN_SECONDS": str(_DRAIN)}
+    ) as running:
+        yield running
+
+
+def test_a_full_worker_stops_and_claims_no_more(own: Server, real_sshd: RealSshd) -> None:
+    api = own.client()
+    mark = unique("tag")
+    for number in range(4):
+        api.add_platform(f"{mark}-{number}", real_sshd, tags=[mark])
+    under_way = api.start_job("sleep 70", targets={"tags": [mark]})
+    until(lambda: api.get(f"/jobs/{under_way}")["counts"]["running"] == 2)
+    waiting = api.start_job("true", targets={"tags": [mark]})
+    assert own.worker is not None
+    own.worker.popen.send_signal(signal.SIGTERM)
+    # What it drains, what ending commands on hosts takes, and some for a busy machine.
+    own.worker.popen.wait(_DRAIN + 20)
+    counts = api.get(f"/jobs/{under_way}")["counts"]
+    assert (counts["lost"], counts["pending"], counts["running"]) == (2, 2, 0), counts
+    assert {task["error_code"] for task in api.tasks(under_way)} == {"worker_stopped", None}
+    assert api.get(f"/jobs/{waiting}")["counts"]["pending"] == 4
