@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.deploy import images
@@ -182,6 +183,33 @@ def test_only_the_web_process_can_be_reached(stack: Stack) -> None:
         assert [name.partition("_")[2] for name in networks] == ["inside"]
 
 
+def test_testum_is_no_superuser_of_postgresql(stack: Stack) -> None:
+    rights = " OR ".join(
+        f"rol{may}" for may in ("super", "createrole", "createdb", "replication", "bypassrls")
+    )
+    query = f"SELECT {rights} FROM pg_roles WHERE rolname = current_user"
+    assert stack.inside("postgres", f"psql --username testum -Atc '{query}' testum") == "f\n"
+    # The superuser's password is another one.
+    connect = (
+        "import os, psycopg; psycopg.connect(os.environ['DATABASE_URL'].replace('//testum:', '//postgres:'))"
+    )
+    refused = stack.inside("web", f'python -c "{connect}" 2>&1 || true')
+    assert 'password authentication failed for user "postgres"' in refused
+
+
+def test_postgresql_has_processes_for_its_connections(stack: Stack) -> None:
+    most = int(stack.inside("postgres", "psql --username testum -Atc 'SHOW max_connections' testum"))
+    assert most == 300
+    limit = stack.daemon.inspect(stack.container("postgres"))["HostConfig"]["PidsLimit"]
+    # As many as the guide allows, and its own.
+    assert limit >= 1000 + 20
+
+
+def test_docker_waits_for_a_worker_longer_than_it_needs(stack: Stack) -> None:
+    drain = float(stack.inside("worker", "echo $WORKER_DRAIN_SECONDS"))
+    assert stack.daemon.inspect(stack.container("worker"))["Config"]["StopTimeout"] == drain + 60
+
+
 def test_no_process_list_shows_a_secret(stack: Stack) -> None:
     names = [name for name in stack.settings if name.endswith(("_KEY", "PASSWORD")) and "ACCESS" not in name]
     secrets = [stack.settings[name] for name in names]
@@ -257,3 +285,14 @@ def test_data_survives_the_containers(stack: Stack) -> None:
         client.ok(client.http.patch(f"/platforms/{platform['id']}", json={"host": stack.gateway()}))
         assert client.run("echo again")["stdout"] == "again\n"
     assert stack.inside("postgres", "psql --username testum testum -c 'TABLE alembic_version'") == before
+
+
+def test_web_processes_may_be_many(stack: Stack) -> None:
+    listen = code("compose.md", "sh", "TESTUM_LISTEN")
+    with (stack.folder / ".env").open("a") as file:
+        file.write(listen)
+    stack.compose("up", "--detach", "--scale", "web=2")
+    stack.wait_healthy("web")
+    assert len(stack.containers("web")) == 2
+    for port in (8000, 8001):
+        assert httpx2.get(f"http://127.0.0.1:{port}/health/live", timeout=30).status_code == 200
