@@ -162,7 +162,7 @@ def conditions(q: str | None, tag: str | None, state: str | None) -> list[Column
             | Platform.description.icontains(q, autoescape=True)
         )
     if tag:
-        asked.append(Platform.id.in_(select(PlatformTag.platform_id).where(PlatformTag.tag == tag)))
+        asked.append(_has(tag))
     if state:
         asked.append(Platform.state == state)
     return asked
@@ -170,10 +170,12 @@ def conditions(q: str | None, tag: str | None, state: str | None) -> list[Column
 
 def _asked(targets: Targets) -> list[ColumnElement[bool]]:
     """What the database can tell of what `targets` ask of a platform: all but its id and its name."""
-    asked = conditions(targets.q, None, targets.state)
-    for tag in dict.fromkeys(targets.tags):
-        asked += conditions(None, tag, None)
-    return asked
+    # A tag that is empty is no platform's: it must not be taken for one that is not asked for.
+    return [*conditions(targets.q, None, targets.state), *map(_has, dict.fromkeys(targets.tags))]
+
+
+def _has(tag: str) -> ColumnElement[bool]:
+    return Platform.id.in_(select(PlatformTag.platform_id).where(PlatformTag.tag == tag))
 
 
 async def count_targets(session: AsyncSession, targets: Targets) -> int:
