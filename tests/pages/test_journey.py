@@ -40,6 +40,9 @@ def test_from_the_first_login_to_a_rerun(browser: Browser, real_sshd: RealSshd) 
         page.get_by_role("button", name="Run on 2 platforms").click()
         page.wait_for_url("**/jobs/**")
         expect(page.locator("#job-status")).to_have_text("Failed")
+        # Those that failed come first as soon as they have: not while the one is about to change its place.
+        expect(page.get_by_role("option").first).to_contain_text("bad")
+        expect(page.get_by_role("option").filter(has_text="good")).to_contain_text("Succeeded")
         page.get_by_role("option").filter(has_text="good").click()
         expect(page.locator(".x-printed .x-text")).to_have_text(f"hello from {real_sshd.user.name}")
         first = page.url
