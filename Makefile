@@ -96,7 +96,7 @@ test: lint assets $(MODULES) $(S3_VENV)/.ready ## Run every check and every test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --ignore tests/pages $(TESTS)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" tests/pages
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --ignore tests/pages --mode servers $(TESTS)
-	$(BIN)/python -m tests.faults.rounds --rounds 3 --platforms 100
+	$(BIN)/python -m tests.faults.rounds --rounds 1 --platforms 100
 
 .PHONY: e2e
 e2e: assets $(VENV)/.development $(MODULES) ## Run the tests of the pages alone, in a real Chromium (as root)
