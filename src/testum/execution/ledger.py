@@ -132,19 +132,19 @@ class Ledger:
         """A request that cannot be written as it is. A result is written without all that its host had a say in."""
         if isinstance(request, Wanted):
             return error
-        if request.error_code != "internal":
-            log.error("a result cannot be written", task=str(request.task_id), exc_info=error)
-            bare = replace(
-                request,
-                status=TaskStatus.FAILED,
-                exit_code=None,
-                exit_signal=None,
-                error_code="internal",
-                error_message=f"What came of it could not be stored ({type(error).__name__}); the server's log says more.",
-                details={},
-                stdout=None,
-                stderr=None,
-            )
+        log.error("a result cannot be written", task=str(request.task_id), exc_info=error)
+        bare = replace(
+            request,
+            status=TaskStatus.FAILED,
+            exit_code=None,
+            exit_signal=None,
+            error_code="internal",
+            error_message="What came of it could not be stored; the server's log says more.",
+            details={},
+            stdout=None,
+            stderr=None,
+        )
+        if request != bare:
             return (await self._settle([bare]))[0]
         # Its lease runs out then, and another's claim ends it: it must not be kept alive by nobody.
         self._forget(request.task_id)

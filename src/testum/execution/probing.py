@@ -35,11 +35,9 @@ class Prober:
             probe = await self._pool.check(endpoint, Timeouts(connect=self._connect_timeout))
         except SSHError as error:
             # A jump host's key is no answer to what key this host has.
-            own = error.host_key is not None and not error.message.startswith("jump host ")
+            shown = None if error.of_jump_host else error.host_key
             return Probed(
-                host_key=ShownKey.of(error.host_key.public_key, draft.host_keys)
-                if own and error.host_key
-                else None,
+                host_key=ShownKey.of(shown.public_key, draft.host_keys) if shown is not None else None,
                 error_code=error.code,
                 error_message=error.message,
             )

@@ -5,14 +5,15 @@ from testum.ssh.endpoint import HostKey
 
 class SSHError(Exception):
     """Base of the engine's errors. `message` names host and user, never a secret. `host_key` is the
-    key that the host presented, where the error is about it."""
+    key that the host presented, where the error is about it; `of_jump_host`: that host is one on the way."""
 
     code = "ssh"
 
-    def __init__(self, message: str, *, host_key: HostKey | None = None) -> None:
+    def __init__(self, message: str, *, host_key: HostKey | None = None, of_jump_host: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.host_key = host_key
+        self.of_jump_host = of_jump_host
 
 
 class HostNotFound(SSHError):

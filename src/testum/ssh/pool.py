@@ -335,7 +335,9 @@ class Pool:
         try:
             link = await self._acquire(endpoint.jump, timeout, as_jump=True)
         except SSHError as error:
-            raise type(error)(f"jump host {error.message}", host_key=error.host_key) from None
+            raise type(error)(
+                f"jump host {error.message}", host_key=error.host_key, of_jump_host=True
+            ) from None
         link.channels -= 1
         link.pins += 1
         return link
