@@ -20,10 +20,6 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from testum.db.base import utc_now
 from testum.errors import StorageFull, StorageUnavailable
 
-_IDLE_TOO_LONG = "25P03"
-"""PostgreSQL has ended the connection of a transaction in which nothing happened, as in a process that was stopped. Of
-its errors of this kind the others are our fault."""
-
 
 class Database:
     """The engines of one database address."""
@@ -111,9 +107,11 @@ def _translate(error: DBAPIError | PoolTimeout) -> StorageFull | StorageUnavaila
                 "The database's disk is full: nothing can be saved. Make room there and try again."
             )
         return StorageUnavailable(f"The database is out of resources: {_first_line(error.orig)}")
-    if isinstance(error.orig, sqlite3.Error) or (
-        isinstance(error, InternalError) and not error.connection_invalidated and state != _IDLE_TOO_LONG
-    ):
+    if isinstance(error.orig, sqlite3.Error):
+        return None
+    if isinstance(error, InternalError) and not error.connection_invalidated:
+        # Where the server ended the connection, as of a transaction that was idle for too long (25P03), it is an
+        # outage; the rest of this kind is our fault.
         return None
     return StorageUnavailable(f"The database does not answer: {_first_line(error.orig)}")
 
