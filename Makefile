@@ -107,7 +107,8 @@ screenshots: assets $(VENV)/.development ## Write a picture of every page into s
 	$(BIN)/python -m tests.pages.screenshots screenshots
 
 .PHONY: test-faults
-test-faults: $(VENV)/.development $(S3_VENV)/.ready ## Run the long rounds of faults, races and load
+test-faults: $(VENV)/.development $(S3_VENV)/.ready ## Run the long rounds of faults, races, load and generated examples
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m hypothesis --hypothesis-profile new --timeout 1200 $(TESTS)
 	$(BIN)/python -m pytest -s -m slow $(TESTS)
 	$(BIN)/python -m pytest -s -m slow --mode servers $(TESTS)
 	$(BIN)/python -m tests.faults.rounds --rounds 50

@@ -9,6 +9,7 @@ import gc
 import os
 from collections.abc import Generator, Iterator
 
+import hypothesis
 import pytest
 
 from tests.support import postgres, redis, s3
@@ -21,6 +22,11 @@ from tests.support.sshd import RealSshd
 
 _COMPLETE = os.environ.get("TESTUM_TESTS") == "complete"
 """`.ci/run` has installed whatever tests need: none may be skipped."""
+
+# A commit is green or not: its examples are the same each time. `make test-faults` looks for new ones.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("new", max_examples=5000, deadline=None)
+hypothesis.settings.load_profile("same")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from testum.core.frames import Frame, FrameDecoder, Stream, decode_all, encode
@@ -51,7 +51,6 @@ def read(encoded: bytes, place: Place, number: int, *, ended: bool = True, **opt
     yield from reader.rest(ended=ended)
 
 
-@settings(deadline=None)
 @given(PIECES, st.integers(1, 40), st.integers(2, 6))
 def test_any_row_is_found_by_its_number(pieces: list[tuple[Stream, bytes]], step: int, most: int) -> None:
     frames = frames_of(pieces)
@@ -116,7 +115,6 @@ def test_of_a_progress_bar_the_end_is_shown() -> None:
     assert row.length == len(bar) + 6 and row.data.endswith(b"\rdone\n") and len(row.data) == SHOWN
 
 
-@settings(deadline=None)
 @given(PIECES.filter(bool), st.integers(0, 400))
 def test_frames_are_found_from_the_end(pieces: list[tuple[Stream, bytes]], cut: int) -> None:
     frames = frames_of(pieces)
