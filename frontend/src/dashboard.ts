@@ -6,7 +6,7 @@ function colour(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-const hour = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" });
+const hour = new Intl.DateTimeFormat(language, { timeStyle: "short" });
 
 function draw(root: HTMLElement): void {
   const [times, ...parts] = JSON.parse(root.dataset.chart ?? "[]") as number[][];

@@ -135,6 +135,7 @@ STATES: Mapping[str, Scene] = {
     "key-new-wrong": Scene(
         "/keys/new", in_turn(without_checks, click(".x-form-foot .btn-primary"), wait(".invalid-feedback, .x-note-bad"))
     ),
+    "search": Scene("/search?q=web"),
     "search-nothing": Scene("/search?q=nothing-of-the-kind"),
 }  # fmt: skip
 """What opens in pages, and how they look when something is wrong or absent."""

@@ -1,5 +1,6 @@
 """Running something, watching it, cancelling it, doing it again; and what a broken connection does to the page."""
 
+import datetime as dt
 import re
 import secrets
 from collections.abc import Iterator
@@ -143,8 +144,21 @@ def test_watch_a_job_live_and_run_again_where_it_failed(page: Page, hosts: Hosts
     expect(page.get_by_role("link", name="an earlier job")).to_be_visible()
 
 
+def test_the_path_to_a_job_shows_the_readers_time(open_tab: Open, hosts: Hosts, api: Api) -> None:
+    page = open_tab(timezone_id="Asia/Tokyo").page
+    job = api.wait_job(api.start_job("true", targets={"platform_ids": [hosts[0]["id"]]}))
+    made = dt.datetime.fromisoformat(job["created_at"]).astimezone(dt.timezone(dt.timedelta(hours=9)))
+    for path in (f"/jobs/{job['id']}", f"/tasks/{api.tasks(job['id'])[0]['id']}"):
+        page.goto(path)
+        way = page.get_by_role("navigation", name="You are here")
+        expect(way).to_contain_text(f"{made:%b %-d, %Y, %-I:%M:%S}")
+
+
 def test_cancel_a_job(page: Page, hosts: Hosts) -> None:
     start(page, "sleep 60", "host-0")
+    page.get_by_role("button", name="Cancel the job").click()
+    page.locator("dialog[open]").get_by_role("button", name="Let it run").click()
+    expect(page.locator("#job-status")).to_have_text("Running")
     page.get_by_role("button", name="Cancel the job").click()
     page.locator("dialog[open]").get_by_role("button", name="Cancel the job").click()
     expect(page.locator("#job-status")).to_have_text("Cancelled")

@@ -30,6 +30,7 @@ def test_add_a_platform_and_test_the_connection(open_tab: Open, real_sshd: RealS
     page.get_by_role("button", name="Save and test the connection").click()
     expect(page.locator("#host-problem")).to_have_text("Must be a host name or an IP address.")
     assert page.get_by_label("Name", exact=False).first.input_value() == "added-by-hand"
+    expect(page.locator("#host")).to_be_focused()
     assert real_sshd.user.password not in page.content(), "a password is never shown"
 
     page.get_by_label("Host name or address").fill("127.0.0.1")
@@ -42,6 +43,8 @@ def test_add_a_platform_and_test_the_connection(open_tab: Open, real_sshd: RealS
     assert page.locator("[data-fingerprint]").text_content() == key["known_host_fingerprint"]
     expect(page.locator("[data-latency]")).to_contain_text("ms")
     assert key["tags"] == ["one", "two"] and key["state"] == "ok"
+    expect(page.locator(".x-facts").nth(1)).to_contain_text("Reachable")
+    expect(page.locator("main .table tbody tr")).to_contain_text("Connection test")
 
 
 def test_a_change_keeps_the_password_that_is_not_typed(page: Page, real_sshd: RealSshd, api: Api) -> None:
@@ -59,9 +62,25 @@ def test_facts_are_asked_for(page: Page, hosts: Hosts) -> None:
     page.goto(f"/platforms/{hosts[0]['id']}")
     page.get_by_role("button", name="Ask it now").click()
     expect(page.locator("#test")).to_contain_text("The facts are here")
-    page.get_by_role("link", name="Show them").click()
     for fact in ("Operating system", "Kernel", "Processors", "Memory", "Disk (/)", "Up for"):
         expect(page.get_by_text(fact, exact=True)).to_be_visible()
+
+
+def test_recent_tasks_say_what_was_run(page: Page, hosts: Hosts, api: Api) -> None:
+    made = hosts[2]
+    api.wait_job(api.start_job("echo one\nexit 3", targets={"platform_ids": [made["id"]]}))
+    page.goto(f"/platforms/{made['id']}")
+    row = page.locator(".table tbody tr").first
+    expect(row.get_by_role("link")).to_have_text("echo one ⏎ exit 3")
+    expect(row).to_contain_text("The command reported a failure")
+
+
+def test_an_address_of_ipv6_is_in_brackets(page: Page, api: Api, real_sshd: RealSshd) -> None:
+    made = api.add_platform("six", real_sshd, host="2001:db8::4:17", port=22, tags=["six"])
+    page.goto(f"/platforms/{made['id']}")
+    expect(page.locator("main")).to_contain_text(f"{real_sshd.user.name}@[2001:db8::4:17]:22")
+    page.goto("/platforms?tag=six")
+    expect(page.locator("#results")).to_contain_text(f"{real_sshd.user.name}@[2001:db8::4:17]")
 
 
 def test_filter_sort_and_the_shape_of_the_list(page: Page, hosts: Hosts) -> None:
@@ -83,6 +102,8 @@ def test_filter_sort_and_the_shape_of_the_list(page: Page, hosts: Hosts) -> None
     expect(page.locator("#results td.x-grow a").first).to_have_text("silent")
     page.goto("/platforms?q=nothing-like-it")
     expect(page.get_by_text("Nothing matches")).to_be_visible()
+    page.get_by_role("link", name="Clear the filter").click()
+    expect(page.locator("#results")).to_contain_text("host-0")
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,12 @@ def check_name(name: str, field: str, *, longest: int = MAX_NAME) -> str:
     return plain
 
 
+def login_address(username: str, host: str, port: int | None = None) -> str:
+    """`user@host:port`, for people; an IPv6 address in brackets (RFC 3986, section 3.2.2)."""
+    place = f"[{host}]" if ":" in host else host
+    return f"{username}@{place}" + (f":{port}" if port is not None else "")
+
+
 # C0 but tab and newline, DEL, C1, half surrogates, and what is invisible or turns the direction of writing
 # (general categories Cf, Zl and Zp of Unicode 17).
 _HIDDEN = re.compile(

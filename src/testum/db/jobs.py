@@ -1,7 +1,7 @@
 """Jobs: one request to do one thing on one or many platforms."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -55,6 +55,11 @@ class Job(Base):
 async def get(session: AsyncSession, job_id: UUID) -> Job | None:
     """The job with this id."""
     return await session.get(Job, job_id)
+
+
+async def get_many(session: AsyncSession, job_ids: Collection[UUID]) -> Sequence[Job]:
+    """Those of the jobs that there are, in no order."""
+    return (await session.scalars(select(Job).where(Job.id.in_(job_ids)))).all()
 
 
 async def counts(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, dict[TaskStatus, int]]:

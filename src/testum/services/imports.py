@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from testum.core.inventory import Draft, Inventory, Problem
 from testum.core.permissions import Actor, Permission
+from testum.core.text import login_address
 from testum.db.platforms import Platform
 from testum.db.session import Database
 from testum.errors import Conflict, InvalidInput
@@ -174,7 +175,7 @@ class _Names:
 def _step(draft: Draft, present: Platform | None, names: _Names, login: Login) -> Step:
     step = Step(draft.name, draft.line, "add", tags=draft.tags)
     username = draft.username or login.username
-    step.address = f"{username}@{draft.host}:{draft.port}"
+    step.address = login_address(username, draft.host, draft.port)
     if present is not None:
         step.changes = _differences(draft, present)
         step.kind = "change" if step.changes else "same"

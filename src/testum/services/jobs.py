@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -266,6 +266,12 @@ class Jobs:
                 raise NotFound("There is no such job.")
             counts = await jobs.counts(session, [job_id])
         return JobView(job, counts[job_id])
+
+    async def get_many(self, actor: Actor, job_ids: Collection[UUID]) -> Sequence[Job]:
+        """Those of the jobs that there are, in no order."""
+        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
+        async with self._database.read() as session:
+            return await jobs.get_many(session, job_ids)
 
     async def rows(self, actor: Actor, job_id: UUID) -> list[TaskRow]:
         """All tasks of a job in order, as a list shows them. Raises NotFound."""

@@ -96,4 +96,6 @@ async def search(view: PageView) -> Response:
     context: dict[str, Any] = {"q": q, "found": found, "describe": describe, "any": any(found.values())}
     if view.is_partial:
         return view.render("search/list.html", **context) if q else Response("")
-    return view.render("search/page.html", title=view.gettext("Search"), section="search", **context)
+    return view.render(
+        "search/page.html", title=view.gettext("Search"), section="search", sought=q, **context
+    )

@@ -16,6 +16,7 @@ from testum.errors import Conflict, InvalidInput, NotFound
 from testum.services.overview import TROUBLE
 from testum.web.leaving import while_waited_for
 from testum.web.pages.forms import read_form
+from testum.web.pages.jobs import describe
 from testum.web.pages.platform_form import blank, changes, jump_name, problems, stored, typed, values
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
@@ -56,6 +57,7 @@ async def show_platform(platform_id: UUID, view: PageView) -> Response:
     recent = await services.history.tasks(
         view.actor, PageRequest(_RECENT, sort="-id", counted=False), platform_id=platform_id
     )
+    jobs = await services.jobs.get_many(view.actor, {task.job_id for task in recent.items})
     host_keys = await _host_key_history(view, platform_id) if view.may(Permission.AUDIT_READ) else []
     jump = None
     if platform.jump_platform_id is not None:
@@ -67,6 +69,8 @@ async def show_platform(platform_id: UUID, view: PageView) -> Response:
         crumbs=[(view.gettext("Platforms"), "/platforms")],
         platform=platform,
         recent=recent.items,
+        unended={task.id for task in recent.items if task.status not in FINAL},
+        whats={job.id: describe(job) for job in jobs},
         trouble=next(
             (
                 task
@@ -215,11 +219,15 @@ async def _test(view: PageView, platform_id: UUID) -> Response:
 
 @router.get("/{platform_id}/tests/{task_id}")
 async def show_test(platform_id: UUID, task_id: UUID, view: PageView) -> Response:
-    """How a test, or the asking for facts, stands: fetched again and again until it is over."""
+    """How a test, or the asking for facts, stands: fetched again and again until it is over. Then the whole page is,
+    if it waited for that: its state, facts and tasks are others now."""
     task = await view.app.history.task(view.actor, task_id)
     if task.platform_id != platform_id:
         raise NotFound("There is no such task.")
-    return view.render("platforms/test.html", task=task, over=task.status in FINAL, platform_id=platform_id)
+    over = task.status in FINAL
+    if over and view.request.query_params.get("waited"):
+        return Response(headers={"HX-Refresh": "true"})
+    return view.render("platforms/test.html", task=task, over=over, platform_id=platform_id)
 
 
 async def _may_write(view: PageView, platform_id: object = "") -> None:

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from testum import __version__
-from testum.core.text import visible
+from testum.core.text import login_address, visible
 from testum.web.assets import Assets
 from testum.web.pages.languages import Language, languages
 from testum.web.pages.words import Words
@@ -56,6 +56,7 @@ class Templates:
             icon=self._icon,
             languages=languages(),
             address=address,
+            login_address=login_address,
             version=__version__,
             words=words,
         )

@@ -23,11 +23,9 @@ async def show_task(task_id: UUID, view: PageView) -> Response:
         "tasks/show.html",
         title=view.gettext("Output of %(name)s", name=task.platform_name),
         section="jobs",
-        crumbs=[
-            (view.gettext("Jobs"), "/jobs"),
-            (view.gettext("Job on %(when)s", when=view.language.moment(job.created_at)), f"/jobs/{job.id}"),
-        ],
+        crumbs=[(view.gettext("Jobs"), "/jobs")],
         task=task,
+        job=job,
         what=describe(job),
         over=task.status in FINAL,
         elapsed=((task.finished_at or utc_now()) - started).total_seconds(),

@@ -91,6 +91,7 @@ class View:
                 "title": "",
                 "section": "",
                 "crumbs": (),
+                "sought": "",
                 "help_text": "",
                 **context,
             },
