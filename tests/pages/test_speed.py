@@ -16,7 +16,7 @@ from tests.support.sshd import RealSshd
 pytestmark = pytest.mark.embedded
 
 LIMIT_MS = 1000
-ROUNDS = 5
+ROUNDS = 3
 BUSY = 10
 """So many times what a page with nothing in it takes in the same run are allowed as well: then it is the machine that
 is slow. The pages take three to five times that; a machine with nothing else to do needs some 50 ms for it, and there
