@@ -36,6 +36,7 @@ from testum.execution.watch import Duty, Watch
 from testum.output.base import OutputStore
 from testum.output.files import FileOutputs
 from testum.output.journal import JournalOutputs
+from testum.services import passwords
 from testum.services.access import Gate
 from testum.services.auth import Auth
 from testum.services.history import History
@@ -46,7 +47,6 @@ from testum.services.likeness import Likenesses
 from testum.services.lines import Lines
 from testum.services.output import Outputs
 from testum.services.overview import Overview
-from testum.services.passwords import check_password_rules
 from testum.services.platforms import Platforms
 from testum.services.probes import Probes
 from testum.services.selections import Selections
@@ -54,7 +54,7 @@ from testum.services.spool import Spools
 from testum.services.status import Check, Status
 from testum.services.streams import Streams
 from testum.services.throttle import Throttle
-from testum.settings import WEAK_PASSWORDS, Settings
+from testum.settings import Settings
 from testum.ssh import Pool, PoolLimits
 
 log = structlog.get_logger(__name__)
@@ -371,13 +371,14 @@ class Testum:
         username = self.settings.admin_username
         given = self.settings.admin_password.get_secret_value()
         password = given or secrets.token_urlsafe(_GENERATED_LENGTH)
-        weak = given in WEAK_PASSWORDS if given else False
-        if given and not weak:
+        first_only = not given or given in passwords.WEAK
+        if not first_only:
             try:
-                check_password_rules(given, "ADMIN_PASSWORD")
+                passwords.check_password_rules(given, "ADMIN_PASSWORD")
             except InvalidInput as error:
                 raise ConfigurationError(f"{error.message} Set another one.") from None
-        if await self.auth.ensure_admin(username, password, must_change=weak):
+        # What was printed may be in a journal, what is weak is known to all: neither stays.
+        if await self.auth.ensure_admin(username, password, must_change=first_only):
             self.first_admin = FirstAdmin(username, None if given else password)
 
 

@@ -11,9 +11,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from testum.errors import ConfigurationError
 
-WEAK_PASSWORDS = frozenset({"admin123", "admin", "password", "changeme", "testum"})
-"""Accepted as a first password, but must be changed at the first login."""
-
 
 class Settings(BaseSettings):
     """The configuration. Field names in capitals are the environment variables (SPEC, "Configuration")."""

@@ -137,6 +137,44 @@ def test_the_next_page_and_all_that_match(page: Page, many: int, api: Api) -> No
     assert api.get("/audit/", action="platform.tag")[0]["meta"]["platforms"] == 60
 
 
+def test_what_joins_after_the_choice_is_not_acted_on(page: Page, api: Api, real_sshd: RealSshd) -> None:
+    for number in range(51):
+        api.add_platform(f"chosen-{number:02}", real_sshd, tags=["chosen"])
+    page.goto("/platforms?tag=chosen")
+    page.get_by_label("Choose all that are shown").check()
+    page.get_by_role("button", name="Choose all 51 that match").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.locator("dialog[open]")).to_contain_text("51 chosen")
+    api.add_platform("joined-later", real_sshd, tags=["chosen"])
+    page.locator("dialog[open]").get_by_role("button", name="Delete").click()
+    expect(page.locator("#toasts")).to_contain_text("51 platforms were deleted.")
+    assert [item["name"] for item in api.get("/platforms/", tag="chosen")] == ["joined-later"]
+
+
+def test_a_bad_tag_is_said_in_the_dialog_and_nothing_is_lost(page: Page, many: int, api: Api) -> None:
+    page.goto("/platforms?tag=many")
+    page.get_by_label("Choose many-00").check()
+    page.get_by_role("button", name="Tag", exact=True).click()
+    page.get_by_role("button", name="Add them").click()
+    expect(page.locator("dialog[open] [role=alert]")).to_have_text("Must not be empty.")
+    page.get_by_label("Tags").fill("good ~bad~")
+    page.get_by_role("button", name="Add them").click()
+    expect(page.locator("dialog[open] [role=alert]")).to_contain_text(
+        "a tag is up to 100 letters", ignore_case=True
+    )
+    assert page.get_by_label("Tags").input_value() == "good ~bad~"
+    page.get_by_label("Tags").fill("good")
+    page.get_by_role("button", name="Add them").click()
+    expect(page.locator("#toasts")).to_contain_text("1 platform was changed.")
+    page.get_by_label("Choose many-00").check()
+    page.get_by_role("button", name="Tag", exact=True).click()
+    assert "good" in api.get("/platforms/", name="many-00")[0]["tags"]
+    page.get_by_label("Tags").fill("good")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Take them away").click()
+    assert "good" not in api.get("/platforms/", name="many-00")[0]["tags"]
+
+
 def test_enter_in_a_dialog_presses_no_other_button(page: Page, many: int) -> None:
     page.goto("/platforms?tag=many")
     page.get_by_label("Choose many-00").check()

@@ -376,6 +376,7 @@ def test_the_first_password_is_made_up_and_shown_once() -> None:
         first = Api(server.url, "root", password)
         try:
             assert first.get("/auth/me")["role"] == "admin"
+            assert first.tokens["user"]["must_change_password"] is True, "it was printed"
             server.kill()
             server.start()
             assert server.log.read_text().count(password) == 1

@@ -4,6 +4,7 @@ import base64
 import itertools
 import json
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -500,8 +501,13 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(own: Server, client: Ap
         GET,
         POST + b"Content-Length: 500\r\n\r\n{",
         POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"POST /run HTTP/1.1\r\nHost: testum\r\nSec-Fetch-Site: same-origin\r\nCookie: access_token="
+        + client.tokens["access_token"].encode()
+        + b"\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 500\r\n\r\ncommand=",
     ):
         with socket.create_connection(("127.0.0.1", own.port), 10) as connection:
             connection.sendall(half)
             connection.shutdown(socket.SHUT_WR)
     client.get("/auth/me")
+    time.sleep(0.5)
+    assert "ClientDisconnect" not in own.log.read_text()

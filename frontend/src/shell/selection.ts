@@ -1,5 +1,6 @@
 // Choosing rows: a box for each, one for all that are shown, and an offer to take all that match the filter.
-import { ngettext } from "../messages";
+import { gettext, ngettext } from "../messages";
+import { toast } from "./toasts";
 
 function update(form: HTMLFormElement): void {
   const boxes = [...form.querySelectorAll<HTMLInputElement>("[data-pick]")];
@@ -11,9 +12,10 @@ function update(form: HTMLFormElement): void {
     all.checked = boxes.length > 0 && chosen === boxes.length;
     all.indeterminate = chosen > 0 && chosen < boxes.length;
   }
+  const ids = form.querySelector<HTMLTextAreaElement>("[name=platforms]");
   const whole = everything?.value === "1" && all?.checked === true;
-  if (everything && !whole) everything.value = "";
-  const number = whole ? total : chosen;
+  if (everything && ids && !whole) everything.value = ids.value = "";
+  const number = whole && ids ? ids.value.split(" ").length : chosen;
   const bar = form.querySelector<HTMLElement>("[data-picked-bar]");
   if (bar) bar.hidden = number === 0;
   for (const place of form.querySelectorAll("[data-picked]")) {
@@ -21,6 +23,31 @@ function update(form: HTMLFormElement): void {
   }
   const offer = form.querySelector<HTMLElement>("[data-pick-everything]");
   if (offer) offer.hidden = whole || !all?.checked || total <= boxes.length;
+}
+
+/** Choose all that match the filter: those that do now, by their ids, because others may join before the act. */
+async function pickEverything(form: HTMLFormElement): Promise<void> {
+  const everything = form.querySelector<HTMLInputElement>("[name=everything]");
+  const ids = form.querySelector<HTMLTextAreaElement>("[name=platforms]");
+  if (!everything || !ids) return;
+  const asked = new URLSearchParams();
+  for (const name of ["q", "tag", "state"]) {
+    asked.set(name, form.querySelector<HTMLInputElement>(`[name=${name}]`)?.value ?? "");
+  }
+  try {
+    const answer = await fetch(`/platforms/matching?${asked}`);
+    const found = await answer.text();
+    if (!answer.ok || !answer.headers.get("content-type")?.startsWith("text/plain")) throw new Error(found);
+    if (form.querySelector<HTMLInputElement>("[data-pick-all]")?.checked !== true || !found) return;
+    everything.value = "1";
+    ids.value = found;
+    update(form);
+  } catch {
+    toast(
+      gettext("They could not be chosen all at once. Narrow the filter, or load the page again."),
+      "error",
+    );
+  }
 }
 
 export function startSelection(): void {
@@ -37,11 +64,7 @@ export function startSelection(): void {
     const target = event.target instanceof Element ? event.target : null;
     const form = target?.closest<HTMLFormElement>("form[data-selection]");
     if (!form) return;
-    if (target?.closest("[data-pick-everything]")) {
-      const everything = form.querySelector<HTMLInputElement>("[name=everything]");
-      if (everything) everything.value = "1";
-      update(form);
-    }
+    if (target?.closest("[data-pick-everything]")) void pickEverything(form);
     if (target?.closest("[data-pick-none]")) {
       for (const box of form.querySelectorAll<HTMLInputElement>("[data-pick]")) box.checked = false;
       update(form);

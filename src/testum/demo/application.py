@@ -1,5 +1,6 @@
 """The normal application, with the demo hosts running while it runs."""
 
+import secrets
 import shlex
 import shutil
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from testum.app import Testum
 from testum.core.permissions import Actor, Role
@@ -27,11 +29,17 @@ _ACTOR = Actor(id=UUID(int=0), username="demo", role=Role.ADMIN)
 def create_app() -> FastAPI:
     """The application, configured from the environment, whose lifespan holds the demo hosts."""
     settings = load_settings()
+    made_up = "" if settings.admin_password.get_secret_value() else secrets.token_urlsafe(15)
+    if made_up:
+        # Elsewhere a password that was printed must be changed: what runs here is thrown away.
+        settings = settings.model_copy(update={"admin_password": SecretStr(made_up)})
     hosts = DemoHosts(settings.data_dir / "demo")
 
     async def started(testum: Testum) -> None:
         # Not before: by now the data directory is locked, and no other demo uses it.
         names = await add_hosts(testum, await hosts.start())
+        if made_up and testum.first_admin is not None:
+            print(f"Its password, shown this once: {made_up}")  # noqa: T201 - for the person at the terminal
         print(_greeting(names, settings.admin_username), flush=True)  # noqa: T201 - for the person at the terminal
 
     app = build(settings, started=started)

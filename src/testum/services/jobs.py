@@ -163,7 +163,7 @@ class Jobs:
             selected = [Target(key, present[key].name, present[key].zone) for key in ids if key in present]
             if not selected:
                 raise InvalidInput(
-                    f"No platform is left to run on: none of this job's tasks is {which}, or their platforms are deleted.",
+                    "No platform is left to run on: none ended so, or those that did are deleted.",
                     code="no_targets",
                 )
             job = Job(

@@ -7,6 +7,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from testum.errors import InvalidInput
 
+WEAK = frozenset({"admin123", "admin", "password", "changeme", "testum"})
+"""Taken as the first password of an installation, but must be changed at the first login."""
 MIN_LENGTH = 8
 MAX_LENGTH = 1000
 
@@ -20,7 +22,9 @@ _DUMMY = _hasher.hash("no account has this password")
 
 
 def check_password_rules(password: str, field: str) -> None:
-    """Raise InvalidInput unless the password may be set (NIST SP 800-63B: length, and nothing else)."""
+    """Raise InvalidInput unless the password may be set (NIST SP 800-63B: length, and none that everybody tries)."""
+    if password in WEAK:
+        raise InvalidInput.field(field, "is one that everybody tries first. Choose another one.")
     if len(password) < MIN_LENGTH:
         raise InvalidInput.field(field, f"needs at least {MIN_LENGTH} characters.")
     if len(password) > MAX_LENGTH:

@@ -161,7 +161,9 @@ class Platforms:
         async with self._database.read() as session:
             found = list(await session.scalars(statement.limit(MAX_VALUES + 1)))
         if len(found) > MAX_VALUES:
-            raise InvalidInput.field("targets", f"at most {MAX_VALUES}.")
+            raise InvalidInput(
+                f"More than {MAX_VALUES} platforms match: so many at once are too many. Narrow the filter."
+            )
         return found
 
     async def named(self, actor: Actor, platform_ids: Sequence[UUID]) -> dict[UUID, Platform]:

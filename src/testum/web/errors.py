@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import compile_path
 
 from testum.errors import (
@@ -147,6 +148,11 @@ def install(app: FastAPI, show: ShowError) -> None:
         code = _CODES.get(error.status_code, "error")
         detail = _NOWHERE if error.status_code == 404 else str(error.detail)
         return ProblemResponse(error.status_code, code, detail, headers=headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def _gone(_request: Request, _error: Exception) -> Response:
+        # Nobody is there to read it, and nothing failed here: nothing of the request was acted on.
+        return Response(status_code=400)
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> Response:

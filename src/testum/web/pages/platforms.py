@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import Request, Response
+from fastapi.responses import PlainTextResponse
 
 from testum.core.actions import JobSpec, JobType
 from testum.core.states import PlatformState
@@ -15,6 +16,7 @@ from testum.web.pages.lists import listing
 from testum.web.pages.rendering import address
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
+from testum.web.pages.words import Words
 
 router = page_router(prefix="/platforms")
 
@@ -54,20 +56,27 @@ def filters(values: Mapping[str, Any]) -> dict[str, str | None]:
     }
 
 
-async def chosen(view: PageView, form: Form) -> list[UUID]:
-    """The platforms that a selection names: those ticked, or all that its filter lets through. Raises InvalidInput."""
-    if form.flag("everything"):
-        return await view.app.platforms.matching(view.actor, **filters(form.data))
-    ids = form.ids("platform")
-    if not ids:
-        raise InvalidInput("Choose at least one platform.")
-    return ids
+@router.get("/matching")
+async def list_matching(view: PageView) -> Response:
+    """The ids of all platforms that the list's filter lets through: who chooses them all chooses these, and not what
+    joins them before the act."""
+    asked = listing(view, *FILTERS)
+    ids = await view.app.platforms.matching(view.actor, **filters(asked.values))
+    return PlainTextResponse(" ".join(str(key) for key in ids))
 
 
 def picked(form: Form) -> list[UUID]:
-    """The platforms that the run page's chips name, one by one or many at once. Raises InvalidInput."""
+    """The platforms that a form names, one by one or many at once. Raises InvalidInput."""
     many = " ".join(form.texts("platforms")).split()
     return list(dict.fromkeys([*form.ids("platform"), *Form.uuids("platforms", many)]))
+
+
+def _chosen(form: Form) -> list[UUID]:
+    """The same; there must be one. Raises InvalidInput."""
+    ids = picked(form)
+    if not ids:
+        raise InvalidInput("Choose at least one platform.")
+    return ids
 
 
 @router.post("/selected")
@@ -97,15 +106,20 @@ def _run_address(form: Form) -> str:
 async def _tag(view: PageView, form: Form, back: str) -> Response:
     tags = form.words("tags")
     adds = form.text("action") == "tag"
-    number = await view.app.platforms.tag(
-        view.actor, await chosen(view, form), add=tags if adds else (), remove=() if adds else tags
-    )
+    try:
+        number = await view.app.platforms.tag(
+            view.actor, _chosen(form), add=tags if adds else (), remove=() if adds else tags
+        )
+    except InvalidInput as error:
+        if not view.is_partial:
+            raise
+        return view.render("platforms/tagging.html", problem=Words(view.language).message(error.message))
     said = view.ngettext("%(num)s platform was changed.", "%(num)s platforms were changed.", number)
     return view.redirect(back, said)
 
 
 async def _delete(view: PageView, form: Form, back: str) -> Response:
-    number, kept = await view.app.platforms.delete_many(view.actor, await chosen(view, form))
+    number, kept = await view.app.platforms.delete_many(view.actor, _chosen(form))
     said = view.ngettext("%(num)s platform was deleted.", "%(num)s platforms were deleted.", number)
     if kept:
         names = ", ".join(kept[:5]) + (" ..." if len(kept) > 5 else "")
@@ -123,7 +137,5 @@ async def _start(view: PageView, form: Form) -> Response:
     }[form.text("action")]
     keys = tuple(form.ids("key"))
     spec = JobSpec(job_type, key_ids=keys or None)
-    started = await view.app.jobs.start(
-        view.actor, spec, Targets(platform_ids=tuple(await chosen(view, form)))
-    )
+    started = await view.app.jobs.start(view.actor, spec, Targets(platform_ids=tuple(_chosen(form))))
     return view.redirect(f"/jobs/{started.job.id}")

@@ -31,9 +31,7 @@ SAID = (
     N_("There is no such task or job."),
     N_("must be more than 0 and at most %(most)s seconds."),
     N_("The job is still under way. Wait for its end, or cancel it."),
-    N_(
-        "No platform is left to run on: none of this job's tasks is %(which)s, or their platforms are deleted."
-    ),
+    N_("No platform is left to run on: none ended so, or those that did are deleted."),
     N_("is needed."),
     N_("a %(type)s job takes none."),
     N_("name at least one key, or leave it out for all."),
@@ -88,6 +86,8 @@ SAID = (
     N_("The host has shown yet another key meanwhile. Look at it again."),
     N_("Choose at least one platform."),
     N_("There is no such action."),
+    N_("is one that everybody tries first. Choose another one."),
+    N_("More than %(most)s platforms match: so many at once are too many. Narrow the filter."),
     N_("There is no such choice."),
     N_("A platform named %(name)s is there already."),
     N_("Platforms are reached through this one: %(names)s."),

@@ -1,0 +1,68 @@
+"""`testum demo` as a newcomer runs it."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.support.server import Api, Process
+from tests.support.sshd import free_port
+
+HOSTS = {"web-01", "web-02", "web-03", "db-01", "cache-01", "build-01"}
+
+
+class Demo:
+    """A demo that runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "demo.log"
+        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        env = {**os.environ, "DATA_DIR": str(folder / "data"), "ADMIN_PASSWORD": ""}
+        self.process = Process(["demo", "--port", str(port)], env, folder, self.log)
+        deadline = time.monotonic() + 60
+        while "Demo hosts" not in self.log.read_text() or not self._answers():
+            assert self.process.popen.poll() is None and time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        try:
+            return httpx2.get(f"{self.url}/health", timeout=2).status_code == 200
+        except httpx2.HTTPError:
+            return False
+
+    def log_in(self) -> Api:
+        """As the README says: with the password that was printed."""
+        told = re.search(r"^Its password, shown this once: (\S+)$", self.log.read_text(), re.MULTILINE)
+        assert told is not None
+        return Api(self.url, "admin", told[1])
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    running = Demo(tmp_path)
+    yield running
+    running.process.kill()
+
+
+def test_six_hosts_answer_at_once_and_it_stops_with_a_command_running(demo: Demo) -> None:
+    api = demo.log_in()
+    try:
+        assert api.tokens["user"]["must_change_password"] is False, "a demo is used at once"
+        job = api.wait_job(api.start_job("uname -sr"))
+        assert job["status"] == "success"
+        assert {task["platform_name"] for task in api.tasks(job["id"])} == HOSTS
+        api.start_job("sleep 300")
+        deadline = time.monotonic() + 20
+        while api.get("/tasks/", status="running", limit=1) == [] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        began = time.monotonic()
+        assert demo.process.stop() in (0, -signal.SIGTERM)
+        assert time.monotonic() - began < 20
+        assert "Traceback" not in demo.log.read_text()
+    finally:
+        api.http.close()
