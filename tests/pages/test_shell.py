@@ -41,7 +41,7 @@ UNKNOWN = "01a20f71-0000-7000-8000-000000000000"
 LOOKED_AT = {
     "/", "/platforms", "/jobs", "/keys", "/settings", "/search", "/account/password",
     "/platforms/{platform_id}", "/platforms/{platform_id}/tests/{task_id}", "/jobs/{job_id}", "/jobs/{job_id}/tasks", "/tasks/{task_id}",
-    "/keys/{key_id}", "/run/platforms", "/run/matching", "/run/selections",
+    "/keys/{key_id}", "/platforms/matching", "/run/platforms", "/run/matching", "/run/selections",
 }  # fmt: skip
 """What a viewer may see."""
 OPERATED = {
