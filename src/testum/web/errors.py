@@ -23,6 +23,7 @@ from testum.errors import (
     StorageUnavailable,
     TestumError,
     Throttled,
+    TooLarge,
     Unauthenticated,
 )
 
@@ -35,6 +36,7 @@ _STATUS: dict[type[TestumError], int] = {
     NotFound: 404,
     Conflict: 409,
     OutputExpired: 410,
+    TooLarge: 413,
     Unauthenticated: 401,
     Forbidden: 403,
     Throttled: 429,
