@@ -441,6 +441,7 @@ def test_what_somebody_else_has_changed_is_not_taken_back(
     now = api.get(f"/platforms/{made['id']}")
     assert (now["host"], now["tags"]) == ("192.0.2.99", ["old"])
     note = page.get_by_role("alert")
+    expect(note).to_be_focused()
     expect(note).to_contain_text(f"{ADMIN[0]} has changed {made['name']} since you began.")
     rows = page.locator(".x-meanwhile tbody tr")
     expect(rows.filter(has_text="Host name")).to_contain_text("192.0.2.99")

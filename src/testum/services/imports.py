@@ -44,6 +44,7 @@ class Step:
     changes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """For `change`: the fields, each as it is and as it would be."""
     message: str = ""
+    """What the problem is; several are on a line each."""
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ class Imports:
                 try:
                     await self._check(session, actor, step, draft, known, login, made)
                 except (InvalidInput, Conflict) as refusal:
-                    step.kind, step.message = "problem", refusal.message
+                    step.kind, step.message = "problem", _whole(refusal)
                 # Thousands of rows are looked at: others have their turn meanwhile.
                 await asyncio.sleep(0)
         _check_ways(steps, known)
@@ -142,7 +143,7 @@ class Imports:
                 elif step.kind == "change" and update:
                     await self._platforms.change(actor, ids[name], _changed(draft, step))
             except (InvalidInput, Conflict) as refusal:
-                step.kind, step.message = "problem", refusal.message
+                step.kind, step.message = "problem", _whole(refusal)
         return plan
 
     @staticmethod
@@ -202,6 +203,12 @@ class _Names:
             return self._by_id.get(jump, "") if jump is not None else ""
         jumps = self._drafts[name].jumps
         return (self.of_hop(jumps[-1]) or "") if jumps else ""
+
+
+def _whole(refusal: InvalidInput | Conflict) -> str:
+    """All that is wrong with a host, a line each."""
+    fields = refusal.fields if isinstance(refusal, InvalidInput) else ()
+    return "\n".join(f"{item.field}: {item.message}" for item in fields) or refusal.message
 
 
 def _check_ways(steps: Sequence[Step], known: Mapping[str, Platform]) -> None:
