@@ -20,6 +20,8 @@ from testum.services.access import Gate
 from testum.services.platforms import Platforms
 
 MAX_DRAFTS = 10_000
+_BATCH = 100
+"""Platforms that are added in one transaction: others who write wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,18 @@ class Imports:
             known = await self._known(session)
         drafts = {draft.name: draft for draft in inventory.drafts}
         ids = {name: platform.id for name, platform in known.items()}
+        batch: dict[UUID, tuple[Step, Platform]] = {}
+
+        async def keep() -> None:
+            refused = await self._platforms.add_made(actor, [platform for _, platform in batch.values()])
+            for platform_id, refusal in refused.items():
+                step = batch[platform_id][0]
+                step.kind, step.message = "problem", _whole(refusal)
+                if step.via and step.via not in ids:
+                    step.message = f"its jump host {step.via} could not be added"
+                del ids[step.name]
+            batch.clear()
+
         for step in _in_order(plan.steps):
             name, draft = step.name, drafts[step.name]
             try:
@@ -139,11 +153,15 @@ class Imports:
                         if step.via not in ids:
                             raise InvalidInput(f"its jump host {step.via} could not be added")
                         values["jump_platform_id"] = ids[step.via]
-                    ids[name] = (await self._platforms.add(actor, values)).id
+                    platform = await self._platforms.make(actor, values)
+                    ids[name], batch[platform.id] = platform.id, (step, platform)
                 elif step.kind == "change" and update:
                     await self._platforms.change(actor, ids[name], _changed(draft, step))
             except (InvalidInput, Conflict) as refusal:
                 step.kind, step.message = "problem", _whole(refusal)
+            if len(batch) >= _BATCH:
+                await keep()
+        await keep()
         return plan
 
     @staticmethod

@@ -77,23 +77,55 @@ class Platforms:
         name = str(values.get("name", ""))
         await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.create", "platform", name[:200])
         platform = await self.make(actor, values)
+        await self._keep(actor, platform)
+        return platform
+
+    async def add_made(self, actor: Actor, many: Sequence[Platform]) -> dict[UUID, InvalidInput | Conflict]:
+        """Keep new platforms that `make` has made, jump hosts before those behind them: all in one transaction, but
+        each for itself. Those that cannot be kept are returned, by id, with what was raised for them."""
+        await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.create", "platform")
+        refused: dict[UUID, InvalidInput | Conflict] = {}
         try:
             async with self._database.write() as session:
                 await installation.ensure(session)
-                await self.check_links(session, platform)
-                session.add(platform)
-                self._gate.log(
-                    session,
-                    actor,
-                    "platform.create",
-                    "platform",
-                    platform.id,
-                    name=platform.name,
-                    address=f"{platform.username}@{platform.host}:{platform.port}",
-                )
+                for platform in many:
+                    try:
+                        await self._insert(session, actor, platform)
+                    except InvalidInput as refusal:
+                        refused[platform.id] = refusal
+        except IntegrityError:
+            # Somebody has taken a name meanwhile. One by one it is seen which.
+            refused = {}
+            for platform in many:
+                try:
+                    await self._keep(actor, platform)
+                except (InvalidInput, Conflict) as refusal:
+                    refused[platform.id] = refusal
+        return refused
+
+    async def _keep(self, actor: Actor, platform: Platform) -> None:
+        try:
+            async with self._database.write() as session:
+                await installation.ensure(session)
+                await self._insert(session, actor, platform)
         except IntegrityError:
             raise Conflict(f"A platform named {platform.name} is there already.", code="name_taken") from None
-        return platform
+
+    async def _insert(self, session: AsyncSession, actor: Actor, platform: Platform) -> None:
+        if platform.jump_platform_id is not None:
+            # It may be one of those before, which the database does not know yet.
+            await session.flush()
+        await self.check_links(session, platform)
+        session.add(platform)
+        self._gate.log(
+            session,
+            actor,
+            "platform.create",
+            "platform",
+            platform.id,
+            name=platform.name,
+            address=f"{platform.username}@{platform.host}:{platform.port}",
+        )
 
     async def make(self, actor: Actor, values: Mapping[str, Any]) -> Platform:
         """A new platform as it would be kept; it is not. Raises InvalidInput, naming every bad field."""
