@@ -498,3 +498,19 @@ def test_a_draft_of_what_was_changed_since_says_so(open_tab: Open, api: Api, rea
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator(".x-meanwhile")).to_contain_text("192.0.2.98")
     assert api.get(f"/platforms/{made['id']}")["tags"] == []
+
+
+def test_a_new_key_without_a_passphrase_lets_the_old_one_go(
+    page: Page, api: Api, real_sshd: RealSshd, tmp_path: Path
+) -> None:
+    locked, _ = make_key(tmp_path, passphrase="open sesame")
+    plain, public = make_key(tmp_path)
+    real_sshd.add_key(public)
+    by_key = {"auth_method": "private_key", "private_key": locked, "passphrase": "open sesame"}
+    made = api.add_platform(unique("draft"), real_sshd, **by_key)
+    page.goto(f"/platforms/{made['id']}/edit")
+    page.locator("#private_key").fill(plain)
+    page.get_by_role("button", name="Save and test the connection").click()
+    expect(page.locator("#test")).to_contain_text("Connected and logged in")
+    (entry,) = api.get("/audit/", action="platform.update", object_id=made["id"])
+    assert entry["meta"]["fields"] == ["passphrase", "private_key"]
