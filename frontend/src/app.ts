@@ -2,6 +2,7 @@
 import "bootstrap/js/dist/dropdown";
 import htmx from "htmx.org";
 import { startDialogs } from "./shell/dialogs";
+import { startDrafts } from "./shell/drafts";
 import { startForms } from "./shell/forms";
 import { startHistory } from "./shell/history";
 import { startMenu } from "./shell/menu";
@@ -28,6 +29,8 @@ htmx.config.defaultSettleDelay = 0;
 startMenu();
 startDialogs();
 startToasts();
+// Before all that looks at the fields.
+startDrafts();
 startForms();
 startTrial();
 startSearch();

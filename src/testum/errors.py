@@ -55,6 +55,12 @@ class NotFound(TestumError):
     code = "not_found"
 
 
+class TooLarge(TestumError):
+    """The request has more bytes than one may have."""
+
+    code = "too_large"
+
+
 class OutputExpired(TestumError):
     """The task's output was removed, because it was older than output is kept."""
 

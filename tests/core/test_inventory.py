@@ -1,5 +1,7 @@
 """Reading CSV and OpenSSH client configuration."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -158,3 +160,17 @@ def test_nothing_breaks_the_readers_and_names_stay_unique(lines: list[str]) -> N
         assert len(names) == len(set(names)) and all(names)
         assert all(1 <= draft.port <= 65535 for draft in found.drafts)
         assert all(item.line >= 1 for item in [*found.drafts, *found.problems, *found.notes])
+
+
+def test_ten_thousand_hosts_are_read_at_once() -> None:
+    """Each held against the options of all others, they took minutes."""
+    number = 10_000
+    blocks = (
+        f"Host h{each} alias-{each}\n HostName 192.0.2.1\n Port {each % 9 + 1}\n" for each in range(number)
+    )
+    begun = time.monotonic()
+    found = parse_ssh_config("".join(blocks) + "Host *\n User everyone\n", lambda _pattern: ())
+    assert time.monotonic() - begun < 15
+    assert len(found.drafts) == 2 * number
+    assert {draft.username for draft in found.drafts} == {"everyone"}
+    assert [draft.port for draft in found.drafts if draft.name in ("h8", "alias-8")] == [9, 9]

@@ -1,13 +1,16 @@
 """Platforms: adding, testing, changing, choosing many, importing, and what a changed host key looks like."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.pages.conftest import Open
+from tests.pages.test_accessible import violations
 from tests.support.server import Api
 from tests.support.sshd import RealSshd
+from tests.support.tools import make_key
 
 Hosts = list[dict[str, Any]]
 
@@ -270,3 +273,123 @@ def test_import_an_ssh_configuration_with_a_jump_host(page: Page, api: Api) -> N
     expect(page.locator("#toasts")).to_contain_text("2 platforms were added.")
     inner, outer = (api.get("/platforms/", name=name)[0] for name in ("inner", "outer"))
     assert inner["jump_platform_id"] == outer["id"]
+
+
+def preview(page: Page, text: str) -> None:
+    page.goto("/platforms/import")
+    page.get_by_role("textbox", name="The list").fill(text)
+    page.get_by_role("button", name="Show what would change").click()
+
+
+def test_the_preview_refuses_what_adding_would_refuse(page: Page, api: Api, tmp_path: Path) -> None:
+    locked, _ = make_key(tmp_path, passphrase="open sesame")
+    api.http.post(
+        "/platforms/",
+        json={"name": "checked", "host": "h", "username": "u", "auth_method": "password", "password": "p"},
+    )
+    several = page.locator("tbody tr", has_text="several")
+    quoted = '"' + locked + '"'
+    rows = {
+        "a*b,192.0.2.1,root,x,,,": "name: must not contain * ? [ ] or a comma",
+        "bad-host,not a host,root,x,,,": "host: must be a host name or an IP address.",
+        "bad-tag,192.0.2.1,root,x,-,,": "tags: a tag is up to 100 letters",
+        f"long,192.0.2.1,root,x,,{'d' * 4001},": "description: takes at most 4000 characters",
+        f"bad-user,192.0.2.1,{'u' * 151},x,,,": "username: takes at most 150 characters.",
+        f"locked,192.0.2.1,root,,,,{quoted}": "private_key: is protected by a passphrase",
+        "checked,not a host,u,,,,": "host: must be a host name or an IP address.",
+    }
+    head = "name,host,username,password,tags,description,private_key"
+    preview(page, "\n".join([head, *rows, "several?,h h,root,x,,,", "good,192.0.2.1,root,x,,,"]))
+    expect(page.locator(".card-header")).to_contain_text("1 new")
+    expect(page.locator(".card-header")).to_contain_text(f"{len(rows) + 1} with problems")
+    expect(several).to_contain_text("name: must not contain")
+    expect(several).to_contain_text("host: must be a host name")
+    for row, why in rows.items():
+        line = page.locator("tbody tr").filter(
+            has=page.locator(".x-card-start", has_text=row.partition(",")[0])
+        )
+        expect(line).to_contain_text("cannot be added")
+        expect(line).to_contain_text(why)
+    page.get_by_role("button", name="Add 1 platform").click()
+    expect(page.locator("main")).to_contain_text("1 platform was added.")
+
+
+def test_the_preview_sees_jump_hosts_that_go_round_in_a_loop(page: Page, api: Api) -> None:
+    def host(name: str, via: str) -> str:
+        return f"Host {name}\n HostName 192.0.2.4\n User root\n" + (f" ProxyJump {via}\n" if via else "")
+
+    ways = {
+        "loop-a": "loop-b",
+        "loop-b": "loop-c",
+        "loop-c": "loop-a",
+        "into": "loop-a",
+        "way": "end",
+        "end": "",
+    }
+    page.goto("/platforms/import")
+    page.get_by_label("or this password").fill("for all")
+    page.get_by_role("textbox", name="The list").fill("".join(host(*each) for each in ways.items()))
+    page.get_by_role("button", name="Show what would change").click()
+    for name in ("loop-a", "loop-b", "loop-c"):
+        expect(page.locator("tbody tr", has_text=name).first).to_contain_text(
+            "the jump hosts would form a loop."
+        )
+    expect(page.locator("tbody tr", has_text="into")).to_contain_text(
+        "its jump host loop-a could not be added"
+    )
+    page.get_by_role("button", name="Add 2 platforms").click()
+    expect(page.locator("main")).to_contain_text("2 platforms were added.")
+    assert {item["name"] for item in api.get("/platforms/", q="loop-*")} == set()
+
+
+def test_a_list_goes_back_to_be_mended(page: Page) -> None:
+    text = "name,host,username,password\nback-1,192.0.2.1,root,never-in-storage\n"
+    preview(page, text)
+    page.get_by_role("button", name="Back to the list").click()
+    assert page.get_by_role("textbox", name="The list").input_value() == text
+    assert "never-in-storage" not in str(page.evaluate("JSON.stringify(sessionStorage)"))
+
+    harmless = "name,host,username\nback-2,192.0.2.1,root\n"
+    preview(page, harmless)
+    expect(page.get_by_text("This would happen")).to_be_visible()
+    page.goto("/jobs")
+    page.goto("/platforms/import")
+    assert page.get_by_role("textbox", name="The list").input_value() == harmless
+
+
+def test_a_list_that_just_fits_is_imported_and_a_longer_one_is_told_what_to_do(
+    open_tab: Open, api: Api, tmp_path: Path
+) -> None:
+    tab = open_tab()
+    tab.expected = ["422", "413"]
+    page = tab.page
+    # What percent-encoding makes three times as long.
+    filler = "ж;" * 40_000
+    rows = "".join(f"fits-{number},192.0.2.1,root,x,fits,{filler}\n" for number in range(33))
+    text = "name,host,username,password,tags,filler\n" + rows
+    assert 3_900_000 < len(text.encode()) < 4_100_000
+    path = tmp_path / "list.csv"
+    path.write_text(text)
+    page.goto("/platforms/import")
+    page.get_by_label("File").set_input_files(path)
+    page.get_by_role("button", name="Show what would change").click()
+    page.get_by_role("button", name="Add 33 platforms").click()
+    expect(page.locator("#toasts")).to_contain_text("33 platforms were added.")
+    assert len(api.all("/platforms/", tag="fits")) == 33
+
+    path.write_text(text + "x" * (4 * 1024 * 1024 - 2_000 - len(text.encode())))
+    page.goto("/platforms/import")
+    page.get_by_label("File").set_input_files(path)
+    page.get_by_role("button", name="Show what would change").click()
+    expect(page.locator("main")).to_contain_text(
+        "Split it, or use the command line: testum platforms import."
+    )
+    for size in (5_000_000, 40_000_000):
+        path.write_text("x" * size)
+        page.goto("/platforms/import")
+        page.get_by_label("File").set_input_files(path)
+        page.get_by_role("button", name="Show what would change").click()
+        expect(page.get_by_role("heading", name="Too large").first).to_be_visible()
+        expect(page.locator("main")).to_contain_text("What was sent is over 4 MB")
+        expect(page.get_by_role("navigation", name="Main menu")).to_be_visible()
+    assert violations(page) == []

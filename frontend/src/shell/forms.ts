@@ -29,7 +29,11 @@ async function copy(from: HTMLElement): Promise<void> {
 export function startForms(): void {
   showParts(document);
   // What was sent and refused: on to the first field that must change.
-  document.querySelector<HTMLElement>("main [aria-invalid=true], .x-bare [aria-invalid=true]")?.focus();
+  document
+    .querySelector<HTMLElement>(
+      "main [data-look-first], main [aria-invalid=true], .x-bare [aria-invalid=true]",
+    )
+    ?.focus();
   document.addEventListener("change", (event) => {
     const field = event.target instanceof HTMLElement ? event.target : null;
     const form = field?.closest("form");

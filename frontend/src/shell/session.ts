@@ -29,22 +29,20 @@ async function ask(): Promise<boolean> {
   return true;
 }
 
-/** Whether access lasts long enough for a request; renewed if need be. */
-export async function ensureAccess(): Promise<void> {
-  if (seconds && Date.now() > until - MARGIN_MS && !(await renew())) location.assign(loginAddress());
-}
-
-function loginAddress(): string {
-  return `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
+/** Access that lasts long enough for a request, renewed if need be; false where the page is left for the login. */
+export async function ensureAccess(): Promise<boolean> {
+  if (!seconds || Date.now() <= until - MARGIN_MS || (await renew())) return true;
+  location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}&ended=1`);
+  return false;
 }
 
 function onSubmit(event: SubmitEvent): void {
   const form = event.target;
   if (!(form instanceof HTMLFormElement) || event.defaultPrevented || Date.now() <= until - MARGIN_MS) return;
   event.preventDefault();
-  void ensureAccess().then(() => {
+  void ensureAccess().then((lasts) => {
     // Not submit(): the button that was pressed goes along.
-    form.requestSubmit(event.submitter);
+    if (lasts) form.requestSubmit(event.submitter);
   });
 }
 
@@ -63,10 +61,8 @@ export function startSession(): void {
       .detail;
     if (Date.now() <= until - MARGIN_MS) return;
     event.preventDefault();
-    void ensureAccess().then(() => detail.issueRequest(true));
-  });
-  document.body.addEventListener("htmx:responseError", (event) => {
-    const { xhr } = (event as CustomEvent<{ xhr: XMLHttpRequest }>).detail;
-    if (xhr.status === 401) location.assign(loginAddress());
+    void ensureAccess().then((lasts) => {
+      if (lasts) detail.issueRequest(true);
+    });
   });
 }

@@ -48,7 +48,7 @@ class Trial {
     if (this.label) this.label.textContent = gettext("Cancel the test");
     const clock = this.wait();
     try {
-      await ensureAccess();
+      if (!(await ensureAccess())) return;
       const answer = await fetch(this.root.dataset.try ?? "", {
         method: "POST",
         body: new FormData(this.form),
@@ -57,6 +57,11 @@ class Trial {
       });
       const text = await answer.text();
       if (this.running !== controller) return;
+      const elsewhere = answer.headers.get("HX-Redirect");
+      if (elsewhere) {
+        location.assign(elsewhere);
+        return;
+      }
       if (answer.ok || answer.status === 422) this.show(text);
       else this.say(decodeURIComponent(answer.headers.get("X-Message") ?? "") || this.failed());
     } catch {

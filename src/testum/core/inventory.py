@@ -213,6 +213,9 @@ class _SshConfig:
         self._include = include
         self._found = found
         self._options: list[tuple[tuple[tuple[str, ...], ...], str, str]] = []
+        # Which options may be meant for a name, and which for any: thousands of hosts are not each held against all.
+        self._of_name: dict[str, list[int]] = {}
+        self._of_any: list[int] = []
         self._depth = 0
 
     def read(self, text: str, file: str, outer: tuple[tuple[str, ...], ...]) -> None:
@@ -243,7 +246,16 @@ class _SshConfig:
             elif keyword == "include":
                 self._read_included(words, line, file, conditions)
             else:
-                self._options.append((conditions, keyword, " ".join(words)))
+                self._add(conditions, keyword, " ".join(words))
+
+    def _add(self, conditions: tuple[tuple[str, ...], ...], keyword: str, value: str) -> None:
+        innermost = conditions[-1] if conditions else ("*",)
+        if any(re.search(r"[*?!\[]", pattern) for pattern in innermost):
+            self._of_any.append(len(self._options))
+        else:
+            for name in {pattern.lower() for pattern in innermost}:
+                self._of_name.setdefault(name, []).append(len(self._options))
+        self._options.append((conditions, keyword, value))
 
     def _read_included(
         self, words: list[str], line: int, file: str, conditions: tuple[tuple[str, ...], ...]
@@ -261,7 +273,8 @@ class _SshConfig:
         """The first value of every keyword that applies to `alias`, and all its identity files."""
         options: dict[str, str] = {}
         key_files: list[str] = []
-        for conditions, keyword, value in self._options:
+        for place in sorted((*self._of_any, *self._of_name.get(alias.lower(), ()))):
+            conditions, keyword, value = self._options[place]
             if not all(_host_matches(alias, patterns) for patterns in conditions):
                 continue
             if keyword == "identityfile" and value.lower() != "none":

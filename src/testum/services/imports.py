@@ -1,14 +1,17 @@
 """Bringing in a list of hosts: what would change is told before anything does."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.inventory import Draft, Inventory, Problem
 from testum.core.permissions import Actor, Permission
+from testum.core.sshkeys import check_private_key
 from testum.core.text import login_address
 from testum.db.platforms import Platform
 from testum.db.session import Database
@@ -17,6 +20,8 @@ from testum.services.access import Gate
 from testum.services.platforms import Platforms
 
 MAX_DRAFTS = 10_000
+_BATCH = 100
+"""Platforms that are added in one transaction: others who write wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Step:
     changes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """For `change`: the fields, each as it is and as it would be."""
     message: str = ""
+    """What the problem is; several are on a line each."""
 
 
 @dataclass(slots=True)
@@ -69,22 +75,77 @@ class Imports:
         await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.import", "platform")
         if len(inventory.drafts) > MAX_DRAFTS:
             raise InvalidInput.field("text", f"at most {MAX_DRAFTS}.")
-        known = await self._known()
-        names = _Names(inventory.drafts, known)
-        steps = [_step(draft, known.get(draft.name), names, login) for draft in inventory.drafts]
+        async with self._database.read() as session:
+            known = await self._known(session)
+            names = _Names(inventory.drafts, known)
+            steps = [_step(draft, known.get(draft.name), names, login) for draft in inventory.drafts]
+            made: set[str] = set()
+            for step, draft in zip(steps, inventory.drafts, strict=True):
+                try:
+                    await self._check(session, actor, step, draft, known, login, made)
+                except (InvalidInput, Conflict) as refusal:
+                    step.kind, step.message = "problem", _whole(refusal)
+                # Thousands of rows are looked at: others have their turn meanwhile.
+                await asyncio.sleep(0)
+        _check_ways(steps, known)
         return Plan(steps, inventory.problems, inventory.notes)
+
+    async def _check(
+        self,
+        session: AsyncSession,
+        actor: Actor,
+        step: Step,
+        draft: Draft,
+        known: Mapping[str, Platform],
+        login: Login,
+        made: set[str],
+    ) -> None:
+        """Whether what a step says could be done: by the checks that doing it makes. `made` has the names of those
+        before it. Raises InvalidInput, Conflict."""
+        if step.kind == "change":
+            await self._platforms.check_change(known[draft.name], _changed(draft, step))
+        if step.kind != "add":
+            return
+        values = _values(draft, login)
+        if step.via in known:
+            values["jump_platform_id"] = known[step.via].id
+        await self._check_key(values)
+        platform = await self._platforms.make(actor, values)
+        await self._platforms.check_links(session, platform)
+        if platform.name in made or platform.name in known:
+            raise Conflict(f"A platform named {platform.name} is there already.", code="name_taken")
+        made.add(platform.name)
+
+    @staticmethod
+    async def _check_key(values: Mapping[str, Any]) -> None:
+        key = values.get("private_key")
+        if not key or values["passphrase"]:
+            return
+        if await asyncio.to_thread(check_private_key, key, None) is None:
+            raise InvalidInput.field("private_key", "is protected by a passphrase: type it, too.")
 
     async def apply(self, actor: Actor, inventory: Inventory, login: Login, *, update: bool) -> Plan:
         """Do it: add what is new and, with `update`, change what differs. Each host for itself: one that cannot be
         added costs only itself. What was done is returned; a step whose host was refused is a `problem` now."""
         plan = await self.plan(actor, inventory, login)
-        known = await self._known()
-        names = _Names(inventory.drafts, known)
-        steps = {step.name: step for step in plan.steps}
+        async with self._database.read() as session:
+            known = await self._known(session)
         drafts = {draft.name: draft for draft in inventory.drafts}
         ids = {name: platform.id for name, platform in known.items()}
-        for name in names.in_order():
-            step, draft = steps[name], drafts[name]
+        batch: dict[UUID, tuple[Step, Platform]] = {}
+
+        async def keep() -> None:
+            refused = await self._platforms.add_made(actor, [platform for _, platform in batch.values()])
+            for platform_id, refusal in refused.items():
+                step = batch[platform_id][0]
+                step.kind, step.message = "problem", _whole(refusal)
+                if step.via and step.via not in ids:
+                    step.message = f"its jump host {step.via} could not be added"
+                del ids[step.name]
+            batch.clear()
+
+        for step in _in_order(plan.steps):
+            name, draft = step.name, drafts[step.name]
             try:
                 if step.kind == "add":
                     values = _values(draft, login)
@@ -92,16 +153,20 @@ class Imports:
                         if step.via not in ids:
                             raise InvalidInput(f"its jump host {step.via} could not be added")
                         values["jump_platform_id"] = ids[step.via]
-                    ids[name] = (await self._platforms.add(actor, values)).id
+                    platform = await self._platforms.make(actor, values)
+                    ids[name], batch[platform.id] = platform.id, (step, platform)
                 elif step.kind == "change" and update:
                     await self._platforms.change(actor, ids[name], _changed(draft, step))
             except (InvalidInput, Conflict) as refusal:
-                step.kind, step.message = "problem", refusal.message
+                step.kind, step.message = "problem", _whole(refusal)
+            if len(batch) >= _BATCH:
+                await keep()
+        await keep()
         return plan
 
-    async def _known(self) -> dict[str, Platform]:
-        async with self._database.read() as session:
-            return {platform.name: platform for platform in await session.scalars(select(Platform))}
+    @staticmethod
+    async def _known(session: AsyncSession) -> dict[str, Platform]:
+        return {platform.name: platform for platform in await session.scalars(select(Platform))}
 
 
 class _Names:
@@ -111,6 +176,14 @@ class _Names:
         self._drafts = {draft.name: draft for draft in drafts}
         self._known = known
         self._by_id = {platform.id: platform.name for platform in known.values()}
+        self._by_place: dict[str, str] = {}
+        for draft in drafts:
+            self._by_place.setdefault(draft.name, draft.name)
+            self._by_place.setdefault(draft.host, draft.name)
+        self._known_by_place: dict[str, list[Platform]] = {}
+        for platform in known.values():
+            for place in {platform.name, platform.host}:
+                self._known_by_place.setdefault(place, []).append(platform)
 
     def of_hop(self, hop: str) -> str | None:
         """The name of the platform that a hop (`name` or `user@host:port`) means."""
@@ -120,15 +193,10 @@ class _Names:
         host, colon, port = rest.rpartition(":")
         if not colon or not port.isdigit():
             host, port = rest, ""
-        for draft in self._drafts.values():
-            if host in (draft.name, draft.host):
-                return draft.name
-        for platform in self._known.values():
-            same_login = (user or platform.username, port or str(platform.port))
-            if host in (platform.name, platform.host) and same_login == (
-                platform.username,
-                str(platform.port),
-            ):
+        if host in self._by_place:
+            return self._by_place[host]
+        for platform in self._known_by_place.get(host, ()):
+            if (user or platform.username) == platform.username and port in ("", str(platform.port)):
                 return platform.name
         return None
 
@@ -154,22 +222,52 @@ class _Names:
         jumps = self._drafts[name].jumps
         return (self.of_hop(jumps[-1]) or "") if jumps else ""
 
-    def in_order(self) -> list[str]:
-        """The names of the list, jump hosts before those behind them."""
-        done: dict[str, None] = {}
 
-        def visit(name: str, above: frozenset[str]) -> None:
-            if name in done or name in above:
-                return
-            for hop in self._drafts[name].jumps:
-                through = self.of_hop(hop)
-                if through in self._drafts:
-                    visit(through, above | {name})
-            done[name] = None
+def _whole(refusal: InvalidInput | Conflict) -> str:
+    """All that is wrong with a host, a line each."""
+    fields = refusal.fields if isinstance(refusal, InvalidInput) else ()
+    return "\n".join(f"{item.field}: {item.message}" for item in fields) or refusal.message
 
-        for name in self._drafts:
-            visit(name, frozenset())
-        return list(done)
+
+def _check_ways(steps: Sequence[Step], known: Mapping[str, Platform]) -> None:
+    """Mark the steps whose jump hosts form a loop, and those whose jump host cannot be added."""
+    by_name = {step.name: step for step in steps}
+    reached = {"", *known}
+    for step in _in_order(steps):
+        if step.kind != "add":
+            continue
+        if step.via in reached:
+            reached.add(step.name)
+        elif _loops(step, by_name):
+            step.kind, step.message = "problem", "the jump hosts would form a loop."
+        else:
+            step.kind, step.message = "problem", f"its jump host {step.via} could not be added"
+
+
+def _loops(step: Step, by_name: Mapping[str, Step]) -> bool:
+    """Whether the way to a host leads through itself."""
+    seen: set[str] = set()
+    via = step.via
+    while via in by_name and via not in seen:
+        if via == step.name:
+            return True
+        seen.add(via)
+        via = by_name[via].via
+    return False
+
+
+def _in_order(steps: Sequence[Step]) -> list[Step]:
+    """The steps, jump hosts before those behind them."""
+    by_name = {step.name: step for step in steps}
+    done: dict[str, Step] = {}
+    for step in steps:
+        way: dict[str, Step] = {}
+        following: Step | None = step
+        while following is not None and following.name not in done and following.name not in way:
+            way[following.name] = following
+            following = by_name.get(following.via)
+        done.update(reversed(way.items()))
+    return list(done.values())
 
 
 def _step(draft: Draft, present: Platform | None, names: _Names, login: Login) -> Step:

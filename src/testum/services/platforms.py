@@ -1,6 +1,7 @@
 """Platforms: adding, changing, listing, deleting."""
 
 import asyncio
+import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,27 @@ _REACH = frozenset(
     {"host", "port", "username", "auth_method", "key_id", "jump_platform_id", "known_host_key", *_SECRETS}
 )
 """Fields that say how a platform is reached: a change to one makes pooled connections void."""
+_NEW: Mapping[str, Any] = {
+    "port": 22,
+    "shell": "posix",
+    "zone": DEFAULT_ZONE,
+    "description": "",
+    "tags": [],
+}
+"""What a new platform has where nothing else is given."""
+_SHOWN = (
+    "name",
+    "host",
+    "port",
+    "username",
+    "auth_method",
+    "key_id",
+    "jump_platform_id",
+    "host_key_policy",
+    "shell",
+    "zone",
+    "description",
+)
 _DRAFTED = _REACH | {"zone", "host_key_policy"}
 """Fields that matter to whether a platform can be reached."""
 
@@ -54,43 +76,88 @@ class Platforms:
         """
         name = str(values.get("name", ""))
         await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.create", "platform", name[:200])
-        platform = Platform(id=new_id(), created_by=actor.username, host_keys=[], tag_rows=[])
-        given = {"port": 22, "shell": "posix", "zone": DEFAULT_ZONE, "description": "", "tags": [], **values}
-        problems = await self._apply(platform, given)
-        problems += self._check_login(platform)
-        _raise(problems)
+        platform = await self.make(actor, values)
+        await self._keep(actor, platform)
+        return platform
+
+    async def add_made(self, actor: Actor, many: Sequence[Platform]) -> dict[UUID, InvalidInput | Conflict]:
+        """Keep new platforms that `make` has made, jump hosts before those behind them: all in one transaction, but
+        each for itself. Those that cannot be kept are returned, by id, with what was raised for them."""
+        await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.create", "platform")
+        refused: dict[UUID, InvalidInput | Conflict] = {}
         try:
             async with self._database.write() as session:
                 await installation.ensure(session)
-                await self.check_links(session, platform)
-                session.add(platform)
-                self._gate.log(
-                    session,
-                    actor,
-                    "platform.create",
-                    "platform",
-                    platform.id,
-                    name=platform.name,
-                    address=f"{platform.username}@{platform.host}:{platform.port}",
-                )
+                for platform in many:
+                    try:
+                        await self._insert(session, actor, platform)
+                    except InvalidInput as refusal:
+                        refused[platform.id] = refusal
+        except IntegrityError:
+            # Somebody has taken a name meanwhile. One by one it is seen which.
+            refused = {}
+            for platform in many:
+                try:
+                    await self._keep(actor, platform)
+                except (InvalidInput, Conflict) as refusal:
+                    refused[platform.id] = refusal
+        return refused
+
+    async def _keep(self, actor: Actor, platform: Platform) -> None:
+        try:
+            async with self._database.write() as session:
+                await installation.ensure(session)
+                await self._insert(session, actor, platform)
         except IntegrityError:
             raise Conflict(f"A platform named {platform.name} is there already.", code="name_taken") from None
+
+    async def _insert(self, session: AsyncSession, actor: Actor, platform: Platform) -> None:
+        if platform.jump_platform_id is not None:
+            # It may be one of those before, which the database does not know yet.
+            await session.flush()
+        await self.check_links(session, platform)
+        session.add(platform)
+        self._gate.log(
+            session,
+            actor,
+            "platform.create",
+            "platform",
+            platform.id,
+            name=platform.name,
+            address=f"{platform.username}@{platform.host}:{platform.port}",
+        )
+
+    async def make(self, actor: Actor, values: Mapping[str, Any]) -> Platform:
+        """A new platform as it would be kept; it is not. Raises InvalidInput, naming every bad field."""
+        platform = Platform(id=new_id(), created_by=actor.username, host_keys=[], tag_rows=[])
+        problems = await self._apply(platform, {**_NEW, **values})
+        _raise(problems + self._check_login(platform))
         return platform
 
-    async def change(self, actor: Actor, platform_id: UUID, values: Mapping[str, Any]) -> Platform:
-        """Change the given fields and no others. Raises NotFound, InvalidInput, Conflict."""
+    async def check_change(self, platform: Platform, values: Mapping[str, Any]) -> None:
+        """Whether a change could be made, as far as its values say. Raises InvalidInput, naming every bad field."""
+        # Slow checks (bcrypt) need no transaction: this is a copy that is thrown away.
+        _raise(await self._apply(Platform(id=platform.id, host_keys=[], tag_rows=[]), values))
+
+    async def change(
+        self, actor: Actor, platform_id: UUID, values: Mapping[str, Any], *, seen: str | None = None
+    ) -> Platform:
+        """Change the given fields and no others. `seen` is `mark` of the platform that the change was begun on.
+        Raises NotFound, InvalidInput, Conflict (`changed_meanwhile`: it is not as it was seen)."""
         await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.update", "platform", platform_id)
         async with self._database.read() as session:
-            if await platforms.get(session, platform_id) is None:
-                raise NotFound("There is no such platform.")
-        # Slow checks (bcrypt) come before the transaction, on a copy that is thrown away.
-        _raise(await self._apply(Platform(id=platform_id, host_keys=[], tag_rows=[]), values))
+            before = await platforms.get(session, platform_id)
+        if before is None:
+            raise NotFound("There is no such platform.")
+        await self.check_change(before, values)
         try:
             async with self._database.write() as session:
                 await installation.ensure(session)
                 platform = await platforms.get(session, platform_id)
                 if platform is None:
                     raise NotFound("There is no such platform.")
+                if seen is not None and seen != mark(platform):
+                    raise Conflict(f"{platform.name} was changed meanwhile.", code="changed_meanwhile")
                 _raise(await self._apply(platform, values, checked=True) + self._check_login(platform))
                 await self.check_links(session, platform)
                 if _REACH & values.keys():
@@ -336,6 +403,17 @@ class Platforms:
             if jump is None:
                 raise InvalidInput.field("jump_platform_id", "there is no such platform.")
             following = jump.jump_platform_id
+
+
+def mark(platform: Platform) -> str:
+    """A short text that is another one after every change that people make to a platform, its secrets included."""
+    secrets = (platform.encrypted_password, platform.encrypted_private_key, platform.encrypted_passphrase)
+    shown = (
+        *(getattr(platform, field) for field in _SHOWN),
+        platform.tags,
+        [record.public_key for record in platform.host_keys],
+    )
+    return "-".join(hashlib.sha256(repr(part).encode()).hexdigest()[:16] for part in (shown, secrets))
 
 
 def _nothing_yet() -> Platform:

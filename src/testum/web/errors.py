@@ -24,6 +24,7 @@ from testum.errors import (
     StorageUnavailable,
     TestumError,
     Throttled,
+    TooLarge,
     Unauthenticated,
 )
 
@@ -36,6 +37,7 @@ _STATUS: dict[type[TestumError], int] = {
     NotFound: 404,
     Conflict: 409,
     OutputExpired: 410,
+    TooLarge: 413,
     Unauthenticated: 401,
     Forbidden: 403,
     Throttled: 429,

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
@@ -14,12 +14,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from testum import __version__
 from testum.app import Testum
+from testum.errors import TooLarge
 from testum.settings import Settings
 from testum.web import errors, pages, streams
 from testum.web.api import account, health, history, jobs, keys, output, platforms, selections
 from testum.web.assets import MOUNT, Assets
+from testum.web.security import MAX_BODY
 
-MAX_BODY = 4 * 1024 * 1024
+_TOO_LARGE = (
+    "What was sent is over 4 MB, the most that testum takes at once. "
+    "Split it; for long lists of hosts there is also the command line: testum platforms import."
+)
 _DESCRIPTION = """Run commands and scripts on any number of SSH hosts, without an agent.
 
 Log in with `POST /api/v1/auth/login`, then send `Authorization: Bearer <access_token>`.
@@ -78,7 +83,7 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
     assets = Assets()
     app.mount(MOUNT, assets, name="assets")
     pages.install(app, assets)
-    app.add_middleware(BodyLimit, limit=MAX_BODY)
+    app.add_middleware(BodyLimit, limit=MAX_BODY, show=pages.show_error)
     app.add_middleware(SecurityHeaders)
     return app
 
@@ -150,20 +155,21 @@ class SecurityHeaders:
 
 
 class BodyLimit:
-    """Refuses a request body over the limit before it is held in memory."""
+    """Refuses a request body over the limit before it is held in memory; people are told so by a page, which `show`
+    makes."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, show: errors.ShowError) -> None:
         self._app = app
         self._limit = limit
+        self._show = show
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refused = errors.ProblemResponse(413, "too_large", f"The request is over {self._limit} bytes.")
         for name, value in scope["headers"]:
             if name == b"content-length" and (not value.isdigit() or int(value) > self._limit):
-                await refused(scope, receive, send)
+                await self._refuse(scope, receive, send)
                 return
         got = 0
         over = False
@@ -185,7 +191,12 @@ class BodyLimit:
         with suppress(_TooLarge):
             await self._app(scope, counted, noted)
         if over:
-            await refused(scope, receive, send)
+            await self._refuse(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        page = await self._show(Request(scope), TooLarge(_TOO_LARGE))
+        refused = errors.ProblemResponse(413, "too_large", f"The request is over {self._limit} bytes.")
+        await (page or refused)(scope, receive, send)
 
 
 class _TooLarge(Exception):

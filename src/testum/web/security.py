@@ -15,6 +15,8 @@ from testum.core.permissions import Actor
 from testum.errors import Forbidden, Unauthenticated
 
 COOKIE = "access_token"
+MAX_BODY = 4 * 1024 * 1024
+"""Bytes that a request may have."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 # They only document the schemes in OpenAPI; `actor_of` reads the request itself, for WebSockets too.

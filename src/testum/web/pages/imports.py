@@ -10,15 +10,18 @@ from testum.core.permissions import Permission
 from testum.db.paging import PageRequest
 from testum.errors import InvalidInput
 from testum.services.imports import Login, Plan
-from testum.web.pages.forms import Form, read_form
+from testum.web.pages.forms import Form, read_form, say_lost
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
 from testum.web.pages.words import Words
+from testum.web.security import MAX_BODY
 
 router = page_router(prefix="/platforms/import")
 
 FORMATS = ("auto", "csv", "ssh-config", "ansible")
 _SHOWN = 500
+_MAX_LIST = MAX_BODY - 64 * 1024
+"""Bytes of a list: it is sent once more, with the rest of the second form."""
 
 
 @router.get("")
@@ -38,6 +41,8 @@ async def preview_or_import(request: Request, view: PageView) -> Response:
     plan: Plan | None = None
     try:
         values["text"] = await _text(form)
+        if form.flag("again"):
+            return await _page(view, values, {})
         inventory = read(values["text"], values["format"])
         login = Login(values["username"], form.id("key_id"), form.raw("password"))
         if form.flag("really"):
@@ -47,7 +52,7 @@ async def preview_or_import(request: Request, view: PageView) -> Response:
     except InvalidInput as error:
         words = Words(view.language)
         problems = {item.field: words.message(item.message) for item in error.fields}
-        problems = problems or {"text": words.message(error.message)}
+        problems = say_lost(view, form, problems or {"text": words.message(error.message)})
     return await _page(view, values, problems, plan=plan, password=form.raw("password"))
 
 
@@ -62,6 +67,12 @@ async def _text(form: Form) -> str:
             raise InvalidInput.field("file", "is not text in UTF-8.") from None
     if not text.strip():
         raise InvalidInput.field("text", "must not be empty.")
+    # Forms send lines with two characters at their ends.
+    if len(text.encode()) + text.count("\n") > _MAX_LIST:
+        raise InvalidInput.field(
+            "file" if chosen else "text",
+            "is over 4 MB. Split it, or use the command line: testum platforms import.",
+        )
     return text
 
 

@@ -9,7 +9,7 @@ from testum.core.permissions import Permission
 from testum.core.targets import Targets
 from testum.errors import Conflict, InvalidInput
 from testum.services.keys import NewKey
-from testum.web.pages.forms import read_form
+from testum.web.pages.forms import check_key, read_form, say_lost
 from testum.web.pages.lists import listing
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
@@ -53,6 +53,7 @@ async def add_key(request: Request, view: PageView) -> Response:
         form.raw("passphrase") or None,
     )
     try:
+        await check_key(form)
         key = await view.app.keys.add(view.actor, new)
     except (InvalidInput, Conflict) as error:
         words = Words(view.language)
@@ -60,7 +61,8 @@ async def add_key(request: Request, view: PageView) -> Response:
         problems = {item.field: words.message(item.message) for item in fields}
         if not problems:
             problems["public_key" if error.code == "key_exists" else "name"] = words.message(error.message)
-        return _form(view, {"name": new.name, "public_key": new.public_key}, problems, status=422)
+        values = {"name": new.name, "public_key": new.public_key}
+        return _form(view, values, say_lost(view, form, problems), status=422)
     return view.redirect(f"/keys/{key.id}", view.gettext("%(name)s was added.", name=key.name))
 
 

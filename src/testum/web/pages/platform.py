@@ -1,5 +1,6 @@
 """One platform: looking at it, adding, changing and deleting it, and seeing whether it can be reached."""
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID
@@ -14,10 +15,22 @@ from testum.db.paging import PageRequest
 from testum.db.platforms import Platform
 from testum.errors import Conflict, InvalidInput, NotFound
 from testum.services.overview import TROUBLE
+from testum.services.platforms import mark
 from testum.web.leaving import while_waited_for
-from testum.web.pages.forms import read_form
+from testum.web.pages.forms import Form, read_form, say_lost
 from testum.web.pages.jobs import describe
-from testum.web.pages.platform_form import blank, changes, jump_name, problems, stored, typed, values
+from testum.web.pages.platform_form import (
+    Begun,
+    blank,
+    changes,
+    differences,
+    jump_name,
+    problems,
+    refused,
+    stored,
+    typed,
+    values,
+)
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
 
@@ -42,7 +55,7 @@ async def add_platform(request: Request, view: PageView) -> Response:
     try:
         platform = await view.app.platforms.add(view.actor, await values(view, form))
     except (InvalidInput, Conflict) as error:
-        return await _form(view, None, typed(form), problems(view, error), status=422)
+        return await _form(view, None, typed(form), refused(view, form, error), status=422)
     if form.flag("test"):
         return await _test(view, platform.id)
     said = view.gettext("%(name)s was added. See whether it can be reached.", name=platform.name)
@@ -125,21 +138,49 @@ async def edit_platform(platform_id: UUID, view: PageView) -> Response:
 
 @router.post("/{platform_id}/edit")
 async def change_platform(platform_id: UUID, request: Request, view: PageView) -> Response:
-    """Change a platform."""
+    """Change a platform, unless somebody else has done so since the form was begun: then show what differs."""
     await _may_write(view, platform_id)
     form = await read_form(request)
     platform = await view.app.platforms.get(view.actor, platform_id)
+    begun = Begun(form.text("revision"), form.text("begun"))
     try:
+        meanwhile = await _meanwhile(view, form, platform, begun)
+        if meanwhile is not None:
+            lost = say_lost(view, form, {})
+            return await _form(view, platform, typed(form), lost, meanwhile=meanwhile, status=409)
         changed = await view.app.platforms.change(
-            view.actor, platform_id, await changes(view, form, platform)
+            view.actor, platform_id, await changes(view, form, platform), seen=mark(platform)
         )
     except (InvalidInput, Conflict) as error:
-        return await _form(view, platform, typed(form), problems(view, error), status=422)
+        return await _form(view, platform, typed(form), refused(view, form, error), begun=begun, status=422)
     if form.flag("test"):
         return await _test(view, platform_id)
     return view.redirect(
         f"/platforms/{platform_id}", view.gettext("%(name)s was changed.", name=changed.name)
     )
+
+
+async def _meanwhile(view: PageView, form: Form, platform: Platform, begun: Begun) -> dict[str, Any] | None:
+    """What others have changed since a form was begun that is now sent; None where it takes nothing back."""
+    now = mark(platform)
+    if begun.revision in ("", now):
+        return None
+    differing = differences(form, platform, await jump_name(view, platform))
+    secrets = begun.revision.partition("-")[2] != now.partition("-")[2]
+    if not differing and not secrets:
+        return None
+    entries = await view.app.history.audit(
+        view.actor,
+        PageRequest(_HISTORY, counted=False),
+        object_type="platform",
+        object_id=str(platform.id),
+    )
+    users = {
+        entry.user: None
+        for entry in entries.items
+        if entry.action == "platform.update" and entry.timestamp.timestamp() >= begun.at and entry.user
+    }
+    return {"users": ", ".join(users), "differing": differing, "secrets": secrets}
 
 
 @router.post("/new/test")
@@ -243,8 +284,12 @@ async def _form(
     values: Mapping[str, str],
     problems: Mapping[str, str],
     *,
+    begun: Begun | None = None,
+    meanwhile: Mapping[str, Any] | None = None,
     status: int = 200,
 ) -> Response:
+    if begun is None and platform is not None:
+        begun = Begun(mark(platform), str(time.time()))
     title = (
         view.gettext("Change %(name)s", name=platform.name) if platform else view.gettext("Add a platform")
     )
@@ -261,6 +306,9 @@ async def _form(
         platform=platform,
         values=values,
         problems=problems,
+        begun=begun,
+        meanwhile=meanwhile,
+        key_names={str(key.id): key.name for key in keys.items},
         keys=[key for key in keys.items if key.encrypted_private_key is not None],
         jumps=await view.app.platforms.jumps(view.actor),
     )

@@ -1,17 +1,34 @@
 """The form of a platform: what it shows of a stored one, and what it sends, as the service takes it."""
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from testum.db.paging import PageRequest
 from testum.db.platforms import Platform
 from testum.errors import Conflict, InvalidInput
-from testum.web.pages.forms import Form
+from testum.web.pages.forms import SECRETS, Form, check_key, say_lost
 from testum.web.pages.view import PageView
 from testum.web.pages.words import Words
 
 _TEXTS = ("name", "host", "port", "username", "login", "key_id", "jump", "tags", "zone")
 _MORE = ("known_host_key", "host_key_policy", "shell", "description")
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a form was begun on: the platform's `mark`, and when, in seconds since 1970."""
+
+    revision: str
+    moment: str
+
+    @property
+    def at(self) -> float:
+        """The moment; 0 where the form does not say it."""
+        try:
+            return float(self.moment)
+        except ValueError:
+            return 0.0
 
 
 def blank() -> dict[str, str]:
@@ -84,13 +101,14 @@ async def values(view: PageView, form: Form) -> dict[str, Any]:
     }
     if form.text("known_host_key"):
         sent["known_host_key"] = form.text("known_host_key")
-    return sent | _login(form)
+    return sent | await _login(form)
 
 
-def _login(form: Form) -> dict[str, Any]:
+async def _login(form: Form) -> dict[str, Any]:
     if form.text("login") == "key":
         return {"auth_method": "private_key", "key_id": form.id("key_id")}
     if form.text("login") == "private_key":
+        await check_key(form)
         return {
             "auth_method": "private_key",
             "private_key": form.lines("private_key") or None,
@@ -107,7 +125,10 @@ async def changes(view: PageView, form: Form, platform: Platform) -> dict[str, A
         sent = {
             name: value
             for name, value in sent.items()
-            if value is not None or name not in ("password", "private_key", "passphrase")
+            # A key that is typed anew comes with its passphrase, or needs none.
+            if value is not None
+            or name not in SECRETS
+            or (name == "passphrase" and sent.get("private_key") is not None)
         }
     else:
         void = {"password": None, "private_key": None, "passphrase": None, "key_id": None}
@@ -133,11 +154,34 @@ async def changes(view: PageView, form: Form, platform: Platform) -> dict[str, A
     return {name: value for name, value in sent.items() if name not in same or same[name] != value}
 
 
+def refused(view: PageView, form: Form, error: InvalidInput | Conflict) -> dict[str, str]:
+    """What is wrong with a form that is shown again."""
+    return say_lost(view, form, problems(view, error))
+
+
+def differences(form: Form, now: Platform, jump: str) -> dict[str, tuple[str, str]]:
+    """The fields, by name, that say something else than what is stored now: as it is, and as it was typed."""
+    written = typed(form)
+    found = {name: (value, written[name]) for name, value in stored(now, jump).items()}
+    if form.text("login") != "key":
+        # Not shown, and not sent.
+        del found["key_id"]
+    return {
+        name: pair
+        for name, pair in found.items()
+        if (
+            sorted(set(form.words("tags"))) != now.tags
+            if name == "tags"
+            else pair[0].strip() != pair[1].strip()
+        )
+    }
+
+
 def problems(view: PageView, error: InvalidInput | Conflict) -> dict[str, str]:
     """What is wrong, by field; under an empty name what is wrong with the whole."""
     words = Words(view.language)
     if isinstance(error, Conflict):
-        return {"name": words.message(error.message)}
+        return {"name" if error.code == "name_taken" else "": words.message(error.message)}
     found = {
         item.field.replace("jump_platform_id", "jump"): words.message(item.message) for item in error.fields
     }

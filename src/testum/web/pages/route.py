@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from testum.core.permissions import Actor
 from testum.errors import Forbidden, InvalidInput, NotFound, TestumError, Unauthenticated
 from testum.web.errors import problem_of
-from testum.web.pages.view import CSP, logged_in_view, make_view
+from testum.web.pages.view import CSP, logged_in_view, login_page, make_view, page_behind
 from testum.web.pages.words import Words
 
 log = structlog.get_logger(__name__)
@@ -50,11 +50,15 @@ def page_router(**options: Any) -> APIRouter:
 
 def to_login(request: Request, error: Unauthenticated) -> Response:
     """Let the browser renew its access, or log in, and then come back."""
+    path = page_behind(request)
+    # What was being done is not done: renewing access in silence would hide that.
+    again = login_page(path, ended=True)
     if request.headers.get("hx-request") == "true":
-        return problem_of(error)
-    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        response = problem_of(error)
+        response.headers["HX-Redirect"] = again
+        return response
     if request.method != "GET":
-        return RedirectResponse(f"/login?next={quote(request.headers.get('hx-current-url', '') or '/')}", 303)
+        return RedirectResponse(again, 303)
     if request.headers.get("sec-fetch-site") == "cross-site":
         # A link on another site leads here without our cookies (SameSite=Strict). Asked again by our own page, the
         # browser sends them.

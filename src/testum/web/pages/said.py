@@ -79,6 +79,7 @@ SAID = (
     N_("the private key is damaged or incomplete."),
     N_("a key of this type cannot be used for SSH."),
     N_("does not open the private key."),
+    N_("is protected by a passphrase: type it, too."),
     # Platforms
     N_("There is no such platform."),
     N_("there is no such platform."),
@@ -90,6 +91,7 @@ SAID = (
     N_("More than %(most)s platforms match: so many at once are too many. Narrow the filter."),
     N_("There is no such choice."),
     N_("A platform named %(name)s is there already."),
+    N_("%(name)s was changed meanwhile."),
     N_("Platforms are reached through this one: %(names)s."),
     N_("must be a host name or an IP address."),
     N_("must not contain * ? [ ] or a comma: they select platforms by name."),
@@ -115,6 +117,7 @@ SAID = (
     N_("its key %(path)s is on your machine; choose a kept key above"),
     N_("it has neither a password nor a key; choose a kept key above, or give a password"),
     N_("is not text in UTF-8."),
+    N_("is over 4 MB. Split it, or use the command line: testum platforms import."),
     # What is wrong with a list of hosts
     N_("a name is missing"),
     N_("port: a number from 1 to 65535"),
@@ -162,5 +165,8 @@ SAID = (
     N_("The database is out of resources: %(reason)s"),
     N_("The database's disk is full: nothing can be saved. Make room there and try again."),
     N_("There is nothing at this address."),
+    N_(
+        "What was sent is over 4 MB, the most that testum takes at once. Split it; for long lists of hosts there is also the command line: testum platforms import."
+    ),
     N_("testum failed; the server's log says more."),
 )

@@ -4,8 +4,6 @@ Access is good for minutes and is renewed by a token in a cookie of its own, whi
 alone: see docs/decisions/0016.
 """
 
-from urllib.parse import quote
-
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
@@ -15,7 +13,7 @@ from testum.web.errors import problem_of
 from testum.web.pages.forms import read_form
 from testum.web.pages.languages import languages
 from testum.web.pages.route import page_router
-from testum.web.pages.view import THEMES, BareView, PageView, View, local, make_view
+from testum.web.pages.view import THEMES, BareView, PageView, View, local, login_page, make_view
 from testum.web.pages.words import Words
 from testum.web.security import COOKIE, address_of
 
@@ -53,9 +51,16 @@ def forget(response: Response) -> None:
 
 
 @router.get("/login")
-async def login_form(view: BareView, next: str = "") -> Response:
-    """The form to log in with."""
-    return view.render("login.html", title=view.gettext("Log in"), next=local(next), username="", problem="")
+async def login_form(view: BareView, next: str = "", ended: str = "") -> Response:
+    """The form to log in with; `ended`, where a login ended while its person was doing something."""
+    return view.render(
+        "login.html",
+        title=view.gettext("Log in"),
+        next=local(next),
+        username="",
+        problem="",
+        ended=bool(ended),
+    )
 
 
 @router.post("/login")
@@ -79,6 +84,7 @@ async def login(request: Request, view: BareView) -> Response:
             next=next_page,
             username=username,
             problem=Words(view.language).message(error.message),
+            ended=False,
         )
         if isinstance(error, Throttled):
             response.headers["Retry-After"] = str(error.retry_after)
@@ -98,17 +104,12 @@ async def renew_and_return(request: Request, next: str = "") -> Response:
         tokens = await _renew(request, view)
     except Unauthenticated:
         target = local(next)
-        response = RedirectResponse(view_login(target), 303)
+        response = RedirectResponse(login_page(target), 303)
         forget(response)
         return response
     response = RedirectResponse(local(next), 303)
     keep(view, response, tokens)
     return response
-
-
-def view_login(target: str) -> str:
-    """The address of the login that comes back to `target`."""
-    return "/login" if target == "/" else f"/login?next={quote(target, safe='')}"
 
 
 @router.post("/session/renew")

@@ -7,11 +7,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from markupsafe import Markup
+from starlette.routing import Match
 
 from testum.app import Testum
 from testum.core.permissions import Actor, Permission, allows
@@ -44,9 +45,8 @@ class View:
 
     @property
     def here(self) -> str:
-        """The address of this page, for coming back to it."""
-        url = self.request.url
-        return f"{url.path}?{url.query}" if url.query else url.path
+        """The address of this page, for coming back to it: what answers a form has the form's."""
+        return page_behind(self.request)
 
     @property
     def is_partial(self) -> bool:
@@ -145,6 +145,54 @@ def local(address: str | None, otherwise: str = "/") -> str:
     if address and address.startswith("/") and address[1:2] not in ("/", "\\") and address.isprintable():
         return quote(address, safe="/?&=%-_.~+:,@!$'()*;[]")
     return otherwise
+
+
+def page_behind(request: Request) -> str:
+    """The page that the person looks at: the one that is asked for, or the one that sent a form or wants a part.
+    Never another site's, and never an address that only takes forms: then it is the page above it."""
+    url = request.url
+    asked = f"{url.path}?{url.query}" if url.query else url.path
+    by_script = request.headers.get("hx-request") == "true"
+    if request.method in ("GET", "HEAD") and not by_script:
+        return asked
+    return _sender(request) or _page_above(request, url.path)
+
+
+def _sender(request: Request) -> str:
+    """Our page that the request came from, as the browser says; empty where it does not say, or it was none."""
+    for name in ("hx-current-url", "referer"):
+        try:
+            url = urlsplit(request.headers.get(name, ""))
+        except ValueError:
+            continue
+        path = local(url.path, "")
+        if path and url.netloc == request.headers.get("host") and _is_page(request, url.path):
+            return local(f"{url.path}?{url.query}" if url.query else url.path)
+    return ""
+
+
+def _page_above(request: Request, path: str) -> str:
+    while path.strip("/") and not _is_page(request, path):
+        path = path.rpartition("/")[0]
+    return path or "/"
+
+
+def _is_page(request: Request, path: str) -> bool:
+    """Whether a page can be asked for there. The first route that knows the path decides: a later one may take a
+    word of ours for an id."""
+    scope = {"type": "http", "method": "GET", "path": unquote(path), "root_path": "", "headers": []}
+    for route in request.app.routes:
+        match, _ = route.matches(scope)
+        if match is not Match.NONE:
+            return match is Match.FULL
+    return False
+
+
+def login_page(target: str, *, ended: bool = False) -> str:
+    """The address of the login that comes back to `target`; `ended` says that there was a login before."""
+    asked = {"next": target if target != "/" else "", "ended": "1" if ended else ""}
+    query = urlencode({name: value for name, value in asked.items() if value})
+    return f"/login?{query}" if query else "/login"
 
 
 def bare_view(request: Request) -> View:

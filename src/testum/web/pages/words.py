@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 
+from testum.core.inventory import CSV_COLUMNS
 from testum.web.pages.languages import Language
 from testum.web.pages.said import SAID
 
@@ -291,6 +292,12 @@ class Words:
                 if found := pattern.fullmatch(candidate):
                     return self._language.gettext(said) % found.groupdict()
         return bare
+
+    def row(self, text: str) -> str:
+        """As `message`, with the column in front that it is about."""
+        column, colon, _ = text.partition(": ")
+        said = self.message(text)
+        return f"{column}: {said}" if colon and column in CSV_COLUMNS else said
 
     @cached_property
     def _patterns(self) -> list[tuple[re.Pattern[str], str]]:
