@@ -33,12 +33,15 @@ def open_form(page: Page, host: Any, command: str) -> None:
 
 @pytest.fixture
 def slow(page: Page) -> Iterator[Page]:
-    """A page whose forms take their time to arrive."""
+    """A page whose forms arrive at once, and whose answers take their time."""
 
     def late(route: Route) -> None:
-        if route.request.method == "POST":
-            page.wait_for_timeout(400)
-        route.continue_()
+        if route.request.method != "POST":
+            route.continue_()
+            return
+        answer = route.fetch(max_redirects=0)
+        page.wait_for_timeout(400)
+        route.fulfill(response=answer)
 
     page.route("**/*", late)
     yield page
@@ -170,6 +173,20 @@ def test_after_the_browsers_stop_something_else_is_another_job(page: Page, hosts
     page.keyboard.press("Control+Enter")
     page.wait_for_url("**/jobs/**")
     assert (len(jobs_of(api, command)), len(jobs_of(api, f"{command} else"))) == (1, 1)
+
+
+def test_a_page_from_the_browsers_history_starts_another_job(page: Page, hosts: Hosts, api: Api) -> None:
+    command = f"true {unique('back')}"
+    page.route("**/run", lambda route: (route.fetch(max_redirects=0), route.fulfill(status=204)))
+    open_form(page, hosts[0], command)
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("[data-run-button]")).to_have_attribute("aria-busy", "true")
+    page.unroute_all(behavior="wait")
+    # What browsers say of a page that they kept; this one keeps none while it is driven.
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_url("**/jobs/**")
+    assert len(jobs_of(api, command)) == 2
 
 
 def test_running_again_on_purpose_runs_again(page: Page, hosts: Hosts, api: Api) -> None:

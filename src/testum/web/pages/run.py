@@ -38,13 +38,14 @@ async def run_form(view: PageView) -> Response:
         return await _form_of_job(view, Form.uuids("job", named[:1])[0])
     targets: Sequence[UUID] = ()
     asked: Mapping[str, str] = {}
+    gone: int | None = None
     if params.get("everything"):
         targets = await view.app.platforms.matching(view.actor, **filters(params))
         # To be saved as the filter that it is.
-        asked = listing(view, *FILTERS).values
+        asked, gone = listing(view, *FILTERS).values, 0
     elif named := params.getlist("platform"):
         targets = Form.uuids("platform", named[:MAX_VALUES])
-    return await _form(view, targets, {}, {}, asked=asked)
+    return await _form(view, targets, {}, {}, asked=asked, gone=gone)
 
 
 async def _form_of_job(view: PageView, job_id: UUID) -> Response:
@@ -142,15 +143,18 @@ async def _form(
     *,
     asked: Mapping[str, str] | None = None,
     danger: str | None = None,
-    gone: int = 0,
+    gone: int | None = None,
     of: Job | None = None,
     status: int = 200,
 ) -> Response:
-    """The page. `gone` platforms of the job `of`, which it is filled from, are deleted."""
+    """The page; from the job `of`, if that is what fills it. `gone` chosen platforms are left out, because they are
+    deleted: None where nobody has looked yet."""
     await view.app.gate.check(view.actor, Permission.JOBS_RUN, "job.run_command", "job")
-    missing = await view.app.platforms.missing(view.actor, targets)
-    targets = [key for key in targets if key not in missing]
-    if gone := gone + len(missing):
+    if gone is None:
+        missing = await view.app.platforms.missing(view.actor, targets)
+        targets = [key for key in targets if key not in missing]
+        gone = len(missing)
+    if gone:
         said = view.ngettext(
             "%(num)s of the platforms was deleted meanwhile and is no longer chosen.",
             "%(num)s of the platforms were deleted meanwhile and are no longer chosen.",
