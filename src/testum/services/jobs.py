@@ -149,7 +149,7 @@ class Jobs:
         (code `no_targets` when nothing is left to run on).
         """
         new = _checked(new)
-        old = await self._ended(actor, job_id)
+        old = await self.to_rerun(actor, job_id)
 
         async def select_platforms(session: AsyncSession) -> tuple[Job, Sequence[Target]]:
             ids = await jobs.platforms_left(session, job_id, _wanted(which))
@@ -178,7 +178,7 @@ class Jobs:
 
     async def left_to_rerun(self, actor: Actor, job_id: UUID, which: RerunOf) -> tuple[Job, int]:
         """A job and on how many platforms `rerun` would do it again. Raises what that would raise."""
-        job = await self._ended(actor, job_id)
+        job = await self.to_rerun(actor, job_id)
         async with self._database.read() as session:
             left = await jobs.platforms_left(session, job_id, _wanted(which))
         if not left:
@@ -191,8 +191,8 @@ class Jobs:
         async with self._database.read() as session:
             return await jobs.platforms_left(session, job_id, set(TaskStatus))
 
-    async def _ended(self, actor: Actor, job_id: UUID) -> Job:
-        """The job, if it may be run again: see `rerun`."""
+    async def to_rerun(self, actor: Actor, job_id: UUID) -> Job:
+        """The job, if this account may do it again now. Raises NotFound, Conflict as `rerun` does."""
         async with self._database.read() as session:
             job = await jobs.get(session, job_id)
         if job is None:

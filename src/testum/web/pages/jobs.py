@@ -130,7 +130,7 @@ async def cancel_job(job_id: UUID, view: PageView) -> Response:
 @router.get("/{job_id}/rerun")
 async def ask_rerun(job_id: UUID, view: PageView) -> Response:
     """The second question, before what cannot be undone is done again."""
-    only = _only(view.request.query_params.get("only", ""))
+    only = _only(view.request.query_params.get("only", RerunOf.ALL))
     job, number = await view.app.jobs.left_to_rerun(view.actor, job_id, only)
     when = view.language.moment(job.created_at)
     return view.render(
@@ -154,10 +154,9 @@ async def rerun_job(job_id: UUID, request: Request, view: PageView) -> Response:
     """Do a job again, on all or some of its platforms, after a second question where it looks destructive."""
     form = await read_form(request)
     only = _only(form.text("only"))
-    if not form.flag("confirmed"):
-        found = await view.app.jobs.get(view.actor, job_id)
-        if looks_destructive(describe(found.job)):
-            return view.redirect(address(f"/jobs/{job_id}/rerun", only=only))
+    job = await view.app.jobs.to_rerun(view.actor, job_id)
+    if looks_destructive(describe(job)) and not form.flag("confirmed"):
+        return view.redirect(address(f"/jobs/{job_id}/rerun", only=only))
     started = await view.app.jobs.rerun(view.actor, job_id, only, new=new_job(form))
     return view.redirect(f"/jobs/{started.job.id}")
 
