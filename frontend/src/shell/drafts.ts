@@ -94,6 +94,7 @@ function fieldsOf(form: HTMLFormElement): Field[] {
         each instanceof HTMLTextAreaElement ||
         each instanceof HTMLSelectElement) &&
       each.name !== "" &&
+      each.dataset.newJob === undefined &&
       !each.closest("[data-draft-part]"),
   );
 }

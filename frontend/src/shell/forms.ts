@@ -26,6 +26,106 @@ async function copy(from: HTMLElement): Promise<void> {
   }
 }
 
+/** So long is an answer waited for. */
+const WAIT_MS = 30_000;
+
+/** A form whose answer has not come yet; by Enter without a button, its first button stands for it. */
+class Sending {
+  private readonly timer: number;
+
+  constructor(
+    form: HTMLFormElement,
+    private readonly button: HTMLElement | null = form.querySelector("button:not([type=button])"),
+  ) {
+    this.timer = window.setTimeout(() => release(form), WAIT_MS);
+    // After the form was read: a disabled button would not go along.
+    window.setTimeout(() => {
+      if (underWay.get(form) !== this) return;
+      this.button?.classList.add("btn-loading");
+      this.button?.setAttribute("aria-busy", "true");
+    }, 0);
+  }
+
+  end(): void {
+    window.clearTimeout(this.timer);
+    this.button?.classList.remove("btn-loading");
+    this.button?.removeAttribute("aria-busy");
+  }
+}
+
+const underWay = new Map<HTMLFormElement, Sending>();
+/** What each form that starts a job has sent, and as which job. */
+const started = new Map<HTMLFormElement, { what: string; id: string }>();
+const opened = Date.now();
+
+function release(form: HTMLFormElement): void {
+  underWay.get(form)?.end();
+  underWay.delete(form);
+}
+
+/** The id for a job that is started now: a UUID of version 7, by the server's clock when it made `id` and by how long
+ * ago that was. */
+function newId(id: string): string {
+  const made = Number.parseInt(id.replaceAll("-", "").slice(0, 12), 16);
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  let left = made + Math.max(0, Date.now() - opened);
+  for (let place = 5; place >= 0; place--) {
+    bytes[place] = left % 256;
+    left = Math.floor(left / 256);
+  }
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x70;
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
+/** Name the job that the form starts. The same sent again, as after the browser's stop, is the same job; with another
+ * content, or from a page that is shown anew, it is another one. */
+function nameJob(form: HTMLFormElement, submitter: HTMLElement | null): void {
+  const field = form.querySelector<HTMLInputElement>("input[data-new-job]");
+  if (!field) return;
+  const data = new FormData(form, submitter);
+  data.delete(field.name);
+  const what = JSON.stringify([...data]);
+  const before = started.get(form);
+  const id = before?.what === what ? before.id : newId(field.dataset.newJob ?? "");
+  started.set(form, { what, id });
+  field.value = id;
+}
+
+/** A form is sent once until its answer is there, whichever key or button sends it. */
+function startSending(): void {
+  window.addEventListener(
+    "submit",
+    (event) => {
+      if (!(event.target instanceof HTMLFormElement) || !underWay.has(event.target)) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    },
+    true,
+  );
+  // After all others: who prevents it sends it otherwise.
+  window.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || !(form instanceof HTMLFormElement)) return;
+    if (form.getAttribute("method") !== "post") return;
+    nameJob(form, event.submitter);
+    underWay.set(form, new Sending(form, event.submitter ?? undefined));
+  });
+  const releaseAll = (): void => {
+    for (const form of [...underWay.keys()]) release(form);
+  };
+  // The key by which the browser stops to wait.
+  window.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") releaseAll();
+  });
+  // Back in the history, nothing is under way, and what is sent is meant anew.
+  window.addEventListener("pageshow", () => {
+    releaseAll();
+    started.clear();
+  });
+}
+
 export function startForms(): void {
   showParts(document);
   // What was sent and refused: on to the first field that must change.
@@ -40,22 +140,7 @@ export function startForms(): void {
     if (form) showParts(form);
     if (field?.matches("[data-submit]")) form?.requestSubmit();
   });
-  document.addEventListener("submit", (event) => {
-    const button = event instanceof SubmitEvent ? event.submitter : null;
-    if (event.defaultPrevented || !(button instanceof HTMLButtonElement)) return;
-    // After the form was read: a disabled button would not go along.
-    window.setTimeout(() => {
-      button.classList.add("btn-loading");
-      button.setAttribute("aria-busy", "true");
-    }, 0);
-  });
-  // Back in the history, nothing is under way.
-  window.addEventListener("pageshow", () => {
-    for (const button of document.querySelectorAll(".btn-loading")) {
-      button.classList.remove("btn-loading");
-      button.removeAttribute("aria-busy");
-    }
-  });
+  startSending();
   document.addEventListener("click", (event) => {
     const target = event.target instanceof Element ? event.target : null;
     const copier = target?.closest<HTMLElement>("[data-copy]");

@@ -131,7 +131,8 @@ export function startHistory(): void {
   if (!field) return;
   // Enter makes a new line; with Ctrl it runs.
   field.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) field.form?.requestSubmit();
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat)
+      field.form?.requestSubmit();
   });
   const stored = document.getElementById("history")?.textContent;
   const list = document.getElementById("completions");

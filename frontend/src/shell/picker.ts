@@ -1,21 +1,32 @@
 // The run page: platforms that are ticked in the list become chips in the form, which stay when the list is filtered
-// anew; the button says on how many it will run.
+// anew; the button says on how many it will run. Very many are one chip, a list of their ids.
 import { gettext, ngettext } from "../messages";
 
-function count(chips: HTMLElement): number {
-  const many = chips.querySelectorAll<HTMLElement>("[data-chosen-many]");
-  let number = chips.querySelectorAll("[data-chosen]").length;
-  // Lists of ids may overlap with one another and with the chips.
-  if (many.length) {
-    const ids = new Set<string>();
-    for (const chip of chips.querySelectorAll<HTMLElement>("[data-chosen]"))
-      ids.add(chip.dataset.chosen ?? "");
-    for (const list of chips.querySelectorAll<HTMLTextAreaElement>("textarea")) {
-      for (const id of list.value.split(" ")) ids.add(id);
-    }
-    number = ids.size;
+/** The ids of all that are chosen. Lists of ids may overlap with one another and with the chips. */
+function chosenIds(chips: HTMLElement): Set<string> {
+  const ids = new Set<string>();
+  for (const chip of chips.querySelectorAll<HTMLElement>("[data-chosen]")) ids.add(chip.dataset.chosen ?? "");
+  for (const list of chips.querySelectorAll("textarea")) for (const id of idsOf(list)) ids.add(id);
+  return ids;
+}
+
+function idsOf(list: HTMLTextAreaElement): string[] {
+  return list.value.split(/\s+/).filter(Boolean);
+}
+
+/** Take one platform away, from its chip and from the lists that it is in. */
+function unchoose(chips: HTMLElement, id: string): void {
+  for (const chip of chips.querySelectorAll(`[data-chosen="${CSS.escape(id)}"]`)) chip.remove();
+  for (const list of chips.querySelectorAll("textarea")) {
+    const ids = idsOf(list);
+    const left = ids.filter((each) => each !== id);
+    if (left.length === ids.length) continue;
+    const chip = list.closest(".x-chip");
+    const words = list.nextElementSibling;
+    list.value = left.join(" ");
+    if (words) words.textContent = ngettext("%(num)s platform", "%(num)s platforms", left.length);
+    if (!left.length) chip?.remove();
   }
-  return number;
 }
 
 function chip(id: string, name: string): HTMLElement {
@@ -52,17 +63,17 @@ export function startPicker(): void {
   const chips = document.getElementById("chips");
   const button = document.querySelector<HTMLElement>("[data-run-button] span");
   if (!chips || !button) return;
-  const chosen = (id: string): HTMLElement | null => chips.querySelector(`[data-chosen="${CSS.escape(id)}"]`);
   const update = (): void => {
     const seen = new Set<string>();
     for (const each of chips.querySelectorAll<HTMLElement>("[data-chosen]")) {
       if (seen.has(each.dataset.chosen ?? "")) each.remove();
       seen.add(each.dataset.chosen ?? "");
     }
+    const ids = chosenIds(chips);
     for (const box of document.querySelectorAll<HTMLInputElement>("[data-chip]")) {
-      box.checked = chosen(box.dataset.chip ?? "") !== null;
+      box.checked = ids.has(box.dataset.chip ?? "");
     }
-    const number = count(chips);
+    const number = ids.size;
     button.textContent = number
       ? ngettext("Run on %(num)s platform", "Run on %(num)s platforms", number)
       : gettext("Run");
@@ -73,7 +84,7 @@ export function startPicker(): void {
     const id = box?.dataset.chip;
     if (!box || id === undefined) return;
     if (box.checked) chips.append(chip(id, box.dataset.name ?? ""));
-    else chosen(id)?.remove();
+    else unchoose(chips, id);
     update();
   });
   document.addEventListener("click", (event) => {

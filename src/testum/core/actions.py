@@ -101,6 +101,11 @@ class JobSpec:
             problem("key_ids", f"a {self.type} job takes none.")
         if self.key_ids is not None and not self.key_ids:
             problem("key_ids", "name at least one key, or leave it out for all.")
+        for name, seconds in (("timeout", self.timeout), ("idle_timeout", self.idle_timeout)):
+            if seconds is not None and not 0 < seconds <= MAX_TIMEOUT:
+                problem(name, f"must be more than 0 and at most {MAX_TIMEOUT:.0f} seconds.")
+        if self.concurrency is not None and not 1 <= self.concurrency <= MAX_CONCURRENCY:
+            problem("concurrency", f"must be from 1 to {MAX_CONCURRENCY}.")
         if problems:
             raise InvalidInput(f"{problems[0].field}: {problems[0].message}", fields=problems)
 

@@ -1,40 +1,417 @@
-"""Commands that look as if they could not be undone. A help against slips, and no protection: it reads words, and a
-shell can write the same in a thousand other ways."""
+"""Commands that look as if they could not be undone. A help against slips, and no protection: it reads the words of a
+shell's commands as one reads them in passing, rather asks once too often, and can be written around in a thousand
+ways."""
 
 import re
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import dropwhile
 
-_AT = r"(?:^|[;&|(`\n]|\b(?:sudo|doas|env|nohup|exec|xargs|time)\b[^;&|\n]*?)\s*(?:\S*/)?"
-_DESTRUCTIVE = (
-    ("rm", _AT + r"rm\s+(?:-[^\s-]*[rRf]|--(?:recursive|force))"),
-    ("mkfs", _AT + r"mkfs(?:\.\w+)?\b"),
-    ("dd", _AT + r"dd\s[^;&|\n]*\bof="),
-    ("wipefs", _AT + r"(?:wipefs|blkdiscard|shred|sgdisk|fdisk|parted)\b"),
-    (">", r">\s*/dev/(?:sd|nvme|vd|xvd|hd|mmcblk|disk)"),
-    ("shutdown", _AT + r"(?:shutdown|poweroff|reboot|halt)\b"),
-    ("init", _AT + r"(?:init|telinit)\s+[06]\b"),
-    ("systemctl", _AT + r"systemctl\s+(?:\S+\s+)*?(?:stop|disable|mask|poweroff|reboot|halt|kexec)\b"),
-    ("kill", _AT + r"(?:killall|pkill|kill\s+-(?:9|KILL)\s+-1)\b"),
-    ("userdel", _AT + r"(?:userdel|groupdel|deluser)\b"),
-    ("chmod", _AT + r"(?:chmod|chown|chgrp)\s+(?:\S+\s+)*?-\w*R"),
-    ("iptables", _AT + r"(?:iptables|ip6tables)\s+(?:\S+\s+)*?-F\b|" + _AT + r"nft\s+flush\b"),
-    ("find -delete", _AT + r"find\s[^;&|\n]*\s-delete\b"),
-    ("drop", r"(?i)\b(?:drop\s+(?:database|table|schema)|truncate\s+table)\b"),
-    ("truncate", _AT + r"truncate\s+-s\s*0"),
-    (
-        "apt",
-        _AT
-        + r"(?:apt|apt-get|dnf|yum|zypper|pacman|apk)\s+(?:\S+\s+)*?(?:remove|purge|autoremove|erase|del|-R\w*)\b",
-    ),
-    ("docker", _AT + r"(?:docker|podman)\s+(?:\S+\s+)*?(?:rm|rmi|prune|kill|down)\b"),
-    ("git", _AT + r"git\s+(?:\S+\s+)*?(?:clean\s+-\w*f|reset\s+--hard)"),
-    ("crontab", _AT + r"crontab\s+-r\b"),
-    ("lvremove", _AT + r"(?:lvremove|vgremove|pvremove|zpool\s+destroy|zfs\s+destroy)\b"),
+_READ = 256 * 1024
+"""So many characters are looked at."""
+_DEPTH = 12
+"""A command within a command (`sudo sh -c "..."`) is looked at so many levels deep."""
+
+_TOKEN = re.compile(
+    r"""
+      (?P<joined>\\\n)
+    | \\(?P<escaped>.)
+    | '(?P<single>[^']*)'
+    | "(?P<double>(?:[^"\\]|\\.)*)"
+    | (?P<comment>(?<![^\s;&|()])\#[^\n]*)
+    | (?P<redirect>&>>?|[<>]&|<<<|<<-?|>>|>\||<>|[<>])
+    | (?P<end>\$\(|[;&|()`\n])
+    | (?P<space>\s+)
+    | (?P<plain>[^\s;&|()`<>'"\\$]+|.)
+    """,
+    re.DOTALL | re.VERBOSE,
 )
-_PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in _DESTRUCTIVE)
-_READ = 20_000
+_SUBSTITUTION = re.compile(r"\$\(|`")
+_DISK = re.compile(r"/dev/(?:sd|nvme|vd|xvd|hd|mmcblk|disk|mapper/|md|loop|dm-)")
+_SQL = re.compile(r"\b(?:drop\s+(?:database|table|schema)|truncate\s+table)\b", re.IGNORECASE)
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*(?:\[[^\]]*\])?\+?=")
+_KEYWORDS = frozenset(
+    ["if", "then", "elif", "else", "while", "until", "do", "!", "{", "}", "fi", "done", "esac", "coproc"]
+)
+_SHELLS = frozenset(["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrapper:
+    """A program that runs the command that follows its options: which options take a word (letters and long names),
+    and how many words stand before the command."""
+
+    letters: str = ""
+    names: str = ""
+    words: int = 0
+
+
+_WRAPPERS: Mapping[str, _Wrapper] = {
+    "sudo": _Wrapper("CDghpRrTtUu", "user group host prompt chdir chroot role type close-from other-user"),
+    "doas": _Wrapper("Cu"),
+    "env": _Wrapper("Cu", "unset chdir"),
+    "nice": _Wrapper("n", "adjustment"),
+    "ionice": _Wrapper("cn", "class classdata"),
+    "chrt": _Wrapper("TPD", "", 1),
+    "taskset": _Wrapper("", "", 1),
+    "timeout": _Wrapper("ks", "kill-after signal", 1),
+    "nohup": _Wrapper(),
+    "setsid": _Wrapper(),
+    "stdbuf": _Wrapper("eio", "error input output"),
+    "unbuffer": _Wrapper(),
+    "time": _Wrapper("fo", "format output"),
+    "exec": _Wrapper("a"),
+    "builtin": _Wrapper(),
+    "command": _Wrapper(),
+    "xargs": _Wrapper("adEIiLlnPs", "arg-file delimiter max-lines max-args max-procs max-chars replace"),
+    "parallel": _Wrapper("jINn", "jobs"),
+    "flock": _Wrapper("wE", "timeout wait conflict-exit-code", 1),
+    "chroot": _Wrapper("", "userspec groups", 1),
+    "nsenter": _Wrapper("tSG", "target"),
+    "unshare": _Wrapper("RwSG"),
+    "runuser": _Wrapper("ugG", "user group"),
+    "systemd-run": _Wrapper("pu", "unit property uid gid slice"),
+    "strace": _Wrapper("eopsuP"),
+    "watch": _Wrapper("n", "interval"),
+    "busybox": _Wrapper(),
+    "toybox": _Wrapper(),
+    "ssh": _Wrapper("BbcDEeFIiJLlmOopQRSWw", "", 1),
+}
+_MANY = frozenset({"xargs", "parallel"})
+"""What they run gets names that nobody sees beforehand."""
 
 
 def looks_destructive(command: str) -> str | None:
     """What in the command looks as if it could not be undone; None where nothing does."""
     text = command[:_READ]
-    return next((name for name, pattern in _PATTERNS if pattern.search(text)), None)
+    return "drop" if _SQL.search(text) else _look(text, _DEPTH)
+
+
+def _look(text: str, depth: int) -> str | None:
+    if depth <= 0:
+        return None
+    for words, inner in _commands(text):
+        found = _judge(words, depth) or next(filter(None, (_look(each, depth - 1) for each in inner)), None)
+        if found:
+            return found
+    return None
+
+
+def _commands(text: str) -> Iterator[tuple[list[str], list[str]]]:
+    """The simple commands of a shell's text: the words of each, a redirection to a disk as `>` and its target, and
+    what is run within its quotes."""
+    words: list[str] = []
+    inner: list[str] = []
+    word: list[str] | None = None
+    redirect = ""
+
+    def finish() -> None:
+        nonlocal word, redirect
+        if word is not None:
+            whole = "".join(word)
+            if not redirect:
+                words.append(whole)
+            elif ">" in redirect and (_DISK.match(whole) or whole == "/proc/sysrq-trigger"):
+                words.insert(0, ">")
+            word, redirect = None, ""
+
+    for token in _TOKEN.finditer(text):
+        kind, value = token.lastgroup, token[token.lastgroup or 0]
+        match kind:
+            case "joined" | "comment":
+                continue
+            case "escaped" | "single" | "double" | "plain":
+                word = word if word is not None else []
+                word.append(value)
+                if kind == "double" and (start := _SUBSTITUTION.search(value)):
+                    # All that comes after its beginning: its end is hard to find, and others are in it.
+                    inner.append(value[start.end() :])
+            case "space":
+                finish()
+            case "redirect":
+                if word is not None and not "".join(word).isdigit():
+                    finish()
+                word, redirect = None, value
+            case _:
+                finish()
+                redirect = ""
+                yield words, inner
+                words, inner = [], []
+    finish()
+    yield words, inner
+
+
+def _judge(words: Sequence[str], depth: int, *, many: bool = False) -> str | None:
+    """Whether one simple command looks destructive."""
+    if depth <= 0:
+        return None
+    rest = list(dropwhile(lambda word: word in _KEYWORDS or _ASSIGNMENT.match(word), words))
+    if not rest:
+        return None
+    path, *arguments = rest
+    name = path.rpartition("/")[2]
+    if path.startswith("/etc/init.d/"):
+        name, arguments = "service", [name, *arguments]
+    if name in _SHELLS or name in ("su", "script"):
+        return _of_shell(name, arguments, depth)
+    if name in ("eval", "trap"):
+        return _look(" ".join(arguments) if name == "eval" else arguments[0] if arguments else "", depth - 1)
+    if name == "find":
+        return _of_find(arguments, depth)
+    if name == "command" and arguments and re.match(r"-p?[vV]", arguments[0]):
+        return None
+    if (wrapper := _WRAPPERS.get(name)) is not None:
+        return _of_wrapper(name, wrapper, arguments, depth, many=many)
+    if name in ("docker", "podman", "nerdctl", "kubectl", "oc") and "exec" in arguments:
+        return _of_container(arguments, depth)
+    if name == "rm" and many:
+        return "rm"
+    if name.startswith("mkfs"):
+        return "mkfs"
+    rule = _RULES.get(name)
+    return name if rule is not None and rule(arguments) else None
+
+
+def _of_shell(name: str, arguments: Sequence[str], depth: int) -> str | None:
+    """`sh -c 'rm x'`: the word after the option is a command."""
+    for place, argument in enumerate(arguments):
+        if argument in ("-c", "--command") or re.fullmatch(r"-[A-Za-z]*c", argument):
+            given = [each for each in arguments[place + 1 :] if each == "-" or not each.startswith("-")]
+            return _look(given[0], depth - 1) if given else None
+        if argument.startswith("--command="):
+            return _look(argument.partition("=")[2], depth - 1)
+        if name in _SHELLS and not argument.startswith(("-", "+")):
+            return None
+    return None
+
+
+def _of_find(arguments: Sequence[str], depth: int) -> str | None:
+    if "-delete" in arguments:
+        return "find -delete"
+    for place, argument in enumerate(arguments):
+        if argument in ("-exec", "-execdir", "-ok", "-okdir"):
+            # Its end, `;` or `+`, is no word of a command.
+            found = _judge([each for each in arguments[place + 1 :] if each != "+"], depth - 1, many=True)
+            if found:
+                return found
+    return None
+
+
+def _of_wrapper(
+    name: str, wrapper: _Wrapper, arguments: Sequence[str], depth: int, *, many: bool
+) -> str | None:
+    rest = deque(arguments)
+    names = wrapper.names.split()
+    before = wrapper.words
+    while rest:
+        option = rest[0]
+        if option == "--":
+            rest.popleft()
+        elif option.startswith("--"):
+            rest.popleft()
+            if option[2:] in names and rest:
+                rest.popleft()
+            continue
+        elif option.startswith("-") and len(option) > 1:
+            if name == "env" and option.startswith("-S"):
+                return _look(" ".join([option[2:], *list(rest)[1:]]), depth - 1)
+            if option[-1] == "c" and name in ("flock", "runuser"):
+                return _look(" ".join(list(rest)[1:2]), depth - 1)
+            rest.popleft()
+            if option[-1] in wrapper.letters and rest and not _holds_value(option, wrapper.letters):
+                rest.popleft()
+            continue
+        elif _ASSIGNMENT.match(option):
+            rest.popleft()
+            continue
+        if not before:
+            break
+        if option != "--":
+            rest.popleft()
+            before -= 1
+    if name in ("ssh", "watch"):
+        return _look(" ".join(rest), depth - 1)
+    return _judge(list(rest), depth - 1, many=many or name in _MANY)
+
+
+def _holds_value(option: str, letters: str) -> bool:
+    """Whether a group of short options has the value in it: `-c3`, `-uroot`."""
+    return any(letter in letters for letter in option[1:-1])
+
+
+def _of_container(arguments: Sequence[str], depth: int) -> str | None:
+    """`docker exec -it name rm x`, `kubectl exec pod -- rm x`."""
+    rest = list(arguments[list(arguments).index("exec") + 1 :])
+    if "--" in rest:
+        return _judge(rest[rest.index("--") + 1 :], depth - 1)
+    return _of_wrapper("exec", _Wrapper("euw", "env user workdir", 1), rest, depth, many=False)
+
+
+# -- what each program is asked about -------------------------------------------------------------------
+
+_Rule = Callable[[Sequence[str]], bool]
+
+
+def _always(_arguments: Sequence[str]) -> bool:
+    return True
+
+
+def _unless(*harmless: str) -> _Rule:
+    """Destructive, unless it only looks or calls off."""
+    return lambda arguments: not any(each in arguments for each in harmless)
+
+
+def _options(arguments: Sequence[str]) -> Iterator[str]:
+    """The options: short ones one by one, long ones without what follows `=`."""
+    for argument in arguments:
+        if argument == "--":
+            return
+        if argument.startswith("--"):
+            yield argument.partition("=")[0]
+        elif argument.startswith("-"):
+            yield from (f"-{letter}" for letter in argument[1:])
+
+
+def _option(*wanted: str) -> _Rule:
+    return lambda arguments: any(each in wanted for each in _options(arguments))
+
+
+def _word(*wanted: str) -> _Rule:
+    """One of these is among the words that are no options."""
+    return lambda arguments: any(each in wanted for each in arguments)
+
+
+def _verb(*wanted: str, until: str = "") -> _Rule:
+    """One of these is among the words before one of `until`, after which come other programs' words."""
+    stop = frozenset(until.split())
+
+    def rule(arguments: Sequence[str]) -> bool:
+        for argument in arguments:
+            if argument in wanted:
+                return True
+            if argument in stop:
+                return False
+        return False
+
+    return rule
+
+
+def _both(one: str, other: str) -> _Rule:
+    return lambda arguments: one in arguments and other in arguments
+
+
+def _any(*rules: _Rule) -> _Rule:
+    return lambda arguments: any(rule(arguments) for rule in rules)
+
+
+def _rm(arguments: Sequence[str]) -> bool:
+    return any(
+        option in ("-r", "-R", "-f")
+        or (len(option) > 3 and "--recursive".startswith(option))
+        or option == "--force"
+        for option in _options(arguments)
+    ) or any(character in argument for argument in arguments for character in "*?[{")
+
+
+def _ip(arguments: Sequence[str]) -> bool:
+    """`ip link set eth0 down`, and what deletes or flushes; objects and verbs may be shortened."""
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    verb = words[1] if len(words) > 1 else ""
+    downs = "down" in words[2:] and len(verb) > 0 and "set".startswith(verb)
+    return downs or verb in ("del", "delete", "d", "flush", "f")
+
+
+def _to_disk(arguments: Sequence[str]) -> bool:
+    return any(_DISK.match(argument) for argument in arguments)
+
+
+def _dd(arguments: Sequence[str]) -> bool:
+    return any(each.startswith("of=") and each != "of=/dev/null" for each in arguments)
+
+
+def _kill(arguments: Sequence[str]) -> bool:
+    """All processes (-1), or the first one."""
+    return any(each in ("-1", "1") for each in arguments[1:])
+
+
+def _empties(arguments: Sequence[str]) -> bool:
+    return bool(re.search(r"(?:-s|--size)[ =]?0", " ".join(arguments)))
+
+
+_PACKAGES = _word("remove", "purge", "autoremove", "autopurge", "erase", "del", "uninstall")
+_DOCKER = _verb(
+    "rm", "rmi", "prune", "kill", "stop", "down", "remove",
+    until="run exec create build logs inspect search pull push tag cp history top port attach",
+)  # fmt: skip
+_TABLES = _option("-F", "-X", "--flush", "--delete-chain", "-P", "--policy")
+
+_RULES: Mapping[str, _Rule] = {
+    ">": _always,
+    "rm": _rm,
+    "dd": _dd,
+    **dict.fromkeys(("cp", "mv", "tee", "ddrescue"), _to_disk),
+    **dict.fromkeys(("mke2fs", "mkswap", "wipefs", "blkdiscard", "shred", "sgdisk", "lvremove"), _always),
+    **dict.fromkeys(("vgremove", "pvremove", "srm", "dropdb", "dropuser"), _always),
+    **dict.fromkeys(("fdisk", "sfdisk", "gdisk", "parted"), _unless("-l", "--list", "-d", "print")),
+    "cryptsetup": _word("luksFormat", "erase", "luksErase", "luksKillSlot", "luksRemoveKey"),
+    "mdadm": _option("--zero-superblock", "--stop", "-S"),
+    **dict.fromkeys(("zpool", "zfs"), _word("destroy", "rollback")),
+    "btrfs": _word("delete"),
+    **dict.fromkeys(("shutdown", "poweroff", "reboot", "halt"), _unless("-c", "--help")),
+    **dict.fromkeys(("init", "telinit"), _word("0", "1", "6")),
+    "systemctl": _word(
+        "stop",
+        "disable",
+        "mask",
+        "poweroff",
+        "reboot",
+        "halt",
+        "kexec",
+        "kill",
+        "isolate",
+        "rescue",
+        "emergency",
+        "suspend",
+        "hibernate",
+    ),
+    **dict.fromkeys(("service", "rc-service", "invoke-rc.d", "initctl", "supervisorctl"), _word("stop")),
+    **dict.fromkeys(("killall", "killall5", "pkill"), _always),
+    "kill": _kill,
+    **dict.fromkeys(("userdel", "groupdel", "deluser", "delgroup"), _always),
+    "passwd": _option("-d", "-l", "--delete", "--lock"),
+    **dict.fromkeys(("chmod", "chown", "chgrp"), _option("-R", "--recursive")),
+    "ip": _ip,
+    "ifconfig": _word("down"),
+    **dict.fromkeys(("ifdown", "iptables-restore", "ip6tables-restore"), _always),
+    "nmcli": _word("down", "delete", "off", "disconnect"),
+    **dict.fromkeys(
+        ("iptables", "ip6tables", "iptables-legacy", "iptables-nft", "ebtables", "arptables"), _TABLES
+    ),
+    "ipset": _word("flush", "destroy"),
+    "nft": _word("flush", "delete", "destroy"),
+    "ufw": _word("reset", "enable", "disable"),
+    "truncate": _empties,
+    "rsync": lambda arguments: any(each.startswith(("--delete", "--remove-source")) for each in arguments),
+    **dict.fromkeys(
+        ("apt", "apt-get", "aptitude", "dnf", "yum", "zypper", "snap", "flatpak", "brew"), _PACKAGES
+    ),
+    "apk": _word("del"),
+    "pacman": _option("-R"),
+    "dpkg": _option("-r", "-P", "--remove", "--purge"),
+    "rpm": _option("-e", "--erase"),
+    **dict.fromkeys(("docker", "podman", "nerdctl", "docker-compose", "podman-compose", "crictl"), _DOCKER),
+    **dict.fromkeys(("kubectl", "oc"), _verb("delete", "drain", until="exec logs get describe apply run")),
+    "helm": _word("uninstall", "delete", "rollback"),
+    "virsh": _word("destroy", "undefine", "shutdown", "reboot"),
+    "terraform": _word("destroy"),
+    "git": _any(
+        lambda arguments: "clean" in arguments and _option("-f", "--force")(arguments),
+        _both("reset", "--hard"),
+    ),
+    "crontab": _option("-r"),
+    "mysqladmin": _word("drop", "shutdown"),
+    "redis-cli": lambda arguments: any(
+        each.lower() in ("flushall", "flushdb", "shutdown") for each in arguments
+    ),
+}

@@ -14,6 +14,7 @@ from testum.core.actions import JobType
 from testum.core.states import FINAL_JOB, UNFINISHED, JobStatus, TaskStatus, job_status
 from testum.db.base import Base, new_id, utc_now
 from testum.db.claims import PendingTask
+from testum.db.platforms import Platform
 from testum.db.session import database_now
 from testum.db.tasks import Task
 
@@ -236,6 +237,18 @@ async def durations_like(session: AsyncSession, job: Job, *, limit: int) -> list
         and row.started_at is not None
         and row.finished_at is not None
     ]
+
+
+async def platforms_left(session: AsyncSession, job_id: UUID, statuses: Collection[TaskStatus]) -> list[UUID]:
+    """The platforms, in order, that a job's tasks in these statuses are of and that are still there."""
+    return list(
+        await session.scalars(
+            select(Task.platform_id)
+            .join(Platform, Platform.id == Task.platform_id)
+            .where(Task.job_id == job_id, Task.status.in_(statuses))
+            .order_by(Task.ordinal)
+        )
+    )
 
 
 async def unfinished(session: AsyncSession, limit: int) -> Sequence[Job]:

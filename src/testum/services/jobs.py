@@ -1,17 +1,19 @@
 """Jobs: starting, looking, cancelling, running again."""
 
+import datetime as dt
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from testum.core.actions import MAX_CONCURRENCY, MAX_TIMEOUT, JobSpec, JobType, RerunOf
+from testum.core.actions import JobSpec, JobType, RerunOf
 from testum.core.permissions import Actor, Permission
 from testum.core.secrets import Sealer
 from testum.core.states import FINAL_JOB, JobStatus, TaskStatus
@@ -34,6 +36,8 @@ _COMMANDS_READ = 200
 """So many jobs are looked at for commands that were run before."""
 _COMMANDS_SIZE = 64 * 1024
 """So many characters of them go into a page."""
+_AHEAD = dt.timedelta(hours=1)
+"""So far may a new job's id be ahead of this clock: jobs are shown in the order of their ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +85,22 @@ class Jobs:
         self._concurrency = concurrency
         self._timeout = timeout
 
-    async def start(self, actor: Actor, spec: JobSpec, targets: Targets) -> Started:
+    async def start(
+        self, actor: Actor, spec: JobSpec, targets: Targets, *, new: UUID | None = None
+    ) -> Started:
         """Accept a job: its rows and its audit entry are committed, then it is dispatched.
 
-        Raises InvalidInput, also (code `no_targets`) when nothing is selected.
+        `new` is the id that it gets, a version 7 of now (`new_id`): where this account has started a job of that id
+        already, that one is the answer, however often and quickly it is asked for.
+
+        Raises InvalidInput, also (code `no_targets`) when nothing is selected; Conflict where the id is that of
+        somebody else's job.
         """
         await self._check(actor, spec)
         spec.check()
         targets.check()
-        job_id = new_id()
         job = Job(
-            id=job_id,
+            id=_checked(new),
             type=spec.type,
             status=JobStatus.PENDING,
             targets=_targets_json(targets),
@@ -103,9 +112,10 @@ class Jobs:
             created_at=utc_now(),
         )
         if spec.environment:
-            job.sealed_environment = self._sealer.seal(job_id, json.dumps(spec.environment))
-            job.sealed_for = job_id
-        async with self._database.write() as session:
+            job.sealed_environment = self._sealer.seal(job.id, json.dumps(spec.environment))
+            job.sealed_for = job.id
+
+        async def select_platforms(session: AsyncSession) -> tuple[Job, Sequence[Target]]:
             missing = await platforms.missing_ids(session, targets.platform_ids)
             if missing:
                 raise InvalidInput.field("targets.platform_ids", f"no platform has the id {missing[0]}.")
@@ -117,9 +127,9 @@ class Jobs:
             selected = await platforms.select_targets(session, targets)
             if not selected:
                 raise no_match(targets)
-            task_id = await self._insert(session, actor, job, selected)
-        await self._dispatcher.submit(_work(job, selected))
-        return Started(job, task_id)
+            return job, selected
+
+        return await self._accept(actor, job.id, select_platforms)
 
     async def start_on(self, actor: Actor, spec: JobSpec, platform_id: UUID) -> Started:
         """`start` on one platform. Raises also NotFound."""
@@ -132,42 +142,23 @@ class Jobs:
     async def _check(self, actor: Actor, spec: JobSpec) -> None:
         await self._gate.check(actor, _permission(spec.type), f"job.{spec.type}", "job")
 
-    async def rerun(self, actor: Actor, job_id: UUID, which: RerunOf) -> Started:
-        """Do an ended job again, on all or some of its platforms that are still there.
+    async def rerun(self, actor: Actor, job_id: UUID, which: RerunOf, *, new: UUID | None = None) -> Started:
+        """Do an ended job again, on all or some of its platforms that are still there; `new` is as for `start`.
 
         Raises NotFound, Conflict while the job is under way (a command would run twice at once), InvalidInput
         (code `no_targets` when nothing is left to run on).
         """
-        async with self._database.read() as session:
-            old = await jobs.get(session, job_id)
-        if old is None:
-            await self._gate.check(actor, Permission.JOBS_RUN, "job.rerun", "job", job_id)
-            raise NotFound("There is no such job.")
-        await self._gate.check(actor, _permission(old.type), "job.rerun", "job", job_id)
-        if old.status not in FINAL_JOB:
-            raise Conflict("The job is still under way. Wait for its end, or cancel it.", code="job_running")
-        wanted: set[str] = set(TaskStatus)
-        if which is RerunOf.FAILED:
-            wanted = {TaskStatus.FAILED, TaskStatus.LOST}
-        elif which is RerunOf.UNFINISHED:
-            wanted = {TaskStatus.FAILED, TaskStatus.LOST, TaskStatus.CANCELLED}
-        async with self._database.write() as session:
-            ids = list(
-                await session.scalars(
-                    select(Task.platform_id)
-                    .where(Task.job_id == job_id, Task.status.in_(wanted))
-                    .order_by(Task.ordinal)
-                )
-            )
+        new = _checked(new)
+        old = await self.to_rerun(actor, job_id)
+
+        async def select_platforms(session: AsyncSession) -> tuple[Job, Sequence[Target]]:
+            ids = await jobs.platforms_left(session, job_id, _wanted(which))
             present = await platforms.by_ids(session, ids)
             selected = [Target(key, present[key].name, present[key].zone) for key in ids if key in present]
             if not selected:
-                raise InvalidInput(
-                    "No platform is left to run on: none ended so, or those that did are deleted.",
-                    code="no_targets",
-                )
+                raise _nothing_left()
             job = Job(
-                id=new_id(),
+                id=new,
                 type=old.type,
                 status=JobStatus.PENDING,
                 targets={"platform_ids": [str(target.id) for target in selected]},
@@ -181,7 +172,57 @@ class Jobs:
                 created_by=actor.username,
                 created_at=utc_now(),
             )
-            task_id = await self._insert(session, actor, job, selected)
+            return job, selected
+
+        return await self._accept(actor, new, select_platforms)
+
+    async def left_to_rerun(self, actor: Actor, job_id: UUID, which: RerunOf) -> tuple[Job, int]:
+        """A job and on how many platforms `rerun` would do it again. Raises what that would raise."""
+        job = await self.to_rerun(actor, job_id)
+        async with self._database.read() as session:
+            left = await jobs.platforms_left(session, job_id, _wanted(which))
+        if not left:
+            raise _nothing_left()
+        return job, len(left)
+
+    async def platforms_left(self, actor: Actor, job_id: UUID) -> list[UUID]:
+        """The platforms of a job that are still there, in their order."""
+        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job", job_id)
+        async with self._database.read() as session:
+            return await jobs.platforms_left(session, job_id, set(TaskStatus))
+
+    async def to_rerun(self, actor: Actor, job_id: UUID) -> Job:
+        """The job, if this account may do it again now. Raises NotFound, Conflict as `rerun` does."""
+        async with self._database.read() as session:
+            job = await jobs.get(session, job_id)
+        if job is None:
+            await self._gate.check(actor, Permission.JOBS_RUN, "job.rerun", "job", job_id)
+            raise NotFound("There is no such job.")
+        await self._gate.check(actor, _permission(job.type), "job.rerun", "job", job_id)
+        if job.status not in FINAL_JOB:
+            raise Conflict("The job is still under way. Wait for its end, or cancel it.", code="job_running")
+        return job
+
+    async def _accept(
+        self,
+        actor: Actor,
+        job_id: UUID,
+        make: Callable[[AsyncSession], Awaitable[tuple[Job, Sequence[Target]]]],
+    ) -> Started:
+        """Insert and dispatch the job that is made, unless there is one of the id."""
+        try:
+            async with self._database.write() as session:
+                if made := await _made(session, actor, job_id):
+                    return made
+                job, selected = await make(session)
+                task_id = await self._insert(session, actor, job, selected)
+        except IntegrityError:
+            # Where many write at once, another request has made it since.
+            async with self._database.read() as session:
+                made = await _made(session, actor, job_id)
+            if made is None:
+                raise
+            return made
         await self._dispatcher.submit(_work(job, selected))
         return Started(job, task_id)
 
@@ -342,12 +383,45 @@ def _work(job: Job, selected: Sequence[Target]) -> Work:
     return Work(job.id, job.concurrency, Counter(target.zone for target in selected))
 
 
-def check_limits(timeout: float | None, concurrency: int | None) -> None:
-    """Raise InvalidInput for a time or concurrency that is out of range."""
-    if timeout is not None and not 0 < timeout <= MAX_TIMEOUT:
-        raise InvalidInput.field("timeout", f"must be more than 0 and at most {MAX_TIMEOUT:.0f} seconds.")
-    if concurrency is not None and not 1 <= concurrency <= MAX_CONCURRENCY:
-        raise InvalidInput.field("concurrency", f"must be from 1 to {MAX_CONCURRENCY}.")
+def _wanted(which: RerunOf) -> Collection[TaskStatus]:
+    """In which statuses tasks are done again."""
+    return {
+        RerunOf.ALL: set(TaskStatus),
+        RerunOf.FAILED: {TaskStatus.FAILED, TaskStatus.LOST},
+        RerunOf.UNFINISHED: {TaskStatus.FAILED, TaskStatus.LOST, TaskStatus.CANCELLED},
+    }[which]
+
+
+def _nothing_left() -> InvalidInput:
+    return InvalidInput(
+        "No platform is left to run on: none ended so, or those that did are deleted.", code="no_targets"
+    )
+
+
+def _checked(new: UUID | None) -> UUID:
+    """The id of a new job. Raises InvalidInput where the one that is asked for cannot be."""
+    if new is None:
+        return new_id()
+    # The first 48 bits are milliseconds (RFC 9562, section 5.7).
+    if new.version != 7 or new.int >> 80 > (utc_now() + _AHEAD).timestamp() * 1000:
+        raise no_new_job()
+    return new
+
+
+def no_new_job() -> InvalidInput:
+    """The error for an id that no new job can get."""
+    return InvalidInput("What this form names can be no new job. Open its page again.")
+
+
+async def _made(session: AsyncSession, actor: Actor, job_id: UUID) -> Started | None:
+    """The job of this id, if there is one. Raises Conflict where somebody else has started it."""
+    job = await jobs.get(session, job_id)
+    if job is None:
+        return None
+    if job.created_by != actor.username:
+        raise Conflict("Somebody else has started the job of this form. Send it again.", code="job_exists")
+    first = select(Task.id).where(Task.job_id == job_id).order_by(Task.ordinal).limit(1)
+    return Started(job, (await session.scalars(first)).one())
 
 
 def _targets_json(targets: Targets) -> dict[str, Any]:

@@ -239,6 +239,12 @@ class Platforms:
         async with self._database.read() as session:
             return await platforms.by_ids(session, platform_ids)
 
+    async def missing(self, actor: Actor, platform_ids: Sequence[UUID]) -> set[UUID]:
+        """Those of the ids that are no platform's."""
+        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
+        async with self._database.read() as session:
+            return set(await platforms.missing_ids(session, platform_ids))
+
     async def jumps(self, actor: Actor, *, limit: int = 100) -> list[str]:
         """The names of platforms that others are reached through."""
         await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")

@@ -1,6 +1,7 @@
 """Reading what forms send. Values are text; what is no number, or no id, is a problem with that field."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -15,6 +16,8 @@ from testum.web.security import MAX_BODY
 
 _MOST_FIELDS = 12_000
 """A selection of ten thousand platforms is a field each."""
+_NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15}|,(?![0-9]{3}$)[0-9]{1,15})?")
+"""As people write one, with a point or a comma; `1,000` is one here and a thousand there, and so it is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +44,9 @@ class Form:
         value = self.text(name)
         if not value:
             return None
-        try:
-            number = float(value.replace(",", "."))
-        except ValueError:
-            number = float("nan")
-        if not abs(number) < 1e15:
+        if not _NUMBER.fullmatch(value):
             raise InvalidInput.field(name, "must be a number.")
-        return number
+        return float(value.replace(",", "."))
 
     def whole(self, name: str) -> int | None:
         """A field that is a whole number; None where it is empty. Raises InvalidInput."""

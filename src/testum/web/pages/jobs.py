@@ -12,10 +12,12 @@ from testum.db.base import utc_now
 from testum.db.jobs import Job
 from testum.db.reports import TaskRow
 from testum.errors import InvalidInput
+from testum.services.jobs import no_new_job
 from testum.services.messages import count_json
 from testum.web.errors import dump
-from testum.web.pages.forms import read_form
+from testum.web.pages.forms import Form, read_form
 from testum.web.pages.lists import listing
+from testum.web.pages.rendering import address
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
 
@@ -80,7 +82,6 @@ async def show_job(job_id: UUID, view: PageView) -> Response:
         what=what,
         counts=count_json(found.counts),
         over=over,
-        danger=looks_destructive(what),
         elapsed=elapsed,
         usual=usual,
         late=_late(elapsed, usual),
@@ -126,11 +127,49 @@ async def cancel_job(job_id: UUID, view: PageView) -> Response:
     return view.redirect(f"/jobs/{job_id}", view.gettext("The job is being cancelled."))
 
 
+@router.get("/{job_id}/rerun")
+async def ask_rerun(job_id: UUID, view: PageView) -> Response:
+    """The second question, before what cannot be undone is done again."""
+    only = _only(view.request.query_params.get("only", RerunOf.ALL))
+    job, number = await view.app.jobs.left_to_rerun(view.actor, job_id, only)
+    when = view.language.moment(job.created_at)
+    return view.render(
+        "jobs/again.html",
+        title=view.gettext("Really run this again?"),
+        section="jobs",
+        crumbs=[
+            (view.gettext("Jobs"), "/jobs"),
+            (view.gettext("Job on %(when)s", when=when), f"/jobs/{job_id}"),
+        ],
+        job=job,
+        what=describe(job),
+        danger=looks_destructive(describe(job)),
+        only=only,
+        number=number,
+    )
+
+
 @router.post("/{job_id}/rerun")
 async def rerun_job(job_id: UUID, request: Request, view: PageView) -> Response:
-    """Do a job again, on all or some of its platforms."""
+    """Do a job again, on all or some of its platforms, after a second question where it looks destructive."""
     form = await read_form(request)
-    if form.text("only") not in set(RerunOf):
-        raise InvalidInput("There is no such choice.")
-    started = await view.app.jobs.rerun(view.actor, job_id, RerunOf(form.text("only")))
+    only = _only(form.text("only"))
+    job = await view.app.jobs.to_rerun(view.actor, job_id)
+    if looks_destructive(describe(job)) and not form.flag("confirmed"):
+        return view.redirect(address(f"/jobs/{job_id}/rerun", only=only))
+    started = await view.app.jobs.rerun(view.actor, job_id, only, new=new_job(form))
     return view.redirect(f"/jobs/{started.job.id}")
+
+
+def new_job(form: Form) -> UUID | None:
+    """The id of the job that the form starts. Raises InvalidInput."""
+    try:
+        return form.id("new")
+    except InvalidInput:
+        raise no_new_job() from None
+
+
+def _only(value: str) -> RerunOf:
+    if value not in set(RerunOf):
+        raise InvalidInput("There is no such choice.")
+    return RerunOf(value)

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 
 from testum import __version__
 from testum.core.text import login_address, visible
+from testum.db.base import new_id
 from testum.web.assets import Assets
 from testum.web.pages.languages import Language, languages
 from testum.web.pages.words import Words
@@ -57,6 +58,7 @@ class Templates:
             languages=languages(),
             address=address,
             login_address=login_address,
+            new_id=new_id,
             version=__version__,
             words=words,
         )

@@ -11,9 +11,11 @@ from testum.core.danger import looks_destructive
 from testum.core.permissions import Permission
 from testum.core.states import PlatformState
 from testum.core.targets import MAX_VALUES, Targets
+from testum.db.jobs import Job
 from testum.db.paging import PageRequest
-from testum.errors import InvalidInput
+from testum.errors import Conflict, InvalidInput
 from testum.web.pages.forms import Form, read_form
+from testum.web.pages.jobs import new_job
 from testum.web.pages.lists import listing
 from testum.web.pages.platforms import FILTERS, filters, picked
 from testum.web.pages.route import page_router
@@ -25,21 +27,36 @@ router = page_router(prefix="/run")
 
 _SHOWN = 100
 _MOST_CHIPS = 500
+_FIELDS = ("command", "timeout", "concurrency", "platform")
 
 
 @router.get("")
 async def run_form(view: PageView) -> Response:
-    """The form, with the platforms and the command that the address names."""
+    """The form, with the platforms that the address names, or with what a job ran, on which and how."""
     params = view.request.query_params
+    if named := params.getlist("job"):
+        return await _form_of_job(view, Form.uuids("job", named[:1])[0])
     targets: Sequence[UUID] = ()
     asked: Mapping[str, str] = {}
+    gone: int | None = None
     if params.get("everything"):
         targets = await view.app.platforms.matching(view.actor, **filters(params))
         # To be saved as the filter that it is.
-        asked = listing(view, *FILTERS).values
+        asked, gone = listing(view, *FILTERS).values, 0
     elif named := params.getlist("platform"):
         targets = Form.uuids("platform", named[:MAX_VALUES])
-    return await _form(view, targets, {"command": params.get("command", "")[:10_000]}, {}, asked=asked)
+    return await _form(view, targets, {}, {}, asked=asked, gone=gone)
+
+
+async def _form_of_job(view: PageView, job_id: UUID) -> Response:
+    job = (await view.app.jobs.get(view.actor, job_id)).job
+    targets = await view.app.jobs.platforms_left(view.actor, job_id)
+    values = {
+        "command": str(job.parameters.get("command", "")),
+        "timeout": f"{job.timeout:.15g}" if job.timeout is not None else "",
+        "concurrency": str(job.concurrency),
+    }
+    return await _form(view, targets, values, {}, gone=job.task_count - len(targets), of=job)
 
 
 @router.get("/platforms")
@@ -81,21 +98,31 @@ async def run(request: Request, view: PageView) -> Response:
         danger = looks_destructive(form.lines("command"))
         if danger and not form.flag("confirmed"):
             return await _form(view, targets, _typed(form), {}, danger=danger)
-        started = await view.app.jobs.start(view.actor, spec, Targets(platform_ids=tuple(targets)))
-    except InvalidInput as error:
-        words = Words(view.language)
-        problems = {
-            item.field.removeprefix("targets.").replace("_ids", ""): words.message(item.message)
-            for item in error.fields
-        }
-        return await _form(
-            view, targets, _typed(form), problems or {"": words.message(error.message)}, status=422
+        started = await view.app.jobs.start(
+            view.actor, spec, Targets(platform_ids=tuple(targets)), new=new_job(form)
         )
+    except InvalidInput as error:
+        return await _form(view, targets, _typed(form), _problems(view, error), status=422)
+    except Conflict as error:
+        said = {"": Words(view.language).message(error.message)}
+        return await _form(view, targets, _typed(form), said, status=409)
     return view.redirect(f"/jobs/{started.job.id}")
 
 
+def _problems(view: PageView, error: InvalidInput) -> dict[str, str]:
+    """What is wrong with each field of the form, and under no name what is wrong with the whole."""
+    words = Words(view.language)
+    shown = {"targets.platform_ids": "platform", "platforms": "platform"}
+    problems = {
+        name: words.message(item.message)
+        for item in error.fields
+        if (name := shown.get(item.field, item.field)) in _FIELDS
+    }
+    return problems or {"": words.message(error.message)}
+
+
 def _typed(form: Form) -> dict[str, str]:
-    return {name: form.lines(name) for name in ("command", "timeout", "concurrency")}
+    return {name: form.lines(name) for name in _FIELDS if name != "platform"}
 
 
 async def _chips(view: PageView, targets: Sequence[UUID]) -> dict[str, Any]:
@@ -116,9 +143,24 @@ async def _form(
     *,
     asked: Mapping[str, str] | None = None,
     danger: str | None = None,
+    gone: int | None = None,
+    of: Job | None = None,
     status: int = 200,
 ) -> Response:
+    """The page; from the job `of`, if that is what fills it. `gone` chosen platforms are left out, because they are
+    deleted: None where nobody has looked yet."""
     await view.app.gate.check(view.actor, Permission.JOBS_RUN, "job.run_command", "job")
+    if gone is None:
+        missing = await view.app.platforms.missing(view.actor, targets)
+        targets = [key for key in targets if key not in missing]
+        gone = len(missing)
+    if gone:
+        said = view.ngettext(
+            "%(num)s of the platforms was deleted meanwhile and is no longer chosen.",
+            "%(num)s of the platforms were deleted meanwhile and are no longer chosen.",
+            gone,
+        )
+        problems = {**problems, "platform": said}
     asked = dict.fromkeys(FILTERS, "") | dict(asked or {})
     page = await view.app.platforms.find(view.actor, PageRequest(_SHOWN), **filters(asked))
     settings = view.app.settings
@@ -137,6 +179,7 @@ async def _form(
         problems=problems,
         danger=danger,
         number=len(targets),
+        of=of,
         defaults=(settings.task_timeout_seconds, settings.task_concurrency),
         **await _chips(view, targets),
         **await saved(view),

@@ -30,6 +30,8 @@ SAID = (
     N_("There is no such job."),
     N_("There is no such task or job."),
     N_("must be more than 0 and at most %(most)s seconds."),
+    N_("What this form names can be no new job. Open its page again."),
+    N_("Somebody else has started the job of this form. Send it again."),
     N_("The job is still under way. Wait for its end, or cancel it."),
     N_("No platform is left to run on: none ended so, or those that did are deleted."),
     N_("is needed."),
