@@ -1,5 +1,6 @@
 // The page of a job: every platform a line in a list that takes ten thousand of them, the counts above it, and the
 // output of the one that is chosen. The server tells changes over a WebSocket; they are drawn together.
+import { renewParts } from "./jobs/fresh";
 import { GroupList } from "./jobs/groups";
 import { TaskList } from "./jobs/list";
 import { Panel } from "./jobs/panel";
@@ -7,10 +8,14 @@ import { Summary } from "./jobs/summary";
 import { FINAL, type Task, tasksOf, type Vocabulary } from "./jobs/tasks";
 import { type Message, type State, Stream } from "./live/socket";
 import { gettext } from "./messages";
+import { keepInAddress } from "./output/picked";
 import { fitToWindow } from "./shell/fit";
 import { toast } from "./shell/toasts";
 
 const DRAW_MS = 200;
+
+/** How the page lists the platforms. */
+type By = "platform" | "output";
 
 async function start(root: HTMLElement): Promise<void> {
   const data = root.dataset;
@@ -29,34 +34,83 @@ async function start(root: HTMLElement): Promise<void> {
   let tasks = await load();
   let byId = new Map(tasks.map((task) => [task.id, task]));
   let over = FINAL.has(data.status ?? "");
-  const panel = new Panel(words);
-  let chosen: Task | undefined;
-  const list = new TaskList(words, (task) => {
-    chosen = task;
-    panel.show(task);
-    const address = new URL(location.href);
-    address.searchParams.set("task", task.id);
-    history.replaceState(null, "", address);
+  const wanted = (data.task ?? "").replaceAll("-", "");
+  const asked = byId.get(wanted);
+  let by: By = new URLSearchParams(location.search).get("by") === "output" ? "output" : "platform";
+  /** The task that the address names in each view: one that a person chose, or of which lines were picked. */
+  const named: Record<By, string> = { platform: asked?.id ?? "", output: "" };
+  if (by === "output") named.output = named.platform;
+  const name = (task: string): void => {
+    named[by] = task;
+    keep({ by: by === "output" ? by : "", task });
+  };
+  const panel = new Panel(words, name);
+  let chosen = asked ?? tasks.find((task) => task.status === "failed") ?? tasks[0];
+  let only = "";
+  /** How many lines each view's list has; null: it is not known yet. */
+  const shown: Record<By, number | null> = { platform: null, output: null };
+  const tell = (view: By, count: number | null): void => {
+    shown[view] = count;
+    const nothing = document.getElementById("nothing");
+    // Without a filter there is nothing to take away.
+    if (nothing) nothing.hidden = shown[by] !== 0 || (by === "output" && only === "");
+    const box = document.getElementById("tasks");
+    if (box) box.hidden = by === "output" || shown.platform === 0;
+  };
+  const list = new TaskList(
+    words,
+    (task) => {
+      chosen = task;
+      panel.show(task);
+      name(task.id);
+    },
+    (count) => tell("platform", count),
+  );
+  const groups = new GroupList(job, words, named.output, {
+    choose: (group, largest, byReader) => {
+      panel.showGroup(group, largest);
+      if (byReader) name(group.task_id);
+    },
+    choosePlain: (id) => {
+      const task = byId.get(id);
+      if (task) panel.show(task);
+    },
+    show: (count) => tell("output", count),
   });
-  const groups = new GroupList(job, words, (group, largest) => panel.showGroup(group, largest));
-  const show = (by: "platform" | "output"): void => {
+  const show = (view: By): void => {
+    by = view;
     for (const button of document.querySelectorAll<HTMLElement>("[data-by]")) {
       button.setAttribute("aria-pressed", String(button.dataset.by === by));
     }
-    for (const id of ["tasks", "find-platform"]) {
-      const part = document.getElementById(id);
-      if (part) part.hidden = by === "output";
-    }
+    const find = document.getElementById("find-platform");
+    if (find) find.hidden = by === "output";
     if (by === "output") groups.open();
     else {
       groups.close();
       if (chosen) panel.show(chosen);
     }
+    tell(by, shown[by]);
   };
   for (const button of document.querySelectorAll<HTMLElement>("[data-by]")) {
-    button.addEventListener("click", () => show(button.dataset.by === "output" ? "output" : "platform"));
+    button.addEventListener("click", () => {
+      const view = button.dataset.by === "output" ? "output" : "platform";
+      if (view === by) return;
+      // The lines are of what was shown before.
+      keepInAddress(null);
+      show(view);
+      name(named[view]);
+    });
   }
-  const summary = new Summary(words, started, Number(data.usual), (only) => list.filter({ only }));
+  const summary = new Summary(words, started, Number(data.usual), (status) => {
+    only = status;
+    list.filter(status);
+    groups.filter(status);
+  });
+  document.getElementById("show-all")?.addEventListener("click", () => {
+    list.findAll();
+    summary.choose("");
+    document.querySelector<HTMLElement>('[data-only=""]')?.focus();
+  });
 
   let drawing = false;
   const draw = (): void => {
@@ -73,28 +127,33 @@ async function start(root: HTMLElement): Promise<void> {
   summary.update(tasks);
   const both = root.querySelector<HTMLElement>(".x-job");
   if (both) fitToWindow(both);
-  const named = byId.get((data.task ?? "").replaceAll("-", ""));
-  const first = named ?? tasks.find((task) => task.status === "failed") ?? tasks[0];
-  if (first) {
-    chosen = first;
-    list.select(first);
-    panel.show(first);
+  if (wanted && !asked) {
+    toast(gettext("The address names a task that this job does not have."), "error");
+    // Nor are its lines those of another.
+    keepInAddress(null);
+    name("");
   }
+  if (chosen) list.select(chosen);
+  show(by);
   if (over) return;
 
   summary.run();
+  /** What happened is the server's to say, once more and as after a reload. */
+  const end = async (status: string): Promise<void> => {
+    summary.stop();
+    const [fresh] = await Promise.all([load(), renewParts("facts", "usual")]);
+    tasks = fresh;
+    byId = new Map(fresh.map((task) => [task.id, task]));
+    panel.replace(byId);
+    summary.finish(status, tasks);
+    draw();
+  };
   const onMessage = (message: Message): void => {
     if (message.task_id === null) {
       if (message.type === "progress") summary.tell(message.payload.status);
       if (message.type === "done") {
         over = true;
-        void load().then((fresh) => {
-          tasks = fresh;
-          byId = new Map(fresh.map((task) => [task.id, task]));
-          panel.replace(byId);
-          summary.finish(message.payload.status, tasks);
-          draw();
-        });
+        void end(message.payload.status).catch(failed);
       }
       return;
     }
@@ -128,9 +187,20 @@ async function start(root: HTMLElement): Promise<void> {
   window.addEventListener("pagehide", () => stream.close());
 }
 
-const root = document.getElementById("job");
-if (root) {
-  start(root).catch(() =>
-    toast(gettext("The list of platforms could not be loaded. Load the page again."), "error"),
-  );
+function failed(): void {
+  toast(gettext("The list of platforms could not be loaded. Load the page again."), "error");
 }
+
+/** Keep in the address what is shown, without going there; what is empty needs no saying. */
+function keep(values: Record<string, string>): void {
+  const address = new URL(location.href);
+  for (const [name, value] of Object.entries(values)) {
+    // Taken away first, so that their order does not depend on what was there.
+    address.searchParams.delete(name);
+    if (value) address.searchParams.set(name, value);
+  }
+  history.replaceState(history.state, "", address);
+}
+
+const root = document.getElementById("job");
+if (root) start(root).catch(failed);

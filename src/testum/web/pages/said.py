@@ -152,7 +152,6 @@ SAID = (
     # Output by lines
     N_("There is no such line."),
     N_("must be some text on one line."),
-    N_("The expression cannot be read: %(reason)s."),
     # The installation
     N_("The broker does not answer: %(reason)s"),
     N_("The database does not answer: %(reason)s"),
