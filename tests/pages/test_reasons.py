@@ -153,11 +153,11 @@ def test_how_a_cancelled_task_was_ended(open_tab: Open, hosts: list[dict[str, An
         expect(page.locator(".x-ended")).to_have_text(GONE)
     page = russian(open_tab)
     page.goto(f"/jobs/{job}")
-    expect(page.locator(".x-ended")).to_have_text("Подтверждено: её процессов больше нет.")
+    expect(page.locator(".x-ended")).to_have_text("Подтверждено: процессов задачи на хосте больше нет.")
     page.goto(f"/jobs/{job}?by=output")
-    expect(page.locator(".x-ended")).to_have_text("Подтверждено: её процессов больше нет.")
+    expect(page.locator(".x-ended")).to_have_text("Подтверждено: процессов задачи на хосте больше нет.")
     page.goto(f"/tasks/{task['id']}")
-    expect(page.locator(".x-ended")).to_have_text("Подтверждено: её процессов больше нет.")
+    expect(page.locator(".x-ended")).to_have_text("Подтверждено: процессов задачи на хосте больше нет.")
 
 
 def test_what_took_too_long_was_ended_too(page: Page, hosts: list[dict[str, Any]], api: Api) -> None:
