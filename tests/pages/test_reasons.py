@@ -171,6 +171,8 @@ def test_what_took_too_long_was_ended_too(page: Page, hosts: list[dict[str, Any]
     page.goto(f"/jobs/{job}?by=output")
     expect(page.locator("#output h2")).to_contain_text("(2)")
     expect(page.locator(".x-output-why")).to_contain_text("Allow it more time")
+    # What could tell of it would have come by now.
+    page.wait_for_load_state("networkidle")
     expect(page.locator(".x-ended")).to_be_hidden()
 
 
@@ -204,6 +206,8 @@ def test_what_was_never_begun_left_nothing(page: Page, hosts: list[dict[str, Any
     api.post(f"/jobs/{job}/cancel")
     expect(page.locator(".x-output-why")).to_contain_text("Run it again if it is still wanted.")
     expect(page.locator("#job-status")).to_have_text("Cancelled")
+    # What could tell of it would have come by now.
+    page.wait_for_load_state("networkidle")
     expect(page.locator(".x-ended")).to_be_hidden()
 
 
