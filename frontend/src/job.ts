@@ -1,10 +1,9 @@
 // The page of a job: every platform a line in a list that takes ten thousand of them, the counts above it, and the
 // output of the one that is chosen. The server tells changes over a WebSocket; they are drawn together.
-import { GroupList } from "./jobs/groups";
-import { TaskList } from "./jobs/list";
-import { Panel } from "./jobs/panel";
+import { renewParts } from "./jobs/fresh";
 import { Summary } from "./jobs/summary";
 import { FINAL, type Task, tasksOf, type Vocabulary } from "./jobs/tasks";
+import { Views } from "./jobs/views";
 import { type Message, type State, Stream } from "./live/socket";
 import { gettext } from "./messages";
 import { fitToWindow } from "./shell/fit";
@@ -29,34 +28,16 @@ async function start(root: HTMLElement): Promise<void> {
   let tasks = await load();
   let byId = new Map(tasks.map((task) => [task.id, task]));
   let over = FINAL.has(data.status ?? "");
-  const panel = new Panel(words);
-  let chosen: Task | undefined;
-  const list = new TaskList(words, (task) => {
-    chosen = task;
-    panel.show(task);
-    const address = new URL(location.href);
-    address.searchParams.set("task", task.id);
-    history.replaceState(null, "", address);
+  const summary = new Summary(words, started, Number(data.usual), (only) => views.filter(only));
+  summary.update(tasks);
+  const both = root.querySelector<HTMLElement>(".x-job");
+  if (both) fitToWindow(both);
+  const views = new Views(job, words, tasks, (data.task ?? "").replaceAll("-", ""));
+  document.getElementById("show-all")?.addEventListener("click", () => {
+    views.findAll();
+    summary.choose("");
+    document.querySelector<HTMLElement>('[data-only=""]')?.focus();
   });
-  const groups = new GroupList(job, words, (group, largest) => panel.showGroup(group, largest));
-  const show = (by: "platform" | "output"): void => {
-    for (const button of document.querySelectorAll<HTMLElement>("[data-by]")) {
-      button.setAttribute("aria-pressed", String(button.dataset.by === by));
-    }
-    for (const id of ["tasks", "find-platform"]) {
-      const part = document.getElementById(id);
-      if (part) part.hidden = by === "output";
-    }
-    if (by === "output") groups.open();
-    else {
-      groups.close();
-      if (chosen) panel.show(chosen);
-    }
-  };
-  for (const button of document.querySelectorAll<HTMLElement>("[data-by]")) {
-    button.addEventListener("click", () => show(button.dataset.by === "output" ? "output" : "platform"));
-  }
-  const summary = new Summary(words, started, Number(data.usual), (only) => list.filter({ only }));
 
   let drawing = false;
   const draw = (): void => {
@@ -65,36 +46,27 @@ async function start(root: HTMLElement): Promise<void> {
     window.setTimeout(() => {
       drawing = false;
       summary.update(tasks);
-      list.show(tasks);
-      panel.refresh();
+      views.update(tasks);
     }, DRAW_MS);
   };
-  list.show(tasks);
-  summary.update(tasks);
-  const both = root.querySelector<HTMLElement>(".x-job");
-  if (both) fitToWindow(both);
-  const named = byId.get((data.task ?? "").replaceAll("-", ""));
-  const first = named ?? tasks.find((task) => task.status === "failed") ?? tasks[0];
-  if (first) {
-    chosen = first;
-    list.select(first);
-    panel.show(first);
-  }
   if (over) return;
 
   summary.run();
+  /** What happened is the server's to say, once more and as after a reload. */
+  const end = async (status: string): Promise<void> => {
+    summary.stop();
+    const [fresh] = await Promise.all([load(), renewParts("facts", "usual")]);
+    tasks = fresh;
+    byId = new Map(fresh.map((task) => [task.id, task]));
+    summary.finish(status, tasks);
+    draw();
+  };
   const onMessage = (message: Message): void => {
     if (message.task_id === null) {
       if (message.type === "progress") summary.tell(message.payload.status);
       if (message.type === "done") {
         over = true;
-        void load().then((fresh) => {
-          tasks = fresh;
-          byId = new Map(fresh.map((task) => [task.id, task]));
-          panel.replace(byId);
-          summary.finish(message.payload.status, tasks);
-          draw();
-        });
+        void end(message.payload.status).catch(failed);
       }
       return;
     }
@@ -128,9 +100,9 @@ async function start(root: HTMLElement): Promise<void> {
   window.addEventListener("pagehide", () => stream.close());
 }
 
-const root = document.getElementById("job");
-if (root) {
-  start(root).catch(() =>
-    toast(gettext("The list of platforms could not be loaded. Load the page again."), "error"),
-  );
+function failed(): void {
+  toast(gettext("The list of platforms could not be loaded. Load the page again."), "error");
 }
+
+const root = document.getElementById("job");
+if (root) start(root).catch(failed);

@@ -1,4 +1,5 @@
 // The page of a task: how it stands, and what it printed.
+import { renewParts } from "./jobs/fresh";
 import { FINAL, stateOf, type Vocabulary } from "./jobs/tasks";
 import { OutputViewer } from "./output/viewer";
 import { fitToWindow } from "./shell/fit";
@@ -10,7 +11,7 @@ function start(root: HTMLElement): void {
   const viewer = new OutputViewer(root, {
     onState: (state) => {
       // What the page says above the output is of the time before the task ended.
-      if (state === "ended" && !over) void refresh(words);
+      if (state === "ended" && !over) void refresh(words).catch(() => undefined);
     },
   });
   viewer.open({
@@ -23,12 +24,7 @@ function start(root: HTMLElement): void {
 }
 
 async function refresh(words: Vocabulary): Promise<void> {
-  const answer = await fetch(location.pathname, { headers: { Accept: "text/html" } });
-  if (!answer.ok) return;
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const facts = document.getElementById("facts");
-  const fresh = page.getElementById("facts");
-  if (facts && fresh) facts.replaceWith(document.adoptNode(fresh));
+  const page = await renewParts("facts");
   const status = page.getElementById("viewer")?.dataset.status;
   if (status) document.getElementById("task-status")?.replaceChildren(stateOf(status, words));
 }

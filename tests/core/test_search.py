@@ -96,8 +96,31 @@ def test_what_cannot_be_looked_for(text: str) -> None:
     "text", ["(", "[", "a{1,100000}", "(?<=a)b", "\\1", "\ud800", "(?P<n>a{1000}){1000}"]
 )
 def test_no_regular_expression(text: str) -> None:
-    with pytest.raises(InvalidInput, match=r"^q: is no regular expression"):
+    with pytest.raises(InvalidInput, match=r"^The expression cannot be read: ") as caught:
         Matcher(Query(text, regex=True))
+    assert caught.value.code == "bad_expression" and caught.value.fields[0].field == "q"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("(", "missing )"),
+        ("a)", "unexpected )"),
+        # Whole only with what is put around it.
+        ("a)(?m:b", "unexpected )"),
+        (r"a\q", r"invalid escape sequence: \q"),
+        ("[z-a]", "invalid character class range: z-a"),
+        ("a{1000}{1000}b", "bad repetition operator: {1000}{1000}"),
+        ("(?P<n>a{1000}){1000}", "invalid repetition size: {1000}"),
+        ("\ud800", "invalid UTF-8"),
+        (r"a\C", r"\C matches parts of characters, and newlines"),
+    ],
+)
+def test_what_is_wrong_with_an_expression_is_told_in_words_of_its_own(text: str, reason: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Matcher(Query(text, regex=True))
+    assert caught.value.message == f"The expression cannot be read: {reason}."
+    assert caught.value.fields[0].message == reason
 
 
 @pytest.mark.parametrize(
@@ -108,7 +131,7 @@ def test_a_part_of_a_character_is_not_looked_for(text: str, allowed: bool) -> No
     if allowed:
         assert Matcher(Query(text, case=True, regex=True)).count(b"\\C\n\\\\C\n") > 0
         return
-    with pytest.raises(InvalidInput, match=r"^q: cannot have"):
+    with pytest.raises(InvalidInput, match=r"cannot be read: \\C matches"):
         Matcher(Query(text, regex=True))
 
 

@@ -152,11 +152,17 @@ class Pictured:
         running = api.start_job(RUNNING_COMMAND, targets={"tags": ["demo"]})
         while api.get(f"/jobs/{running}")["counts"]["running"] != 3:
             time.sleep(0.1)
+        cancelled = api.start_job(RUNNING_COMMAND, targets={"names": ["web-02"]})
+        while api.get(f"/jobs/{cancelled}")["counts"]["running"] != 1:
+            time.sleep(0.1)
+        api.post(f"/jobs/{cancelled}/cancel")
+        api.wait_job(cancelled)
         self.ids = {
             "platform": platforms["web-01"], "changed": platforms["db-01"], "refusing": refusing["id"], "job": job,
             "task": api.tasks(job)[0]["id"], "key": key["id"], "tested": api.tasks(tested)[0]["id"],
             "untested": api.tasks(untested)[0]["id"], "silent": api.tasks(silent)[0]["id"],
-            "long": api.tasks(long)[0]["id"], "fine": fine, "alike": alike, "running": running,
+            "long": api.tasks(long)[0]["id"], "fine": fine, "alike": alike, "running": running, "cancelled": cancelled,
+            "ended": api.tasks(cancelled)[0]["id"],
             "unended": next(task["id"] for task in api.tasks(running) if task["status"] == "running"),
         }  # fmt: skip
         self._disguise(dict(zip(begun, [0, 0, *times], strict=True)))

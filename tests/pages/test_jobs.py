@@ -166,6 +166,45 @@ def test_cancel_a_job(page: Page, hosts: Hosts) -> None:
     expect(row(page, "host-0")).to_contain_text("Cancelled")
 
 
+def facts(page: Page) -> dict[str, str]:
+    """What stands above the list, by its names."""
+    pairs = page.locator("#facts > div")
+    return dict(tuple(pair.all_inner_texts()) for pair in (one.locator("dt, dd") for one in pairs.all()))
+
+
+def test_an_end_that_is_watched_is_told_as_after_a_reload(
+    open_tab: Open, hosts: Hosts, api: Api, flag: Path
+) -> None:
+    job = api.start_job(
+        f"until [ -e {flag} ]; do sleep 0.1; done", targets={"platform_ids": [hosts[0]["id"]]}
+    )
+    page = open_tab(timezone_id="Asia/Tokyo").page
+    page.goto(f"/jobs/{job}")
+    expect(page.locator("#job-status")).to_have_text("Running")
+    assert "Took" not in facts(page)
+    flag.touch()
+    expect(page.locator("#job-status")).to_have_text("Succeeded")
+    watched = facts(page)
+    assert "Takes" not in watched and watched["Took"] != "0 sec"
+    ended = api.get(f"/jobs/{job}")
+    took = dt.datetime.fromisoformat(ended["finished_at"]) - dt.datetime.fromisoformat(ended["started_at"])
+    assert watched["Took"] == f"{round(took.total_seconds(), 1):g} sec"
+    page.reload()
+    expect(page.locator("#job-status")).to_have_text("Succeeded")
+    assert facts(page) == watched
+
+
+def test_who_cancelled_shows_in_other_tabs_too(open_tab: Open, hosts: Hosts, api: Api) -> None:
+    job = api.start_job("sleep 60", targets={"platform_ids": [hosts[0]["id"]]})
+    page = open_tab().page
+    page.goto(f"/jobs/{job}")
+    expect(page.locator("#job-status")).to_have_text("Running")
+    api.post(f"/jobs/{job}/cancel")
+    expect(page.locator("#job-status")).to_have_text("Cancelled")
+    assert facts(page)["Cancelled by"].startswith("admin, ")
+    assert "Took" in facts(page)
+
+
 def test_a_connection_that_is_cut_resumes_without_gap_or_duplicate(
     open_tab: Open, server: Server, hosts: Hosts, api: Api, flag: Path
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.pages.conftest import Open
+from tests.pages.test_accessible import violations
 from tests.support.proxy import Proxies
 from tests.support.server import Api, Server
 from tests.support.tools import until
@@ -195,8 +196,27 @@ def test_a_pattern_that_is_none_is_told(open_tab: Open, million: str) -> None:
     tab.expected = ["422"]
     tab.page.goto(f"/tasks/{million}")
     tab.page.get_by_label("Regular expression").click()
-    search(tab.page, "(a")
-    expect(counter(tab.page)).to_contain_text("is no regular expression")
+    for expression, said in [
+        ("(a", "missing )"),
+        (r"a\q", r"invalid escape sequence: \q"),
+        ("a)(?m:b", "unexpected )"),
+    ]:
+        search(tab.page, expression)
+        expect(counter(tab.page)).to_have_text(f"The expression cannot be read: {said}")
+        expect(counter(tab.page)).to_be_in_viewport(ratio=1)
+    search(tab.page, "00000 the")
+    expect(counter(tab.page)).to_have_text(re.compile("^1 of 10"))
+
+
+def test_what_is_wrong_with_a_pattern_is_told_in_russian(open_tab: Open, api: Api, hosts: Hosts) -> None:
+    tab = open_tab()
+    tab.expected = ["422"]
+    tab.context.add_cookies([{"name": "language", "value": "ru", "url": tab.url}])
+    tab.page.goto(f"/tasks/{run(api, hosts, 'true')}")
+    tab.page.get_by_label("Регулярное выражение").click()
+    tab.page.locator(".x-search-output input").fill("(?<!a)\u202eb")
+    expect(counter(tab.page)).to_contain_text("Выражение не читается: ")
+    expect(counter(tab.page).locator("[lang=en]")).to_have_text("invalid perl operator: (?<!")
 
 
 def test_a_line_has_an_address(open_tab: Open, million: str) -> None:
@@ -204,9 +224,18 @@ def test_a_line_has_an_address(open_tab: Open, million: str) -> None:
     page = tab.page
     page.goto(f"/tasks/{million}#L499998-L500001")
     expect(line(page, 499_998)).to_be_in_viewport()
-    assert [int(row.get_attribute("data-number") or 0) for row in page.locator(".x-picked").all()] == list(
-        range(499_998, 500_002)
+    assert [
+        int(row.get_attribute("data-number") or 0) for row in page.locator(".x-line-picked").all()
+    ] == list(range(499_998, 500_002))
+    # In one go: lines are drawn anew as more of them come.
+    places = page.evaluate(
+        """() => [...document.querySelectorAll(".x-line-row")].map((row) => {
+            const [all, text] = [row, row.querySelector(".x-text")].map((part) => part.getBoundingClientRect());
+            return [all.height, text.height, text.top - all.top, text.left - all.left].join();
+        })"""
     )
+    assert len(places) > 20 and len(set(places)) == 1, "what is picked has the place and height of the rest"
+    assert places[0].startswith("20,20,0,")
     line(page, 500_003).locator(".x-number").click()
     assert page.url.endswith("#L500003")
     line(page, 500_001).locator(".x-number").click(modifiers=["Shift"])
@@ -218,7 +247,7 @@ def test_a_line_has_an_address(open_tab: Open, million: str) -> None:
         f"{number:07} the" for number in range(500_001, 500_004)
     ]
     page.reload()
-    expect(line(page, 500_002)).to_have_class(re.compile("x-picked"))
+    expect(line(page, 500_002)).to_have_class(re.compile("x-line-picked"))
     page.goto(f"/tasks/{million}#L99999999")
     expect(line(page, COUNT)).to_be_in_viewport()
 
@@ -425,6 +454,181 @@ def test_identical_output_is_folded_and_the_others_compared(page: Page, api: Api
     page.get_by_role("button", name="By platform").click()
     expect(page.locator("#tasks")).to_be_visible()
     expect(page.locator("#groups")).to_be_hidden()
+
+
+@pytest.fixture(scope="module")
+def versions(api: Api, hosts: Hosts) -> tuple[str, dict[str, str]]:
+    """A job whose hosts 0 and 1 printed the same, host 2 something else, and to which `silent` did not answer; and
+    its tasks by the names of their platforms."""
+    job = api.start_job(
+        "set -- $SSH_CONNECTION; seq 1 20; case $3 in *.3) echo 'version 2';; *) echo 'version 1';; esac; echo end",
+        targets={"platform_ids": [host["id"] for host in hosts]},
+    )
+    api.wait_job(job)
+    return job, {task["platform_name"]: task["id"].replace("-", "") for task in api.tasks(job)}
+
+
+def opened(page: Page, task: str) -> None:
+    """This task's output is what is shown."""
+    expect(page.locator("#output")).to_have_attribute("data-open", task)
+
+
+def test_a_line_of_a_task_that_the_page_chose_names_it(
+    page: Page, open_tab: Open, versions: tuple[str, dict[str, str]]
+) -> None:
+    job, tasks = versions
+    page.goto(f"/jobs/{job}")
+    # The one that failed was chosen, and printed nothing.
+    opened(page, tasks["silent"])
+    assert "task=" not in page.url
+    page.get_by_role("option").filter(has_text="host-1").click()
+    opened(page, tasks["host-1"])
+    page.goto(f"/jobs/{job}?by=output")
+    expect(line(page, 21)).to_have_text("version 1")
+    first = page.locator("#output").get_attribute("data-open")
+    assert "task=" not in page.url
+    line(page, 21).locator(".x-number").click()
+    expect(page).to_have_url(re.compile(rf"\?by=output&task={first}#L21$"))
+    other = open_tab().page
+    other.goto(page.url)
+    opened(other, str(first))
+    expect(line(other, 21)).to_have_class(re.compile("x-line-picked"))
+
+
+def test_a_line_of_a_task_that_the_page_chose_by_itself_is_its_own(
+    page: Page, api: Api, hosts: Hosts
+) -> None:
+    """Later the page would choose another: the one that failed."""
+    job = api.start_job(
+        "echo begun; set -- $SSH_CONNECTION; case $3 in *.2) sleep 3; exit 1;; *) sleep 1;; esac",
+        targets={"platform_ids": [host["id"] for host in hosts[:2]]},
+    )
+    page.goto(f"/jobs/{job}")
+    line(page, 1).locator(".x-number").click()
+    address = page.url
+    (first,) = (task["id"].replace("-", "") for task in api.tasks(job) if task["platform_name"] == "host-0")
+    assert address.endswith(f"/jobs/{job}?task={first}#L1")
+    api.wait_job(job)
+    page.goto("/jobs")
+    page.goto(address)
+    opened(page, first)
+    expect(line(page, 1)).to_have_class(re.compile("x-line-picked"))
+    page.goto(f"/jobs/{job}")
+    expect(page.locator("#output h2")).to_have_text("host-1")
+
+
+def test_a_line_of_a_group_has_an_address(page: Page, versions: tuple[str, dict[str, str]]) -> None:
+    job, tasks = versions
+    page.goto(f"/jobs/{job}?task={tasks['host-0']}#L3")
+    opened(page, tasks["host-0"])
+    page.get_by_role("button", name="Identical output").click()
+    expect(page).to_have_url(re.compile(rf"/jobs/{job}\?by=output$"))
+    groups = page.locator(".x-group")
+    groups.filter(has_text="host-2").click()
+    expect(page).to_have_url(re.compile(rf"\?by=output&task={tasks['host-2']}$"))
+    page.reload()
+    expect(groups.filter(has_text="host-2")).to_have_attribute("aria-selected", "true")
+    expect(page.locator(".x-changed-added")).to_contain_text("version 2")
+    expect(page.get_by_role("button", name="Identical output")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#find-platform")).to_be_hidden()
+    page.get_by_role("button", name="How it differs from the largest").click()
+    line(page, 21).locator(".x-number").click()
+    expect(page).to_have_url(re.compile(rf"\?by=output&task={tasks['host-2']}#L21$"))
+    page.reload()
+    # The line that the address names is shown, and not the difference.
+    expect(line(page, 21)).to_have_text("version 2")
+    expect(line(page, 21)).to_have_class(re.compile("x-line-picked"))
+    expect(page.locator(".x-difference")).to_be_hidden()
+    # Each view has a choice of its own, and shows it again.
+    page.get_by_role("button", name="By platform").click()
+    opened(page, tasks["host-2"])
+    expect(page).to_have_url(re.compile(rf"/jobs/{job}\?task={tasks['host-2']}$"))
+    page.get_by_role("option").filter(has_text="silent").click()
+    page.get_by_role("button", name="Identical output").click()
+    opened(page, tasks["host-2"])
+    expect(page).to_have_url(re.compile(rf"\?by=output&task={tasks['host-2']}$"))
+    page.get_by_role("button", name="By platform").click()
+    opened(page, tasks["silent"])
+    expect(page).to_have_url(re.compile(rf"\?task={tasks['silent']}$"))
+
+
+def test_an_address_shows_its_task_though_another_stands_for_the_group(
+    page: Page, versions: tuple[str, dict[str, str]]
+) -> None:
+    job, tasks = versions
+    for name in ("host-0", "host-1"):
+        page.goto("/jobs")
+        page.goto(f"/jobs/{job}?by=output&task={tasks[name]}#L2")
+        opened(page, tasks[name])
+        expect(page.locator(".x-group[aria-selected=true]")).to_contain_text("host-[0-1]")
+        expect(line(page, 2)).to_have_class(re.compile("x-line-picked"))
+        expect(page.get_by_role("button", name="How it differs from the largest")).to_have_count(0)
+
+
+def test_an_address_of_a_task_that_the_job_does_not_have_says_so(
+    page: Page, versions: tuple[str, dict[str, str]]
+) -> None:
+    job, _ = versions
+    for query in ("task=0197b1c6-0000-7000-8000-000000000000", "task=nonsense&by=output"):
+        page.goto("/jobs")
+        page.goto(f"/jobs/{job}?{query}#L2")
+        expect(page.locator("#toasts")).to_contain_text("a task that this job does not have")
+        expect(page).to_have_url(re.compile(rf"/jobs/{job}(\?by=output)?$"))
+        expect(page.locator(".x-line-picked")).to_have_count(0)
+
+
+def test_the_filters_act_on_groups_too(page: Page, versions: tuple[str, dict[str, str]]) -> None:
+    job, tasks = versions
+    page.goto(f"/jobs/{job}?by=output")
+    groups, nothing = page.locator(".x-group"), page.locator("#nothing")
+    expect(groups).to_have_count(3)
+    page.locator("[data-only=failed]").click()
+    expect(groups).to_have_count(1)
+    expect(groups).to_contain_text("silent")
+    expect(page.locator("#groups")).to_contain_text("1 kind of output")
+    opened(page, tasks["host-0"])
+    groups.click()
+    # Against the largest of all, and not of those that are shown.
+    expect(page.get_by_role("button", name="How it differs from the largest")).to_be_visible()
+    expect(page.locator(".x-changed-removed").first).to_contain_text("1")
+    page.locator("[data-only=success]").click()
+    expect(groups).to_have_count(2)
+    expect(page.locator(".x-group[aria-selected=true]")).to_have_count(0)
+    assert page.locator(".x-groups-list").get_attribute("aria-activedescendant") is None
+    page.locator("[data-only=pending]").click()
+    expect(nothing).to_have_text(re.compile("No platform here matches."))
+    assert violations(page) == []
+    nothing.get_by_role("button", name="Show all").click()
+    expect(groups).to_have_count(3)
+    expect(nothing).to_be_hidden()
+    expect(page.locator("[data-only='']")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("[data-only='']")).to_be_focused()
+
+
+def test_a_list_with_nothing_in_it_says_so(page: Page, versions: tuple[str, dict[str, str]]) -> None:
+    job, _ = versions
+    page.goto(f"/jobs/{job}")
+    nothing, find = page.locator("#nothing"), page.get_by_role("searchbox", name="Find a platform")
+    expect(page.get_by_role("option")).to_have_count(4)
+    expect(nothing).to_be_hidden()
+    find.fill("host-")
+    page.locator("[data-only=failed]").click()
+    expect(nothing).to_contain_text("No platform here matches.")
+    assert violations(page) == []
+    # The other view looks for no name.
+    page.get_by_role("button", name="Identical output").click()
+    expect(page.locator(".x-group")).to_have_count(1)
+    expect(nothing).to_be_hidden()
+    page.get_by_role("button", name="By platform").click()
+    expect(nothing).to_be_visible()
+    nothing.get_by_role("button", name="Show all").click()
+    expect(page.get_by_role("option")).to_have_count(4)
+    expect(find).to_have_value("")
+    expect(nothing).to_be_hidden()
+    find.fill("nobody")
+    expect(nothing).to_be_visible()
+    find.fill("")
+    expect(page.get_by_role("option")).to_have_count(4)
 
 
 def test_the_viewer_by_keyboard_alone(page: Page, api: Api, hosts: Hosts) -> None:

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.pages.conftest import Open
+from tests.pages.test_accessible import violations
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from tests.support.tools import unique
@@ -128,6 +129,86 @@ def test_a_task_that_fails_while_it_is_watched(page: Page, hosts: list[dict[str,
     expect(page.locator(".x-output-why")).to_be_hidden()
     expect(page.locator(".x-output-why")).to_contain_text("See whether somebody stopped it")
     expect(page.locator(".x-output-why [lang=en]")).to_contain_text("signal KILL")
+
+
+GONE = "Its processes are confirmed gone."
+NOT_KNOWN = "It is not confirmed that its processes are gone: look on the host."
+
+
+def test_how_a_cancelled_task_was_ended(open_tab: Open, hosts: list[dict[str, Any]], api: Api) -> None:
+    job = api.start_job("echo go; sleep 600", targets={"platform_ids": [hosts[0]["id"]]})
+    (task,) = api.tasks(job)
+    watched = [open_tab().page for _ in range(2)]
+    watched[0].goto(f"/jobs/{job}")
+    watched[1].goto(f"/tasks/{task['id']}")
+    for page in watched:
+        expect(page.locator(".x-printed")).to_contain_text("go")
+        expect(page.locator(".x-ended").locator("visible=true")).to_have_count(0)
+    api.post(f"/jobs/{job}/cancel")
+    for page in watched:
+        expect(page.locator(".x-ended")).to_have_text(GONE)
+        # By what it is known helps nobody here.
+        expect(page.locator(".x-reason [lang=en]")).to_have_text("Cancelled while it ran.")
+        page.reload()
+        expect(page.locator(".x-ended")).to_have_text(GONE)
+    page = russian(open_tab)
+    page.goto(f"/jobs/{job}")
+    expect(page.locator(".x-ended")).to_have_text("Подтверждено: процессов задачи на хосте больше нет.")
+    page.goto(f"/jobs/{job}?by=output")
+    expect(page.locator(".x-ended")).to_have_text("Подтверждено: процессов задачи на хосте больше нет.")
+    page.goto(f"/tasks/{task['id']}")
+    expect(page.locator(".x-ended")).to_have_text("Подтверждено: процессов задачи на хосте больше нет.")
+
+
+def test_what_took_too_long_was_ended_too(page: Page, hosts: list[dict[str, Any]], api: Api) -> None:
+    job = api.start_job("sleep 600", targets={"platform_ids": [host["id"] for host in hosts[:2]]}, timeout=1)
+    page.goto(f"/jobs/{job}")
+    expect(page.locator(".x-ended")).to_have_text(GONE)
+    expect(page.locator(".x-output-why")).to_contain_text("Allow it more time")
+    page.goto(f"/tasks/{api.tasks(job)[0]['id']}")
+    expect(page.locator(".x-ended")).to_have_text(GONE)
+    # Of two, one's end says nothing of the other's.
+    page.goto(f"/jobs/{job}?by=output")
+    expect(page.locator("#output h2")).to_contain_text("(2)")
+    expect(page.locator(".x-output-why")).to_contain_text("Allow it more time")
+    # What could tell of it would have come by now.
+    page.wait_for_load_state("networkidle")
+    expect(page.locator(".x-ended")).to_be_hidden()
+
+
+def test_that_nobody_could_look_is_told(page: Page, api: Api) -> None:
+    sshd = RealSshd()
+    try:
+        made = api.add_platform(unique("unseen"), sshd)
+        job = api.start_job("echo go; sleep 600", targets={"platform_ids": [made["id"]]})
+        page.goto(f"/jobs/{job}")
+        expect(page.locator(".x-printed")).to_contain_text("go")
+        sshd.stop()
+        expect(page.locator(".x-ended")).to_have_text(NOT_KNOWN, timeout=30_000)
+    finally:
+        sshd.close()
+    (task,) = api.tasks(job)
+    detail = task["metadata"]["termination"]["detail"]
+    said = f"{task['error_message']} {detail}"
+    expect(page.locator(".x-output-why [lang=en]")).to_have_text(said)
+    page.goto(f"/tasks/{task['id']}")
+    expect(page.locator(".x-ended")).to_have_text(NOT_KNOWN)
+    expect(page.locator("#facts [lang=en]")).to_have_text(said)
+    assert violations(page) == []
+
+
+def test_what_was_never_begun_left_nothing(page: Page, hosts: list[dict[str, Any]], api: Api) -> None:
+    job = api.start_job(
+        "sleep 600", targets={"platform_ids": [host["id"] for host in hosts[:2]]}, concurrency=1
+    )
+    page.goto(f"/jobs/{job}?task={api.tasks(job)[1]['id']}")
+    expect(page.locator("#job-status")).to_have_text("Running")
+    api.post(f"/jobs/{job}/cancel")
+    expect(page.locator(".x-output-why")).to_contain_text("Run it again if it is still wanted.")
+    expect(page.locator("#job-status")).to_have_text("Cancelled")
+    # What could tell of it would have come by now.
+    page.wait_for_load_state("networkidle")
+    expect(page.locator(".x-ended")).to_be_hidden()
 
 
 def test_of_an_exit_status_the_message_says_no_more(

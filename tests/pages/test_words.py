@@ -102,10 +102,11 @@ _RAISES |= {"StorageFull", "StorageUnavailable", "field", "problem", "Problem", 
 
 
 ELSEWHERE = (
-    "after:", "values §", "a frame of", "of another list", "not a number of a row", "§: more than", "[§]: "
+    "after:", "values §", "a frame of", "of another list", "not a number of a row", "§: more than", "[§]: ",
+    "The expression cannot be read"
 )  # fmt: skip
-"""How sentences begin that reach no page: a stream or the command line alone says them, or they are caught where they
-are raised."""
+"""How sentences begin that reach no page: a stream or the command line alone says them, they are caught where they are
+raised, or a script says it by their code."""
 
 
 def sentences(folder: str) -> Iterator[str]:
@@ -152,6 +153,26 @@ def test_a_sentence_is_translated_with_what_fills_it() -> None:
     assert words.message("A platform named x-1 is there already.") == "Платформа с именем x-1 уже есть."
     assert words.message("password: needs at least 8 characters.") == "нужно не меньше 8 символов."
     assert words.message("something new") == "something new"
+
+
+CALL = re.compile(r"""\bn?gettext\(\s*("(?:[^"\\]|\\.)*")?""")
+
+
+def asked_by_scripts() -> Iterator[tuple[Path, str | None]]:
+    """The first word of every call in the scripts, wherever it stands; None for one that is no plain string."""
+    for path in sorted((ROOT / "frontend" / "src").rglob("*.ts")):
+        for call in CALL.finditer(re.sub(r"function n?gettext\(", "", path.read_text())):
+            yield path, json.loads(call[1]) if call[1] else None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.parts[-3])
+def test_a_page_has_all_words_that_its_scripts_ask_for(path: Path) -> None:
+    """Also those that a template says, too: only where the .po file names the script are they put into the page."""
+    asked = list(asked_by_scripts())
+    assert len(asked) > 50 and [path for path, message in asked if message is None] == []
+    told = json.loads(languages()[path.parts[-3]].messages)["messages"]
+    missing = {message for _, message in asked if not told.get(message or "")}
+    assert missing == set(), "run `make messages`, and see that it finds them"
 
 
 def test_the_browsers_words_are_told_with_their_plural_forms() -> None:

@@ -70,6 +70,18 @@ def test_each_difference_makes_a_group(api: Api, tag: str) -> None:
     ]
     assert [group["count"] for group in answer["groups"]] == [2, 2, 1, 1]
     assert len(groups(api, job_id, limit=1)["groups"]) == 1
+    assert answer["largest"] == answer["groups"][0]["task_id"]
+    failed = groups(api, job_id, status="failed")
+    assert [group["names"].removeprefix(tag) for group in failed["groups"]] == ["03"]
+    assert (failed["total"], failed["largest"]) == (1, answer["largest"]), (
+        "the largest of all, not of the failed"
+    )
+    # The second of two that are alike, and one that is beyond the limit.
+    for name, shown in (("05", ["[01,05]"]), ("03", ["[01,05]", "03"])):
+        (asked,) = (task["id"] for task in api.tasks(job_id) if task["platform_name"] == tag + name)
+        found = groups(api, job_id, limit=1, task=asked)
+        assert [group["names"].removeprefix(tag) for group in found["groups"]] == shown
+        assert (found["groups"][-1]["task_id"], found["total"]) == (asked, 4)
     by_name = {group["names"].removeprefix(tag): group["task_id"] for group in answer["groups"]}
     same = api.get(f"/tasks/{by_name['04']}/compare/{by_name['04']}")
     assert same == {"streams": []}

@@ -16,6 +16,7 @@ export interface Group {
 interface Outputs {
   groups: Group[];
   total: number;
+  largest: string | null;
   pending: number;
   compared: number;
   complete: boolean;
@@ -25,20 +26,35 @@ const MOST = 200;
 const AGAIN_MS = 300;
 const PENDING_MS = 3_000;
 
+export interface GroupEvents {
+  /** Here is the group that is shown; `byReader`: somebody chose it here. `largest` is the task of the largest of all. */
+  choose(group: Group, largest: string, byReader: boolean): void;
+  /** The task that was asked for has no group: it has not ended, or its output is not kept any more. */
+  choosePlain(task: string): void;
+  /** So many groups are in the list; null: it is not known. */
+  show(count: number | null): void;
+}
+
 export class GroupList {
   private readonly box: HTMLElement;
   private readonly note = document.createElement("p");
   private readonly list = document.createElement("div");
   private groups: readonly Group[] = [];
-  private chosen = "";
+  private largest = "";
+  private only = "";
+  private asked = 0;
   private timer = 0;
+  /** Which group's task is shown, once it is. */
+  private shown = "";
   private isOpen = false;
   private told = "";
 
+  /** `chosen`: the task whose group is shown first; empty: the largest group. */
   constructor(
     private readonly job: string,
     private readonly words: Vocabulary,
-    private readonly choose: (group: Group, largest: Group) => void,
+    private chosen: string,
+    private readonly events: GroupEvents,
   ) {
     const box = document.getElementById("groups");
     if (!box) throw new Error("the page has no place for groups");
@@ -51,7 +67,7 @@ export class GroupList {
     this.list.tabIndex = 0;
     this.list.addEventListener("click", (event) => {
       const row = event.target instanceof Element ? event.target.closest<HTMLElement>("[data-task]") : null;
-      if (row) this.pick(row.dataset.task ?? "");
+      if (row) this.pick(row.dataset.task ?? "", true);
     });
     this.list.addEventListener("keydown", (event) => this.onKey(event));
     box.append(this.note, this.list);
@@ -60,6 +76,17 @@ export class GroupList {
   open(): void {
     this.isOpen = true;
     this.box.hidden = false;
+    this.shown = "";
+    this.again();
+  }
+
+  /** Show only groups that ended so; all where it is empty. */
+  filter(only: string): void {
+    this.only = only;
+    if (this.isOpen) this.again();
+  }
+
+  private again(): void {
     this.told = "";
     void this.load();
   }
@@ -72,17 +99,26 @@ export class GroupList {
 
   private async load(): Promise<void> {
     window.clearTimeout(this.timer);
+    this.asked += 1;
+    const mine = this.asked;
+    const isOld = (): boolean => !this.isOpen || this.asked !== mine;
     let wait = PENDING_MS;
+    const query = new URLSearchParams({ limit: String(MOST) });
+    if (this.only) query.set("status", this.only);
+    if (this.chosen) query.set("task", this.chosen);
     try {
-      const answer = await fetch(`/api/v1/jobs/${this.job}/outputs?limit=${MOST}`, { cache: "no-store" });
+      const answer = await fetch(`/api/v1/jobs/${this.job}/outputs?${query}`, { cache: "no-store" });
       if (!answer.ok) throw new Error(String(answer.status));
       const outputs: Outputs = await answer.json();
-      if (!this.isOpen) return;
+      if (isOld()) return;
+      // As the other rows of the page name tasks.
+      for (const group of outputs.groups) group.task_id = group.task_id.replaceAll("-", "");
+      outputs.largest = outputs.largest?.replaceAll("-", "") ?? null;
       this.show(outputs);
       if (outputs.complete && outputs.pending === 0) return;
       if (!outputs.complete) wait = AGAIN_MS;
     } catch {
-      if (!this.isOpen) return;
+      if (isOld()) return;
       this.note.textContent = gettext("The connection is lost; trying again ...");
       this.told = "";
     }
@@ -94,20 +130,30 @@ export class GroupList {
     if (told === this.told) return;
     this.told = told;
     this.groups = outputs.groups;
+    this.largest = outputs.largest ?? "";
     const said: string[] = [];
     if (outputs.total)
       said.push(ngettext("%(num)s kind of output", "%(num)s kinds of output", outputs.total));
     if (outputs.total > outputs.groups.length) said.push(gettext("only the largest are shown"));
     if (!outputs.complete) said.push(gettext("still comparing ..."));
+    if (outputs.complete && !outputs.total && !outputs.pending && !this.only)
+      said.push(gettext("What it printed is not kept any more."));
     if (outputs.pending)
       said.push(
         ngettext("%(num)s platform has not ended", "%(num)s platforms have not ended", outputs.pending),
       );
     this.note.textContent = said.join(" · ");
     this.list.replaceChildren(...this.groups.map((group) => this.row(group)));
-    if (!this.groups.some((group) => group.task_id === this.chosen)) {
-      const first = this.groups[0];
-      if (first) this.pick(first.task_id);
+    this.list.hidden = this.groups.length === 0;
+    this.mark();
+    this.events.show(outputs.complete ? this.groups.length : null);
+    if (this.shown) return;
+    const chosen = this.chosen || this.groups[0]?.task_id;
+    if (!chosen) return;
+    if (this.groups.some((group) => group.task_id === chosen)) this.pick(chosen, false);
+    else if (outputs.complete && !this.only) {
+      this.shown = chosen;
+      this.events.choosePlain(chosen);
     }
   }
 
@@ -117,7 +163,6 @@ export class GroupList {
     row.id = `group-${group.task_id}`;
     row.dataset.task = group.task_id;
     row.setAttribute("role", "option");
-    row.setAttribute("aria-selected", String(group.task_id === this.chosen));
     const names = document.createElement("span");
     names.className = "x-group-names";
     names.textContent = visible(group.names);
@@ -132,20 +177,25 @@ export class GroupList {
     return row;
   }
 
-  private pick(task: string): void {
+  private pick(task: string, byReader: boolean): void {
     const group = this.groups.find((one) => one.task_id === task);
-    const largest = this.groups[0];
-    if (!group || !largest) return;
-    this.chosen = task;
+    if (!group) return;
+    this.chosen = this.shown = task;
+    this.mark()?.scrollIntoView({ block: "nearest" });
+    this.events.choose(group, this.largest, byReader);
+  }
+
+  /** Mark the row of the chosen group; null where it is not in the list. */
+  private mark(): HTMLElement | null {
+    let chosen: HTMLElement | null = null;
     for (const row of this.list.querySelectorAll<HTMLElement>("[data-task]")) {
-      const isChosen = row.dataset.task === task;
+      const isChosen = row.dataset.task === this.chosen;
       row.setAttribute("aria-selected", String(isChosen));
-      if (isChosen) {
-        this.list.setAttribute("aria-activedescendant", row.id);
-        row.scrollIntoView({ block: "nearest" });
-      }
+      if (isChosen) chosen = row;
     }
-    this.choose(group, largest);
+    if (chosen) this.list.setAttribute("aria-activedescendant", chosen.id);
+    else this.list.removeAttribute("aria-activedescendant");
+    return chosen;
   }
 
   private onKey(event: KeyboardEvent): void {
@@ -160,7 +210,7 @@ export class GroupList {
     if (to === undefined) return;
     event.preventDefault();
     const group = this.groups[Math.max(0, Math.min(this.groups.length - 1, to))];
-    if (group) this.pick(group.task_id);
+    if (group) this.pick(group.task_id, true);
   }
 }
 

@@ -11,8 +11,14 @@ export class TaskList {
   private tasks: readonly Task[] = [];
   private only = "";
   private find = "";
+  private readonly field = document.getElementById("find") as HTMLInputElement | null;
 
-  constructor(words: Vocabulary, choose: (task: Task) => void) {
+  /** `onShow`: it is told how many platforms are in the list. */
+  constructor(
+    words: Vocabulary,
+    choose: (task: Task) => void,
+    private readonly onShow: (count: number) => void,
+  ) {
     const box = document.getElementById("tasks");
     if (!box) throw new Error("the page has no place for the list");
     this.list = new VirtualList<Task>(box, ROW_PX, {
@@ -20,9 +26,8 @@ export class TaskList {
       draw: (task, row) => draw(task, row, words),
       choose,
     });
-    const field = document.getElementById("find");
-    field?.addEventListener("input", () => {
-      this.find = (field as HTMLInputElement).value.trim().toLowerCase();
+    this.field?.addEventListener("input", () => {
+      this.find = this.field?.value.trim().toLowerCase() ?? "";
       this.apply();
     });
   }
@@ -36,20 +41,28 @@ export class TaskList {
     this.list.select(task.id);
   }
 
-  filter({ only }: { only: string }): void {
+  filter(only: string): void {
     this.only = only;
     this.apply();
   }
 
+  /** Look for no name any more. */
+  findAll(): void {
+    if (this.field) this.field.value = "";
+    this.find = "";
+    this.apply();
+  }
+
   private apply(): void {
-    this.list.show(
+    const shown =
       this.only || this.find
         ? this.tasks.filter(
             (task) =>
               (!this.only || task.status === this.only) && task.name.toLowerCase().includes(this.find),
           )
-        : this.tasks,
-    );
+        : this.tasks;
+    this.list.show(shown);
+    this.onShow(shown.length);
   }
 }
 

@@ -3,6 +3,7 @@ import type { State } from "../live/socket";
 import { gettext } from "../messages";
 import { DifferenceView } from "../output/difference";
 import { icon, press } from "../output/parts";
+import { rangeOf } from "../output/picked";
 import { OutputViewer } from "../output/viewer";
 import { visible } from "../visible";
 import { type Group, reasonOf as reasonOfGroup } from "./groups";
@@ -19,7 +20,11 @@ export class Panel {
   private task: Task | null = null;
   private line = "";
 
-  constructor(private readonly words: Vocabulary) {
+  /** `onPick`: it is told of which task lines were picked. */
+  constructor(
+    private readonly words: Vocabulary,
+    onPick: (task: string) => void,
+  ) {
     const root = document.getElementById("output");
     if (!root) throw new Error("the page has no place for output");
     this.root = root;
@@ -32,7 +37,10 @@ export class Panel {
     root.append(this.head, this.why.element);
     root.append(this.viewer, this.difference.element);
     this.difference.element.hidden = true;
-    this.output = new OutputViewer(this.viewer, { onState: (state) => this.onState(state) });
+    this.output = new OutputViewer(this.viewer, {
+      onState: (state) => this.onState(state),
+      onPick: () => onPick(this.root.dataset.open ?? ""),
+    });
   }
 
   show(task: Task): void {
@@ -44,8 +52,8 @@ export class Panel {
     this.output.open({ id: task.id, atEnd: task.status !== "success", started: task.started });
   }
 
-  /** What the platforms of a group printed; with a larger group, also how it differs from what that printed. */
-  showGroup(group: Group, largest: Group): void {
+  /** What the platforms of a group printed; where it is not the largest, also how it differs from what that printed. */
+  showGroup(group: Group, largest: string): void {
     this.task = null;
     this.line = "";
     this.root.dataset.open = group.task_id;
@@ -56,10 +64,11 @@ export class Panel {
     const reason = document.createElement("span");
     reason.className = "x-muted";
     reason.textContent = reasonOfGroup(group, this.words);
-    this.why.show(group.error_code, null);
+    // The end of one task says nothing of the others'.
+    this.why.show(group.error_code, group.count === 1 ? group.task_id : null);
     this.head.replaceChildren(heading, stateOf(group.status, this.words), reason, ownPage(group.task_id));
     this.output.open({ id: group.task_id, atEnd: false, started: null });
-    if (group === largest) {
+    if (group.task_id === largest) {
       this.compare(null, "");
       return;
     }
@@ -70,11 +79,13 @@ export class Panel {
     button.addEventListener("click", () => {
       const on = button.getAttribute("aria-pressed") !== "true";
       press(button, on);
-      this.compare(on ? largest.task_id : null, group.task_id);
+      this.compare(on ? largest : null, group.task_id);
     });
     this.head.lastElementChild?.before(button);
-    press(button, true);
-    this.compare(largest.task_id, group.task_id);
+    // An address that names lines shows them.
+    const differs = rangeOf(location.hash) === null;
+    press(button, differs);
+    this.compare(differs ? largest : null, group.task_id);
   }
 
   private compare(largest: string | null, task: string): void {

@@ -17,27 +17,32 @@ const SVG = "http://www.w3.org/2000/svg";
 
 export class Summary {
   private timer = 0;
+  private readonly buttons = [...document.querySelectorAll<HTMLButtonElement>("[data-only]")];
 
   constructor(
     private readonly words: Vocabulary,
     private readonly started: number,
     private readonly usual: number,
-    choose: (only: string) => void,
+    private readonly onChoose: (only: string) => void,
   ) {
-    const buttons = [...document.querySelectorAll<HTMLButtonElement>("[data-only]")];
-    for (const button of buttons) {
-      button.addEventListener("click", () => {
-        for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
-        choose(button.dataset.only ?? "");
-      });
+    for (const button of this.buttons) {
+      button.addEventListener("click", () => this.choose(button.dataset.only ?? ""));
     }
+  }
+
+  /** Show only what is in this status; all where it is empty. */
+  choose(only: string): void {
+    for (const button of this.buttons) {
+      button.setAttribute("aria-pressed", String(button.dataset.only === only));
+    }
+    this.onChoose(only);
   }
 
   /** The job is under way: its time goes on. */
   run(): void {
-    const place = document.getElementById("elapsed");
     this.timer = window.setInterval(() => {
       const elapsed = Date.now() / 1000 - this.started;
+      const place = document.getElementById("elapsed");
       if (place) place.textContent = duration(elapsed);
       if (this.usual) this.compare(elapsed);
     }, 1000);
@@ -92,9 +97,13 @@ export class Summary {
     document.getElementById("job-status")?.replaceChildren(stateOf(status, this.words));
   }
 
+  /** The job's time goes on no more. */
+  stop(): void {
+    window.clearInterval(this.timer);
+  }
+
   /** The job is over: what can be done with it changes. */
   finish(status: string, tasks: readonly Task[]): void {
-    window.clearInterval(this.timer);
     this.tell(status);
     const counts = countsOf(tasks);
     for (const part of document.querySelectorAll<HTMLElement>("[data-while]")) {

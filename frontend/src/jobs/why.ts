@@ -1,11 +1,18 @@
-// Below a task's head: what to do about its failure in the page's language, and the host's own words as they are stored.
+// Below a task's head: what to do about its failure in the page's language, whether its processes are gone, and the
+// host's own words as they are stored.
 import { gettext } from "../messages";
 import { visible } from "../visible";
 import type { Vocabulary } from "./tasks";
 
+interface Details {
+  error_message: string | null;
+  metadata: { termination?: { state: string; detail: string } };
+}
+
 export class Why {
   readonly element = document.createElement("div");
   private readonly step = document.createElement("p");
+  private readonly ended = document.createElement("p");
   private readonly detail = document.createElement("p");
   private readonly told = document.createElement("span");
   private task: string | null = null;
@@ -21,16 +28,18 @@ export class Why {
     // Messages are stored in English.
     this.told.lang = "en";
     this.detail.append(label, this.told);
-    this.element.append(this.step, this.detail);
+    this.ended.className = "x-ended";
+    this.element.append(this.step, this.ended, this.detail);
   }
 
-  /** Of an error; `task` is whose message is shown with it, where there is one. */
+  /** Of an error; `task` is whose message and end are shown with it, where there is one. */
   show(code: string | null, task: string | null): void {
     if (code === this.code && task === this.task) return;
     this.code = code;
     this.task = task;
     this.step.textContent = this.words.errors[code ?? ""]?.[1] ?? "";
     this.detail.hidden = true;
+    this.ended.hidden = true;
     this.element.hidden = !code;
     // Of an exit status the message says nothing more.
     if (task !== null && code && code !== "exit_status") void this.load(task);
@@ -39,10 +48,22 @@ export class Why {
   private async load(task: string): Promise<void> {
     try {
       const answer = await fetch(`/api/v1/tasks/${task}`, { cache: "no-store" });
-      const message: unknown = answer.ok ? (await answer.json()).error_message : null;
-      if (this.task !== task || typeof message !== "string" || !message) return;
-      this.told.textContent = visible(message);
-      this.detail.hidden = false;
+      if (!answer.ok) return;
+      const { error_message: message, metadata }: Details = await answer.json();
+      if (this.task !== task) return;
+      const end = metadata.termination;
+      if (end) {
+        const isGone = end.state === "confirmed";
+        this.ended.dataset.end = end.state;
+        this.ended.textContent = isGone
+          ? gettext("Its processes are confirmed gone.")
+          : gettext("It is not confirmed that its processes are gone: look on the host.");
+      }
+      this.ended.hidden = !end;
+      // How it is known that they are gone is of no use here; why it is not known is.
+      const said = [message, end && end.state !== "confirmed" ? end.detail : ""].filter(Boolean);
+      this.told.textContent = visible(said.join(" "));
+      this.detail.hidden = said.length === 0;
     } catch {
       // The reason is there without it.
     }

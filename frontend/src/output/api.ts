@@ -40,13 +40,25 @@ export interface Query {
   regex: boolean;
 }
 
+interface Problem {
+  detail?: string;
+  code?: string;
+  errors?: { message: string }[];
+}
+
 /** The server said no; asking again will not help. */
 export class Refused extends Error {
+  readonly code: string;
+  /** What is wrong with the one value that is at fault. */
+  readonly reason: string;
+
   constructor(
     readonly status: number,
-    detail: string,
+    problem: Problem,
   ) {
-    super(detail);
+    super(problem.detail ?? String(status));
+    this.code = problem.code ?? "";
+    this.reason = problem.errors?.[0]?.message ?? this.message;
   }
 }
 
@@ -97,6 +109,5 @@ async function get<Answer>(
   if (answer.status === 401 && (await renew())) answer = await ask();
   if (answer.ok) return (await answer.json()) as Answer;
   if (answer.status >= 500 || answer.status === 429) throw new Error(String(answer.status));
-  const problem: { detail?: string } = await answer.json().catch(() => ({}));
-  throw new Refused(answer.status, problem.detail ?? String(answer.status));
+  throw new Refused(answer.status, await answer.json().catch(() => ({})));
 }

@@ -1,5 +1,6 @@
 // Looking for text in all of an output, on the server: a counter, and from match to match.
 import { formatNumber, gettext, ngettext } from "../messages";
+import { visible } from "../visible";
 import { type Found, type OutputApi, type Query, Refused } from "./api";
 import { button, press } from "./parts";
 
@@ -209,7 +210,7 @@ export class Search {
         } catch (error) {
           if (mine.signal.aborted) return null;
           if (error instanceof Refused) {
-            this.show(null, error.message);
+            this.show(null, error);
             return null;
           }
           await pause(BROKEN_MS);
@@ -220,12 +221,13 @@ export class Search {
     }
   }
 
-  private show(found: Found | null = null, problem = ""): void {
+  private show(found: Found | null = null, problem: Refused | null = null): void {
     const any = found !== null && found.count > 0;
     for (const step of this.steps) step.disabled = !any;
-    this.input.classList.toggle("is-invalid", problem !== "");
-    this.counter.classList.toggle("x-problem", problem !== "");
-    this.counter.textContent = problem || (found ? this.told(found) : this.query ? "..." : "");
+    this.input.classList.toggle("is-invalid", problem !== null);
+    this.counter.classList.toggle("x-problem", problem !== null);
+    if (problem) this.counter.replaceChildren(...said(problem));
+    else this.counter.textContent = found ? this.told(found) : this.query ? "..." : "";
     this.counter.title = this.counter.textContent ?? "";
   }
 
@@ -236,6 +238,16 @@ export class Search {
     const values = { place: formatNumber(this.ordinal), count: formatNumber(found.count) };
     return gettext("%(place)s of %(count)s", values) + rest;
   }
+}
+
+/** Why nothing can be looked for; what RE2 says of an expression is English. */
+function said(problem: Refused): (string | Node)[] {
+  const reason = document.createElement("span");
+  reason.lang = "en";
+  reason.textContent = visible(problem.reason);
+  return problem.code === "bad_expression"
+    ? [gettext("The expression cannot be read:"), " ", reason]
+    : [reason];
 }
 
 function pause(milliseconds: number): Promise<void> {

@@ -33,6 +33,8 @@ export interface ViewEvents {
   onState(state: State): void;
   onChange(): void;
   onGrowth(): void;
+  /** Lines were picked: the address has them. */
+  onPick(): void;
 }
 
 export class View {
@@ -182,6 +184,7 @@ export class View {
       this.events.onChange();
       this.reveal();
     } else if (!go) keepInAddress(range);
+    if (range) this.events.onPick();
   }
 
   pickAll(): void {
@@ -233,7 +236,7 @@ export class View {
 
   private style(row: HTMLElement, number: number): void {
     const { range } = this;
-    row.classList.toggle("x-picked", range !== null && number >= range.first && number <= range.last);
+    row.classList.toggle("x-line-picked", range !== null && number >= range.first && number <= range.last);
     row.classList.toggle("x-current", number === this.current);
   }
 

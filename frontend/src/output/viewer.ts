@@ -13,6 +13,8 @@ import { type Opened, type Standing, View } from "./view";
 export interface Options {
   /** How the connection is. */
   onState?(state: State): void;
+  /** Lines were picked by their numbers, which have an address. */
+  onPick?(): void;
 }
 
 export class OutputViewer {
@@ -73,6 +75,7 @@ export class OutputViewer {
       onState: (state) => this.options.onState?.(state),
       onChange: () => this.tell(),
       onGrowth: () => this.search.renew(),
+      onPick: () => this.options.onPick?.(),
     });
     this.search.open(api);
     this.tell();

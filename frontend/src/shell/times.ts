@@ -44,7 +44,8 @@ export function duration(seconds: number): string {
   return parts.join(" ");
 }
 
-function refresh(root: ParentNode): void {
+/** Write the moments in this part of the page in the reader's zone. */
+export function showTimes(root: ParentNode): void {
   for (const element of root.querySelectorAll<HTMLTimeElement>("time[datetime]")) {
     const moment = new Date(element.dateTime);
     element.title = exact.format(moment);
@@ -54,7 +55,7 @@ function refresh(root: ParentNode): void {
 }
 
 export function startTimes(): void {
-  refresh(document);
-  document.body.addEventListener("htmx:afterSwap", () => refresh(document));
-  window.setInterval(() => refresh(document), 20_000);
+  showTimes(document);
+  document.body.addEventListener("htmx:afterSwap", () => showTimes(document));
+  window.setInterval(() => showTimes(document), 20_000);
 }

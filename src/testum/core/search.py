@@ -14,7 +14,7 @@ import re2
 
 from testum.core.frames import Stream
 from testum.core.terminal import visible
-from testum.errors import InvalidInput
+from testum.errors import FieldProblem, InvalidInput
 
 MAX_PATTERN = 1000
 _MEMORY = 8 * 1024 * 1024
@@ -66,15 +66,17 @@ class Matcher:
         options.never_nl = True
         options.never_capture = True
         if query.regex and _SINGLE_BYTE.search(query.text):
-            raise InvalidInput.field("q", r"cannot have \C, which matches parts of characters, and newlines.")
+            raise _unreadable(r"\C matches parts of characters, and newlines")
         # With (?m) the anchors mean a row's ends; with never_nl nothing matches across rows.
         pattern = f"(?m:{query.text})" if query.regex else query.text
         try:
+            # As it is first: what is wrong with it is then told without what is put around it.
+            re2.compile(query.text, options)
             compiled = re2.compile(pattern, options)
             options.literal = False
             rows = re2.compile(f"(?:{pattern if query.regex else re2.escape(pattern)})[^\\n]*", options)
         except (re2.error, UnicodeEncodeError) as error:
-            raise InvalidInput.field("q", f"is no regular expression: {_reason(error)}.") from None
+            raise _unreadable(_reason(error, query.text)) from None
 
         def find(text: bytes, start: int) -> tuple[int, int] | None:
             match = compiled.search(text, start)
@@ -145,9 +147,21 @@ def _literal(wanted: bytes) -> tuple[Find, Count]:
     return find, count
 
 
-def _reason(error: Exception) -> str:
-    word = error.args[0] if error.args else "it cannot be read"
-    return word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word)
+def _unreadable(reason: str) -> InvalidInput:
+    return InvalidInput(
+        f"The expression cannot be read: {reason}.",
+        code="bad_expression",
+        fields=[FieldProblem("q", reason)],
+    )
+
+
+def _reason(error: Exception, text: str) -> str:
+    """RE2's own words; where the part that it names is the whole text, without it."""
+    if isinstance(error, UnicodeEncodeError):
+        return "invalid UTF-8"
+    said = error.args[0]
+    words = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+    return words.removesuffix(f": {text}")
 
 
 class _WholeRows:

@@ -12,7 +12,7 @@ from testum.core.difference import Changed, differ
 from testum.core.folding import fold, natural_key
 from testum.core.frames import Frame, FrameDecoder, Stream, decode_all, decode_text
 from testum.core.permissions import Actor, Permission
-from testum.core.states import FINAL
+from testum.core.states import FINAL, TaskStatus
 from testum.core.terminal import visible
 from testum.db import jobs, tasks
 from testum.db.session import Database
@@ -35,8 +35,8 @@ _LINE = 500
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Tasks that ended alike and printed the same on each stream. `task_id` is the first of them, `names` are their
-    platforms', folded."""
+    """Tasks that ended alike and printed the same on each stream. `task_id` is the first of them or the one that was
+    asked for, `names` are their platforms', folded."""
 
     names: str
     count: int
@@ -49,11 +49,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """A job's groups, the largest first, and how many there are; `pending` tasks have not ended. Where it is not
-    `complete`, only `compared` tasks are in groups so far."""
+    """A job's groups, the largest first, and how many there are; `largest` is the task of the largest of all, whatever
+    was asked for. `pending` tasks have not ended. Where it is not `complete`, only `compared` tasks are in groups so
+    far."""
 
     groups: list[Group]
     total: int
+    largest: UUID | None
     pending: int
     compared: int
     complete: bool
@@ -79,8 +81,17 @@ class Likenesses:
         self._passes: dict[UUID, asyncio.Task[None]] = {}
         self._asked: dict[UUID, float] = {}
 
-    async def of_job(self, actor: Actor, job_id: UUID, limit: int) -> Likeness:
-        """The groups of a job's tasks that have ended. Raises NotFound."""
+    async def of_job(
+        self,
+        actor: Actor,
+        job_id: UUID,
+        limit: int,
+        *,
+        status: TaskStatus | None = None,
+        task_id: UUID | None = None,
+    ) -> Likeness:
+        """The groups of a job's tasks that have ended, all or those that ended in `status`. That of `task_id` is named
+        by it and not by its first task, and is there even where it is beyond `limit`. Raises NotFound."""
         await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job", job_id)
         async with self._database.read() as session:
             if await jobs.get(session, job_id) is None:
@@ -89,10 +100,12 @@ class Likenesses:
         ended = [ending for ending in endings if ending.status in FINAL]
         await self._digest(job_id, ended)
         known = [(ending, digest) for ending in ended if (digest := self._digests.get(ending.id)) is not None]
-        groups = await asyncio.to_thread(_groups, known)
+        groups = await asyncio.to_thread(_groups, known, task_id)
+        wanted = [group for group in groups if status in (None, group.status)]
         return Likeness(
-            groups=groups[:limit],
-            total=len(groups),
+            groups=[group for place, group in enumerate(wanted) if place < limit or group.task_id == task_id],
+            total=len(wanted),
+            largest=groups[0].task_id if groups else None,
             pending=len(endings) - len(ended),
             compared=len(known),
             complete=len(known) == len(ended),
@@ -176,7 +189,7 @@ class Likenesses:
         await asyncio.gather(*passes, return_exceptions=True)
 
 
-def _groups(endings: Sequence[tuple[Ending, bytes]]) -> list[Group]:
+def _groups(endings: Sequence[tuple[Ending, bytes]], task_id: UUID | None) -> list[Group]:
     alike: dict[object, list[Ending]] = {}
     for ending, digest in endings:
         key = (digest, ending.status, ending.exit_code, ending.error_code)
@@ -185,7 +198,7 @@ def _groups(endings: Sequence[tuple[Ending, bytes]]) -> list[Group]:
         Group(
             names=fold(ending.platform_name for ending in group),
             count=len(group),
-            task_id=group[0].id,
+            task_id=next((ending.id for ending in group if ending.id == task_id), group[0].id),
             status=group[0].status,
             exit_code=group[0].exit_code,
             error_code=group[0].error_code,

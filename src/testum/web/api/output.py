@@ -132,12 +132,19 @@ async def get_outputs(
     actor: CurrentActor,
     app: App,
     limit: Annotated[int, Query(ge=1, le=MAX_GROUPS, description="The most groups to answer.")] = 100,
+    status: Annotated[TaskStatus | None, Query(description="Only those that ended so.")] = None,
+    task: Annotated[
+        UUID | None,
+        Query(
+            description="Name the group of this task by it, and answer it even where it is beyond `limit`."
+        ),
+    ] = None,
 ) -> OutputsOut:
     """Which of a job's tasks that have ended printed the same.
 
     Large outputs are not all read at once (`complete` is false then): ask again, the work goes on meanwhile.
     """
-    found = await app.likenesses.of_job(actor, job_id, limit)
+    found = await app.likenesses.of_job(actor, job_id, limit, status=status, task_id=task)
     return OutputsOut(
         groups=[
             OutputGroupOut(
@@ -152,6 +159,7 @@ async def get_outputs(
             for group in found.groups
         ],
         total=found.total,
+        largest=found.largest,
         pending=found.pending,
         compared=found.compared,
         complete=found.complete,

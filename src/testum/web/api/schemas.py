@@ -558,7 +558,7 @@ class FoundOut(BaseModel):
 
 class OutputGroupOut(BaseModel):
     """Tasks that ended alike and printed the same on each stream, byte for byte. `names` are their platforms',
-    folded (`web[01-40]`), and `task_id` the first of them."""
+    folded (`web[01-40]`), and `task_id` the first of them, or the task that was asked for."""
 
     names: str
     count: int
@@ -570,11 +570,13 @@ class OutputGroupOut(BaseModel):
 
 
 class OutputsOut(BaseModel):
-    """A job's tasks by what they printed, the largest group first. `total` is how many groups there are, `pending`
-    how many tasks have not ended; where it is not `complete`, the groups have `compared` tasks so far."""
+    """A job's tasks by what they printed, the largest group first. `total` is how many groups there are (of the status
+    that was asked for), `largest` the task of the largest of all, `pending` how many tasks have not ended; where it is
+    not `complete`, the groups have `compared` tasks so far."""
 
     groups: list[OutputGroupOut]
     total: int
+    largest: UUID | None
     pending: int
     compared: int
     complete: bool

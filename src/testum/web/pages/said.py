@@ -157,8 +157,6 @@ SAID = (
     # Output by lines
     N_("There is no such line."),
     N_("must be some text on one line."),
-    N_("is no regular expression: %(reason)s."),
-    N_(r"cannot have \C, which matches parts of characters, and newlines."),
     # The installation
     N_("The broker does not answer: %(reason)s"),
     N_("The database does not answer: %(reason)s"),
