@@ -124,12 +124,15 @@ def test_another_key_than_the_databases(installed: Server, tmp_path: Path, comma
 
 @pytest.mark.parametrize("command", PARTS)
 @pytest.mark.parametrize(("version", "remedy"), [("0001", "testum db upgrade"), ("9999", "newer")])
-def test_another_schema(tmp_path: Path, command: str, version: str, remedy: str) -> None:
-    with Server() as server:
-        server.stop()
-        with psycopg.connect(server.env["DATABASE_URL"]) as connection:
-            connection.execute("UPDATE alembic_version SET version_num = %s, oldest_code = NULL", (version,))
-        refused(command, tmp_path, server.env, "DATABASE_URL", remedy)
+def test_another_schema(installed: Server, tmp_path: Path, command: str, version: str, remedy: str) -> None:
+    change = "UPDATE alembic_version SET version_num = %s, oldest_code = %s"
+    with psycopg.connect(installed.env["DATABASE_URL"], autocommit=True) as connection:
+        (own,) = connection.execute("SELECT version_num, oldest_code FROM alembic_version").fetchall()
+        connection.execute(change, (version, None))
+        try:
+            refused(command, tmp_path, installed.env, "DATABASE_URL", remedy)
+        finally:
+            connection.execute(change, own)
 
 
 @pytest.mark.parametrize(

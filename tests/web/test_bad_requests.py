@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from tests.support.server import Api, Server
 from tests.support.sshd import free_port, run
@@ -46,9 +47,11 @@ def state(own: Server) -> Any:
     """All that a request could have changed. Refusals leave an entry in the audit log."""
     whole = ("users", "platforms", "platform_tags", "host_keys", "ssh_keys", "jobs", "task_runs")
     done = "SELECT * FROM audit_logs WHERE outcome != 'refused' AND action != 'auth.login'"
-    return [
-        own.execute(query) for query in [*(f"SELECT * FROM {name} ORDER BY 1, 2" for name in whole), done]
-    ]
+    with own.engine.connect() as connection:
+        return [
+            connection.execute(sa.text(query)).all()
+            for query in [*(f"SELECT * FROM {name} ORDER BY 1, 2" for name in whole), done]
+        ]
 
 
 @pytest.fixture(autouse=True)
