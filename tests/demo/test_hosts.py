@@ -176,6 +176,9 @@ async def test_a_start_ends_what_a_killed_demo_left(tmp_path: Path) -> None:
     left = await asyncio.create_subprocess_exec(
         "sleep", "1000", env={**os.environ, "TESTUM_DEMO": str(tmp_path / "demo")}
     )
+    # It is started once its pipes are closed, and the kernel shows its environment a moment later.
+    while b"TESTUM_DEMO=" not in Path(f"/proc/{left.pid}/environ").read_bytes():
+        await asyncio.sleep(0.01)
     demo = DemoHosts(tmp_path / "demo")
     await demo.start()
     assert await asyncio.wait_for(left.wait(), 5) == -9
