@@ -56,7 +56,8 @@ class Tab:
         self.page.on("request", lambda request: self._look(request.url))
 
     def _note(self, kind: str, text: str) -> None:
-        if kind == "error":
+        # Who leaves a page ends what it still fetches, and htmx says so; what fails is told by other events, too.
+        if kind == "error" and not text.startswith(("htmx:sendAbort", "htmx:afterRequest")):
             self.wrong.append(f"console: {text}")
 
     def _look(self, url: str) -> None:
