@@ -59,7 +59,6 @@ from testum.ssh import Pool, PoolLimits
 
 log = structlog.get_logger(__name__)
 
-_GENERATED_LENGTH = 15
 _TIDY_SECONDS = 30.0
 _FORGOTTEN_SECONDS = 3600.0
 """A worker that died is shown for so long."""
@@ -370,7 +369,7 @@ class Testum:
             return
         username = self.settings.admin_username
         given = self.settings.admin_password.get_secret_value()
-        password = given or secrets.token_urlsafe(_GENERATED_LENGTH)
+        password = given or passwords.make_up()
         first_only = not given or given in passwords.WEAK
         if not first_only:
             try:

@@ -1,7 +1,9 @@
 """Importing: what the look at a list promises is what the import does, and each host stands for itself."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -46,6 +48,31 @@ async def test_every_host_that_may_be_added_is(testum: Testum, monkeypatch: pyte
     done = await testum.imports.apply(ACTOR, inventory, LOGIN, update=False)
     assert await names(testum) == promised
     assert (done.number("add"), done.number("problem")) == (32, 3)
+
+
+async def test_no_transaction_waits_while_rows_are_looked_at(
+    testum: Testum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL ends one that does nothing for some seconds, which keys with passphrases take."""
+    under_way = 0
+    read, make = testum.database.read, testum.platforms.make
+
+    @asynccontextmanager
+    async def counted() -> AsyncIterator[Any]:
+        nonlocal under_way
+        async with read() as session:
+            under_way += 1
+            yield session
+            under_way -= 1
+
+    async def alone(*given: Any) -> Any:
+        assert under_way == 0
+        return await make(*given)
+
+    monkeypatch.setattr(testum.database, "read", counted)
+    monkeypatch.setattr(testum.platforms, "make", alone)
+    done = await testum.imports.apply(ACTOR, parse_csv(listed(5)), LOGIN, update=False)
+    assert (done.number("add"), done.number("problem")) == (5, 0)
 
 
 async def test_a_name_that_is_taken_between_costs_only_itself(testum: Testum) -> None:

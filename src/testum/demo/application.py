@@ -1,6 +1,5 @@
 """The normal application, with the demo hosts running while it runs."""
 
-import secrets
 import shlex
 import shutil
 import sys
@@ -18,8 +17,9 @@ from testum.core.permissions import Actor, Role
 from testum.db.paging import PageRequest
 from testum.db.platforms import Platform
 from testum.demo.hosts import TAG, USERNAME, DemoHost, DemoHosts
+from testum.services.passwords import make_up
 from testum.settings import load_settings
-from testum.web.factory import build
+from testum.web.factory import build, show_password
 
 _DESCRIPTION = "A demo host: runs on this machine while `testum demo` does."
 _ACTOR = Actor(id=UUID(int=0), username="demo", role=Role.ADMIN)
@@ -29,7 +29,7 @@ _ACTOR = Actor(id=UUID(int=0), username="demo", role=Role.ADMIN)
 def create_app() -> FastAPI:
     """The application, configured from the environment, whose lifespan holds the demo hosts."""
     settings = load_settings()
-    made_up = "" if settings.admin_password.get_secret_value() else secrets.token_urlsafe(15)
+    made_up = "" if settings.admin_password.get_secret_value() else make_up()
     if made_up:
         # Elsewhere a password that was printed must be changed: what runs here is thrown away.
         settings = settings.model_copy(update={"admin_password": SecretStr(made_up)})
@@ -39,7 +39,7 @@ def create_app() -> FastAPI:
         # Not before: by now the data directory is locked, and no other demo uses it.
         names = await add_hosts(testum, await hosts.start())
         if made_up and testum.first_admin is not None:
-            print(f"Its password, shown this once: {made_up}")  # noqa: T201 - for the person at the terminal
+            show_password(made_up)
         print(_greeting(names, settings.admin_username), flush=True)  # noqa: T201 - for the person at the terminal
 
     app = build(settings, started=started)

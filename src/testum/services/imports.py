@@ -7,16 +7,15 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.inventory import Draft, Inventory, Problem
 from testum.core.permissions import Actor, Permission
-from testum.core.sshkeys import check_private_key
 from testum.core.text import login_address
 from testum.db.platforms import Platform
 from testum.db.session import Database
 from testum.errors import Conflict, InvalidInput
 from testum.services.access import Gate
+from testum.services.keys import check_opens
 from testum.services.platforms import Platforms
 
 MAX_DRAFTS = 10_000
@@ -72,66 +71,61 @@ class Imports:
 
     async def plan(self, actor: Actor, inventory: Inventory, login: Login) -> Plan:
         """What an import of the list would do. Raises InvalidInput for a list that is too long."""
+        return (await self._look(actor, inventory, login)).plan
+
+    async def _look(self, actor: Actor, inventory: Inventory, login: Login) -> "_Looked":
+        """The plan, made by the checks that doing it makes, and the platforms that it would add."""
         await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.import", "platform")
         if len(inventory.drafts) > MAX_DRAFTS:
             raise InvalidInput.field("text", f"at most {MAX_DRAFTS}.")
         async with self._database.read() as session:
-            known = await self._known(session)
-            names = _Names(inventory.drafts, known)
-            steps = [_step(draft, known.get(draft.name), names, login) for draft in inventory.drafts]
-            made: set[str] = set()
-            for step, draft in zip(steps, inventory.drafts, strict=True):
+            known = {platform.name: platform for platform in await session.scalars(select(Platform))}
+        names = _Names(inventory.drafts, known)
+        steps = [_step(draft, known.get(draft.name), names, login) for draft in inventory.drafts]
+        made: dict[str, Platform] = {}
+        taken = set(known)
+        for step, draft in zip(steps, inventory.drafts, strict=True):
+            try:
+                if step.kind == "change":
+                    await self._platforms.check_change(known[draft.name], _changed(draft, step))
+                elif step.kind == "add":
+                    made[step.name] = await self._make(
+                        actor, _values(draft, login), known.get(step.via), taken
+                    )
+            except (InvalidInput, Conflict) as refusal:
+                step.kind, step.message = "problem", _whole(refusal)
+            # Thousands of rows are looked at: others have their turn meanwhile.
+            await asyncio.sleep(0)
+        # All at once and last: a transaction would be given up by the database while keys are opened.
+        async with self._database.read() as session:
+            for step in steps:
                 try:
-                    await self._check(session, actor, step, draft, known, login, made)
-                except (InvalidInput, Conflict) as refusal:
+                    if step.kind == "add":
+                        await self._platforms.check_links(session, made[step.name])
+                except InvalidInput as refusal:
                     step.kind, step.message = "problem", _whole(refusal)
-                # Thousands of rows are looked at: others have their turn meanwhile.
-                await asyncio.sleep(0)
         _check_ways(steps, known)
-        return Plan(steps, inventory.problems, inventory.notes)
+        return _Looked(Plan(steps, inventory.problems, inventory.notes), known, made)
 
-    async def _check(
-        self,
-        session: AsyncSession,
-        actor: Actor,
-        step: Step,
-        draft: Draft,
-        known: Mapping[str, Platform],
-        login: Login,
-        made: set[str],
-    ) -> None:
-        """Whether what a step says could be done: by the checks that doing it makes. `made` has the names of those
-        before it. Raises InvalidInput, Conflict."""
-        if step.kind == "change":
-            await self._platforms.check_change(known[draft.name], _changed(draft, step))
-        if step.kind != "add":
-            return
-        values = _values(draft, login)
-        if step.via in known:
-            values["jump_platform_id"] = known[step.via].id
-        await self._check_key(values)
-        platform = await self._platforms.make(actor, values)
-        await self._platforms.check_links(session, platform)
-        if platform.name in made or platform.name in known:
+    async def _make(
+        self, actor: Actor, values: Mapping[str, Any], jump: Platform | None, taken: set[str]
+    ) -> Platform:
+        """A new platform of the list; its name joins those that are `taken`. Raises InvalidInput, Conflict."""
+        await check_opens(values.get("private_key"), values.get("passphrase"))
+        platform = await self._platforms.make(
+            actor, {**values, "jump_platform_id": jump.id if jump is not None else None}
+        )
+        if platform.name in taken:
             raise Conflict(f"A platform named {platform.name} is there already.", code="name_taken")
-        made.add(platform.name)
-
-    @staticmethod
-    async def _check_key(values: Mapping[str, Any]) -> None:
-        key = values.get("private_key")
-        if not key or values["passphrase"]:
-            return
-        if await asyncio.to_thread(check_private_key, key, None) is None:
-            raise InvalidInput.field("private_key", "is protected by a passphrase: type it, too.")
+        taken.add(platform.name)
+        return platform
 
     async def apply(self, actor: Actor, inventory: Inventory, login: Login, *, update: bool) -> Plan:
         """Do it: add what is new and, with `update`, change what differs. Each host for itself: one that cannot be
         added costs only itself. What was done is returned; a step whose host was refused is a `problem` now."""
-        plan = await self.plan(actor, inventory, login)
-        async with self._database.read() as session:
-            known = await self._known(session)
+        looked = await self._look(actor, inventory, login)
         drafts = {draft.name: draft for draft in inventory.drafts}
-        ids = {name: platform.id for name, platform in known.items()}
+        ids = {name: platform.id for name, platform in looked.known.items()}
         batch: dict[UUID, tuple[Step, Platform]] = {}
 
         async def keep() -> None:
@@ -144,29 +138,33 @@ class Imports:
                 del ids[step.name]
             batch.clear()
 
-        for step in _in_order(plan.steps):
-            name, draft = step.name, drafts[step.name]
+        for step in _in_order(looked.plan.steps):
             try:
                 if step.kind == "add":
-                    values = _values(draft, login)
+                    platform = looked.made[step.name]
                     if step.via:
                         if step.via not in ids:
                             raise InvalidInput(f"its jump host {step.via} could not be added")
-                        values["jump_platform_id"] = ids[step.via]
-                    platform = await self._platforms.make(actor, values)
-                    ids[name], batch[platform.id] = platform.id, (step, platform)
+                        platform.jump_platform_id = ids[step.via]
+                    ids[step.name], batch[platform.id] = platform.id, (step, platform)
                 elif step.kind == "change" and update:
-                    await self._platforms.change(actor, ids[name], _changed(draft, step))
+                    changed = _changed(drafts[step.name], step)
+                    await self._platforms.change(actor, ids[step.name], changed)
             except (InvalidInput, Conflict) as refusal:
                 step.kind, step.message = "problem", _whole(refusal)
             if len(batch) >= _BATCH:
                 await keep()
         await keep()
-        return plan
+        return looked.plan
 
-    @staticmethod
-    async def _known(session: AsyncSession) -> dict[str, Platform]:
-        return {platform.name: platform for platform in await session.scalars(select(Platform))}
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """A plan, the platforms that there are, and those that it would add, each by name."""
+
+    plan: Plan
+    known: Mapping[str, Platform]
+    made: Mapping[str, Platform]
 
 
 class _Names:

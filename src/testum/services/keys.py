@@ -30,6 +30,15 @@ class NewKey:
     passphrase: str | None = None
 
 
+async def check_opens(private_key: str | None, passphrase: str | None) -> None:
+    """Raise InvalidInput for a private key that cannot be opened with what is given. The API takes one without its
+    passphrase, which may follow; a person would learn of it from the first job that fails."""
+    if not private_key or passphrase:
+        return
+    if await asyncio.to_thread(check_private_key, private_key, None) is None:
+        raise InvalidInput.field("private_key", "is protected by a passphrase: type it, too.")
+
+
 class Keys:
     """Use cases of SSH keys."""
 

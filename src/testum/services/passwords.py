@@ -1,6 +1,7 @@
 """Password hashes: Argon2id (RFC 9106), computed in a thread because it is slow on purpose."""
 
 import asyncio
+import secrets
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -10,6 +11,7 @@ from testum.errors import InvalidInput
 WEAK = frozenset({"admin123", "admin", "password", "changeme", "testum"})
 """Taken as the first password of an installation, but must be changed at the first login."""
 MIN_LENGTH = 8
+_MADE_UP_BYTES = 15
 MAX_LENGTH = 1000
 
 # RFC 9106, section 4, second recommended option, with one lane: 64 MiB would let a few logins at once
@@ -29,6 +31,11 @@ def check_password_rules(password: str, field: str) -> None:
         raise InvalidInput.field(field, f"needs at least {MIN_LENGTH} characters.")
     if len(password) > MAX_LENGTH:
         raise InvalidInput.field(field, f"takes at most {MAX_LENGTH} characters.")
+
+
+def make_up() -> str:
+    """A password that nobody guesses."""
+    return secrets.token_urlsafe(_MADE_UP_BYTES)
 
 
 async def hash_password(password: str) -> str:

@@ -18,7 +18,7 @@ from testum.core.shards import DEFAULT_ZONE, is_zone
 from testum.core.sshkeys import check_private_key, parse_public_key
 from testum.core.states import PlatformState
 from testum.core.targets import MAX_VALUES, is_pattern
-from testum.core.text import check_name, is_plain
+from testum.core.text import check_name, is_plain, login_address
 from testum.db import installation, keys, paging, platforms
 from testum.db.base import new_id
 from testum.db.paging import Page, PageRequest
@@ -124,7 +124,7 @@ class Platforms:
             "platform",
             platform.id,
             name=platform.name,
-            address=f"{platform.username}@{platform.host}:{platform.port}",
+            address=login_address(platform.username, platform.host, platform.port),
         )
 
     async def make(self, actor: Actor, values: Mapping[str, Any]) -> Platform:
@@ -423,7 +423,7 @@ def mark(platform: Platform) -> str:
 
 
 def _nothing_yet() -> Platform:
-    return Platform(id=new_id(), port=22, zone=DEFAULT_ZONE, host_keys=[], tag_rows=[])
+    return Platform(id=new_id(), port=_NEW["port"], zone=_NEW["zone"], host_keys=[], tag_rows=[])
 
 
 def _copy(stored: Platform) -> Platform:

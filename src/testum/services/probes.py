@@ -8,6 +8,7 @@ from uuid import UUID
 
 from testum.core.permissions import Actor, Permission
 from testum.core.probes import Draft, Probed
+from testum.core.text import login_address
 from testum.db import platforms
 from testum.db.platforms import Platform
 from testum.db.session import Database
@@ -113,7 +114,7 @@ class Probes:
                 "platform.test",
                 "platform",
                 platform_id or "",
-                address=f"{platform.username}@{platform.host}:{platform.port}",
+                address=login_address(platform.username, platform.host, platform.port),
                 through=[hop.name for hop in hops],
                 stored_secret=stored_secret,
             )

@@ -92,10 +92,14 @@ def _announce(testum: Testum) -> None:
     admin = testum.first_admin
     if admin is None:
         return
-    lines = [f"The first account was made: {admin.username}"]
+    print(f"The first account was made: {admin.username}", flush=True)  # noqa: T201 - for the person at the terminal
     if admin.password is not None:
-        lines.append(f"Its password, shown this once: {admin.password}")
-    print("\n".join(lines), flush=True)  # noqa: T201 - for the person at the terminal, and not for the log
+        show_password(admin.password)
+
+
+def show_password(password: str) -> None:
+    """Tell the first account's password, to the terminal alone."""
+    print(f"Its password, shown this once: {password}", flush=True)  # noqa: T201 - and not to the log
 
 
 def _add_docs(app: FastAPI) -> None:

@@ -1,6 +1,5 @@
 """Reading what forms send. Values are text; what is no number, or no id, is a problem with that field."""
 
-import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from uuid import UUID
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
-from testum.core.sshkeys import check_private_key
 from testum.errors import InvalidInput
 from testum.web.pages.view import View
 from testum.web.security import MAX_BODY
@@ -106,16 +104,6 @@ def say_lost(view: View, form: Form, problems: dict[str, str]) -> dict[str, str]
     """What is wrong with a form that is shown again, and at each secret in it that it must be typed again."""
     said = view.gettext("was not saved: type it again.")
     return {**{name: said for name in SECRETS if form.raw(name)}, **problems}
-
-
-async def check_key(form: Form) -> None:
-    """Raise InvalidInput for a private key that cannot be opened with what was typed. The API takes one without its
-    passphrase, which may follow; a person would learn of it from the first job that fails."""
-    key = form.lines("private_key")
-    if not key or form.raw("passphrase"):
-        return
-    if await asyncio.to_thread(check_private_key, key, None) is None:
-        raise InvalidInput.field("private_key", "is protected by a passphrase: type it, too.")
 
 
 async def read_form(request: Request) -> Form:

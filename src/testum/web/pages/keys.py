@@ -8,8 +8,8 @@ from testum.core.actions import JobSpec, JobType
 from testum.core.permissions import Permission
 from testum.core.targets import Targets
 from testum.errors import Conflict, InvalidInput
-from testum.services.keys import NewKey
-from testum.web.pages.forms import check_key, read_form, say_lost
+from testum.services.keys import NewKey, check_opens
+from testum.web.pages.forms import read_form, say_lost
 from testum.web.pages.lists import listing
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
@@ -53,7 +53,7 @@ async def add_key(request: Request, view: PageView) -> Response:
         form.raw("passphrase") or None,
     )
     try:
-        await check_key(form)
+        await check_opens(new.private_key, new.passphrase)
         key = await view.app.keys.add(view.actor, new)
     except (InvalidInput, Conflict) as error:
         words = Words(view.language)

@@ -7,7 +7,8 @@ from uuid import UUID
 from testum.db.paging import PageRequest
 from testum.db.platforms import Platform
 from testum.errors import Conflict, InvalidInput
-from testum.web.pages.forms import SECRETS, Form, check_key, say_lost
+from testum.services.keys import check_opens
+from testum.web.pages.forms import SECRETS, Form, say_lost
 from testum.web.pages.view import PageView
 from testum.web.pages.words import Words
 
@@ -108,7 +109,7 @@ async def _login(form: Form) -> dict[str, Any]:
     if form.text("login") == "key":
         return {"auth_method": "private_key", "key_id": form.id("key_id")}
     if form.text("login") == "private_key":
-        await check_key(form)
+        await check_opens(form.lines("private_key"), form.raw("passphrase"))
         return {
             "auth_method": "private_key",
             "private_key": form.lines("private_key") or None,
