@@ -10,10 +10,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
-from tests.support.server import ADMIN, Server, walls
+from tests.support.server import ADMIN, Process, Server, walls
 from tests.support.sshd import free_port
+from tests.support.tools import until
 
 pytestmark = pytest.mark.servers
 
@@ -154,6 +156,22 @@ def test_settings_that_do_not_go_together(tmp_path: Path) -> None:
     """Workers on other machines cannot open a SQLite file."""
     env = {"CELERY_BROKER_URL": walls().redis.url(), "FERNET_KEY": "", "SECRET_KEY": ""}
     refused("serve", tmp_path, env, "DATABASE_URL")
+
+
+def test_a_worker_that_starts_first_makes_no_account() -> None:
+    """Nobody would learn the password: the web process shows it."""
+    server = Server(env={"ADMIN_PASSWORD": ""})
+    try:
+        server.worker = Process(["worker"], server.env, server.data_dir, server.log)
+        until(lambda: sa.inspect(server.engine).has_table("workers"), 60)
+        until(lambda: server.execute("SELECT id FROM workers"), 60)
+        assert server.execute("SELECT id FROM users") == []
+        server.worker.stop()
+        server.start()
+        password = server.log.read_text().split("shown this once: ")[1].split()[0]
+        assert server.client(password=password).get("/auth/me")["username"] == ADMIN[0]
+    finally:
+        server.close()
 
 
 def test_many_first_starts_at_once(tmp_path: Path) -> None:

@@ -2,32 +2,19 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 
+from tests.services.conftest import ACTOR
 from testum.app import Testum
 from testum.core.inventory import Draft, Inventory, parse_csv, parse_ssh_config
-from testum.core.permissions import Actor, Role
 from testum.db.paging import PageRequest
 from testum.errors import Conflict
 from testum.services import imports as module
 from testum.services.imports import Login
-from testum.settings import load_settings
 
-ACTOR = Actor(id=UUID(int=1), username="alice", role=Role.ADMIN)
 LOGIN = Login(username="root", password="for all")
-
-
-@pytest.fixture
-async def testum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Testum]:
-    monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    opened = await Testum.open(load_settings())
-    yield opened
-    await opened.close()
 
 
 async def names(testum: Testum) -> set[str]:

@@ -298,7 +298,8 @@ def test_of_two_logins_that_change_the_password_at_once_one_wins(
         assert login(http, own.username, own.password).status_code == 200
         assert own.http.get("/auth/me", headers=bearer(both[winner])).status_code == 200
     refused = entries(admin, own.username, action="auth.change_password", outcome="refused")
-    assert {entry["meta"]["reason"] for entry in refused} == {"changed_meanwhile"}
+    # One that came after the other's change was refused for its password, or had no login any more.
+    assert {entry["meta"]["reason"] for entry in refused} <= {"changed_meanwhile", "bad_credentials"}
 
 
 @pytest.mark.parametrize("trusted", ["", "127.0.0.1"])
