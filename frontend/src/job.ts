@@ -25,6 +25,7 @@ async function start(root: HTMLElement): Promise<void> {
     if (!answer.ok) throw new Error(String(answer.status));
     return tasksOf(await answer.json());
   };
+  const pressAgain = pressedMeanwhile(root, "[data-by], [data-only]");
   let tasks = await load();
   let byId = new Map(tasks.map((task) => [task.id, task]));
   let over = FINAL.has(data.status ?? "");
@@ -38,6 +39,7 @@ async function start(root: HTMLElement): Promise<void> {
     summary.choose("");
     document.querySelector<HTMLElement>('[data-only=""]')?.focus();
   });
+  pressAgain();
 
   let drawing = false;
   const draw = (): void => {
@@ -98,6 +100,20 @@ async function start(root: HTMLElement): Promise<void> {
   };
   const stream = new Stream(`/ws/jobs/${job}?output=0`, Number(data.after), onMessage, onState);
   window.addEventListener("pagehide", () => stream.close());
+}
+
+/** What is pressed while the list is on its way is remembered; the function that is returned presses it again. */
+function pressedMeanwhile(root: HTMLElement, buttons: string): () => void {
+  const pressed: HTMLElement[] = [];
+  const remember = (event: MouseEvent): void => {
+    const button = event.target instanceof Element ? event.target.closest<HTMLElement>(buttons) : null;
+    if (button) pressed.push(button);
+  };
+  root.addEventListener("click", remember);
+  return () => {
+    root.removeEventListener("click", remember);
+    for (const button of pressed) button.click();
+  };
 }
 
 function failed(): void {

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
@@ -477,6 +477,29 @@ def versions(api: Api, hosts: Hosts) -> tuple[str, dict[str, str]]:
     )
     api.wait_job(job)
     return job, {task["platform_name"]: task["id"].replace("-", "") for task in api.tasks(job)}
+
+
+def test_what_is_pressed_and_typed_before_the_list_is_there_counts(
+    page: Page, versions: tuple[str, dict[str, str]]
+) -> None:
+    job, _ = versions
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(f"**/jobs/{job}/tasks", hold)
+    page.goto(f"/jobs/{job}")
+    page.get_by_label("Find a platform").fill("host-")
+    page.get_by_role("button", name="succeeded").click()
+    page.get_by_role("button", name="Identical output").click()
+    expect(page.locator(".x-group")).to_have_count(0)
+    for route in held:
+        route.continue_()
+    expect(page.locator(".x-group")).to_have_count(2)
+    page.get_by_role("button", name="By platform").click()
+    page.locator("[data-only='']").click()
+    expect(page.get_by_role("option")).to_have_count(3)
 
 
 def opened(page: Page, task: str) -> None:

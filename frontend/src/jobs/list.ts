@@ -26,8 +26,10 @@ export class TaskList {
       draw: (task, row) => draw(task, row, words),
       choose,
     });
+    // It may have been typed in while the tasks were on their way.
+    this.find = this.wanted();
     this.field?.addEventListener("input", () => {
-      this.find = this.field?.value.trim().toLowerCase() ?? "";
+      this.find = this.wanted();
       this.apply();
     });
   }
@@ -51,6 +53,10 @@ export class TaskList {
     if (this.field) this.field.value = "";
     this.find = "";
     this.apply();
+  }
+
+  private wanted(): string {
+    return this.field?.value.trim().toLowerCase() ?? "";
   }
 
   private apply(): void {
