@@ -91,12 +91,12 @@ generate-key: $(VENV)/.runtime ## Print a new key for FERNET_KEY or SECRET_KEY
 # -- development -----------------------------------------------------------------------------------
 
 # The pages' tests have processes of their own: Playwright's event loop and those of other tests do not go together.
-# How soon pages answer is measured with nothing beside it.
+# What promises a time is measured with nothing beside it.
 .PHONY: test
 test: lint assets $(MODULES) $(S3_VENV)/.ready ## Run every check and every test but the long rounds (as root: they start a real sshd)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --ignore tests/pages $(TESTS)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --ignore tests/pages/test_speed.py tests/pages
-	$(BIN)/python -m pytest tests/pages/test_speed.py
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not alone" --ignore tests/pages $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not alone" tests/pages
+	$(BIN)/python -m pytest -m alone $(TESTS)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --ignore tests/pages --mode servers $(TESTS)
 	$(BIN)/python -m tests.faults.rounds --rounds 1 --platforms 100
 

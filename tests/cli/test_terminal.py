@@ -1,9 +1,15 @@
 """On a terminal: colour, progress, harmless output, and Ctrl-C."""
 
+import fcntl
 import os
 import re
 import signal
+import subprocess
+import sys
+import termios
 import time
+
+from tests.support.tools import until
 
 from .conftest import Cli
 from .fake_api import FakeApi
@@ -103,11 +109,18 @@ def test_a_second_ctrl_c_leaves_at_once(cli: Cli, fake: FakeApi) -> None:
     assert "Not finished: web[01-02] (2). Job: testum jobs show" in terminal.text
 
 
+def unread(process: subprocess.Popen[bytes]) -> int:
+    """How many bytes wait in its output's pipe, which takes 64 KiB (pipe(7))."""
+    assert process.stdout is not None
+    answer = fcntl.ioctl(process.stdout, termios.FIONREAD, bytes(4))
+    return int.from_bytes(answer, sys.byteorder)
+
+
 def test_ctrl_c_works_while_nobody_reads_the_pipe(cli: Cli, fake: FakeApi) -> None:
     fake.add_platforms("h")
     fake.commands["many"] = lambda name: [("stdout", b"line\n" * 10_000)] * 30 + [("hang",)]
     process = cli.start("exec", "many", "--all")
-    time.sleep(1)
+    until(lambda: unread(process) > 60_000)
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)

@@ -148,6 +148,7 @@ def add_platforms(api: Api, host: RealSshd, number: int) -> None:
 SEED = int(os.environ.get("TESTUM_SEED", "1"))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("seed", [SEED, SEED + 1, SEED + 2])
 def test_a_killed_server_comes_back(server: Server, host: RealSshd, seed: int) -> None:
     add_platforms(server.client(), host, 40)

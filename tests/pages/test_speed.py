@@ -13,7 +13,7 @@ from tests.support.browser import Tab
 from tests.support.server import Server
 from tests.support.sshd import RealSshd
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.alone]
 
 LIMIT_MS = 1000
 ROUNDS = 3

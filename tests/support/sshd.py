@@ -24,11 +24,13 @@ MAX_ADDRESSES = 16
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of the loopback that is free now. None that the system gives to connections of its own choice
+    (ip(7), ip_local_port_range): it might be gone before it is used."""
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def run(*command: str, text: str | None = None, check: bool = True) -> str:

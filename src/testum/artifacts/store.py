@@ -33,6 +33,8 @@ _PART = 8 * 1024 * 1024
 _PARTS_AT_ONCE = 4
 _PAGE = 1000
 """Objects of a listing that are fetched at once; also S3's own limit."""
+_DELETED_AT_ONCE = 200
+"""S3 takes a thousand with one request, and may be silent until the last is gone: within the read timeout."""
 
 _CLIENT: "ClientConfig" = {
     "connect_timeout": timedelta(seconds=5),
@@ -393,7 +395,8 @@ class _Bucket:
 
     async def delete(self, keys: Sequence[str]) -> None:
         """See _Place.delete."""
-        await obstore.delete_async(self.store, keys)
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            await obstore.delete_async(self.store, keys[start : start + _DELETED_AT_ONCE])
 
     async def check(self) -> None:
         """See _Place.check. A listing: asked for an object, a server does not say whether the bucket is there."""
