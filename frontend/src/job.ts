@@ -3,7 +3,7 @@
 import { renewParts } from "./jobs/fresh";
 import { Summary } from "./jobs/summary";
 import { FINAL, type Task, tasksOf, type Vocabulary } from "./jobs/tasks";
-import { Views } from "./jobs/views";
+import { asked, Views } from "./jobs/views";
 import { type Message, type State, Stream } from "./live/socket";
 import { gettext } from "./messages";
 import { fitToWindow } from "./shell/fit";
@@ -39,6 +39,7 @@ async function start(root: HTMLElement): Promise<void> {
     summary.choose("");
     document.querySelector<HTMLElement>('[data-only=""]')?.focus();
   });
+  summary.choose(asked("only"));
   pressAgain();
 
   let drawing = false;

@@ -1,6 +1,8 @@
 """A browser for all tests of the pages, and a tab for each."""
 
+import secrets
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,3 +69,11 @@ def hosts(api: Api, real_sshd: RealSshd) -> list[dict[str, Any]]:
         api.add_platform("silent", real_sshd, port=1, tags=["pages"], description="Nobody listens there.")
     )
     return made
+
+
+@pytest.fixture
+def flag(real_sshd: RealSshd) -> Iterator[Path]:
+    """A file that commands wait for: they go on when the test makes it."""
+    path = real_sshd.user.home / f"flag-{secrets.token_hex(4)}"
+    yield path
+    path.unlink(missing_ok=True)

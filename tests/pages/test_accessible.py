@@ -54,6 +54,7 @@ def settle(page: Page) -> None:
         expect(page.locator(".x-output-status .x-line")).to_have_attribute("data-state", "ended")
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("language", ["en", "ru"])
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_axe_finds_nothing_serious(open_tab: Open, ids: dict[str, str], theme: str, language: str) -> None:

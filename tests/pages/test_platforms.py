@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
@@ -258,6 +258,45 @@ def test_import_fifty_platforms_after_a_look_at_what_would_change(
     )
     page.get_by_role("button", name="Show what would change").click()
     expect(page.locator(".card-header")).to_contain_text("50 as they are")
+
+
+def test_a_long_import_says_how_far_it_is(page: Page, api: Api, real_sshd: RealSshd) -> None:
+    rows = "".join(f"far-{number},192.0.2.1,root,x\n" for number in range(50))
+    page.goto("/platforms/import")
+    page.get_by_role("textbox", name="The list").fill(f"name,host,username,password\n{rows}")
+    page.get_by_role("button", name="Show what would change").click()
+    held: list[Route] = []
+    looks: list[int] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "POST":
+            held.append(route)
+        else:
+            route.continue_()
+
+    def has_looked(times: int) -> None:
+        while len(looks) < times:
+            page.wait_for_timeout(100)
+
+    page.route("**/platforms/import", hold)
+    page.on("response", lambda answer: looks.append(answer.status) if "limit=1" in answer.url else None)
+    # While the page waits for an answer, Playwright does not look into it: the page keeps what it said.
+    page.evaluate(
+        """() => new MutationObserver(() => {
+            const bar = document.querySelector("progress");
+            if (bar) sessionStorage.said = `${bar.nextSibling.textContent} ${bar.value}; ${sessionStorage.said ?? ""}`;
+        }).observe(document.querySelector(".x-form-foot"), { subtree: true, childList: true })"""
+    )
+    page.get_by_role("button", name="Add 50 platforms").click(no_wait_after=True)
+    has_looked(2)
+    for number in range(3):
+        api.add_platform(f"far-added-{number}", real_sshd)
+    has_looked(len(looks) + 2)
+    held[0].continue_()
+    expect(page.locator("#toasts")).to_contain_text("50 platforms were added.")
+    said = page.evaluate("sessionStorage.said")
+    assert "Looking at all 50 ..." in said
+    assert said.startswith("3 of 50 added 3; "), said
 
 
 def test_import_an_ssh_configuration_with_a_jump_host(page: Page, api: Api) -> None:

@@ -123,10 +123,15 @@ def test_in_russian_wherever_a_failure_shows(
     expect(failed).to_contain_text(f"{made['name']}: {WHAT}. {STEP}")
 
 
-def test_a_task_that_fails_while_it_is_watched(page: Page, hosts: list[dict[str, Any]], api: Api) -> None:
-    job = api.start_job("sleep 1.5; kill -KILL $$", targets={"platform_ids": [hosts[0]["id"]]})
+def test_a_task_that_fails_while_it_is_watched(
+    page: Page, hosts: list[dict[str, Any]], api: Api, flag: Path
+) -> None:
+    command = f"echo go; until [ -e {flag} ]; do sleep 0.1; done; kill -KILL $$"
+    job = api.start_job(command, targets={"platform_ids": [hosts[0]["id"]]})
     page.goto(f"/jobs/{job}")
+    expect(page.locator(".x-printed")).to_contain_text("go")
     expect(page.locator(".x-output-why")).to_be_hidden()
+    flag.touch()
     expect(page.locator(".x-output-why")).to_contain_text("See whether somebody stopped it")
     expect(page.locator(".x-output-why [lang=en]")).to_contain_text("signal KILL")
 

@@ -13,11 +13,12 @@ export class TaskList {
   private find = "";
   private readonly field = document.getElementById("find") as HTMLInputElement | null;
 
-  /** `onShow`: it is told how many platforms are in the list. */
+  /** `onShow`: it is told how many platforms are in the list. `onFind`: what is looked for now. */
   constructor(
     words: Vocabulary,
     choose: (task: Task) => void,
     private readonly onShow: (count: number) => void,
+    onFind: (find: string) => void,
   ) {
     const box = document.getElementById("tasks");
     if (!box) throw new Error("the page has no place for the list");
@@ -31,6 +32,7 @@ export class TaskList {
     this.field?.addEventListener("input", () => {
       this.find = this.wanted();
       this.apply();
+      onFind(this.field?.value ?? "");
     });
   }
 

@@ -30,8 +30,9 @@ export class Summary {
     }
   }
 
-  /** Show only what is in this status; all where it is empty. */
-  choose(only: string): void {
+  /** Show only what is in this status; all where it is empty, or where there is no such status. */
+  choose(wanted: string): void {
+    const only = this.buttons.some((button) => button.dataset.only === wanted) ? wanted : "";
     for (const button of this.buttons) {
       button.setAttribute("aria-pressed", String(button.dataset.only === only));
     }

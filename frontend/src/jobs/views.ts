@@ -1,5 +1,5 @@
 // The two ways to list a job's platforms, a line for each or one for each kind of output, and what is shown beside them.
-// The address says which it is and, once a person chose or picked lines, of which task.
+// The address says which it is, what is left out of it and, once a person chose or picked lines, of which task.
 import { gettext } from "../messages";
 import { keepInAddress } from "../output/picked";
 import { toast } from "../shell/toasts";
@@ -10,9 +10,15 @@ import type { Task, Vocabulary } from "./tasks";
 
 type By = "platform" | "output";
 
+/** What the address asks for; empty where it says nothing of it. */
+export function asked(name: "by" | "only" | "find"): string {
+  return new URLSearchParams(location.search).get(name) ?? "";
+}
+
 export class Views {
-  private by: By = new URLSearchParams(location.search).get("by") === "output" ? "output" : "platform";
+  private by: By = asked("by") === "output" ? "output" : "platform";
   private only = "";
+  private find = asked("find");
   /** The task that the address names in each view. */
   private readonly named: Record<By, string>;
   /** How many lines each view's list has; null: it is not known yet. */
@@ -26,10 +32,13 @@ export class Views {
 
   /** `wanted`: the task that the address names; empty where it names none. */
   constructor(job: string, words: Vocabulary, tasks: readonly Task[], wanted: string) {
-    const asked = tasks.find((task) => task.id === wanted);
-    const id = asked?.id ?? "";
+    const named = tasks.find((task) => task.id === wanted);
+    const id = named?.id ?? "";
     this.named = { platform: id, output: this.by === "output" ? id : "" };
-    this.chosen = asked ?? tasks.find((task) => task.status === "failed") ?? tasks[0];
+    this.chosen = named ?? tasks.find((task) => task.status === "failed") ?? tasks[0];
+    const field = document.getElementById("find") as HTMLInputElement | null;
+    // What was typed while the tasks were on their way counts more.
+    if (field) this.find = field.value ||= this.find;
     this.panel = new Panel(words, (task) => this.name(task));
     this.list = new TaskList(
       words,
@@ -39,6 +48,10 @@ export class Views {
         this.name(task.id);
       },
       (count) => this.count("platform", count),
+      (find) => {
+        this.find = find;
+        this.name(this.named[this.by]);
+      },
     );
     this.groups = new GroupList(job, words, this.named.output, {
       choose: (group, largest, byReader) => {
@@ -57,7 +70,7 @@ export class Views {
       );
     }
     this.update(tasks);
-    if (wanted && !asked) {
+    if (wanted && !named) {
       toast(gettext("The address names a task that this job does not have."), "error");
       // Nor are its lines those of another.
       keepInAddress(null);
@@ -81,10 +94,12 @@ export class Views {
     this.only = only;
     this.list.filter(only);
     this.groups.filter(only);
+    this.name(this.named[this.by]);
   }
 
   /** Look for no name any more. */
   findAll(): void {
+    this.find = "";
     this.list.findAll();
   }
 
@@ -128,6 +143,8 @@ export class Views {
     const address = new URL(location.href);
     for (const [name, value] of [
       ["by", this.by === "output" ? this.by : ""],
+      ["only", this.only],
+      ["find", this.find],
       ["task", task],
     ] as const) {
       // Taken away first, so that their order does not depend on what was there.

@@ -234,6 +234,8 @@ export class Scroller {
 
   /** Put the scroll bar where the lines are. */
   private settle(): void {
+    // The reader may have scrolled on, and the browser not have told of it yet.
+    this.onScroll();
     this.place();
     this.render();
   }

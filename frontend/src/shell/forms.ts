@@ -1,6 +1,7 @@
 // Small helpers of forms, bound by attributes: parts that show for one choice only, buttons that say that they work,
 // text that can be copied, fields that are filled by a click.
 import { gettext } from "../messages";
+import { Growth } from "./growth";
 import { toast } from "./toasts";
 
 /** Show `[data-for="name=value"]` only while the field of that name has that value. */
@@ -32,12 +33,17 @@ const WAIT_MS = 30_000;
 /** A form whose answer has not come yet; by Enter without a button, its first button stands for it. */
 class Sending {
   private readonly timer: number;
+  private readonly growth: Growth | null = null;
 
   constructor(
     form: HTMLFormElement,
     private readonly button: HTMLElement | null = form.querySelector("button:not([type=button])"),
   ) {
     this.timer = window.setTimeout(() => release(form), WAIT_MS);
+    const adds = this.button?.dataset.adds;
+    if (this.button && adds) {
+      this.growth = new Growth(this.button, this.button.dataset.addsTo ?? "", Number(adds));
+    }
     // After the form was read: a disabled button would not go along.
     window.setTimeout(() => {
       if (underWay.get(form) !== this) return;
@@ -48,6 +54,7 @@ class Sending {
 
   end(): void {
     window.clearTimeout(this.timer);
+    this.growth?.end();
     this.button?.classList.remove("btn-loading");
     this.button?.removeAttribute("aria-busy");
   }
