@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
+from tests.support.tools import until
 from testum.core.frames import Frame, Stream, encode
 
 
@@ -93,6 +94,19 @@ def test_each_difference_makes_a_group(api: Api, tag: str) -> None:
     ]
     assert [(line["change"], line["text"], line["new"]) for line in stderr["lines"]] == [("added", "one", 1)]
     assert stdout["whole"] and stderr["whole"]
+
+
+def test_tasks_that_never_ran_come_last(api: Api, tag: str) -> None:
+    """However many they are: the others differ from one that ran."""
+    job_id = api.start_job("echo ran; until false; do sleep 0.1; done", targets={"tags": [tag]}, concurrency=1)
+    until(lambda: [task for task in api.tasks(job_id) if task["status"] == "running"])
+    (first,) = (task for task in api.tasks(job_id) if task["status"] == "running")
+    until(lambda: api.output(first["id"]))
+    api.post(f"/jobs/{job_id}/cancel")
+    api.wait_job(job_id)
+    answer = groups(api, job_id)
+    assert [group["count"] for group in answer["groups"]] == [1, 5]
+    assert answer["largest"] == first["id"]
 
 
 def test_large_outputs_are_compared_too(api: Api, tag: str) -> None:

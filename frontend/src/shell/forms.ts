@@ -133,7 +133,17 @@ function startSending(): void {
   });
 }
 
+/** A page that came as the answer to its own form: Back and a reload bring the form, where browsers would ask whether
+ * to send it once more. */
+function standInHistoryAsForm(): void {
+  if (document.body.dataset.answered === undefined) return;
+  const own = [...document.querySelectorAll<HTMLFormElement>("main form[method=post]")];
+  if (!own.some((form) => form.getAttribute("action") === location.pathname)) return;
+  history.replaceState(history.state, "", location.href);
+}
+
 export function startForms(): void {
+  standInHistoryAsForm();
   showParts(document);
   // What was sent and refused: on to the first field that must change.
   document

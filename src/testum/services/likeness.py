@@ -49,8 +49,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """A job's groups, the largest first, and how many there are; `largest` is the task of the largest of all, whatever
-    was asked for. `pending` tasks have not ended. Where it is not `complete`, only `compared` tasks are in groups so
+    """A job's groups, the largest first and last those in which nothing ran, and how many there are; `largest` is the
+    task of the first of all, whatever was asked for. `pending` tasks have not ended. Where it is not `complete`, only `compared` tasks are in groups so
     far."""
 
     groups: list[Group]
@@ -206,7 +206,13 @@ def _groups(endings: Sequence[tuple[Ending, bytes]], task_id: UUID | None) -> li
         )
         for group in alike.values()
     ]
-    return sorted(groups, key=lambda group: (-group.count, natural_key(group.names)))
+    return sorted(groups, key=lambda group: (_never_ran(group), -group.count, natural_key(group.names)))
+
+
+def _never_ran(group: Group) -> bool:
+    """Such as what was cancelled before its turn, or could not be reached: however many, there is nothing to compare
+    with."""
+    return group.exit_code is None and not group.output_bytes
 
 
 class _Hashes:
