@@ -14,8 +14,7 @@ const DRAW_MS = 200;
 async function start(root: HTMLElement): Promise<void> {
   const data = root.dataset;
   const job = data.job ?? "";
-  // By this machine's clock, which may be another than the server's.
-  const started = Date.now() / 1000 - Number(data.elapsed);
+  const opened = performance.now();
   const words: Vocabulary = {
     statuses: JSON.parse(data.words ?? "{}"),
     errors: JSON.parse(data.errors ?? "{}"),
@@ -29,7 +28,7 @@ async function start(root: HTMLElement): Promise<void> {
   let tasks = await load();
   let byId = new Map(tasks.map((task) => [task.id, task]));
   let over = FINAL.has(data.status ?? "");
-  const summary = new Summary(words, started, Number(data.usual), (only) => views.filter(only));
+  const summary = new Summary(words, Number(data.usual), (only) => views.filter(only));
   summary.update(tasks);
   const both = root.querySelector<HTMLElement>(".x-job");
   if (both) fitToWindow(both);
@@ -54,7 +53,7 @@ async function start(root: HTMLElement): Promise<void> {
   };
   if (over) return;
 
-  summary.run();
+  summary.run(Number(data.elapsed) + (performance.now() - opened) / 1000);
   /** What happened is the server's to say, once more and as after a reload. */
   const end = async (status: string): Promise<void> => {
     summary.stop();

@@ -3,15 +3,34 @@ import { renewParts } from "./jobs/fresh";
 import { FINAL, stateOf, type Vocabulary } from "./jobs/tasks";
 import { OutputViewer } from "./output/viewer";
 import { fitToWindow } from "./shell/fit";
+import { tick } from "./shell/times";
 
 function start(root: HTMLElement): void {
   const data = root.dataset;
   const words: Vocabulary = { statuses: JSON.parse(data.words ?? "{}"), errors: {} };
   const over = FINAL.has(data.status ?? "");
+  let status = data.status ?? "";
+  let stop = over ? () => undefined : tick(Number(data.elapsed));
+  const show = async (): Promise<void> => {
+    stop();
+    const page = await renewParts("facts");
+    const fresh = page.getElementById("viewer")?.dataset;
+    if (!fresh?.status) return;
+    status = fresh.status;
+    document.getElementById("task-status")?.replaceChildren(stateOf(status, words));
+    if (!FINAL.has(status)) stop = tick(Number(fresh.elapsed));
+  };
+  let last: Promise<void> = Promise.resolve();
+  /** What the page says above the output is of an earlier time. One after the other: the last word is the newest. */
+  const refresh = (): void => {
+    last = last.then(show).catch(() => undefined);
+  };
   const viewer = new OutputViewer(root, {
     onState: (state) => {
-      // What the page says above the output is of the time before the task ended.
-      if (state === "ended" && !over) void refresh(words).catch(() => undefined);
+      if (state === "ended" && !over) refresh();
+    },
+    onRunning: () => {
+      if (status === "pending") refresh();
     },
   });
   viewer.open({
@@ -21,12 +40,6 @@ function start(root: HTMLElement): void {
   });
   window.addEventListener("pagehide", () => viewer.close());
   if (root.parentElement) fitToWindow(root.parentElement);
-}
-
-async function refresh(words: Vocabulary): Promise<void> {
-  const page = await renewParts("facts");
-  const status = page.getElementById("viewer")?.dataset.status;
-  if (status) document.getElementById("task-status")?.replaceChildren(stateOf(status, words));
 }
 
 const root = document.getElementById("viewer");

@@ -71,6 +71,8 @@ def test_a_run_without_platforms_or_command_says_what_is_missing(open_tab: Open,
     tab.page.get_by_role("button", name="Run", exact=True).click()
     expect(tab.page.locator("#platform-problem")).to_have_text("Choose at least one platform.")
     box(tab.page, "host-0").check()
+    expect(tab.page.locator("#platform-problem")).to_have_count(0)
+    expect(tab.page.locator("#chips")).not_to_have_class(re.compile("is-invalid"))
     tab.page.get_by_label("Time for each platform").fill("soon")
     tab.page.get_by_role("button", name="Run on 1 platform").click()
     expect(tab.page.locator("#timeout-problem")).to_have_text("Must be a number.")
@@ -88,6 +90,7 @@ def test_what_cannot_be_undone_is_asked_about(page: Page, hosts: Hosts, api: Api
     expect(dialog).to_contain_text("could not be undone")
     expect(dialog).to_contain_text(command)
     dialog.get_by_role("button", name="Cancel").click()
+    expect(page.locator("[data-run-button]")).to_be_focused()
     assert len(api.get("/jobs/")) == before
     assert page.get_by_label("Command").input_value() == command
 
@@ -100,6 +103,9 @@ def test_a_second_yes_runs_it(page: Page, hosts: Hosts) -> None:
     page.locator("dialog[open]").get_by_role("button", name="Run on 1 platform").click()
     page.wait_for_url("**/jobs/**")
     expect(page.locator(".x-printed")).to_contain_text("gone")
+    page.go_back()
+    expect(page).to_have_url(re.compile("/run$"))
+    expect(page.get_by_label("Command")).to_be_visible()
 
 
 def test_watch_a_job_live_and_run_again_where_it_failed(page: Page, hosts: Hosts, flag: Path) -> None:
@@ -149,6 +155,8 @@ def test_the_path_to_a_job_shows_the_readers_time(open_tab: Open, hosts: Hosts, 
 
 def test_cancel_a_job(page: Page, hosts: Hosts) -> None:
     start(page, "sleep 60", "host-0")
+    page.get_by_role("button", name="Identical output").click()
+    expect(page).to_have_url(re.compile(r"\?by=output$"))
     page.get_by_role("button", name="Cancel the job").click()
     page.locator("dialog[open]").get_by_role("button", name="Let it run").click()
     expect(page.locator("#job-status")).to_have_text("Running")
@@ -156,7 +164,25 @@ def test_cancel_a_job(page: Page, hosts: Hosts) -> None:
     page.locator("dialog[open]").get_by_role("button", name="Cancel the job").click()
     expect(page.locator("#job-status")).to_have_text("Cancelled")
     expect(page.locator("#toasts")).to_contain_text("The job is being cancelled.")
+    expect(page).to_have_url(re.compile(r"\?by=output$"))
+    page.get_by_role("button", name="By platform").click()
     expect(row(page, "host-0")).to_contain_text("Cancelled")
+
+
+def test_the_time_of_a_task_goes_on(page: Page, hosts: Hosts, api: Api, flag: Path) -> None:
+    job = api.start_job(
+        f"until [ -e {flag} ]; do sleep 0.1; done", targets={"platform_ids": [hosts[0]["id"]]}
+    )
+    page.goto(f"/tasks/{api.tasks(job)[0]['id']}")
+    expect(page.locator("#task-status")).to_have_text("Running")
+    for _ in range(2):
+        said = page.locator("#elapsed").inner_text()
+        expect(page.locator("#elapsed")).not_to_have_text(said)
+    flag.touch()
+    expect(page.locator("#task-status")).to_have_text("Succeeded")
+    said = page.locator("#elapsed").inner_text()
+    page.wait_for_timeout(1_500)
+    assert page.locator("#elapsed").inner_text() == said
 
 
 def facts(page: Page) -> dict[str, str]:

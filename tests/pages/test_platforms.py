@@ -258,6 +258,15 @@ def test_import_fifty_platforms_after_a_look_at_what_would_change(
     )
     page.get_by_role("button", name="Show what would change").click()
     expect(page.locator(".card-header")).to_contain_text("50 as they are")
+    # Only a difference: that it be made must be said.
+    page.goto("/platforms/import")
+    page.get_by_role("textbox", name="The list").fill("name,host,port\nimport-01,127.0.0.1,1022")
+    page.get_by_role("button", name="Show what would change").click()
+    page.get_by_role("button", name="Import").click()
+    expect(page.get_by_label("Change those that differ, too")).to_be_focused()
+    page.get_by_label("Change those that differ, too").check()
+    page.get_by_role("button", name="Import").click()
+    expect(page.locator("#toasts")).to_contain_text("1 platform was changed.")
 
 
 def test_a_long_import_says_how_far_it_is(page: Page, api: Api, real_sshd: RealSshd) -> None:

@@ -303,10 +303,29 @@ def test_what_is_not_there_is_said_within_the_frame(open_tab: Open, path: str) -
     expect(tab.page.get_by_role("navigation", name="Main menu")).to_be_visible()
 
 
+@pytest.mark.parametrize(
+    ("path", "page_above"),
+    [("/settings/username", "/settings"), ("/preferences", "/"), ("/logout", "/")],
+)
+def test_an_address_that_only_takes_forms_leads_to_the_page_above(
+    page: Page, path: str, page_above: str
+) -> None:
+    """A form that was refused leaves it in the browser's bar."""
+    page.goto(path)
+    expect(page).to_have_url(re.compile(rf"://[^/]+{page_above}$"))
+    expect(page.get_by_role("navigation", name="Main menu")).to_be_visible()
+
+
 def test_a_server_that_is_gone_is_told(open_tab: Open, hosts: object) -> None:
     tab = open_tab()
     tab.expected = ["ERR_", "Failed to load", "net::", "htmx"]
     tab.page.goto("/platforms")
     tab.context.set_offline(True)
-    tab.page.get_by_role("searchbox", name="Name, host or description").fill("x")
-    expect(tab.page.locator("#toasts")).to_contain_text("testum does not answer.")
+    for text in ("x", "y"):
+        with tab.page.expect_event("requestfailed"):
+            tab.page.get_by_role("searchbox", name="Name, host or description").fill(text)
+        expect(tab.page.locator("#toasts")).to_contain_text("testum does not answer.")
+    expect(tab.page.locator("#toasts .x-toast")).to_have_count(1)
+    tab.context.set_offline(False)
+    tab.page.get_by_role("searchbox", name="Name, host or description").fill("")
+    expect(tab.page.locator("#toasts .x-toast")).to_have_count(0)

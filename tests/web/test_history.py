@@ -81,7 +81,10 @@ def test_output_is_given_byte_for_byte(api: Api, platforms: list[Any]) -> None:
     assert task["output_bytes"] == len(whole)
     answer = api.http.get(f"/tasks/{task['id']}/output")
     assert answer.headers["content-type"] == "application/octet-stream"
-    assert answer.headers["content-disposition"].startswith("attachment")
+    assert re.fullmatch(
+        rf"attachment; filename=\"{platforms[0]['name']}-\d{{8}}-\d{{6}}-all\.log\"; filename\*=UTF-8''.+",
+        answer.headers["content-disposition"],
+    )
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "�" in task["stdout"] and "\0" not in task["stdout"]
 

@@ -98,7 +98,9 @@ def test_each_difference_makes_a_group(api: Api, tag: str) -> None:
 
 def test_tasks_that_never_ran_come_last(api: Api, tag: str) -> None:
     """However many they are: the others differ from one that ran."""
-    job_id = api.start_job("echo ran; until false; do sleep 0.1; done", targets={"tags": [tag]}, concurrency=1)
+    job_id = api.start_job(
+        "echo ran; until false; do sleep 0.1; done", targets={"tags": [tag]}, concurrency=1
+    )
     until(lambda: [task for task in api.tasks(job_id) if task["status"] == "running"])
     (first,) = (task for task in api.tasks(job_id) if task["status"] == "running")
     until(lambda: api.output(first["id"]))

@@ -1,6 +1,6 @@
 // The line above the list: how many are done, failed and so on, as numbers that are also filters, and as a bar.
 import { formatNumber, gettext } from "../messages";
-import { duration } from "../shell/times";
+import { duration, tick } from "../shell/times";
 import { countsOf, stateOf, type Task, type Vocabulary } from "./tasks";
 
 const PARTS: [string, string][] = [
@@ -16,12 +16,12 @@ const LATE_SHARE = 0.1;
 const SVG = "http://www.w3.org/2000/svg";
 
 export class Summary {
-  private timer = 0;
+  /** The job's time goes on no more. */
+  stop: () => void = () => undefined;
   private readonly buttons = [...document.querySelectorAll<HTMLButtonElement>("[data-only]")];
 
   constructor(
     private readonly words: Vocabulary,
-    private readonly started: number,
     private readonly usual: number,
     private readonly onChoose: (only: string) => void,
   ) {
@@ -39,14 +39,11 @@ export class Summary {
     this.onChoose(only);
   }
 
-  /** The job is under way: its time goes on. */
-  run(): void {
-    this.timer = window.setInterval(() => {
-      const elapsed = Date.now() / 1000 - this.started;
-      const place = document.getElementById("elapsed");
-      if (place) place.textContent = duration(elapsed);
-      if (this.usual) this.compare(elapsed);
-    }, 1000);
+  /** The job is under way, for so many seconds already: its time goes on. */
+  run(elapsed: number): void {
+    this.stop = tick(elapsed, (now) => {
+      if (this.usual) this.compare(now);
+    });
   }
 
   /** How the time so far stands to what is usual. */
@@ -96,11 +93,6 @@ export class Summary {
   /** What the whole job's status is now. */
   tell(status: string): void {
     document.getElementById("job-status")?.replaceChildren(stateOf(status, this.words));
-  }
-
-  /** The job's time goes on no more. */
-  stop(): void {
-    window.clearInterval(this.timer);
   }
 
   /** The job is over: what can be done with it changes. */

@@ -31,6 +31,8 @@ export type Standing = "opening" | "counting" | State;
 
 export interface ViewEvents {
   onState(state: State): void;
+  /** The task runs now. */
+  onRunning(): void;
   onChange(): void;
   onGrowth(): void;
   /** Lines were picked: the address has them. */
@@ -308,6 +310,7 @@ export class View {
       `/ws/tasks/${this.api.taskId}?output=0`,
       0,
       (message) => {
+        if (message.type === "status" && message.payload.status === "running") this.events.onRunning();
         if (message.type !== "error") void this.grow();
       },
       (state) => {

@@ -13,6 +13,8 @@ import { type Opened, type Standing, View } from "./view";
 export interface Options {
   /** How the connection is. */
   onState?(state: State): void;
+  /** The task runs now. */
+  onRunning?(): void;
   /** Lines were picked by their numbers, which have an address. */
   onPick?(): void;
 }
@@ -73,6 +75,7 @@ export class OutputViewer {
     this.toolbar.open(api.download(false), api.download(true));
     this.view = new View(task, api, this.holder, this.settings, range, {
       onState: (state) => this.options.onState?.(state),
+      onRunning: () => this.options.onRunning?.(),
       onChange: () => this.tell(),
       onGrowth: () => this.search.renew(),
       onPick: () => this.options.onPick?.(),

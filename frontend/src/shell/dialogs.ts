@@ -13,7 +13,11 @@ export function startDialogs(): void {
     // A click beside the dialog closes it: there the dialog itself is what was hit.
     if (target instanceof HTMLDialogElement) target.close();
   });
-  for (const dialog of document.querySelectorAll<HTMLDialogElement>("dialog[data-open]")) dialog.showModal();
+  for (const dialog of document.querySelectorAll<HTMLDialogElement>("dialog[data-open]")) {
+    // The browser gives the focus back to what had it: to where the answer would have come from, on a page that is new.
+    dialog.closest("form")?.querySelector<HTMLElement>("button:not([type=button])")?.focus();
+    dialog.showModal();
+  }
   // One whose content is fetched opens when it has come.
   document.body.addEventListener("htmx:afterSettle", (event) => {
     const dialog = event.target instanceof Element ? event.target.closest("dialog[data-open-filled]") : null;

@@ -63,6 +63,7 @@ export function startPicker(): void {
   const chips = document.getElementById("chips");
   const button = document.querySelector<HTMLElement>("[data-run-button] span");
   if (!chips || !button) return;
+  let before = Number.POSITIVE_INFINITY;
   const update = (): void => {
     const seen = new Set<string>();
     for (const each of chips.querySelectorAll<HTMLElement>("[data-chosen]")) {
@@ -78,6 +79,11 @@ export function startPicker(): void {
       ? ngettext("Run on %(num)s platform", "Run on %(num)s platforms", number)
       : gettext("Run");
     chips.classList.toggle("x-none", chips.childElementCount === 0);
+    if (number > before) {
+      chips.classList.remove("is-invalid");
+      document.getElementById("platform-problem")?.remove();
+    }
+    before = number;
   };
   document.addEventListener("change", (event) => {
     const box = event.target instanceof HTMLInputElement ? event.target : null;

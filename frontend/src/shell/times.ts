@@ -44,6 +44,19 @@ export function duration(seconds: number): string {
   return parts.join(" ");
 }
 
+/** Let the time in `#elapsed` go on from so many seconds, until the function that is returned is called; by how long the
+ * page has been open, because this machine's clock may be another than the server's. */
+export function tick(seconds: number, each: (elapsed: number) => void = () => undefined): () => void {
+  const began = Date.now() / 1000 - seconds;
+  const timer = window.setInterval(() => {
+    const elapsed = Date.now() / 1000 - began;
+    const place = document.getElementById("elapsed");
+    if (place) place.textContent = duration(elapsed);
+    each(elapsed);
+  }, 1000);
+  return () => window.clearInterval(timer);
+}
+
 /** Write the moments in this part of the page in the reader's zone. */
 export function showTimes(root: ParentNode): void {
   for (const element of root.querySelectorAll<HTMLTimeElement>("time[datetime]")) {

@@ -12,8 +12,10 @@ function holder(): HTMLElement {
   return found;
 }
 
-/** Show a note. Errors stay until they are closed. */
+/** Show a note. Errors stay until they are closed; one that is there already is not said again. */
 export function toast(text: string, kind: Kind = "info"): void {
+  const shown = [...holder().querySelectorAll(".x-toast-text")];
+  if (kind === "error" && shown.some((each) => each.textContent === visible(text))) return;
   const note = document.createElement("div");
   note.className = `x-toast x-toast-${kind}`;
   note.setAttribute("role", kind === "error" ? "alert" : "status");
@@ -42,8 +44,13 @@ export function startToasts(): void {
     const { text, kind } = (event as CustomEvent<{ text: string; kind: Kind }>).detail;
     toast(text, kind);
   });
-  document.body.addEventListener("htmx:sendError", () => {
-    toast(gettext("testum does not answer. Check the connection and try again."), "error");
+  const silent = gettext("testum does not answer. Check the connection and try again.");
+  document.body.addEventListener("htmx:sendError", () => toast(silent, "error"));
+  document.body.addEventListener("htmx:afterOnLoad", () => {
+    // It does again.
+    for (const words of holder().querySelectorAll(".x-toast-text")) {
+      if (words.textContent === silent) words.closest(".x-toast")?.remove();
+    }
   });
   document.body.addEventListener("htmx:responseError", (event) => {
     const { xhr } = (event as CustomEvent<{ xhr: XMLHttpRequest }>).detail;

@@ -323,7 +323,7 @@ def _values(draft: Draft, login: Login) -> dict[str, Any]:
         "description": draft.description,
     }
     if not values["username"]:
-        raise InvalidInput("it does not say whom to log in as; name a user above")
+        raise InvalidInput("it does not say whom to log in as; name a user with the list")
     method = draft.auth_method or ("password" if draft.password else "")
     if draft.private_key and method != "password":
         return values | {
@@ -334,10 +334,14 @@ def _values(draft: Draft, login: Login) -> dict[str, Any]:
     if method == "password" or (not method and login.password and not login.key_id):
         password = draft.password or login.password
         if not password:
-            raise InvalidInput("its password is missing; give one above")
+            raise InvalidInput("its password is missing; give one with the list")
         return values | {"auth_method": "password", "password": password}
     if login.key_id is not None:
         return values | {"auth_method": "private_key", "key_id": login.key_id}
     if draft.key_files:
-        raise InvalidInput(f"its key {draft.key_files[0]} is on your machine; choose a kept key above")
-    raise InvalidInput("it has neither a password nor a key; choose a kept key above, or give a password")
+        raise InvalidInput(
+            f"its key {draft.key_files[0]} is on your machine; choose a kept key with the list"
+        )
+    raise InvalidInput(
+        "it has neither a password nor a key; choose a kept key with the list, or give a password"
+    )

@@ -158,9 +158,9 @@ class Outputs:
 
     async def download(
         self, actor: Actor, task_id: UUID, stream: Stream | None, *, timestamps: bool = False
-    ) -> AsyncIterator[bytes]:
-        """The exact bytes of one stream, or of both as they came; with `timestamps`, each line behind the time at
-        which it began. Raises NotFound, and OutputExpired."""
+    ) -> tuple[Task, AsyncIterator[bytes]]:
+        """The task, and the exact bytes of one stream, or of both as they came; with `timestamps`, each line behind
+        the time at which it began. Raises NotFound, and OutputExpired."""
         await self._gate.check(actor, Permission.JOBS_READ, "task.read", "task", task_id)
         async with self._database.read() as session:
             task = await tasks.get(session, task_id)
@@ -169,7 +169,7 @@ class Outputs:
         if task.output_expired_at is not None:
             raise expired()
         frames = self._frames(task_id, stream, ended=task.finished_at is not None)
-        return _stamped(frames) if timestamps else _bytes(frames)
+        return task, _stamped(frames) if timestamps else _bytes(frames)
 
     async def _frames(self, task_id: UUID, stream: Stream | None, *, ended: bool) -> AsyncGenerator[Frame]:
         cursor = self.cursor(task_id)

@@ -145,7 +145,8 @@ def install(app: FastAPI, show: ShowError) -> None:
         headers = dict(error.headers or {})
         if error.status_code == 405:
             headers["Allow"] = ", ".join(_methods(app, request.scope["path"])) or headers.get("Allow", "")
-        if error.status_code == 404 and (page := await show(request, NotFound(_NOWHERE))) is not None:
+        nothing = error.status_code == 404 or (error.status_code == 405 and request.method == "GET")
+        if nothing and (page := await show(request, NotFound(_NOWHERE))) is not None:
             return page
         code = _CODES.get(error.status_code, "error")
         detail = _NOWHERE if error.status_code == 404 else str(error.detail)

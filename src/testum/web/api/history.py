@@ -1,6 +1,8 @@
 """Tasks, the audit log and the settings: looking, not changing."""
 
+import re
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from testum.core.actions import JobType
 from testum.core.frames import Stream
 from testum.core.states import TaskStatus
+from testum.db.tasks import Task
 from testum.web.api import show
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
@@ -70,11 +73,19 @@ async def get_output(
     timestamps: Annotated[bool, Query(description="Put before each line the time when it began.")] = False,
 ) -> StreamingResponse:
     """All that the task printed, byte for byte; while it runs, what is stored so far."""
+    task, output = await app.outputs.download(actor, task_id, _STREAMS[stream], timestamps=timestamps)
     return StreamingResponse(
-        await app.outputs.download(actor, task_id, _STREAMS[stream], timestamps=timestamps),
+        output,
         media_type="application/octet-stream",
-        headers={"Content-Disposition": f'attachment; filename="{task_id}-{stream}.log"'},
+        headers={"Content-Disposition": _attachment(task, stream)},
     )
+
+
+def _attachment(task: Task, stream: str) -> str:
+    """The header that names the file: for programs that know ASCII only, and for all others (RFC 6266, appendix D)."""
+    name = f"{task.platform_name}-{task.started_at or task.created_at:%Y%m%d-%H%M%S}-{stream}.log"
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 @router.get("/audit/", responses=PROTECTED | LIST_HEADERS, operation_id="listAudit")

@@ -2,6 +2,7 @@
 `view` what each of them needs."""
 
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
 
 from testum.errors import TestumError
 from testum.web.assets import Assets
@@ -21,6 +22,7 @@ from testum.web.pages import (
 )
 from testum.web.pages.rendering import Templates
 from testum.web.pages.route import error_page
+from testum.web.pages.view import page_above, takes_only_forms
 
 _PROGRAMS = ("/api", "/ws", "/health", "/openapi.json", "/static")
 
@@ -46,8 +48,13 @@ def install(app: FastAPI, assets: Assets) -> None:
 
 
 async def show_error(request: Request, error: TestumError) -> Response | None:
-    """The error as a page, where a person's browser asks for one; otherwise None."""
+    """The error as a page, where a person's browser asks for one; otherwise None. An address that only takes forms,
+    which a browser keeps when one was refused, leads to the page above it."""
     by_person = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(
         _PROGRAMS
     )
-    return await error_page(request, error) if by_person else None
+    if not by_person:
+        return None
+    if request.method == "GET" and takes_only_forms(request):
+        return RedirectResponse(page_above(request), 303)
+    return await error_page(request, error)

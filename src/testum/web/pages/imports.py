@@ -98,8 +98,11 @@ def _done(view: PageView, plan: Plan, *, updated: bool) -> Response:
         plan.number("change") if updated else 0,
         plan.number("problem"),
     )
-    said = view.ngettext("%(num)s platform was added.", "%(num)s platforms were added.", added)
-    if changed:
+    if changed and not added:
+        said = view.ngettext("%(num)s platform was changed.", "%(num)s platforms were changed.", changed)
+    else:
+        said = view.ngettext("%(num)s platform was added.", "%(num)s platforms were added.", added)
+    if changed and added:
         said += " " + view.ngettext("%(num)s was changed.", "%(num)s were changed.", changed)
     if failed:
         return view.render(

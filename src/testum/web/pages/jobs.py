@@ -1,6 +1,7 @@
 """Jobs: the list, and the page of one."""
 
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from fastapi import Request, Response
@@ -124,7 +125,9 @@ def _row(row: TaskRow) -> list[object]:
 async def cancel_job(job_id: UUID, view: PageView) -> Response:
     """End a job."""
     await view.app.jobs.cancel(view.actor, job_id)
-    return view.redirect(f"/jobs/{job_id}", view.gettext("The job is being cancelled."))
+    # With what its list is filtered by.
+    there = view.here if urlsplit(view.here).path == f"/jobs/{job_id}" else f"/jobs/{job_id}"
+    return view.redirect(there, view.gettext("The job is being cancelled."))
 
 
 @router.get("/{job_id}/rerun")

@@ -155,7 +155,7 @@ def page_behind(request: Request) -> str:
     by_script = request.headers.get("hx-request") == "true"
     if request.method in ("GET", "HEAD") and not by_script:
         return asked
-    return _sender(request) or _page_above(request, url.path)
+    return _sender(request) or page_above(request)
 
 
 def _sender(request: Request) -> str:
@@ -171,21 +171,30 @@ def _sender(request: Request) -> str:
     return ""
 
 
-def _page_above(request: Request, path: str) -> str:
+def page_above(request: Request) -> str:
+    """The page at the address of the request, or the next one above it."""
+    path = request.url.path
     while path.strip("/") and not _is_page(request, path):
         path = path.rpartition("/")[0]
     return path or "/"
 
 
+def takes_only_forms(request: Request) -> bool:
+    """Whether there is something at the address of the request, but no page."""
+    return _match(request, request.url.path) is Match.PARTIAL
+
+
 def _is_page(request: Request, path: str) -> bool:
-    """Whether a page can be asked for there. The first route that knows the path decides: a later one may take a
-    word of ours for an id."""
+    """Whether a page can be asked for there."""
+    return _match(request, path) is Match.FULL
+
+
+def _match(request: Request, path: str) -> Match:
+    """How a page's address fits the routes. The first route that knows the path decides: a later one may take a word
+    of ours for an id."""
     scope = {"type": "http", "method": "GET", "path": unquote(path), "root_path": "", "headers": []}
-    for route in request.app.routes:
-        match, _ = route.matches(scope)
-        if match is not Match.NONE:
-            return match is Match.FULL
-    return False
+    found = (route.matches(scope)[0] for route in request.app.routes)
+    return next((match for match in found if match is not Match.NONE), Match.NONE)
 
 
 def login_page(target: str, *, ended: bool = False) -> str:
