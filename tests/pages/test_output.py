@@ -259,6 +259,7 @@ def test_a_line_has_an_address(open_tab: Open, million: str) -> None:
     page.reload()
     expect(line(page, 500_002)).to_have_class(re.compile("x-line-picked"))
     page.goto(f"/tasks/{million}#L99999999")
+    expect(page.locator("#toasts")).to_contain_text("There is no line 99,999,999.")
     expect(line(page, COUNT)).to_be_in_viewport()
 
 

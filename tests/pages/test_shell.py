@@ -231,8 +231,12 @@ def test_the_menu_is_remembered(page: Page) -> None:
     expect(page.locator(".x-version")).to_contain_text(__version__)
     page.get_by_role("button", name="Collapse the menu").click()
     expect(page.locator(".x-menu-word").first).to_be_hidden()
+    expect(page.get_by_role("button", name="Expand the menu")).to_be_visible()
     page.goto("/jobs")
     expect(page.locator(".x-menu-word").first).to_be_hidden()
+    page.get_by_role("button", name="Expand the menu").click()
+    expect(page.get_by_role("button", name="Collapse the menu")).to_be_visible()
+    page.get_by_role("button", name="Collapse the menu").click()
     expect(page.locator("[aria-current=page]")).to_have_attribute("href", "/jobs")
 
 

@@ -1,7 +1,7 @@
 // One task's output in the viewer. Lines come from the lines API by their numbers; the WebSocket only says that there may
 // be more. So nothing can be missing or come twice, whatever happens to the connection.
 import { type State, Stream } from "../live/socket";
-import { gettext, ngettext } from "../messages";
+import { formatNumber, gettext, ngettext } from "../messages";
 import { toast } from "../shell/toasts";
 import { visible } from "../visible";
 import { type OutputApi, type Page, Refused } from "./api";
@@ -367,6 +367,9 @@ export class View {
       this.scroller.toEnd();
     } else if (this.goal && (this.total >= this.goal || page.complete)) {
       this.scroller.show(Math.min(this.goal, Math.max(this.total, 1)));
+      if (this.goal > this.total && page.ended) {
+        toast(gettext("There is no line %(line)s.", { line: formatNumber(this.goal) }), "error");
+      }
       this.goal = 0;
     }
     this.scroller.schedule();

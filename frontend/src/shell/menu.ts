@@ -15,6 +15,9 @@ export function startMenu(): void {
   narrow?.addEventListener("click", () => {
     const isNarrow = shell.classList.toggle("x-narrow");
     narrow.setAttribute("aria-expanded", String(!isNarrow));
+    narrow.title = (isNarrow ? narrow.dataset.whenNarrow : narrow.dataset.whenWide) ?? "";
+    const word = narrow.querySelector(".x-menu-word");
+    if (word) word.textContent = narrow.title;
     remember("menu", isNarrow ? "narrow" : "wide");
   });
 
