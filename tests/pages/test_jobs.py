@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,71 @@ def test_a_job_of_many_platforms_draws_only_what_can_be_seen(
     expect(row(page, "fleet-04999")).to_be_visible()
     page.get_by_role("searchbox", name="Find a platform").fill("fleet-02500")
     expect(page.get_by_role("option")).to_have_count(1)
+
+
+def copy_tasks(server: Server, api: Api, job: str, rows: list[tuple[str, str]]) -> None:
+    """Give a job more tasks like its only one, each of another platform's name and with a status of its own."""
+    stored = uuid.UUID(api.tasks(job)[0]["id"])
+    server.execute(
+        "INSERT INTO task_runs (id, job_id, ordinal, type, platform_id, platform_name, platform_address, zone, status,"
+        " error_code, started_at, finished_at, output_frames, output_bytes, metadata, fence, created_at)"
+        " SELECT :id, job_id, :ordinal, type, platform_id, :name, platform_address, zone, :status,"
+        " CASE WHEN :status = 'failed' THEN error_code END, started_at, finished_at, 0, 0, metadata, 0, created_at"
+        " FROM task_runs WHERE id = :of",
+        *(
+            {"id": uuid.uuid4().hex, "ordinal": ordinal, "name": name, "status": status, "of": stored.hex}
+            for ordinal, (name, status) in enumerate(rows, 1)
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def long_names(server: Server, api: Api, hosts: Hosts) -> str:
+    """A job on platforms with names as they are in use: one was not reached, one succeeded, and so on."""
+    job = api.start_job("true", targets={"platform_ids": [hosts[3]["id"]]})
+    api.wait_job(job)
+    statuses = ["failed", "success", "cancelled", "failed"]
+    copy_tasks(
+        server,
+        api,
+        job,
+        [(f"web-frontend-{14 + n}.prod.example.org", status) for n, status in enumerate(statuses)],
+    )
+    return job
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_names_can_be_read_in_the_list(open_tab: Open, long_names: str, language: str) -> None:
+    tab = open_tab()
+    tab.context.add_cookies([{"name": "language", "value": language, "url": tab.url}])
+    page = tab.page
+    failed = row(page, "web-frontend-17")
+    for width in (1200, 1280, 1440, 1920, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.goto(f"/jobs/{long_names}")
+        expect(failed).to_be_visible()
+        names = page.locator(".x-row-name").filter(has_text="web-frontend")
+        for shown, whole in names.evaluate_all("all => all.map(one => [one.clientWidth, one.scrollWidth])"):
+            # On the phone an end of it may be missing, but not what tells it from the others.
+            assert shown >= (whole if width > 360 else 200), f"{shown} of {whole} px at {width}"
+        starts = page.locator(".x-row-name").evaluate_all(
+            "all => all.map(one => one.getBoundingClientRect().x)"
+        )
+        assert len(set(starts)) == 1, "names stand below each other"
+        reason = failed.locator(".x-row-reason")
+        # It is read at least by its beginning, or it is not there: it wraps out of its line.
+        in_line = reason.evaluate(
+            "one => one.offsetTop - one.parentElement.offsetTop < one.parentElement.clientHeight"
+        )
+        assert in_line or width < 1920
+        assert not in_line or reason.evaluate("one => one.clientWidth") >= 120
+        text = failed.locator(".x-row-text")
+        assert (reason.text_content() or "nothing") in (text.get_attribute("title") or "")
+        expect(row(page, "web-frontend-15").locator(".x-row-reason")).to_have_count(0)
+        # The word is there for all, if need be only for who does not see it.
+        expect(failed.locator(".x-state")).to_have_text("Failed" if language == "en" else "Ошибка")
+    assert violations(page) == []
 
 
 def test_a_job_on_two_hundred_platforms_is_watched_live(browser: Browser, real_sshd: RealSshd) -> None:
