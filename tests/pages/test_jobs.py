@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
-from tests.support.browser import Tab
+from tests.support.browser import DESKTOP, PHONE, Tab
 from tests.support.proxy import Proxies
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
@@ -347,6 +347,32 @@ def test_names_can_be_read_in_the_list(open_tab: Open, long_names: str, language
         # The word is there for all, if need be only for who does not see it.
         expect(failed.locator(".x-state")).to_have_text("Failed" if language == "en" else "Ошибка")
     assert violations(page) == []
+
+
+@pytest.mark.embedded
+def test_all_names_of_a_block_can_be_read(open_tab: Open, server: Server, api: Api, hosts: Hosts) -> None:
+    job = api.start_job("true", targets={"platform_ids": [hosts[3]["id"]]})
+    api.wait_job(job)
+    copy_tasks(server, api, job, [(f"node-{number * number:05}", "failed") for number in range(1, 120)])
+    for viewport in (DESKTOP, PHONE):
+        page = open_tab(viewport=viewport).page
+        page.goto(f"/jobs/{job}?by=output")
+        heading = page.locator(".x-group-title")
+        expect(heading).to_contain_text("(120)")
+        width, whole = heading.evaluate("one => [one.clientWidth, one.scrollWidth]")
+        assert whole == width, "nothing is cut at the side"
+        assert violations(page) == []
+        # What has no room is reached by the keyboard.
+        heading.focus()
+        page.keyboard.press("End")
+        page.wait_for_function(
+            "(one) => one.scrollTop > 0 && one.scrollTop + one.clientHeight >= one.scrollHeight - 1",
+            arg=heading.element_handle(),
+        )
+        assert heading.evaluate(
+            "one => getSelection().selectAllChildren(one) ?? String(getSelection())"
+        ).startswith("node-[00001,00004,")
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
 def test_a_job_on_two_hundred_platforms_is_watched_live(browser: Browser, real_sshd: RealSshd) -> None:
