@@ -375,6 +375,21 @@ def test_all_names_of_a_block_can_be_read(open_tab: Open, server: Server, api: A
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
+@pytest.mark.embedded
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_a_date_stays_in_one_line(open_tab: Open, long_names: str, language: str) -> None:
+    tab = open_tab()
+    tab.context.add_cookies([{"name": "language", "value": language, "url": tab.url}])
+    page = tab.page
+    page.goto(f"/jobs/{long_names}")
+    for width in (1280, 1920, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.locator("#facts time").evaluate("time => time.getClientRects().length") == 1
+        tops = page.locator("#facts > div").evaluate_all("all => all.map(one => one.offsetTop)")
+        assert width == 360 or len(set(tops)) == 1, "all facts have room beside each other"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_a_job_on_two_hundred_platforms_is_watched_live(browser: Browser, real_sshd: RealSshd) -> None:
     # A server of its own: with it its two hundred connections end, for which sshd would have to be searched.
     with Server() as server:
