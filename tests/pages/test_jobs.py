@@ -121,6 +121,11 @@ def test_watch_a_job_live_and_run_again_where_it_failed(page: Page, hosts: Hosts
     expect(page.locator("[data-count=failed]")).to_have_text("1")
     expect(row(page, "silent")).to_contain_text("The host refused the connection")
     expect(page.get_by_role("button", name="Cancel the job")).to_be_hidden()
+    more = page.get_by_role("button", name="Other ways to run it again")
+    more.click()
+    expect(page.get_by_role("button", name="Run again on all")).to_be_visible()
+    expect(page.get_by_text("Run again where it failed or did not start")).to_be_hidden()
+    more.click()
     assert page.locator(".x-printed .x-stderr").count() > 0
     output = page.locator(".x-printed .x-text").all_text_contents()
     assert [output.count(f"line {number}") for number in range(1, 9)] == [1] * 8, "no gap, nothing twice"
@@ -388,6 +393,55 @@ def test_a_date_stays_in_one_line(open_tab: Open, long_names: str, language: str
         tops = page.locator("#facts > div").evaluate_all("all => all.map(one => one.offsetTop)")
         assert width == 360 or len(set(tops)) == 1, "all facts have room beside each other"
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_ways_to_run_again(open_tab: Open, api: Api, hosts: Hosts) -> None:
+    fine = api.start_job("true", targets={"platform_ids": [hosts[0]["id"]]})
+    api.wait_job(fine)
+    cancelled = api.start_job("sleep 60", targets={"platform_ids": [hosts[0]["id"]]})
+    api.post(f"/jobs/{cancelled}/cancel")
+    api.wait_job(cancelled)
+    both = api.start_job("sleep 60", targets={"platform_ids": [hosts[0]["id"], hosts[3]["id"]]})
+    while not api.get(f"/jobs/{both}")["counts"]["failed"]:
+        time.sleep(0.1)
+    api.post(f"/jobs/{both}/cancel")
+    api.wait_job(both)
+    failed, unfinished, everything = (
+        "Run again where it failed",
+        "Run again where it failed or did not start",
+        "Run again on all",
+    )
+    for viewport, language in ((DESKTOP, "en"), (PHONE, "en"), (PHONE, "ru")):
+        tab = open_tab(viewport=viewport)
+        tab.context.add_cookies([{"name": "language", "value": language, "url": tab.url}])
+        page = tab.page
+        for job, ways in (
+            (fine, [everything]),
+            (cancelled, [everything, unfinished]),
+            (both, [failed, unfinished, everything]),
+        ):
+            page.goto(f"/jobs/{job}")
+            shown = page.locator("#rerun button[name=only]:visible")
+            expect(shown).to_have_count(1)
+            more = page.locator("#rerun [data-bs-toggle]")
+            expect(more).to_be_visible(visible=len(ways) > 1)
+            if len(ways) > 1:
+                more.click()
+                expect(shown).to_have_count(len(ways))
+            if language == "en":
+                assert [text.strip() for text in shown.all_inner_texts()] == ways
+            assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        assert violations(page) == []
+    page = open_tab().page
+    page.goto(f"/jobs/{cancelled}")
+    page.get_by_role("button", name="Other ways to run it again").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("button", name=unfinished)).to_be_focused()
+    page.keyboard.press("Enter")
+    page.wait_for_url(lambda address: "/jobs/" in address and cancelled not in address)
+    expect(page.get_by_role("option")).to_have_count(1)
+    api.post(f"/jobs/{page.url.rsplit('/', 1)[1].split('?')[0]}/cancel")
 
 
 def test_a_job_on_two_hundred_platforms_is_watched_live(browser: Browser, real_sshd: RealSshd) -> None:
