@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
-from tests.support.browser import Tab
+from tests.support.browser import DESKTOP, PHONE, Tab
 from tests.support.proxy import Proxies
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
@@ -126,6 +127,11 @@ def test_watch_a_job_live_and_run_again_where_it_failed(page: Page, hosts: Hosts
     expect(page.locator("[data-count=failed]")).to_have_text("1")
     expect(row(page, "silent")).to_contain_text("The host refused the connection")
     expect(page.get_by_role("button", name="Cancel the job")).to_be_hidden()
+    more = page.get_by_role("button", name="Other ways to run it again")
+    more.click()
+    expect(page.get_by_role("button", name="Run again on all")).to_be_visible()
+    expect(page.get_by_text("Run again where it failed or did not start")).to_be_hidden()
+    more.click()
     assert page.locator(".x-printed .x-stderr").count() > 0
     output = page.locator(".x-printed .x-text").all_text_contents()
     assert [output.count(f"line {number}") for number in range(1, 9)] == [1] * 8, "no gap, nothing twice"
@@ -307,6 +313,161 @@ def test_a_job_of_many_platforms_draws_only_what_can_be_seen(
     expect(row(page, "fleet-04999")).to_be_visible()
     page.get_by_role("searchbox", name="Find a platform").fill("fleet-02500")
     expect(page.get_by_role("option")).to_have_count(1)
+
+
+def copy_tasks(server: Server, api: Api, job: str, rows: list[tuple[str, str]]) -> None:
+    """Give a job more tasks like its only one, each of another platform's name and with a status of its own."""
+    stored = uuid.UUID(api.tasks(job)[0]["id"])
+    server.execute(
+        "INSERT INTO task_runs (id, job_id, ordinal, type, platform_id, platform_name, platform_address, zone, status,"
+        " error_code, started_at, finished_at, output_frames, output_bytes, metadata, fence, created_at)"
+        " SELECT :id, job_id, :ordinal, type, platform_id, :name, platform_address, zone, :status,"
+        " CASE WHEN :status = 'failed' THEN error_code END, started_at, finished_at, 0, 0, metadata, 0, created_at"
+        " FROM task_runs WHERE id = :of",
+        *(
+            {"id": uuid.uuid4().hex, "ordinal": ordinal, "name": name, "status": status, "of": stored.hex}
+            for ordinal, (name, status) in enumerate(rows, 1)
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def long_names(server: Server, api: Api, hosts: Hosts) -> str:
+    """A job on platforms with names as they are in use: one was not reached, one succeeded, and so on."""
+    job = api.start_job("true", targets={"platform_ids": [hosts[3]["id"]]})
+    api.wait_job(job)
+    statuses = ["failed", "success", "cancelled", "failed"]
+    copy_tasks(
+        server,
+        api,
+        job,
+        [(f"web-frontend-{14 + n}.prod.example.org", status) for n, status in enumerate(statuses)],
+    )
+    return job
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_names_can_be_read_in_the_list(open_tab: Open, long_names: str, language: str) -> None:
+    tab = open_tab()
+    tab.context.add_cookies([{"name": "language", "value": language, "url": tab.url}])
+    page = tab.page
+    failed = row(page, "web-frontend-17")
+    for width in (1200, 1280, 1440, 1920, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.goto(f"/jobs/{long_names}")
+        expect(failed).to_be_visible()
+        names = page.locator(".x-row-name").filter(has_text="web-frontend")
+        for shown, whole in names.evaluate_all("all => all.map(one => [one.clientWidth, one.scrollWidth])"):
+            # On the phone an end of it may be missing, but not what tells it from the others.
+            assert shown >= (whole if width > 360 else 200), f"{shown} of {whole} px at {width}"
+        starts = page.locator(".x-row-name").evaluate_all(
+            "all => all.map(one => one.getBoundingClientRect().x)"
+        )
+        assert len(set(starts)) == 1, "names stand below each other"
+        reason = failed.locator(".x-row-reason")
+        # It is read at least by its beginning, or it is not there: it wraps out of its line.
+        in_line = reason.evaluate(
+            "one => one.offsetTop - one.parentElement.offsetTop < one.parentElement.clientHeight"
+        )
+        assert in_line or width < 1920
+        assert not in_line or reason.evaluate("one => one.clientWidth") >= 120
+        text = failed.locator(".x-row-text")
+        assert (reason.text_content() or "nothing") in (text.get_attribute("title") or "")
+        expect(row(page, "web-frontend-15").locator(".x-row-reason")).to_have_count(0)
+        # The word is there for all, if need be only for who does not see it.
+        expect(failed.locator(".x-state")).to_have_text("Failed" if language == "en" else "Ошибка")
+    assert violations(page) == []
+
+
+@pytest.mark.embedded
+def test_all_names_of_a_block_can_be_read(open_tab: Open, server: Server, api: Api, hosts: Hosts) -> None:
+    job = api.start_job("true", targets={"platform_ids": [hosts[3]["id"]]})
+    api.wait_job(job)
+    copy_tasks(server, api, job, [(f"node-{number * number:05}", "failed") for number in range(1, 120)])
+    for viewport in (DESKTOP, PHONE):
+        page = open_tab(viewport=viewport).page
+        page.goto(f"/jobs/{job}?by=output")
+        heading = page.locator(".x-group-title")
+        expect(heading).to_contain_text("(120)")
+        width, whole = heading.evaluate("one => [one.clientWidth, one.scrollWidth]")
+        assert whole == width, "nothing is cut at the side"
+        assert violations(page) == []
+        # What has no room is reached by the keyboard.
+        heading.focus()
+        page.keyboard.press("End")
+        page.wait_for_function(
+            "(one) => one.scrollTop > 0 && one.scrollTop + one.clientHeight >= one.scrollHeight - 1",
+            arg=heading.element_handle(),
+        )
+        assert heading.evaluate(
+            "one => getSelection().selectAllChildren(one) ?? String(getSelection())"
+        ).startswith("node-[00001,00004,")
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_a_date_stays_in_one_line(open_tab: Open, long_names: str, language: str) -> None:
+    tab = open_tab()
+    tab.context.add_cookies([{"name": "language", "value": language, "url": tab.url}])
+    page = tab.page
+    page.goto(f"/jobs/{long_names}")
+    for width in (1280, 1920, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.locator("#facts time").evaluate("time => time.getClientRects().length") == 1
+        tops = page.locator("#facts > div").evaluate_all("all => all.map(one => one.offsetTop)")
+        assert width == 360 or len(set(tops)) == 1, "all facts have room beside each other"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_ways_to_run_again(open_tab: Open, api: Api, hosts: Hosts) -> None:
+    fine = api.start_job("true", targets={"platform_ids": [hosts[0]["id"]]})
+    api.wait_job(fine)
+    cancelled = api.start_job("sleep 60", targets={"platform_ids": [hosts[0]["id"]]})
+    api.post(f"/jobs/{cancelled}/cancel")
+    api.wait_job(cancelled)
+    both = api.start_job("sleep 60", targets={"platform_ids": [hosts[0]["id"], hosts[3]["id"]]})
+    while not api.get(f"/jobs/{both}")["counts"]["failed"]:
+        time.sleep(0.1)
+    api.post(f"/jobs/{both}/cancel")
+    api.wait_job(both)
+    failed, unfinished, everything = (
+        "Run again where it failed",
+        "Run again where it failed or did not start",
+        "Run again on all",
+    )
+    for viewport, language in ((DESKTOP, "en"), (PHONE, "en"), (PHONE, "ru")):
+        tab = open_tab(viewport=viewport)
+        tab.context.add_cookies([{"name": "language", "value": language, "url": tab.url}])
+        page = tab.page
+        for job, ways in (
+            (fine, [everything]),
+            (cancelled, [everything, unfinished]),
+            (both, [failed, unfinished, everything]),
+        ):
+            page.goto(f"/jobs/{job}")
+            shown = page.locator("#rerun button[name=only]:visible")
+            expect(shown).to_have_count(1)
+            more = page.locator("#rerun [data-bs-toggle]")
+            expect(more).to_be_visible(visible=len(ways) > 1)
+            if len(ways) > 1:
+                more.click()
+                expect(shown).to_have_count(len(ways))
+            if language == "en":
+                assert [text.strip() for text in shown.all_inner_texts()] == ways
+            assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        assert violations(page) == []
+    page = open_tab().page
+    page.goto(f"/jobs/{cancelled}")
+    page.get_by_role("button", name="Other ways to run it again").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("button", name=unfinished)).to_be_focused()
+    page.keyboard.press("Enter")
+    page.wait_for_url(lambda address: "/jobs/" in address and cancelled not in address)
+    expect(page.get_by_role("option")).to_have_count(1)
+    api.post(f"/jobs/{page.url.rsplit('/', 1)[1].split('?')[0]}/cancel")
 
 
 def test_a_job_on_two_hundred_platforms_is_watched_live(browser: Browser, real_sshd: RealSshd) -> None:

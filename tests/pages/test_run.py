@@ -313,6 +313,14 @@ def destructive(api: Api, hosts: Hosts) -> Any:
     return api.wait_job(job)
 
 
+def run_again(page: Page, button: str) -> None:
+    """Press one of the ways to run the job again, wherever it is: what is not wanted most is in the menu."""
+    wanted = page.get_by_role("button", name=button, exact=True)
+    if not wanted.is_visible():
+        page.get_by_role("button", name="Other ways to run it again").click()
+    wanted.click()
+
+
 @pytest.mark.parametrize(
     ("button", "number"), [("Run again where it failed", "1 platform"), ("Run again on all", "2 platforms")]
 )
@@ -321,7 +329,7 @@ def test_every_way_to_run_it_again_asks(
 ) -> None:
     before = len(jobs_of(api, destructive["command"]))
     page.goto(f"/jobs/{destructive['id']}")
-    page.get_by_role("button", name=button).click()
+    run_again(page, button)
     expect(page.get_by_role("heading", level=1)).to_have_text("Really run this again?")
     expect(page.locator(".x-note-warn")).to_contain_text(
         f"could not be undone (rm), and it will run on {number}."
@@ -332,7 +340,7 @@ def test_every_way_to_run_it_again_asks(
     page.get_by_role("link", name="Cancel").click()
     page.wait_for_url(f"**/jobs/{destructive['id']}")
     assert len(jobs_of(api, destructive["command"])) == before
-    page.get_by_role("button", name=button).click()
+    run_again(page, button)
     page.get_by_role("button", name=f"Run on {number}").click()
     page.wait_for_url(lambda address: "/jobs/" in address and destructive["id"] not in address)
     expect(page.get_by_role("link", name="an earlier job")).to_be_visible()
@@ -346,7 +354,7 @@ def test_what_did_not_start_is_asked_about(page: Page, api: Api, hosts: Hosts) -
     api.post(f"/jobs/{job}/cancel")
     api.wait_job(job)
     page.goto(f"/jobs/{job}")
-    page.get_by_role("button", name="... where it failed or did not start").click()
+    run_again(page, "Run again where it failed or did not start")
     expect(page.locator(".x-note-warn")).to_contain_text("it will run on 1 platform.")
 
 

@@ -59,14 +59,17 @@ export class Panel {
     this.root.dataset.open = group.task_id;
     const heading = document.createElement("h2");
     heading.className = "card-title x-group-title";
-    heading.textContent = `${visible(group.names)} (${group.count})`;
-    heading.title = visible(group.names);
+    // Names are cut behind a comma rather than in the middle of a number.
+    const names = visible(group.names).split(/(?<=,)/);
+    heading.append(...names.flatMap((part) => [part, document.createElement("wbr")]), ` (${group.count})`);
     const reason = document.createElement("span");
     reason.className = "x-muted";
     reason.textContent = reasonOfGroup(group, this.words);
     // The end of one task says nothing of the others'.
     this.why.show(group.error_code, group.count === 1 ? group.task_id : null);
     this.head.replaceChildren(heading, stateOf(group.status, this.words), reason, ownPage(group.task_id));
+    // More names than have room are scrolled through, by the keyboard too.
+    if (heading.scrollHeight > heading.clientHeight) heading.tabIndex = 0;
     this.output.open({ id: group.task_id, atEnd: false, started: null });
     if (group.task_id === largest) {
       this.compare(null, "");

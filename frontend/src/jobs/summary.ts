@@ -102,10 +102,16 @@ export class Summary {
     for (const part of document.querySelectorAll<HTMLElement>("[data-while]")) {
       part.hidden = part.dataset.while !== "over";
     }
+    const failed = (counts.failed ?? 0) + (counts.lost ?? 0) > 0;
+    const cancelled = (counts.cancelled ?? 0) > 0;
+    const holds: Record<string, boolean> = {
+      failed,
+      unfailed: !failed,
+      cancelled,
+      choice: failed || cancelled,
+    };
     for (const part of document.querySelectorAll<HTMLElement>("[data-if]")) {
-      const number =
-        part.dataset.if === "failed" ? (counts.failed ?? 0) + (counts.lost ?? 0) : (counts.cancelled ?? 0);
-      part.hidden = number === 0;
+      part.hidden = !holds[part.dataset.if ?? ""];
     }
   }
 }

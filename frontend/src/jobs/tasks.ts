@@ -69,7 +69,9 @@ export function stateOf(status: string, words: Vocabulary): HTMLElement {
   const [word, colour] = words.statuses[status] ?? [status, "idle"];
   const state = document.createElement("span");
   state.className = `x-state x-state-${colour}`;
-  state.textContent = word;
+  const said = document.createElement("span");
+  said.textContent = word;
+  state.append(said);
   return state;
 }
 
