@@ -441,3 +441,71 @@ def test_a_list_that_just_fits_is_imported_and_a_longer_one_is_told_what_to_do(
         expect(page.locator("main")).to_contain_text("What was sent is over 4 MB")
         expect(page.get_by_role("navigation", name="Main menu")).to_be_visible()
     assert violations(page) == []
+
+
+# -- deploying keys ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept_keys(api: Api, tmp_path: Path) -> list[dict[str, Any]]:
+    """Three keys; one has the longest name that there can be."""
+    names = [f"deploy-{tmp_path.name}-{number}" for number in range(2)]
+    names.append(f"deploy-{tmp_path.name}-".ljust(200, "x"))
+    return [api.post("/keys/", {"name": name, "public_key": make_key(tmp_path)[1]}) for name in names]
+
+
+def test_keys_are_chosen_for_a_deployment(
+    page: Page, hosts: Hosts, api: Api, kept_keys: list[dict[str, Any]]
+) -> None:
+    first, second, _ = kept_keys
+    page.goto("/platforms?tag=pages")
+    page.get_by_label("Choose host-0").check()
+    page.get_by_role("button", name="Deploy keys").click()
+    dialog = page.get_by_role("dialog", name="Deploy keys to the chosen platforms")
+    boxes = dialog.locator("input[name=key]")
+    assert boxes.count() >= 3
+    assert all(box.is_checked() for box in boxes.all()), "all are ticked at first"
+    assert dialog.evaluate("(box) => box.scrollWidth <= box.clientWidth"), "long names wrap"
+    assert violations(page) == []
+
+    dialog.get_by_label("All ").uncheck()
+    assert not any(box.is_checked() for box in boxes.all())
+    before = len(api.all("/jobs/"))
+    dialog.get_by_role("button", name="Deploy keys").click()
+    expect(dialog.get_by_role("alert")).to_have_text("Choose at least one key.")
+    expect(dialog.locator("[data-picked]")).to_have_text("1 chosen")
+    assert len(api.all("/jobs/")) == before, "none chosen does not mean all"
+
+    dialog.get_by_label(first["name"]).check()
+    dialog.get_by_label(second["name"]).check()
+    assert dialog.get_by_label("All ").evaluate("(box) => box.indeterminate")
+    dialog.get_by_role("button", name="Deploy keys").click()
+    page.wait_for_url("**/jobs/*")
+    job = api.get(f"/jobs/{page.url.rsplit('/', 1)[1]}")
+    assert job["parameters"]["key_ids"] == sorted([first["id"], second["id"]], key=str)
+    assert job["targets"] == {"platform_ids": [hosts[0]["id"]]}
+    listed = page.get_by_role("list", name="Keys")
+    expect(listed.get_by_role("link")).to_have_text([first["name"], second["name"]])
+    api.wait_job(job["id"])
+
+    # The key's page says so, and the job's page remembers a key that is deleted.
+    listed.get_by_role("link", name=first["name"]).click()
+    card = page.locator(".card", has_text="Last deployments")
+    expect(card.get_by_role("link")).to_have_text(["To 1 platform"])
+    expect(card).to_contain_text("Succeeded")
+    expect(card.get_by_role("link")).to_have_attribute("href", f"/jobs/{job['id']}")
+    api.http.delete(f"/keys/{first['id']}")
+    page.goto(f"/jobs/{job['id']}")
+    expect(listed).to_contain_text(f"deleted since: {first['id']}")
+    page.goto(f"/keys/{kept_keys[2]['id']}")
+    expect(card).to_contain_text("None among the last jobs.")
+
+
+def test_tests_of_connections_take_no_keys_along(
+    page: Page, hosts: Hosts, api: Api, kept_keys: list[dict[str, Any]]
+) -> None:
+    page.goto("/platforms?tag=pages")
+    page.get_by_label("Choose host-0").check()
+    page.get_by_role("button", name="Test connections").click()
+    page.wait_for_url("**/jobs/*")
+    assert api.get(f"/jobs/{page.url.rsplit('/', 1)[1]}")["type"] == "test_connection"

@@ -70,12 +70,12 @@ function release(form: HTMLFormElement): void {
   underWay.delete(form);
 }
 
-/** The id for a job that is started now: a UUID of version 7, by the server's clock when it made `id` and by how long
- * ago that was. */
-function newId(id: string): string {
-  const made = Number.parseInt(id.replaceAll("-", "").slice(0, 12), 16);
+/** The id for a job that is started now: a UUID of version 7, by the server's clock when it made the field's id and by
+ * how long ago that was: the field came with the page, or says when it `arrived`. */
+function newId({ newJob = "", arrived = String(opened) }: DOMStringMap): string {
+  const made = Number.parseInt(newJob.replaceAll("-", "").slice(0, 12), 16);
   const bytes = crypto.getRandomValues(new Uint8Array(16));
-  let left = made + Math.max(0, Date.now() - opened);
+  let left = made + Math.max(0, Date.now() - Number(arrived));
   for (let place = 5; place >= 0; place--) {
     bytes[place] = left % 256;
     left = Math.floor(left / 256);
@@ -95,7 +95,7 @@ function nameJob(form: HTMLFormElement, submitter: HTMLElement | null): void {
   data.delete(field.name);
   const what = JSON.stringify([...data]);
   const before = started.get(form);
-  const id = before?.what === what ? before.id : newId(field.dataset.newJob ?? "");
+  const id = before?.what === what ? before.id : newId(field.dataset);
   started.set(form, { what, id });
   field.value = id;
 }

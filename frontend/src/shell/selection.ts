@@ -50,9 +50,21 @@ async function pickEverything(form: HTMLFormElement): Promise<void> {
   }
 }
 
+/** A box that stands for all others of its group. */
+function tick(box: HTMLInputElement): void {
+  const group = box.closest("[data-ticks]");
+  const all = group?.querySelector<HTMLInputElement>("[data-tick-all]");
+  if (!group || !all) return;
+  const others = [...group.querySelectorAll<HTMLInputElement>("input[type=checkbox]:not([data-tick-all])")];
+  if (box === all) for (const other of others) other.checked = all.checked;
+  all.checked = others.every((other) => other.checked);
+  all.indeterminate = !all.checked && others.some((other) => other.checked);
+}
+
 export function startSelection(): void {
   document.addEventListener("change", (event) => {
     const box = event.target instanceof HTMLInputElement ? event.target : null;
+    if (box) tick(box);
     const form = box?.form;
     if (!box || !form?.matches("[data-selection]")) return;
     if (box.matches("[data-pick-all]")) {

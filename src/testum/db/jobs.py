@@ -221,6 +221,20 @@ async def last_commands(session: AsyncSession, *, limit: int) -> list[tuple[str,
     ]
 
 
+async def newest_deployments(
+    session: AsyncSession, *, among: int
+) -> list[tuple[UUID, dt.datetime, Mapping[str, Any]]]:
+    """The deployments among the newest jobs, newest first: their ids, when they were asked for, and with what."""
+    newest = select(Job.id, Job.type).order_by(Job.created_at.desc(), Job.id.desc()).limit(among).subquery()
+    rows = await session.execute(
+        select(Job.id, Job.created_at, Job.parameters)
+        .join(newest, newest.c.id == Job.id)
+        .where(newest.c.type == JobType.DEPLOY)
+        .order_by(Job.created_at.desc(), Job.id.desc())
+    )
+    return [(job_id, created_at, parameters) for job_id, created_at, parameters in rows]
+
+
 async def durations_like(session: AsyncSession, job: Job, *, limit: int) -> list[float]:
     """The seconds that jobs took which did the same on as many platforms and succeeded, among the newest."""
     rows = await session.execute(

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import String, Text, func, select
@@ -27,6 +28,14 @@ class SSHKey(Base):
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
 
 
+class KeyName(NamedTuple):
+    """A key as a list to choose from shows it."""
+
+    id: UUID
+    name: str
+    algorithm: str
+
+
 async def get(session: AsyncSession, key_id: UUID) -> SSHKey | None:
     """The key with this id."""
     return await session.get(SSHKey, key_id)
@@ -48,6 +57,14 @@ async def by_ids(session: AsyncSession, key_ids: Sequence[UUID] | None) -> list[
     if key_ids is not None:
         statement = statement.where(SSHKey.id.in_(key_ids))
     return list(await session.scalars(statement))
+
+
+async def names(session: AsyncSession, key_ids: Sequence[UUID] | None) -> list[KeyName]:
+    """The keys with these ids, or all, by name."""
+    statement = select(SSHKey.id, SSHKey.name, SSHKey.algorithm).order_by(SSHKey.name)
+    if key_ids is not None:
+        statement = statement.where(SSHKey.id.in_(key_ids))
+    return [KeyName(*row) for row in await session.execute(statement)]
 
 
 async def count(session: AsyncSession) -> int:

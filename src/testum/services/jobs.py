@@ -21,6 +21,7 @@ from testum.core.targets import Targets, no_match, no_such
 from testum.db import claims, jobs, keys, paging, platforms, reports, tasks
 from testum.db.base import new_id, utc_now
 from testum.db.jobs import Job
+from testum.db.keys import SSHKey
 from testum.db.paging import Page, PageRequest
 from testum.db.platforms import Target
 from testum.db.positions import Positions
@@ -36,6 +37,8 @@ _COMMANDS_READ = 200
 """So many jobs are looked at for commands that were run before."""
 _COMMANDS_SIZE = 64 * 1024
 """So many characters of them go into a page."""
+_DEPLOYMENTS_AMONG = 2000
+"""So many jobs are looked at for deployments of a key."""
 _AHEAD = dt.timedelta(hours=1)
 """So far may a new job's id be ahead of this clock: jobs are shown in the order of their ids."""
 
@@ -313,6 +316,26 @@ class Jobs:
         await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
         async with self._database.read() as session:
             return await jobs.get_many(session, job_ids)
+
+    async def deployments(self, actor: Actor, key: SSHKey, *, limit: int = 10) -> list[JobView]:
+        """The last jobs that deploy a key, newest first, as far as the newest jobs tell."""
+        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
+        async with self._database.read() as session:
+            ids = [
+                job_id
+                for job_id, created_at, parameters in await jobs.newest_deployments(
+                    session, among=_DEPLOYMENTS_AMONG
+                )
+                # Where a job names no keys it took all that there were.
+                if (
+                    str(key.id) in parameters["key_ids"]
+                    if "key_ids" in parameters
+                    else key.created_at <= created_at
+                )
+            ][:limit]
+            found = {job.id: job for job in await jobs.get_many(session, ids)}
+            counts = await jobs.counts(session, ids)
+        return [JobView(found[job_id], counts[job_id]) for job_id in ids]
 
     async def rows(self, actor: Actor, job_id: UUID) -> list[TaskRow]:
         """All tasks of a job in order, as a list shows them. Raises NotFound."""

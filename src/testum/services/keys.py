@@ -1,6 +1,7 @@
 """SSH keys: adding, listing, deleting."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from testum.core.sshkeys import check_private_key, parse_public_key
 from testum.core.text import check_name
 from testum.db import installation, keys, paging, platforms
 from testum.db.base import new_id
-from testum.db.keys import SSHKey
+from testum.db.keys import KeyName, SSHKey
 from testum.db.paging import Page, PageRequest
 from testum.db.session import Database
 from testum.errors import Conflict, InvalidInput, NotFound
@@ -93,6 +94,12 @@ class Keys:
         if key is None:
             raise NotFound("There is no such key.")
         return key
+
+    async def names(self, actor: Actor, key_ids: Sequence[UUID] | None = None) -> list[KeyName]:
+        """Those of the keys that there are, or all, by name."""
+        await self._gate.check(actor, Permission.KEYS_READ, "key.read", "key")
+        async with self._database.read() as session:
+            return await keys.names(session, key_ids)
 
     async def find(self, actor: Actor, request: PageRequest, *, q: str | None = None) -> Page[SSHKey]:
         """A page of the keys; `q` is looked for in names and fingerprints."""

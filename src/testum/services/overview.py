@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from testum.core.permissions import Actor, Permission
 from testum.core.states import JobStatus, PlatformState
 from testum.db import jobs, keys, platforms, reports
@@ -27,6 +29,8 @@ TROUBLE = (
     PlatformState.HOST_KEY_UNKNOWN,
 )
 """The states that somebody should look at, worst first."""
+_STATES = (PlatformState.OK, *TROUBLE, PlatformState.UNKNOWN)
+"""The order in which states are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +42,26 @@ class Hour:
 
 
 @dataclass(frozen=True, slots=True)
-class Now:
-    """How things stand. `running` and `waiting` count tasks."""
+class Standing:
+    """How things stand at one moment: its parts never contradict one another. `running` and `waiting` count tasks."""
 
     platforms: Mapping[str, int]
+    """How many are in each state that any is in, in the order in which states are told."""
     keys: int
     running: int
     waiting: int
     jobs: Sequence[JobView]
+    """The newest that are not over."""
+    hours: Sequence[Hour]
+    """The last day, oldest first, with the present hour."""
+    failures: Sequence[JobView]
+    """The jobs that failed last, newest first."""
+    reasons: Mapping[UUID, Failure]
+    """For those of them, where first and why."""
+    trouble: Sequence[Platform]
+    """Platforms that somebody should look at, worst first."""
+    causes: Mapping[UUID, str]
+    """For those of them, why their last failed task did."""
 
 
 class Overview:
@@ -55,34 +71,52 @@ class Overview:
         self._database = database
         self._gate = gate
         self._settled: dict[dt.datetime, Counter[str]] = {}
+        self._reasons: dict[UUID, Failure | None] = {}
 
-    async def now(self, actor: Actor, *, most_jobs: int = 8) -> Now:
-        """What there is and what is under way."""
-        await self._gate.check(actor, Permission.JOBS_READ, "overview.read", "overview")
+    async def read(
+        self, actor: Actor, *, most_jobs: int = 8, most_failures: int = 6, most_trouble: int = 8
+    ) -> Standing:
+        """How things stand now."""
+        for permission in (Permission.JOBS_READ, Permission.PLATFORMS_READ):
+            await self._gate.check(actor, permission, "overview.read", "overview")
+        # One session is one view of the data.
         async with self._database.read() as session:
-            unfinished = await jobs.unfinished(session, most_jobs)
-            counts = await jobs.counts(session, [job.id for job in unfinished])
+            by_state = await platforms.count_by_state(session)
             in_work = await reports.count_unfinished(session)
-            return Now(
-                await platforms.count_by_state(session),
-                await keys.count(session),
-                in_work.get("running", 0),
-                in_work.get("pending", 0),
-                [JobView(job, counts[job.id]) for job in unfinished],
+            failures = await _with_counts(
+                session, await jobs.newest(session, JobStatus.FAILED, most_failures)
+            )
+            trouble = await _troubled(session, most_trouble)
+            return Standing(
+                platforms={state: by_state[state] for state in _STATES if by_state.get(state)},
+                keys=await keys.count(session),
+                running=in_work.get("running", 0),
+                waiting=in_work.get("pending", 0),
+                jobs=await _with_counts(session, await jobs.unfinished(session, most_jobs)),
+                hours=await self._hours(session),
+                failures=failures,
+                reasons=await self._find_reasons(session, failures),
+                trouble=trouble,
+                causes=await reports.last_errors(session, [platform.id for platform in trouble]),
             )
 
-    async def hours(self, actor: Actor) -> list[Hour]:
-        """The last day, hour by hour, oldest first, with the present one."""
-        await self._gate.check(actor, Permission.JOBS_READ, "overview.read", "overview")
+    async def _find_reasons(self, session: AsyncSession, failures: Sequence[JobView]) -> dict[UUID, Failure]:
+        """Where first and why these jobs failed. They are over: what was found once stays so."""
+        found = {
+            job.id: self._reasons[job.id]
+            if job.id in self._reasons
+            else await reports.first_failure(session, job.id)
+            for job in (view.job for view in failures)
+        }
+        self._reasons = found
+        return {job_id: failure for job_id, failure in found.items() if failure and failure.error_code}
+
+    async def _hours(self, session: AsyncSession) -> list[Hour]:
         now = utc_now()
         current = now.replace(minute=0, second=0, microsecond=0)
         wanted = [current - dt.timedelta(hours=back) for back in range(HOURS - 1, -1, -1)]
         missing = [hour for hour in wanted if hour not in self._settled]
-        if missing:
-            async with self._database.read() as session:
-                found = await reports.ended_by_hour(session, min(missing))
-        else:
-            found = {}
+        found = await reports.ended_by_hour(session, min(missing)) if missing else {}
         hours = [Hour(hour, self._settled.get(hour) or found.get(hour, Counter())) for hour in wanted]
         self._settled = {
             hour.start: Counter(hour.ended)
@@ -91,36 +125,15 @@ class Overview:
         }
         return hours
 
-    async def failed_jobs(self, actor: Actor, *, limit: int = 6) -> list[JobView]:
-        """The jobs that failed last, newest first."""
-        await self._gate.check(actor, Permission.JOBS_READ, "overview.read", "overview")
-        async with self._database.read() as session:
-            found: Sequence[Job] = await jobs.newest(session, JobStatus.FAILED, limit)
-            counts = await jobs.counts(session, [job.id for job in found])
-        return [JobView(job, counts[job.id]) for job in found]
 
-    async def first_failures(self, actor: Actor, job_ids: Sequence[UUID]) -> dict[UUID, Failure]:
-        """For jobs that failed, where first and why."""
-        await self._gate.check(actor, Permission.JOBS_READ, "overview.read", "overview")
-        async with self._database.read() as session:
-            found = {job_id: await reports.first_failure(session, job_id) for job_id in job_ids}
-        return {job_id: failure for job_id, failure in found.items() if failure and failure.error_code}
+async def _with_counts(session: AsyncSession, found: Sequence[Job]) -> list[JobView]:
+    counts = await jobs.counts(session, [job.id for job in found])
+    return [JobView(job, counts[job.id]) for job in found]
 
-    async def last_errors(self, actor: Actor, platform_ids: Sequence[UUID]) -> dict[UUID, str]:
-        """For platforms that are in trouble, why their last failed task did."""
-        await self._gate.check(actor, Permission.JOBS_READ, "overview.read", "overview")
-        async with self._database.read() as session:
-            found = {
-                platform_id: await reports.last_error(session, platform_id) for platform_id in platform_ids
-            }
-        return {platform_id: code for platform_id, code in found.items() if code is not None}
 
-    async def troubled(self, actor: Actor, *, limit: int = 8) -> list[Platform]:
-        """Platforms that somebody should look at, worst first."""
-        await self._gate.check(actor, Permission.PLATFORMS_READ, "overview.read", "overview")
-        async with self._database.read() as session:
-            found: list[Platform] = []
-            for state in TROUBLE:
-                if len(found) < limit:
-                    found += await platforms.in_states(session, [state], limit - len(found))
-        return found
+async def _troubled(session: AsyncSession, limit: int) -> list[Platform]:
+    found: list[Platform] = []
+    for state in TROUBLE:
+        if len(found) < limit:
+            found += await platforms.in_states(session, [state], limit - len(found))
+    return found

@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import Response
 
 from testum.core.permissions import Permission
-from testum.core.states import PlatformState
 from testum.db.paging import PageRequest
 from testum.services.messages import count_json
 from testum.services.overview import TROUBLE
@@ -36,47 +35,31 @@ async def favicon() -> Response:
 
 @router.get("/")
 async def dashboard(view: PageView) -> Response:
-    """How things stand; its upper part is fetched again every few seconds."""
-    overview = view.app.overview
-    now, hours = await overview.now(view.actor), await overview.hours(view.actor)
-    total = sum(now.platforms.values())
+    """How things stand; fetched again every few seconds while it is open."""
+    now = await view.app.overview.read(view.actor)
+    worst = next((state for state in TROUBLE if state in now.platforms), None)
     context: dict[str, Any] = {
         "now": now,
-        "total": total,
-        "reachable": now.platforms.get(PlatformState.OK, 0),
-        "attention": address(
-            "/platforms", state=next((state for state in TROUBLE if now.platforms.get(state)), None)
-        ),
+        "total": sum(now.platforms.values()),
+        "attention": address("/platforms", state=worst),
         "troubled": sum(now.platforms.get(state, 0) for state in TROUBLE),
-        "failed": sum(hour.ended.get("failed", 0) + hour.ended.get("lost", 0) for hour in hours),
-        "ended": sum(sum(hour.ended.values()) for hour in hours),
+        "failed": sum(hour.ended.get("failed", 0) + hour.ended.get("lost", 0) for hour in now.hours),
+        "ended": sum(sum(hour.ended.values()) for hour in now.hours),
+        "chart": json.dumps(
+            [
+                [int(hour.start.timestamp()) for hour in now.hours],
+                *(
+                    [sum(hour.ended.get(status, 0) for status in statuses) for hour in now.hours]
+                    for statuses in (("success",), ("failed", "lost"), ("cancelled",))
+                ),
+            ]
+        ),
         "describe": describe,
         "counted": count_json,
     }
     if view.is_partial:
         return view.render("dashboard/now.html", **context)
-    failures = await overview.failed_jobs(view.actor)
-    trouble = await overview.troubled(view.actor)
-    return view.render(
-        "dashboard/page.html",
-        title=view.gettext("Dashboard"),
-        section="dashboard",
-        hours=hours,
-        chart=json.dumps(
-            [
-                [int(hour.start.timestamp()) for hour in hours],
-                *(
-                    [sum(hour.ended.get(status, 0) for status in statuses) for hour in hours]
-                    for statuses in (("success",), ("failed", "lost"), ("cancelled",))
-                ),
-            ]
-        ),
-        failures=failures,
-        reasons=await overview.first_failures(view.actor, [found.job.id for found in failures]),
-        trouble=trouble,
-        causes=await overview.last_errors(view.actor, [platform.id for platform in trouble]),
-        **context,
-    )
+    return view.render("dashboard/page.html", title=view.gettext("Dashboard"), section="dashboard", **context)
 
 
 @router.get("/search")

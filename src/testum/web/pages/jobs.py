@@ -74,6 +74,7 @@ async def show_job(job_id: UUID, view: PageView) -> Response:
     over = job.status in FINAL_JOB
     elapsed = ((job.finished_at or utc_now()) - (job.started_at or job.created_at)).total_seconds()
     usual = await view.app.jobs.usual_seconds(view.actor, job)
+    key_ids = [UUID(key) for key in job.parameters.get("key_ids", ())]
     return view.render(
         "jobs/show.html",
         title=view.gettext("Job on %(when)s", when=view.language.moment(job.created_at)),
@@ -81,6 +82,8 @@ async def show_job(job_id: UUID, view: PageView) -> Response:
         crumbs=[(view.gettext("Jobs"), "/jobs")],
         job=job,
         what=what,
+        key_ids=key_ids,
+        keys={key.id: key for key in await view.app.keys.names(view.actor, key_ids)} if key_ids else {},
         counts=count_json(found.counts),
         over=over,
         elapsed=elapsed,

@@ -9,6 +9,7 @@ from testum.core.permissions import Permission
 from testum.core.targets import Targets
 from testum.errors import Conflict, InvalidInput
 from testum.services.keys import NewKey, check_opens
+from testum.services.messages import count_json
 from testum.web.pages.forms import read_form, say_lost
 from testum.web.pages.lists import listing
 from testum.web.pages.route import page_router
@@ -89,6 +90,8 @@ async def show_key(key_id: UUID, view: PageView) -> Response:
         crumbs=[(view.gettext("Keys"), "/keys")],
         key=key,
         tags=await view.app.platforms.tags(view.actor),
+        deployments=await view.app.jobs.deployments(view.actor, key),
+        counted=count_json,
     )
 
 

@@ -8,6 +8,7 @@ from fastapi import Request, Response
 from fastapi.responses import PlainTextResponse
 
 from testum.core.actions import JobSpec, JobType
+from testum.core.permissions import Permission
 from testum.core.states import PlatformState
 from testum.core.targets import Targets
 from testum.errors import InvalidInput
@@ -32,6 +33,7 @@ async def list_platforms(view: PageView) -> Response:
         "asked": asked,
         "page": page,
         "shape": view.cookie("platforms", "tiles", "table"),
+        "keys": await view.app.keys.names(view.actor) if view.may(Permission.KEYS_DEPLOY) else (),
     }
     if view.is_partial:
         return view.render("platforms/results.html", **context)
@@ -91,7 +93,9 @@ async def act_on_selected(request: Request, view: PageView) -> Response:
             return await _tag(view, form, back)
         case "delete":
             return await _delete(view, form, back)
-        case "deploy" | "test" | "facts":
+        case "deploy":
+            return await _deploy(view, form)
+        case "test" | "facts":
             return await _start(view, form)
         case _:
             raise InvalidInput("There is no such action.")
@@ -111,9 +115,7 @@ async def _tag(view: PageView, form: Form, back: str) -> Response:
             view.actor, _chosen(form), add=tags if adds else (), remove=() if adds else tags
         )
     except InvalidInput as error:
-        if not view.is_partial:
-            raise
-        return view.render("platforms/tagging.html", problem=Words(view.language).message(error.message))
+        return _refused(view, error)
     said = view.ngettext("%(num)s platform was changed.", "%(num)s platforms were changed.", number)
     return view.redirect(back, said)
 
@@ -129,13 +131,28 @@ async def _delete(view: PageView, form: Form, back: str) -> Response:
     return view.redirect(back, said, "error" if kept else "success")
 
 
+async def _deploy(view: PageView, form: Form) -> Response:
+    try:
+        keys = tuple(form.ids("key"))
+        if not keys:
+            raise InvalidInput("Choose at least one key.")
+        return await _begin(view, form, JobSpec(JobType.DEPLOY, key_ids=keys))
+    except InvalidInput as error:
+        return _refused(view, error)
+
+
 async def _start(view: PageView, form: Form) -> Response:
-    job_type = {
-        "deploy": JobType.DEPLOY,
-        "test": JobType.TEST_CONNECTION,
-        "facts": JobType.GATHER_FACTS,
-    }[form.text("action")]
-    keys = tuple(form.ids("key"))
-    spec = JobSpec(job_type, key_ids=keys or None)
+    job_type = {"test": JobType.TEST_CONNECTION, "facts": JobType.GATHER_FACTS}[form.text("action")]
+    return await _begin(view, form, JobSpec(job_type))
+
+
+async def _begin(view: PageView, form: Form, spec: JobSpec) -> Response:
     started = await view.app.jobs.start(view.actor, spec, Targets(platform_ids=tuple(_chosen(form))))
     return view.redirect(f"/jobs/{started.job.id}")
+
+
+def _refused(view: PageView, error: InvalidInput) -> Response:
+    """What is wrong, in the dialog that was sent, where nothing is lost; a page where there is no script."""
+    if not view.is_partial:
+        raise error
+    return view.render("platforms/problem.html", problem=Words(view.language).message(error.message))

@@ -88,6 +88,7 @@ SAID = (
     N_("no platform has the id %(id)s."),
     N_("The host has shown yet another key meanwhile. Look at it again."),
     N_("Choose at least one platform."),
+    N_("Choose at least one key."),
     N_("There is no such action."),
     N_("is one that everybody tries first. Choose another one."),
     N_("More than %(most)s platforms match: so many at once are too many. Narrow the filter."),
