@@ -24,7 +24,7 @@ def sixty(api: Api, real_sshd: RealSshd) -> list[str]:
     """More than a page has, whose addresses have another order than their names."""
     made = [f"listed-{number:02}" for number in range(60)]
     for number, name in enumerate(made):
-        api.add_platform(name, real_sshd, host=f"192.0.2.{99 - number}", tags=["listed"])
+        api.add_platform(name, real_sshd, host=f"192.0.2.{99 - number}", tags=["listed", "long"])
     return made
 
 
@@ -87,6 +87,42 @@ def test_another_page_begins_at_its_top(page: Page, sixty: list[str]) -> None:
     expect(page.locator("#results")).to_be_focused()
 
 
+def test_the_way_back_goes_by_pages(page: Page, sixty: list[str], api: Api, real_sshd: RealSshd) -> None:
+    for number in range(45):
+        api.add_platform(f"more-{number:02}", real_sshd, tags=["long"])
+    page.goto("/platforms?tag=long&sort=-name")
+    first = page.locator(NAMES).all_text_contents()
+    expect(page.get_by_role("link", name="Previous page")).to_have_count(0)
+    page.get_by_role("link", name="Next page").click()
+    page.wait_for_url("**page=2**")
+    expect(page.locator(NAMES)).to_have_count(50)
+    second = page.locator(NAMES).all_text_contents()
+    # The page before the second is the first: one way there is enough.
+    expect(page.get_by_role("link", name="First page")).to_have_count(0)
+    page.get_by_role("link", name="Next page").click()
+    page.wait_for_url("**page=3**")
+    expect(page.locator(NAMES)).to_have_count(5)
+    expect(page.get_by_role("link", name="First page")).to_be_visible()
+    page.get_by_role("link", name="Previous page").click()
+    page.wait_for_url("**page=2**")
+    expect(page.locator(NAMES)).to_have_count(50)
+    assert page.locator(NAMES).all_text_contents() == second
+    page.get_by_role("link", name="Previous page").click()
+    expect(page.locator(NAMES).first).to_have_text(first[0])
+    assert page.locator(NAMES).all_text_contents() == first
+    assert "before" not in page.url and "page" not in page.url.replace("/platforms", "")
+
+
+def test_a_choice_that_is_given_up_is_said(page: Page, sixty: list[str]) -> None:
+    page.goto("/platforms?tag=listed")
+    page.get_by_role("link", name="Next page").click()
+    page.wait_for_url("**page=2**")
+    expect(page.locator("#toasts")).to_be_empty()
+    page.locator("[data-pick]").first.check()
+    page.get_by_role("link", name="Previous page").click()
+    expect(page.locator("#toasts")).to_contain_text("What you had chosen is not chosen any more")
+
+
 def held(page: Page, address: str) -> list[Route]:
     routes: list[Route] = []
 
@@ -114,20 +150,12 @@ def test_what_takes_long_is_seen_to_be_on_its_way(open_tab: Open, sixty: list[st
         "it => (({height, opacity, animationName}) => [height, opacity, animationName])(getComputedStyle(it, '::before'))"
     )
     assert bar[0] == "3px" and ("x-pass" in bar[2]) is (motion == "no-preference")
+    # What is quick does not flicker.
+    expect(rows).to_have_css("transition-delay", "0.3s")
     routes[0].continue_()
     expect(page.locator(".x-tile")).to_have_count(10)
     expect(results).not_to_have_attribute("aria-busy", "true")
     assert opacity(rows) == 1
-
-
-def test_what_is_quick_does_not_flicker(page: Page, sixty: list[str]) -> None:
-    page.goto("/platforms?tag=listed")
-    routes = held(page, "**/platforms?*sort=-name*")
-    page.get_by_label("Sort by").select_option("-name")
-    expect(page.locator("#results")).to_have_attribute("aria-busy", "true")
-    assert opacity(page.locator("#results > form")) == 1
-    routes[0].continue_()
-    expect(page.locator(NAMES).first).to_have_text("listed-59")
 
 
 @pytest.mark.parametrize("width", [1280, PHONE["width"]])
