@@ -267,13 +267,17 @@ async def test_ids_are_uuids_and_sort_by_age(database: Database) -> None:
 
 
 async def page(
-    database: Database, after: str | None, sort: str | None = None, limit: int = 7
+    database: Database,
+    after: str | None,
+    sort: str | None = None,
+    limit: int = 7,
+    before: str | None = None,
 ) -> paging.Page[AuditLog]:
     async with database.read() as session:
         return await paging.fetch(
             session,
             select(AuditLog),
-            PageRequest(limit, after, sort),
+            PageRequest(limit, after, sort, before=before),
             sorts={"timestamp": AuditLog.timestamp, "action": AuditLog.action},
             key=AuditLog.id,
             default_sort="-timestamp",
@@ -288,6 +292,15 @@ async def pages(database: Database, sort: str | None = None) -> AsyncIterator[pa
         if found.next is None:
             return
         after = found.next
+
+
+async def pages_back(
+    database: Database, last: paging.Page[AuditLog], sort: str | None
+) -> AsyncIterator[paging.Page[AuditLog]]:
+    found = last
+    while found.previous is not None:
+        found = await page(database, None, sort, before=found.previous)
+        yield found
 
 
 @pytest.fixture
@@ -308,6 +321,12 @@ async def test_pages_hold_every_row_once(database: Database, entries: list[UUID]
     assert [len(one.items) for one in found] == [7, 7, 7, 7, 2]
     rows = [row for one in found for row in one.items]
     assert sorted(row.id for row in rows) == sorted(entries)
+    assert found[0].previous is None
+    back = [one async for one in pages_back(database, found[-1], sort)]
+    assert [one.next is None for one in back] == [False] * 4
+    assert [[row.id for row in one.items] for one in reversed(back)] == [
+        [row.id for row in one.items] for one in found[:-1]
+    ]
     name = (sort or "-timestamp").removeprefix("-")
     keys = [(getattr(row, name), row.id) for row in rows]
     if name == "timestamp":

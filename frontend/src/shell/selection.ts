@@ -82,6 +82,16 @@ export function startSelection(): void {
       update(form);
     }
   });
+  // A choice is of the rows that are shown: whoever goes on to others is told that it is gone.
+  let given = 0;
+  document.body.addEventListener("htmx:beforeSwap", (event) => {
+    const { target } = (event as CustomEvent<{ target: HTMLElement }>).detail;
+    given = target.querySelectorAll("form[data-selection] [data-pick]:checked").length;
+  });
+  document.body.addEventListener("htmx:afterSwap", () => {
+    if (given) toast(gettext("What you had chosen is not chosen any more: choose among what is shown now."));
+    given = 0;
+  });
   const renew = (): void => {
     for (const form of document.querySelectorAll<HTMLFormElement>("form[data-selection]")) update(form);
   };

@@ -30,15 +30,19 @@ class PageRequest:
     sort: str | None = None
     counted: bool = True
     """Whether to count all rows, which takes time that grows with their number."""
+    before: str | None = None
+    """The way back: the rows that end before this cursor. Not with `after`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row]):
-    """The rows, how many there are in all (-1: not counted), and the cursor of the next page where there is one."""
+    """The rows, how many there are in all (-1: not counted), and the cursors of the next page and of the previous one
+    where there are such."""
 
     items: Sequence[Row]
     total: int
     next: str | None
+    previous: str | None = None
 
 
 async def fetch(
@@ -66,8 +70,11 @@ async def fetch(
         total = (
             await session.scalar(select(func.count()).select_from(statement.order_by(None).subquery())) or 0
         )
-    if request.after:
-        value, row_id = _read_cursor(request.after, sort, column)
+    # The way back is the list in the other order, turned round once it is here.
+    backwards = bool(request.before)
+    descending ^= backwards
+    if cursor := request.before or request.after:
+        value, row_id = _read_cursor(cursor, sort, column)
         beyond = column < value if descending else column > value
         tie = key < row_id if descending else key > row_id
         statement = statement.where(or_(beyond, and_(column == value, tie)))
@@ -75,11 +82,18 @@ async def fetch(
     rows = list(await session.scalars(statement.order_by(None).order_by(*order).limit(request.limit + 1)))
     more = len(rows) > request.limit
     rows = rows[: request.limit]
-    cursor = None
-    if more:
-        last = rows[-1]
-        cursor = _write_cursor(getattr(last, column.key), getattr(last, key.key), sort)
-    return Page(rows, total, cursor)
+    if backwards:
+        rows.reverse()
+
+    def place(row: Row) -> str:
+        return _write_cursor(getattr(row, column.key), getattr(row, key.key), sort)
+
+    return Page(
+        rows,
+        total,
+        next=place(rows[-1]) if rows and (more or backwards) else None,
+        previous=place(rows[0]) if rows and (more if backwards else request.after) else None,
+    )
 
 
 def _write_cursor(value: Any, row_id: UUID, sort: str) -> str:

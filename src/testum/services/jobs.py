@@ -399,7 +399,9 @@ class Jobs:
                 default_sort="-created_at",
             )
             counts = await jobs.counts(session, [job.id for job in page.items])
-        return Page([JobView(job, counts[job.id]) for job in page.items], page.total, page.next)
+        return Page(
+            [JobView(job, counts[job.id]) for job in page.items], page.total, page.next, page.previous
+        )
 
 
 def _work(job: Job, selected: Sequence[Target]) -> Work:

@@ -51,7 +51,7 @@ async def list_jobs(view: PageView) -> Response:
         section="jobs",
         statuses=list(JobStatus),
         types=list(JobType),
-        is_empty=not page.items and not asked.is_filtered and not asked.after,
+        is_empty=not page.items and not asked.is_filtered and asked.is_first,
         **context,
     )
 

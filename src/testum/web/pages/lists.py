@@ -19,11 +19,17 @@ class Listing:
     values: Mapping[str, str]
     sort: str
     after: str | None
+    before: str | None
     number: int
 
     def request(self, *, size: int = SIZE, counted: bool = True) -> PageRequest:
         """The page, as services take it."""
-        return PageRequest(size, self.after, self.sort or None, counted)
+        return PageRequest(size, self.after, self.sort or None, counted, self.before)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the first page."""
+        return not (self.after or self.before)
 
     @property
     def is_filtered(self) -> bool:
@@ -31,7 +37,7 @@ class Listing:
         return any(self.values.values())
 
     def url(self, **changes: Any) -> str:
-        """The list's address with other values; its first page, unless `after` is among them."""
+        """The list's address with other values; its first page, unless a cursor is among them."""
         whole = {**self.values, "sort": self.sort, **changes}
         given = {name: value for name, value in whole.items() if value}
         return f"{self.path}?{urlencode(given)}" if given else self.path
@@ -44,6 +50,15 @@ class Listing:
         """The address of the next page, where there is one."""
         return self.url(after=page.next, page=self.number + 1) if page.next else None
 
+    def previous(self, page: Page[Any]) -> str | None:
+        """The address of the page before, where there is one."""
+        if not page.previous:
+            return None
+        # What was added at the beginning is on the first page, too.
+        return (
+            self.url() if self.number == 2 else self.url(before=page.previous, page=max(1, self.number - 1))
+        )
+
 
 def listing(view: View, *names: str, default_sort: str = "") -> Listing:
     """The list that the page's address asks for, with filters of these names."""
@@ -55,5 +70,6 @@ def listing(view: View, *names: str, default_sort: str = "") -> Listing:
         values,
         params.get("sort", "")[:50] or default_sort,
         params.get("after") or None,
+        params.get("before") or None,
         int(number) if number.isascii() and number.isdigit() and len(number) < 7 else 1,
     )

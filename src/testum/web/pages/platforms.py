@@ -85,7 +85,7 @@ def _chosen(form: Form) -> list[UUID]:
 async def act_on_selected(request: Request, view: PageView) -> Response:
     """Do something to the platforms that were chosen in the list."""
     form = await read_form(request)
-    back = address("/platforms", **{name: form.text(name) for name in FILTERS})
+    back = address("/platforms", **{name: form.text(name) for name in (*FILTERS, "sort")})
     match form.text("action"):
         case "run":
             return view.redirect(_run_address(form))

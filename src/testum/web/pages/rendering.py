@@ -69,6 +69,7 @@ class Templates:
             duration=language.duration,
             size=language.size,
             field=_field,
+            whole_port=_whole_port,
         )
         return environment
 
@@ -90,6 +91,14 @@ def _shown(value: object) -> object:
 def _field(text: object) -> Markup:
     """The value of a form's field: escaped, but otherwise as it is, because the form sends it back."""
     return escape(text)
+
+
+def _whole_port(login: str) -> Markup:
+    """An address whose port stays in one piece where the line breaks. A colon within brackets is an IPv6 address's."""
+    place, colon, port = visible(login).rpartition(":")
+    if not port.isdecimal() or not colon:
+        return escape(visible(login))
+    return Markup('{}<span class="text-nowrap">:{}</span>').format(place, port)
 
 
 def _filled(translate: Callable[[str], str]) -> Callable[..., Markup]:

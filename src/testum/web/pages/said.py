@@ -9,6 +9,8 @@ def N_(message: str) -> str:
     return message
 
 
+NOT_ALLOWED = N_("The role %(role)s does not allow %(permission)s.")
+
 SAID = (
     # Accounts
     N_("This login has ended. Log in again."),
@@ -22,7 +24,7 @@ SAID = (
     N_("The user name %(name)s is taken."),
     N_("needs at least %(least)s characters."),
     N_("Change the password first: this account still has a weak or generated one."),
-    N_("The role %(role)s does not allow %(permission)s."),
+    NOT_ALLOWED,
     N_("This request came from another site's page."),
     N_("Log in first: this needs an access token."),
     # Jobs

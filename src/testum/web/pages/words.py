@@ -6,7 +6,7 @@ from functools import cached_property
 
 from testum.core.inventory import CSV_COLUMNS
 from testum.web.pages.languages import Language
-from testum.web.pages.said import SAID
+from testum.web.pages.said import NOT_ALLOWED, SAID
 
 
 def N_(message: str) -> str:
@@ -222,6 +222,8 @@ WALLS: Mapping[str, str] = {
     "artifacts": N_("Store of output"),
 }
 
+_NOT_ALLOWED_IN_WORDS = N_("Your role (%(role)s) does not allow this. Ask an administrator for another role.")
+
 
 class Words:
     """The words in one language."""
@@ -290,8 +292,14 @@ class Words:
         for candidate in (text, bare):
             for pattern, said in self._patterns:
                 if found := pattern.fullmatch(candidate):
-                    return self._language.gettext(said) % found.groupdict()
+                    return self._fill(said, found.groupdict())
         return bare
+
+    def _fill(self, said: str, values: dict[str, str]) -> str:
+        if said == NOT_ALLOWED:
+            # Permissions have names for programs alone.
+            said, values = _NOT_ALLOWED_IN_WORDS, {"role": self.role(values["role"])}
+        return self._language.gettext(said) % values
 
     def row(self, text: str) -> str:
         """As `message`, with the column in front that it is about."""
