@@ -10,6 +10,7 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
+from tests.support.browser import PHONE
 from tests.support.proxy import Proxies
 from tests.support.server import Api, Server
 from tests.support.tools import until
@@ -554,6 +555,15 @@ def test_a_line_of_a_task_that_the_page_chose_names_it(
     other.goto(page.url)
     opened(other, str(first))
     expect(line(other, 21)).to_have_class(re.compile("x-line-picked"))
+
+
+def test_a_group_that_the_page_chose_by_itself_moves_no_page(
+    open_tab: Open, versions: tuple[str, dict[str, str]]
+) -> None:
+    page = open_tab(viewport=PHONE).page
+    page.goto(f"/jobs/{versions[0]}?by=output")
+    expect(line(page, 21)).to_have_text("version 1")
+    assert page.evaluate("scrollY") == 0
 
 
 def test_a_line_of_a_task_that_the_page_chose_by_itself_is_its_own(

@@ -181,7 +181,10 @@ export class GroupList {
     const group = this.groups.find((one) => one.task_id === task);
     if (!group) return;
     this.chosen = this.shown = task;
-    this.mark()?.scrollIntoView({ block: "nearest" });
+    const row = this.mark();
+    if (byReader) row?.scrollIntoView({ block: "nearest" });
+    // Nobody asked for it: only the list moves, not the page that it is in.
+    else if (row) this.list.scrollTop = row.offsetTop - this.list.offsetTop;
     this.events.choose(group, this.largest, byReader);
   }
 

@@ -201,4 +201,6 @@ async def _done(
 
 
 def _said(view: PageView, error: TestumError) -> str:
-    return Words(view.language).message(error.message)
+    said = Words(view.language).message(error.message)
+    # What is wrong with a field begins small; names, with which other sentences may begin, stay as they are.
+    return said[:1].upper() + said[1:] if isinstance(error, InvalidInput) and error.fields else said
