@@ -97,6 +97,7 @@ STATES: Mapping[str, Scene] = {
         "/platforms",
         in_turn(click("[data-pick]"), click("[data-dialog=deleting]")),
     ),
+    "platforms-deploy": Scene("/platforms", in_turn(click("[data-pick]"), click("[data-dialog=deploy]"))),
     "platforms-nothing": Scene("/platforms?q=no-such-host"),
     "platform-help": Scene("/platforms/{platform}", click("[data-dialog=page-help]")),
     "platform-changed": Scene("/platforms/{changed}"),
@@ -127,6 +128,7 @@ STATES: Mapping[str, Scene] = {
         "/jobs/{alike}",
         in_turn(click("[data-by=output]"), wait(".x-group"), click(".x-group >> nth=1"), wait(".x-changed")),
     ),
+    "job-again": Scene("/jobs/{cancelled}", click("#rerun [data-bs-toggle=dropdown]")),
     "job-ok": Scene("/jobs/{fine}"),
     "job-nothing": Scene("/jobs/{fine}", in_turn(fill("#find", "no-such-host"), wait("#nothing"))),
     "job-cancelled": Scene("/jobs/{cancelled}", wait(".x-ended")),
@@ -143,6 +145,7 @@ STATES: Mapping[str, Scene] = {
     "key-new-wrong": Scene(
         "/keys/new", in_turn(without_checks, click(".x-form-foot .btn-primary"), wait(".invalid-feedback, .x-note-bad"))
     ),
+    "audit-details": Scene("/audit", click("summary")),
     "search": Scene("/search?q=web"),
     "search-nothing": Scene("/search?q=nothing-of-the-kind"),
 }  # fmt: skip
