@@ -64,6 +64,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 Server in used or "api" in getattr(item, "fixturenames", ())
             )
         (kept if runs else left).append(item)
+    # Containers take minutes, one after the other: begun last, they would keep all others waiting for the end.
+    kept.sort(key=lambda item: "deploy" not in item.path.parts)
     items[:] = kept
     config.hook.pytest_deselected(items=left)
 
