@@ -17,9 +17,9 @@ pytestmark = [pytest.mark.embedded, pytest.mark.alone]
 
 LIMIT_MS = 1000
 ROUNDS = 3
-BUSY = 10
+BUSY = 15
 """So many times what a page with nothing in it takes in the same run are allowed as well: then it is the machine that
-is slow. The pages take three to five times that; a machine with nothing else to do needs some 50 ms for it, and there
+is slow. The pages take five to ten times that; a machine with nothing else to do needs some 50 ms for it, and there
 the second is the limit."""
 PLATFORMS = 60
 
