@@ -27,7 +27,7 @@ headers = {{ Authorization = "Bearer {other}" }}
 """`logout` ends another login than the one that all the rest needs."""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(660)
 def test_the_whole_document(tmp_path: Path) -> None:
     with Server(env={"ACCESS_TOKEN_SECONDS": "7200"}) as server:
         api = server.client()
@@ -57,7 +57,7 @@ def test_the_whole_document(tmp_path: Path) -> None:
                 "--max-examples", "8", "--seed", "20240229", "--no-shrink",
                 "--continue-on-failure", "--suppress-health-check", "all", "--no-color",
             ],
-            cwd=tmp_path, env=env, capture_output=True, text=True, timeout=220, check=False,
+            cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         told = done.stdout + done.stderr
         operations = sum(
