@@ -102,7 +102,8 @@ test: lint assets $(MODULES) $(S3_VENV)/.ready ## Run every check and every test
 
 .PHONY: e2e
 e2e: assets $(VENV)/.development $(MODULES) ## Run the tests of the pages alone, in a real Chromium (as root)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/pages
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not alone" tests/pages
+	$(BIN)/python -m pytest -m alone tests/pages
 
 .PHONY: screenshots
 screenshots: assets $(VENV)/.development ## Write a picture of every page into screenshots/, renew those in docs/images (as root)

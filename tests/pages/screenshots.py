@@ -270,12 +270,7 @@ def zone_at(hour: int) -> str:
 
 def show(tab: Tab, scene: Scene, ids: Mapping[str, str], theme: str, language: str) -> None:
     """Go there, do what is to be done, and wait until nothing moves."""
-    tab.context.add_cookies(
-        [
-            {"name": name, "value": value, "url": tab.url}
-            for name, value in (("theme", theme), ("language", language), ("menu", "wide"))
-        ]
-    )
+    tab.choose(theme=theme, language=language, menu="wide")
     tab.page.goto(scene.path.format(**ids))
     settle(tab.page)
     scene.act(tab.page)

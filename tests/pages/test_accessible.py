@@ -60,12 +60,7 @@ def settle(page: Page) -> None:
 def test_axe_finds_nothing_serious(open_tab: Open, ids: dict[str, str], theme: str, language: str) -> None:
     tab = open_tab()
     tab.expected = ["404"]
-    tab.context.add_cookies(
-        [
-            {"name": name, "value": value, "url": tab.url}
-            for name, value in (("theme", theme), ("language", language))
-        ]
-    )
+    tab.choose(theme=theme, language=language)
     found = {}
     for name, path in PAGES.items():
         tab.page.goto(path.format(**ids))
@@ -75,12 +70,7 @@ def test_axe_finds_nothing_serious(open_tab: Open, ids: dict[str, str], theme: s
         assert tab.page.locator("html").get_attribute("lang") == language
         assert tab.page.locator("html").get_attribute("data-bs-theme") == theme
     bare = open_tab(state=None)
-    bare.context.add_cookies(
-        [
-            {"name": name, "value": value, "url": tab.url}
-            for name, value in (("theme", theme), ("language", language))
-        ]
-    )
+    bare.choose(theme=theme, language=language)
     for name, path in BARE.items():
         bare.page.goto(path)
         if wrong := violations(bare.page):
@@ -109,7 +99,7 @@ def test_dialogs_menus_and_results_are_no_worse(page: Page, ids: dict[str, str])
 def test_no_page_is_wider_than_a_phone(open_tab: Open, ids: dict[str, str], language: str) -> None:
     tab = open_tab(viewport=PHONE)
     tab.expected = ["404"]
-    tab.context.add_cookies([{"name": "language", "value": language, "url": tab.url}])
+    tab.choose(language=language)
     wide = {}
     for name, path in PAGES.items():
         tab.page.goto(path.format(**ids))
@@ -123,7 +113,7 @@ def test_no_page_is_wider_than_a_phone(open_tab: Open, ids: dict[str, str], lang
 def test_a_phone_shows_all_that_tables_have(open_tab: Open, ids: dict[str, str]) -> None:
     """No row goes on beyond the edge, and the names of its columns stand before numbers that say nothing alone."""
     tab = open_tab(viewport=PHONE)
-    tab.context.add_cookies([{"name": "platforms", "value": "table", "url": tab.url}])
+    tab.choose(platforms="table")
     for name in ("platforms", "jobs", "audit", "keys", "platform"):
         tab.page.goto(PAGES[name].format(**ids))
         settle(tab.page)

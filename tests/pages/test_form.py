@@ -199,7 +199,7 @@ def test_the_whole_by_keyboard(page: Page, real_sshd: RealSshd) -> None:
 def test_in_russian_on_a_phone(open_tab: Open, real_sshd: RealSshd) -> None:
     tab = open_tab(viewport=PHONE)
     kept = {"language": "ru", "theme": "light"}
-    tab.context.add_cookies([{"name": name, "value": kept[name], "url": tab.url} for name in kept])
+    tab.choose(**kept)
     page = tab.page
     fill(page, real_sshd, unique("form"), port=1)
     page.get_by_role("button", name="Проверить связь", exact=True).click()

@@ -182,7 +182,7 @@ def test_control_and_enter_run_what_is_typed(page: Page, api: Api, hosts: Hosts)
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_the_open_list_is_accessible_and_fits_a_phone(open_tab: Open, theme: str) -> None:
     tab = open_tab(viewport=PHONE)
-    tab.context.add_cookies([{"name": "theme", "value": theme, "url": tab.url}])
+    tab.choose(theme=theme)
     tab.page.goto("/run")
     tab.page.keyboard.type("echo")
     tab.page.keyboard.press("ArrowDown")

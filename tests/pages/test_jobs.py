@@ -349,9 +349,7 @@ def long_names(server: Server, api: Api, hosts: Hosts) -> str:
 @pytest.mark.embedded
 @pytest.mark.parametrize("language", ["en", "ru"])
 def test_names_can_be_read_in_the_list(open_tab: Open, long_names: str, language: str) -> None:
-    tab = open_tab()
-    tab.context.add_cookies([{"name": "language", "value": language, "url": tab.url}])
-    page = tab.page
+    page = open_tab().choose(language=language).page
     failed = row(page, "web-frontend-17")
     for width in (1200, 1280, 1440, 1920, 360):
         page.set_viewport_size({"width": width, "height": 800})
@@ -409,9 +407,7 @@ def test_all_names_of_a_block_can_be_read(open_tab: Open, server: Server, api: A
 @pytest.mark.embedded
 @pytest.mark.parametrize("language", ["en", "ru"])
 def test_a_date_stays_in_one_line(open_tab: Open, long_names: str, language: str) -> None:
-    tab = open_tab()
-    tab.context.add_cookies([{"name": "language", "value": language, "url": tab.url}])
-    page = tab.page
+    page = open_tab().choose(language=language).page
     page.goto(f"/jobs/{long_names}")
     for width in (1280, 1920, 360):
         page.set_viewport_size({"width": width, "height": 800})
@@ -439,7 +435,7 @@ def test_the_ways_to_run_again(open_tab: Open, api: Api, hosts: Hosts) -> None:
     )
     for viewport, language in ((DESKTOP, "en"), (PHONE, "en"), (PHONE, "ru")):
         tab = open_tab(viewport=viewport)
-        tab.context.add_cookies([{"name": "language", "value": language, "url": tab.url}])
+        tab.choose(language=language)
         page = tab.page
         for job, ways in (
             (fine, [everything]),

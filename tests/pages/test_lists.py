@@ -202,7 +202,7 @@ def test_who_may_do_nothing_chooses_nothing(open_tab: Open, server: Server, host
     tab.log_in(viewer.username, viewer.password)
     page = tab.page
     for shape in ("tiles", "table"):
-        tab.context.add_cookies([{"name": "platforms", "value": shape, "url": tab.url}])
+        tab.choose(platforms=shape)
         page.goto("/platforms?tag=pages")
         expect(page.locator(NAMES)).to_have_count(4)
         assert page.locator("#results [type=checkbox], [data-picked-bar]").count() == 0

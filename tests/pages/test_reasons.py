@@ -82,9 +82,7 @@ def test_no_code_is_explained_that_there_is_not() -> None:
 
 
 def russian(open_tab: Open) -> Page:
-    tab = open_tab()
-    tab.context.add_cookies([{"name": "language", "value": "ru", "url": tab.url}])
-    return tab.page
+    return open_tab().choose(language="ru").page
 
 
 @pytest.fixture(scope="module")

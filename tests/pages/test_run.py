@@ -372,7 +372,7 @@ def test_the_dashboard_asks_as_well(page: Page, api: Api, hosts: Hosts) -> None:
 def test_the_question_in_russian_on_a_phone(open_tab: Open, destructive: Any, theme: str) -> None:
     tab = open_tab(viewport=PHONE)
     kept = {"language": "ru", "theme": theme}
-    tab.context.add_cookies([{"name": name, "value": kept[name], "url": tab.url} for name in kept])
+    tab.choose(**kept)
     tab.page.goto(f"/jobs/{destructive['id']}/rerun?only=failed")
     expect(tab.page.locator(".x-note-warn")).to_contain_text("1 платформе")
     assert violations(tab.page) == []

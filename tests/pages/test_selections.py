@@ -318,12 +318,7 @@ def test_hostile_names_and_dialogs(open_tab: Open, hosts: Hosts, server: Any, ap
     )
     tab = open_tab(viewport=PHONE)
     page = tab.page
-    tab.context.add_cookies(
-        [
-            {"name": key, "value": value, "url": tab.url}
-            for key, value in (("theme", theme), ("language", language))
-        ]
-    )
+    tab.choose(theme=theme, language=language)
     page.goto("/run")
     page.locator("#saved-selection").select_option(made["id"])
     expect(page.locator("#saved-now .x-note")).to_contain_text("window.hit")

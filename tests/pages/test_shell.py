@@ -213,7 +213,7 @@ def test_theme_and_language_switch_and_stay(open_tab: Open) -> None:
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 def test_the_systems_theme_is_followed(open_tab: Open, scheme: str) -> None:
     tab = open_tab(color_scheme=scheme)
-    tab.context.add_cookies([{"name": "theme", "value": "system", "url": tab.url}])
+    tab.choose(theme="system")
     tab.page.goto("/")
     expect(tab.page.locator("html")).to_have_attribute("data-bs-theme", scheme)
     tab.page.emulate_media(color_scheme="light" if scheme == "dark" else "dark")

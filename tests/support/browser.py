@@ -76,6 +76,13 @@ class Tab:
         self.page.wait_for_url(lambda address: "/login" not in address)
         return self
 
+    def choose(self, **choices: str) -> "Tab":
+        """As if somebody had chosen this theme, language and so on here."""
+        self.context.add_cookies(
+            [{"name": name, "value": value, "url": self.url} for name, value in choices.items()]
+        )
+        return self
+
     def close(self) -> None:
         """Close it; fails where something happened that must not."""
         self.context.close()
