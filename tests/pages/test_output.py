@@ -222,7 +222,7 @@ def test_a_pattern_that_is_none_is_told(open_tab: Open, million: str) -> None:
 def test_what_is_wrong_with_a_pattern_is_told_in_russian(open_tab: Open, api: Api, hosts: Hosts) -> None:
     tab = open_tab()
     tab.expected = ["422"]
-    tab.context.add_cookies([{"name": "language", "value": "ru", "url": tab.url}])
+    tab.choose(language="ru")
     tab.page.goto(f"/tasks/{run(api, hosts, 'true')}")
     tab.page.get_by_label("Регулярное выражение").click()
     tab.page.locator(".x-search-output input").fill("(?<!a)\u202eb")
@@ -524,6 +524,8 @@ def test_the_address_says_what_is_looked_for(
     expect(other.get_by_role("option")).to_have_count(1)
     expect(other.get_by_label("Find a platform")).to_have_value("host-2")
     expect(other.get_by_role("button", name="succeeded")).to_have_attribute("aria-pressed", "true")
+    other.locator("[data-only='']").click()
+    expect(other).to_have_url(re.compile(r"\?find=host-2$"))
     other.get_by_label("Find a platform").fill("nothing so named")
     other.get_by_role("button", name="Show all").click()
     expect(other.get_by_role("option")).to_have_count(4)

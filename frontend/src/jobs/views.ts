@@ -91,6 +91,7 @@ export class Views {
 
   /** Show only what is in this status; all where it is empty. */
   filter(only: string): void {
+    if (only === this.only) return;
     this.only = only;
     this.list.filter(only);
     this.groups.filter(only);
@@ -101,6 +102,7 @@ export class Views {
   findAll(): void {
     this.find = "";
     this.list.findAll();
+    this.name(this.named[this.by]);
   }
 
   private turn(by: By): void {

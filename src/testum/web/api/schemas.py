@@ -571,8 +571,8 @@ class OutputGroupOut(BaseModel):
 
 class OutputsOut(BaseModel):
     """A job's tasks by what they printed, the largest group first, and last those in which nothing ran. `total` is how
-    many groups there are (of the status that was asked for), `largest` the task of the first of all, `pending` how many tasks have not ended; where it is
-    not `complete`, the groups have `compared` tasks so far."""
+    many groups there are (of the status that was asked for), `largest` the task of the first of all, `pending` how
+    many tasks have not ended; where it is not `complete`, the groups have `compared` tasks so far."""
 
     groups: list[OutputGroupOut]
     total: int

@@ -129,7 +129,8 @@ async def cancel_job(job_id: UUID, view: PageView) -> Response:
     """End a job."""
     await view.app.jobs.cancel(view.actor, job_id)
     # With what its list is filtered by.
-    there = view.here if urlsplit(view.here).path == f"/jobs/{job_id}" else f"/jobs/{job_id}"
+    page, behind = f"/jobs/{job_id}", view.here
+    there = behind if urlsplit(behind).path == page else page
     return view.redirect(there, view.gettext("The job is being cancelled."))
 
 
