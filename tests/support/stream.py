@@ -21,8 +21,15 @@ def watch(
     address = f"{api.url.replace('http', 'ws', 1)}/ws/{path}{query}"
     own = api.http.headers["Authorization"]
     headers = {"Authorization": own if authorization is None else authorization}
+    # The library would wait for its reader to see the end, which stands still where much has come unread.
     with connect(
-        address, additional_headers=headers, compression=None, max_size=None, ping_interval=None, **options
+        address,
+        additional_headers=headers,
+        compression=None,
+        max_size=None,
+        ping_interval=None,
+        close_timeout=0,
+        **options,
     ) as watching:
         try:
             yield watching
