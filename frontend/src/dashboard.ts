@@ -20,7 +20,8 @@ class Chart {
 
   constructor(readonly root: HTMLElement) {
     this.drawn = this.text;
-    this.plot = new uPlot(this.options(), this.read(), root);
+    const inside = root.querySelector<HTMLElement>("[data-keep]") ?? root;
+    this.plot = new uPlot(this.options(), this.read(), inside);
     this.observer = new ResizeObserver(() => this.plot.setSize({ width: root.clientWidth, height: HEIGHT }));
     this.observer.observe(root);
   }
