@@ -1,6 +1,8 @@
 """States, permissions, targets, secrets and keys: the pure rules."""
 
 import subprocess
+import sys
+import unicodedata
 from fnmatch import fnmatchcase
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -16,7 +18,7 @@ from testum.core.secrets import Opener, Sealer
 from testum.core.sshkeys import check_private_key, parse_public_key
 from testum.core.states import FINAL, TRANSITIONS, JobStatus, TaskStatus, job_status, sources_of
 from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like
-from testum.core.text import check_name
+from testum.core.text import check_name, visible
 from testum.errors import ConfigurationError, Forbidden, InvalidInput
 
 
@@ -229,3 +231,16 @@ def test_many_names_and_patterns_match_as_each_does_alone(wanted: list[str], nam
     fits = name_matcher(wanted)
     for name in names:
         assert fits(name) == any(fnmatchcase(name, want) for want in wanted)
+
+
+def test_nothing_that_cannot_be_seen_is_shown_as_it_is() -> None:
+    hidden = [
+        chr(code)
+        for code in range(sys.maxunicode + 1)
+        if unicodedata.category(chr(code)) in ("Cc", "Cf", "Cs", "Zl", "Zp") and chr(code) not in "\t\n"
+    ]
+    assert len(hidden) > 2000
+    for character in hidden:
+        shown = visible(f"a{character}b")
+        assert character not in shown and shown.isprintable()
+    assert visible("a\tb\nc\u00a0\u0439\u4e2d\U0001f600") == "a\tb\nc\u00a0\u0439\u4e2d\U0001f600"

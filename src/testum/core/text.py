@@ -45,6 +45,9 @@ _HIDDEN = re.compile(
 def visible(text: str) -> str:
     """The text with all that cannot be seen, or would make the rest look different, as marks: `\u241b` for an
     escape character, `\u27e8U+202E\u27e9` for one that turns the direction of writing. Tabs and newlines stay."""
+    if text.isprintable():
+        # Most is. It is told many times quicker, and nothing that is looked for is printable.
+        return text
     return _HIDDEN.sub(lambda match: _mark(ord(match[0])), text)
 
 

@@ -183,10 +183,10 @@ class Jobs:
         """A job and on how many platforms `rerun` would do it again. Raises what that would raise."""
         job = await self.to_rerun(actor, job_id)
         async with self._database.read() as session:
-            left = await jobs.platforms_left(session, job_id, _wanted(which))
-        if not left:
+            number = await jobs.count_platforms_left(session, job_id, _wanted(which))
+        if not number:
             raise _nothing_left()
-        return job, len(left)
+        return job, number
 
     async def platforms_left(self, actor: Actor, job_id: UUID) -> list[UUID]:
         """The platforms of a job that are still there, in their order."""
