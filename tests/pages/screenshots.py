@@ -271,6 +271,10 @@ def zone_at(hour: int) -> str:
 def show(tab: Tab, scene: Scene, ids: Mapping[str, str], theme: str, language: str) -> None:
     """Go there, do what is to be done, and wait until nothing moves."""
     tab.choose(theme=theme, language=language, menu="wide")
+    if tab.page.url != "about:blank" and tab.page.evaluate("sessionStorage.length"):
+        # What the scene before left in a form would be brought back.
+        tab.page.goto("/jobs")
+        tab.page.evaluate("sessionStorage.clear()")
     tab.page.goto(scene.path.format(**ids))
     settle(tab.page)
     scene.act(tab.page)
