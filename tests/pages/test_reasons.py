@@ -151,12 +151,14 @@ def test_how_a_cancelled_task_was_ended(open_tab: Open, hosts: list[dict[str, An
     for page in watched:
         expect(page.locator(".x-ended")).to_have_text(GONE)
         # By what it is known helps nobody here.
-        expect(page.locator(".x-reason [lang=en]")).to_have_text("Cancelled while it ran.")
+        expect(page.locator(".x-reason-detail")).to_have_text("Details: Cancelled while it ran.")
         page.reload()
         expect(page.locator(".x-ended")).to_have_text(GONE)
     page = russian(open_tab)
-    page.goto(f"/jobs/{job}")
-    expect(page.locator(".x-ended")).to_have_text("Подтверждено: процессов задачи на хосте больше нет.")
+    for path in (f"/tasks/{task['id']}", f"/jobs/{job}"):
+        page.goto(path)
+        expect(page.locator(".x-ended")).to_have_text("Подтверждено: процессов задачи на хосте больше нет.")
+        expect(page.locator(".x-reason-detail")).to_have_text("Подробности: Отменено во время выполнения.")
     page.goto(f"/jobs/{job}?by=output")
     expect(page.locator(".x-ended")).to_have_text("Подтверждено: процессов задачи на хосте больше нет.")
     page.goto(f"/tasks/{task['id']}")

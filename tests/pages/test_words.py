@@ -13,6 +13,7 @@ from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import read_po
 
 from testum.web.pages.languages import choose, languages, locale_folder
+from testum.web.pages.said import ENDED
 from testum.web.pages.words import SAID, Words, _pattern
 
 ROOT = Path(__file__).parents[2]
@@ -146,6 +147,17 @@ def test_every_sentence_of_the_services_is_known(folder: str) -> None:
     ]
     assert missing == [], "add them to web/pages/said.py"
     assert told
+
+
+def test_what_is_known_of_how_tasks_end_is_what_is_stored() -> None:
+    stored = {
+        each.value
+        for folder in ("execution", "db")
+        for path in (ROOT / "src" / "testum" / folder).glob("*.py")
+        for each in ast.walk(ast.parse(path.read_text()))
+        if isinstance(each, ast.Constant)
+    }
+    assert set(ENDED) - stored == set()
 
 
 def test_a_sentence_is_translated_with_what_fills_it() -> None:

@@ -18,6 +18,8 @@ export interface Vocabulary {
   statuses: Record<string, [string, string]>;
   /** For each error what happened, and what to do next. */
   errors: Record<string, [string, string]>;
+  /** What testum itself says of how a task ended, by how it is stored. */
+  endings: Record<string, string>;
 }
 
 export const FINAL: ReadonlySet<string> = new Set(["success", "failed", "cancelled", "lost"]);

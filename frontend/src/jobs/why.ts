@@ -14,6 +14,7 @@ export class Why {
   private readonly step = document.createElement("p");
   private readonly ended = document.createElement("p");
   private readonly detail = document.createElement("p");
+  private readonly ours = document.createElement("span");
   private readonly told = document.createElement("span");
   private task: string | null = null;
   private code: string | null = null;
@@ -25,9 +26,9 @@ export class Why {
     const label = document.createElement("span");
     label.className = "visually-hidden";
     label.textContent = `${gettext("Details:")} `;
-    // Messages are stored in English.
+    // What came from the host is stored in English.
     this.told.lang = "en";
-    this.detail.append(label, this.told);
+    this.detail.append(label, this.ours, " ", this.told);
     this.ended.className = "x-ended";
     this.element.append(this.step, this.ended, this.detail);
   }
@@ -61,9 +62,11 @@ export class Why {
       }
       this.ended.hidden = !end;
       // How it is known that they are gone is of no use here; why it is not known is.
-      const said = [message, end && end.state !== "confirmed" ? end.detail : ""].filter(Boolean);
+      const ours = this.words.endings[message ?? ""] ?? "";
+      const said = [ours ? "" : message, end && end.state !== "confirmed" ? end.detail : ""].filter(Boolean);
+      this.ours.textContent = ours;
       this.told.textContent = visible(said.join(" "));
-      this.detail.hidden = said.length === 0;
+      this.detail.hidden = !ours && said.length === 0;
     } catch {
       // The reason is there without it.
     }

@@ -173,3 +173,14 @@ SAID = (
     ),
     N_("testum failed; the server's log says more."),
 )
+
+ENDED = (
+    N_("Cancelled while it ran."),
+    N_("Cancelled before it began: nothing was run on the platform."),
+    N_("The server was stopped while the task ran; it was ended on the host."),
+    N_(
+        "The server died while the task was under way. Whether the command finished on the host is not known; it was not run again."
+    ),
+    N_("The output could not be stored."),
+)
+"""What testum itself says of how a task ended. All else that is stored of it came from the host, and stays English."""

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from testum.core.inventory import CSV_COLUMNS
 from testum.web.pages.languages import Language
-from testum.web.pages.said import NOT_ALLOWED, SAID
+from testum.web.pages.said import ENDED, NOT_ALLOWED, SAID
 
 
 def N_(message: str) -> str:
@@ -277,6 +277,10 @@ class Words:
     def errors(self) -> dict[str, tuple[str, str]]:
         """Why tasks fail and what to do next, by code."""
         return {code: (self.error(code), self.step(code)) for code in ERRORS}
+
+    def endings(self) -> dict[str, str]:
+        """What testum itself says of how a task ended, by how it is stored."""
+        return {said: self._language.gettext(said) for said in ENDED}
 
     def fact(self, name: str) -> str:
         """What a fact is about."""
