@@ -97,7 +97,8 @@ test: lint assets $(MODULES) $(S3_VENV)/.ready ## Run every check and every test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not alone" --ignore tests/pages $(TESTS)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not alone" tests/pages
 	$(BIN)/python -m pytest -m alone $(TESTS)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --ignore tests/pages --mode servers $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not alone" --ignore tests/pages --mode servers $(TESTS)
+	$(BIN)/python -m pytest -m alone --ignore tests/pages --mode servers $(TESTS)
 	$(BIN)/python -m tests.faults.rounds --rounds 1 --platforms 100
 
 .PHONY: e2e

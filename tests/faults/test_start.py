@@ -23,7 +23,7 @@ def serve(data_dir: Path, *options: str, **env: str) -> subprocess.CompletedProc
         cwd=data_dir.parent,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 

@@ -102,6 +102,7 @@ def look(server: Server, api: Api, task_id: str, count: int) -> dict[str, float]
     return took
 
 
+@pytest.mark.alone
 def test_a_million_lines(large: tuple[Server, Api, str]) -> None:
     server, api, platform = large
     task = api.run(f"seq -f '{LINE}' 1 1000000", targets={"platform_ids": [platform]})
