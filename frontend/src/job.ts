@@ -18,7 +18,7 @@ async function start(root: HTMLElement): Promise<void> {
   const words: Vocabulary = {
     statuses: JSON.parse(data.words ?? "{}"),
     errors: JSON.parse(data.errors ?? "{}"),
-    endings: JSON.parse(data.endings ?? "{}"),
+    endings: new Map(Object.entries(JSON.parse(data.endings ?? "{}"))),
   };
   const load = async (): Promise<Task[]> => {
     const answer = await fetch(`/jobs/${job}/tasks`, { headers: { Accept: "application/json" } });

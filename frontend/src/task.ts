@@ -7,7 +7,7 @@ import { tick } from "./shell/times";
 
 function start(root: HTMLElement): void {
   const data = root.dataset;
-  const words: Vocabulary = { statuses: JSON.parse(data.words ?? "{}"), errors: {}, endings: {} };
+  const words: Vocabulary = { statuses: JSON.parse(data.words ?? "{}"), errors: {}, endings: new Map() };
   const over = FINAL.has(data.status ?? "");
   let status = data.status ?? "";
   let stop = over ? () => undefined : tick(Number(data.elapsed));

@@ -19,7 +19,7 @@ export interface Vocabulary {
   /** For each error what happened, and what to do next. */
   errors: Record<string, [string, string]>;
   /** What testum itself says of how a task ended, by how it is stored. */
-  endings: Record<string, string>;
+  endings: ReadonlyMap<string, string>;
 }
 
 export const FINAL: ReadonlySet<string> = new Set(["success", "failed", "cancelled", "lost"]);

@@ -62,7 +62,7 @@ export class Why {
       }
       this.ended.hidden = !end;
       // How it is known that they are gone is of no use here; why it is not known is.
-      const ours = this.words.endings[message ?? ""] ?? "";
+      const ours = this.words.endings.get(message ?? "") ?? "";
       const said = [ours ? "" : message, end && end.state !== "confirmed" ? end.detail : ""].filter(Boolean);
       this.ours.textContent = ours;
       this.told.textContent = visible(said.join(" "));

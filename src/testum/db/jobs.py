@@ -14,6 +14,7 @@ from testum.core.actions import JobType
 from testum.core.states import FINAL_JOB, UNFINISHED, JobStatus, TaskStatus, job_status
 from testum.db.base import Base, new_id, utc_now
 from testum.db.claims import PendingTask
+from testum.db.many import read_ids
 from testum.db.platforms import Platform
 from testum.db.session import database_now
 from testum.db.tasks import Task
@@ -263,9 +264,7 @@ def _left(job_id: UUID, statuses: Collection[TaskStatus]) -> Select[UUID]:
 
 async def platforms_left(session: AsyncSession, job_id: UUID, statuses: Collection[TaskStatus]) -> list[UUID]:
     """The platforms, in order, that a job's tasks in these statuses are of and that are still there."""
-    # Past the ORM: there are ten thousand of them.
-    connection = await session.connection()
-    return list((await connection.execute(_left(job_id, statuses).order_by(Task.ordinal))).scalars())
+    return await read_ids(session, _left(job_id, statuses).order_by(Task.ordinal))
 
 
 async def count_platforms_left(session: AsyncSession, job_id: UUID, statuses: Collection[TaskStatus]) -> int:

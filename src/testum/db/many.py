@@ -1,11 +1,12 @@
-"""Statements for many rows: changing each to values of its own, and naming many by their ids."""
+"""Statements for many rows: changing each to values of its own, naming many by their ids, and reading many ids."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Update, bindparam, cast, column, func
+from sqlalchemy import ColumnElement, Select, Update, bindparam, cast, column, func
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import JSON, TypeEngine
 
 from testum.db.base import dump_json
@@ -23,6 +24,12 @@ def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
     """The values in parts that fit into one statement: databases take only so many parameters."""
     for start in range(0, len(values), _IN_CHUNK):
         yield values[start : start + _IN_CHUNK]
+
+
+async def read_ids(session: AsyncSession, statement: Select[UUID]) -> list[UUID]:
+    """The ids that a statement selects, past the ORM, which takes its time for ten thousand."""
+    connection = await session.connection()
+    return list((await connection.execute(statement)).scalars())
 
 
 class UpdateEach:

@@ -21,6 +21,7 @@ from testum.core.targets import MAX_VALUES, is_pattern
 from testum.core.text import check_name, is_plain, login_address
 from testum.db import installation, keys, paging, platforms
 from testum.db.base import new_id
+from testum.db.many import read_ids
 from testum.db.paging import Page, PageRequest
 from testum.db.platforms import HostKeyRecord, Platform, PlatformTag
 from testum.db.session import Database
@@ -226,9 +227,7 @@ class Platforms:
         await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
         statement = select(Platform.id).where(*platforms.conditions(q, tag, state)).order_by(Platform.name)
         async with self._database.read() as session:
-            # Past the ORM: they may be ten thousand.
-            connection = await session.connection()
-            found = list((await connection.execute(statement.limit(MAX_VALUES + 1))).scalars())
+            found = await read_ids(session, statement.limit(MAX_VALUES + 1))
         if len(found) > MAX_VALUES:
             raise InvalidInput(
                 f"More than {MAX_VALUES} platforms match: so many at once are too many. Narrow the filter."

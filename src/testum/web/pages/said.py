@@ -183,4 +183,5 @@ ENDED = (
     ),
     N_("The output could not be stored."),
 )
-"""What testum itself says of how a task ended. All else that is stored of it came from the host, and stays English."""
+"""What testum itself says of how a task ended, with nothing filled in: what holds words or numbers of the host stays
+English, as it is stored."""
