@@ -7,6 +7,7 @@ S3 and a worker.
 
 import gc
 import os
+import signal
 from collections.abc import Generator, Iterator
 
 import hypothesis
@@ -37,6 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     Server.mode = config.getoption("--mode")
+    # A shell has what it starts in the background ignore Ctrl-C, and so would all that tests start.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if Server.mode == "servers" and (reason := support.missing()):
         pytest.exit(
             f"NOT RUN, the tests on PostgreSQL, Redis, S3 and workers: {reason}.", returncode=int(_COMPLETE)

@@ -94,6 +94,7 @@ def counter(page: Page) -> Any:
     return page.locator(".x-counter")
 
 
+@pytest.mark.alone
 def test_a_million_lines_open_at_once_and_are_searched(page: Page, million: str) -> None:
     page.goto("/jobs")
     began = time.perf_counter()
@@ -129,7 +130,7 @@ def test_a_million_lines_open_at_once_and_are_searched(page: Page, million: str)
 
     memory = memory_of(page)
     print(f"first screen {first:.2f} s, search {found:.2f} s with the time to type, memory {memory:.1f} MB")
-    # The issue asks for 1 s; the rest is for a machine that does much else.
+    # Within 1 s on a quick machine; the rest is for a slow one.
     assert first < 3 and found < 4
     assert memory < 300
 

@@ -59,9 +59,13 @@ async def test_an_idle_connection_is_closed(own, to):
 
 async def test_more_commands_than_channels_take_more_connections(own, to):
     pool, target = Pool(PoolLimits(channels_per_connection=3)), to(own)
-    running = [asyncio.create_task(run(pool, target, Command("sleep 1; echo x"))) for _ in range(7)]
-    await asyncio.sleep(0.7)
-    assert connections(own) == 3
+    go_on = own.user.home / "go-on"
+    command = Command(f"while [ ! -e {go_on} ]; do sleep 0.05; done; echo x")
+    running = [asyncio.create_task(run(pool, target, command)) for _ in range(7)]
+    await until(lambda: connections(own) == 3, 20)
+    await asyncio.sleep(0.3)
+    assert connections(own) == 3, "no more than are needed"
+    go_on.touch()
     assert [out for out, _, _ in await asyncio.gather(*running)] == [b"x\n"] * 7
     await pool.close()
 

@@ -162,7 +162,7 @@ class Server:
         assert self.web is not None
         return self.web.popen
 
-    def start(self, *, wait: float = 60.0) -> "Server":
+    def start(self, *, wait: float = 90.0) -> "Server":
         """Start and wait until it is healthy, and its worker takes work."""
         self.data_dir.mkdir(exist_ok=True)
         self.web = Process(["serve", "--port", str(self.port)], self.env, self.data_dir, self.log)
