@@ -18,7 +18,7 @@ RUN tools/bin/pip install --require-hashes -r requirements-build.lock \
  && tools/bin/pip --python /opt/testum/bin/python install --no-compile --require-hashes -r requirements.lock
 COPY . .
 # The web interface is built where it has not been; for that, Node comes from a package.
-RUN tools/bin/python hatch_build.py node || tools/bin/pip install --require-hashes -r requirements-node.lock
+RUN tools/bin/python hatch_build.py built || tools/bin/python hatch_build.py node || tools/bin/pip install --require-hashes -r requirements-node.lock
 # A wheel, and not a link to the sources: its build hooks run, and only what it holds gets into the image.
 RUN tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
  && tools/bin/pip --python /opt/testum/bin/python install --no-compile --no-deps dist/*.whl \

