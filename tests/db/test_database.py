@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.db.conftest import add_job
 from tests.support.postgres import PostgresServer
-from testum.db import installation, migrate, paging
+from testum.db import installation, many, migrate, paging
 from testum.db.audit import AuditLog
 from testum.db.base import new_id
 from testum.db.jobs import Job
@@ -261,6 +261,17 @@ async def test_ids_are_uuids_and_sort_by_age(database: Database) -> None:
     async with database.read() as session:
         assert list(await session.scalars(select(AuditLog.id).order_by(AuditLog.id))) == ids
     assert all(isinstance(row_id, UUID) and row_id.version == 7 for row_id in ids)
+
+
+async def test_many_ids_are_read_as_text_in_order(database: Database) -> None:
+    ids = [uuid4() for _ in range(300)]
+    for number, row_id in enumerate(ids):
+        await values_back(database, id=row_id, object_id=f"{number:03}")
+    selected = select(AuditLog.id).order_by(AuditLog.object_id.desc())
+    async with database.read() as session:
+        assert await many.read_ids(session, selected) == [row_id.hex for row_id in reversed(ids)]
+        assert await many.read_ids(session, selected.limit(2)) == [ids[-1].hex, ids[-2].hex]
+        assert await many.read_ids(session, selected.where(AuditLog.action == "nobody did")) == []
 
 
 # -- paging --------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVarTuple
 from uuid import UUID
 
 from sqlalchemy import BigInteger, ForeignKey, Index, Select, String, Text, bindparam, func, select, update
@@ -15,9 +15,11 @@ from testum.core.states import FINAL_JOB, UNFINISHED, JobStatus, TaskStatus, job
 from testum.db.base import Base, new_id, utc_now
 from testum.db.claims import PendingTask
 from testum.db.many import read_ids
-from testum.db.platforms import Platform
+from testum.db.platforms import Platform, Target
 from testum.db.session import database_now
 from testum.db.tasks import Task
+
+Columns = TypeVarTuple("Columns")
 
 
 class Job(Base):
@@ -254,22 +256,29 @@ async def durations_like(session: AsyncSession, job: Job, *, limit: int) -> list
     ]
 
 
-def _left(job_id: UUID, statuses: Collection[TaskStatus]) -> Select[UUID]:
+def _left(selected: Select[*Columns], job_id: UUID, statuses: Collection[TaskStatus]) -> Select[*Columns]:
     return (
-        select(Task.platform_id)
+        selected.select_from(Task)
         .join(Platform, Platform.id == Task.platform_id)
         .where(Task.job_id == job_id, Task.status.in_(statuses))
     )
 
 
-async def platforms_left(session: AsyncSession, job_id: UUID, statuses: Collection[TaskStatus]) -> list[UUID]:
+async def targets_left(session: AsyncSession, job_id: UUID, statuses: Collection[TaskStatus]) -> list[Target]:
     """The platforms, in order, that a job's tasks in these statuses are of and that are still there."""
-    return await read_ids(session, _left(job_id, statuses).order_by(Task.ordinal))
+    left = _left(select(Platform.id, Platform.name, Platform.zone), job_id, statuses)
+    return [Target(*row) for row in await session.execute(left.order_by(Task.ordinal))]
 
 
-async def count_platforms_left(session: AsyncSession, job_id: UUID, statuses: Collection[TaskStatus]) -> int:
-    """How many `platforms_left` would return."""
-    return await session.scalar(select(func.count()).select_from(_left(job_id, statuses).subquery())) or 0
+async def ids_left(session: AsyncSession, job_id: UUID) -> list[str]:
+    """The ids, as 32 hexadecimal digits and in order, of a job's platforms that are still there."""
+    left = _left(select(Task.platform_id), job_id, set(TaskStatus))
+    return await read_ids(session, left.order_by(Task.ordinal))
+
+
+async def count_left(session: AsyncSession, job_id: UUID, statuses: Collection[TaskStatus]) -> int:
+    """How many `targets_left` would return."""
+    return await session.scalar(_left(select(func.count()), job_id, statuses)) or 0
 
 
 async def unfinished(session: AsyncSession, limit: int) -> Sequence[Job]:

@@ -1,10 +1,11 @@
-"""Statements for many rows: changing each to values of its own, naming many by their ids, and reading many ids."""
+"""Statements for many rows: changing each to values of its own, naming many by their ids, and reading the ids of
+many."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Update, bindparam, cast, column, func
+from sqlalchemy import ColumnElement, Select, Text, Update, bindparam, cast, column, func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import JSON, TypeEngine
@@ -26,10 +27,14 @@ def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
         yield values[start : start + _IN_CHUNK]
 
 
-async def read_ids(session: AsyncSession, statement: Select[UUID]) -> list[UUID]:
-    """The ids that a statement selects, past the ORM, which takes its time for ten thousand."""
-    connection = await session.connection()
-    return list((await connection.execute(statement)).scalars())
+async def read_ids(session: AsyncSession, statement: Select[UUID]) -> list[str]:
+    """The ids that a statement selects, in its order, as 32 hexadecimal digits like `UUID.hex`.
+
+    The database puts them together into one text: ten thousand rows, and as many UUIDs, take several times as long.
+    """
+    (of_each,) = statement.subquery().c
+    joined = func.replace(func.aggregate_strings(cast(of_each, Text), " "), "-", "")
+    return (await session.scalar(select(joined)) or "").split()
 
 
 class UpdateEach:

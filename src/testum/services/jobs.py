@@ -155,9 +155,7 @@ class Jobs:
         old = await self.to_rerun(actor, job_id)
 
         async def select_platforms(session: AsyncSession) -> tuple[Job, Sequence[Target]]:
-            ids = await jobs.platforms_left(session, job_id, _wanted(which))
-            present = await platforms.by_ids(session, ids)
-            selected = [Target(key, present[key].name, present[key].zone) for key in ids if key in present]
+            selected = await jobs.targets_left(session, job_id, _wanted(which))
             if not selected:
                 raise _nothing_left()
             job = Job(
@@ -183,16 +181,16 @@ class Jobs:
         """A job and on how many platforms `rerun` would do it again. Raises what that would raise."""
         job = await self.to_rerun(actor, job_id)
         async with self._database.read() as session:
-            number = await jobs.count_platforms_left(session, job_id, _wanted(which))
+            number = await jobs.count_left(session, job_id, _wanted(which))
         if not number:
             raise _nothing_left()
         return job, number
 
-    async def platforms_left(self, actor: Actor, job_id: UUID) -> list[UUID]:
-        """The platforms of a job that are still there, in their order."""
+    async def platforms_left(self, actor: Actor, job_id: UUID) -> list[str]:
+        """The ids, as 32 hexadecimal digits and in their order, of a job's platforms that are still there."""
         await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job", job_id)
         async with self._database.read() as session:
-            return await jobs.platforms_left(session, job_id, set(TaskStatus))
+            return await jobs.ids_left(session, job_id)
 
     async def to_rerun(self, actor: Actor, job_id: UUID) -> Job:
         """The job, if this account may do it again now. Raises NotFound, Conflict as `rerun` does."""

@@ -197,13 +197,16 @@ class Platforms:
         name: str | None = None,
         tag: str | None = None,
         state: str | None = None,
+        brief: bool = False,
     ) -> Page[Platform]:
         """A page of the platforms. `q` is looked for in name, host and description, or with `*` and `?` is a pattern
-        for name or host; `name` is exact."""
+        for name or host; `name` is exact. `brief` ones have their id, name and state, and nothing else."""
         await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
         statement = select(Platform).where(*platforms.conditions(q, tag, state))
         if name is not None:
             statement = statement.where(Platform.name == name)
+        if brief:
+            statement = statement.options(*platforms.BRIEF)
         async with self._database.read() as session:
             return await paging.fetch(
                 session,
@@ -221,9 +224,9 @@ class Platforms:
 
     async def matching(
         self, actor: Actor, *, q: str | None = None, tag: str | None = None, state: str | None = None
-    ) -> list[UUID]:
-        """The ids of all platforms that a filter lets through, by name. Raises InvalidInput for more than a job
-        may have."""
+    ) -> list[str]:
+        """The ids, as 32 hexadecimal digits, of all platforms that a filter lets through, by name. Raises InvalidInput
+        for more than a job may have."""
         await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
         statement = select(Platform.id).where(*platforms.conditions(q, tag, state)).order_by(Platform.name)
         async with self._database.read() as session:

@@ -1,7 +1,7 @@
 """Platforms as a list: looking for them, and doing something to many at once."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID
 
 from fastapi import Request, Response
@@ -22,6 +22,14 @@ from testum.web.pages.words import Words
 router = page_router(prefix="/platforms")
 
 FILTERS = ("q", "tag", "state")
+
+
+class Filter(TypedDict):
+    """The values of a filter as services take them; None lets all through."""
+
+    q: str | None
+    tag: str | None
+    state: str | None
 
 
 @router.get("")
@@ -48,8 +56,8 @@ async def list_platforms(view: PageView) -> Response:
     )
 
 
-def filters(values: Mapping[str, Any]) -> dict[str, str | None]:
-    """The values of a filter as services take them; a state that there is not lets all through."""
+def filters(values: Mapping[str, Any]) -> Filter:
+    """The filter that a form or an address asks for; a state that there is not lets all through."""
     state = values.get("state") or None
     return {
         "q": values.get("q") or None,
@@ -64,7 +72,7 @@ async def list_matching(view: PageView) -> Response:
     joins them before the act."""
     asked = listing(view, *FILTERS)
     ids = await view.app.platforms.matching(view.actor, **filters(asked.values))
-    return PlainTextResponse(" ".join(str(key) for key in ids))
+    return PlainTextResponse(" ".join(ids))
 
 
 def picked(form: Form) -> list[UUID]:

@@ -1,6 +1,6 @@
 """Running a command: on which platforms, what, and how."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -36,7 +36,7 @@ async def run_form(view: PageView) -> Response:
     params = view.request.query_params
     if named := params.getlist("job"):
         return await _form_of_job(view, Form.uuids("job", named[:1])[0])
-    targets: Sequence[UUID] = ()
+    targets: Sequence[str] = ()
     asked: Mapping[str, str] = {}
     gone: int | None = None
     if params.get("everything"):
@@ -44,7 +44,7 @@ async def run_form(view: PageView) -> Response:
         # To be saved as the filter that it is.
         asked, gone = listing(view, *FILTERS).values, 0
     elif named := params.getlist("platform"):
-        targets = Form.uuids("platform", named[:MAX_VALUES])
+        targets = _hex(Form.uuids("platform", named[:MAX_VALUES]))
     return await _form(view, targets, {}, {}, asked=asked, gone=gone)
 
 
@@ -63,7 +63,9 @@ async def _form_of_job(view: PageView, job_id: UUID) -> Response:
 async def pick(view: PageView) -> Response:
     """The platforms that the filter of the picker lets through."""
     asked = listing(view, *FILTERS)
-    page = await view.app.platforms.find(view.actor, asked.request(size=_SHOWN), **filters(asked.values))
+    page = await view.app.platforms.find(
+        view.actor, asked.request(size=_SHOWN), **filters(asked.values), brief=True
+    )
     return view.render("run/list.html", page=page, asked=asked)
 
 
@@ -73,7 +75,7 @@ async def matching(view: PageView) -> Response:
     params = view.request.query_params
     if named := params.get("selection"):
         now = await view.app.selections.get(view.actor, Form.uuids("selection", [named])[0])
-        found = [platform.id for platform in now.platforms]
+        found = _hex([platform.id for platform in now.platforms])
     else:
         found = await view.app.platforms.matching(view.actor, **filters(params))
     return view.render("run/chips.html", **await _chips(view, found))
@@ -83,10 +85,10 @@ async def matching(view: PageView) -> Response:
 async def run(request: Request, view: PageView) -> Response:
     """Start the job, after a second question where the command looks destructive."""
     form = await read_form(request)
-    targets: Sequence[UUID] = ()
+    chosen: Sequence[UUID] = ()
     try:
-        targets = picked(form)
-        if not targets:
+        chosen = picked(form)
+        if not chosen:
             raise InvalidInput.field("platform", "Choose at least one platform.")
         spec = JobSpec(
             JobType.RUN_COMMAND,
@@ -97,15 +99,15 @@ async def run(request: Request, view: PageView) -> Response:
         spec.check()
         danger = looks_destructive(form.lines("command"))
         if danger and not form.flag("confirmed"):
-            return await _form(view, targets, _typed(form), {}, danger=danger)
+            return await _form(view, _hex(chosen), _typed(form), {}, danger=danger)
         started = await view.app.jobs.start(
-            view.actor, spec, Targets(platform_ids=tuple(targets)), new=new_job(form)
+            view.actor, spec, Targets(platform_ids=tuple(chosen)), new=new_job(form)
         )
     except InvalidInput as error:
-        return await _form(view, targets, _typed(form), _problems(view, error), status=422)
+        return await _form(view, _hex(chosen), _typed(form), _problems(view, error), status=422)
     except Conflict as error:
         said = {"": Words(view.language).message(error.message)}
-        return await _form(view, targets, _typed(form), said, status=409)
+        return await _form(view, _hex(chosen), _typed(form), said, status=409)
     return view.redirect(f"/jobs/{started.job.id}")
 
 
@@ -125,22 +127,25 @@ def _typed(form: Form) -> dict[str, str]:
     return {name: form.lines(name) for name in _FIELDS if name != "platform"}
 
 
-async def _chips(view: PageView, targets: Sequence[UUID]) -> dict[str, Any]:
-    """The chosen platforms: their number, and each by name, or where they are many, all ids as one text. Ids
-    have no hyphens, here and in the list that the page compares them with: ten thousand are written so in a third of
-    the time."""
-    shown = targets[:_MOST_CHIPS] if len(targets) <= _MOST_CHIPS else ()
+def _hex(ids: Iterable[UUID]) -> list[str]:
+    return [key.hex for key in ids]
+
+
+async def _chips(view: PageView, targets: Sequence[str]) -> dict[str, Any]:
+    """The chosen platforms: their number, and each by name, or where they are many, all ids as one text. Ids are 32
+    hexadecimal digits, here and in the list that the page compares them with."""
+    shown = [UUID(key) for key in targets] if len(targets) <= _MOST_CHIPS else []
     named = await view.app.platforms.named(view.actor, shown)
     return {
         "chosen": [(key, named[key].name) for key in shown if key in named],
         "number": len(targets),
-        "many": " ".join([key.hex for key in targets]) if len(targets) > _MOST_CHIPS else "",
+        "many": " ".join(targets) if len(targets) > _MOST_CHIPS else "",
     }
 
 
 async def _form(
     view: PageView,
-    targets: Sequence[UUID],
+    targets: Sequence[str],
     values: dict[str, str],
     problems: dict[str, str],
     *,
@@ -154,7 +159,7 @@ async def _form(
     deleted: None where nobody has looked yet."""
     await view.app.gate.check(view.actor, Permission.JOBS_RUN, "job.run_command", "job")
     if gone is None:
-        missing = await view.app.platforms.missing(view.actor, targets)
+        missing = set(_hex(await view.app.platforms.missing(view.actor, [UUID(key) for key in targets])))
         targets = [key for key in targets if key not in missing]
         gone = len(missing)
     if gone:
@@ -165,7 +170,7 @@ async def _form(
         )
         problems = {**problems, "platform": said}
     asked = dict.fromkeys(FILTERS, "") | dict(asked or {})
-    page = await view.app.platforms.find(view.actor, PageRequest(_SHOWN), **filters(asked))
+    page = await view.app.platforms.find(view.actor, PageRequest(_SHOWN), **filters(asked), brief=True)
     settings = view.app.settings
     return view.render(
         "run/form.html",

@@ -60,7 +60,7 @@ async def draft(request: Request, view: PageView) -> Response:
     form = await read_form(request)
     chosen = picked(form)
     matching = await view.app.platforms.matching(view.actor, **filters(form.data))
-    by_filter = not chosen or set(chosen) == set(matching)
+    by_filter = not chosen or {key.hex for key in chosen} == set(matching)
     return await _save_dialog(view, form, matching, chosen=chosen, by_filter=by_filter)
 
 
@@ -107,7 +107,7 @@ async def _named(view: PageView, name: str) -> Selection | None:
 async def _save_dialog(
     view: PageView,
     form: Form,
-    matching: list[UUID],
+    matching: list[str],
     *,
     chosen: list[UUID],
     by_filter: bool,
