@@ -1,5 +1,21 @@
-"""`python -m testum` is the same as `testum`."""
+"""The program `testum`, which `python -m testum` is, too."""
 
-from testum.cli.main import main
+import signal
 
-main()
+
+def main() -> None:
+    """Run the command line. Ctrl-C while its modules are still being imported ends the program at once and silently:
+    nothing has begun that anything could be said of."""
+    # What was ignored when we were started (nohup) stays so.
+    listens = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if listens:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from testum.cli.main import main as run
+
+    if listens:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -33,6 +33,31 @@ def test_help_imports_nothing_heavy(args: list[str]) -> None:
     assert b"Usage: testum" in ran.stdout and b"LOADED []" in ran.stdout
 
 
+PRESSES = """
+import os, signal, sys
+class Presses:
+    def find_spec(self, name, *more):
+        if name == "testum.cli.failures":
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, {before})
+sys.meta_path.insert(0, Presses())
+sys.argv = ["testum", "--version"]
+from testum.__main__ import main
+main()
+"""
+"""Ctrl-C in the middle of the imports."""
+
+
+@pytest.mark.parametrize(
+    ("before", "status"), [("signal.default_int_handler", -signal.SIGINT), ("signal.SIG_IGN", 0)]
+)
+def test_ctrl_c_before_anything_began_is_silent(before: str, status: int) -> None:
+    code = PRESSES.format(before=before)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=20)
+    assert (ran.returncode, ran.stderr) == (status, b"")
+    assert bool(ran.stdout) == (status == 0)
+
+
 def test_generate_key(anonymous: Cli) -> None:
     Fernet(anonymous("generate-key").stdout.strip())
 
