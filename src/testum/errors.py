@@ -3,7 +3,8 @@
 They know nothing of HTTP; `web/errors.py` is the one map from here to status codes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -47,6 +48,26 @@ class InvalidInput(TestumError):
     def field(cls, field: str, message: str) -> "InvalidInput":
         """The common case of one bad field."""
         return cls(f"{field}: {message}", fields=[FieldProblem(field, message)])
+
+
+class Problems:
+    """What is wrong with several fields, so that all of it is told at once."""
+
+    def __init__(self, found: Iterable[FieldProblem] = ()) -> None:
+        self.found = list(found)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note an InvalidInput that the block raises, and go on after the block."""
+        try:
+            yield
+        except InvalidInput as error:
+            self.found += error.fields
+
+    def check(self) -> None:
+        """Raise InvalidInput that names every field, if any is wrong."""
+        if self.found:
+            raise InvalidInput(f"{self.found[0].field}: {self.found[0].message}", fields=self.found)
 
 
 class NotFound(TestumError):

@@ -43,7 +43,7 @@ def test_only_the_surroundings_of_a_change_are_told() -> None:
 
 
 def test_what_is_large_is_cut_and_takes_no_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for old, new in [
         ([str(number) for number in range(200_000)], [str(number * 7) for number in range(200_000)]),
         (["same", "x"] * 100_000, ["x", "same", "same"] * 60_000),
@@ -51,6 +51,6 @@ def test_what_is_large_is_cut_and_takes_no_time() -> None:
     ]:
         told, whole = differ(old, new)
         assert not whole and 0 < len(told) <= MAX_SHOWN
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     long = [str(number) for number in range(MAX_LINES + 10)]
     assert differ(long, long) == ([], True)

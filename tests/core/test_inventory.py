@@ -163,14 +163,14 @@ def test_nothing_breaks_the_readers_and_names_stay_unique(lines: list[str]) -> N
 
 
 def test_ten_thousand_hosts_are_read_at_once() -> None:
-    """Each held against the options of all others, they took minutes."""
+    """Each held against the options of all others, they took minutes. In processor time: other tests run beside it."""
     number = 10_000
     blocks = (
         f"Host h{each} alias-{each}\n HostName 192.0.2.1\n Port {each % 9 + 1}\n" for each in range(number)
     )
-    begun = time.monotonic()
+    begun = time.process_time()
     found = parse_ssh_config("".join(blocks) + "Host *\n User everyone\n", lambda _pattern: ())
-    assert time.monotonic() - begun < 15
+    assert time.process_time() - begun < 15
     assert len(found.drafts) == 2 * number
     assert {draft.username for draft in found.drafts} == {"everyone"}
     assert [draft.port for draft in found.drafts if draft.name in ("h8", "alias-8")] == [9, 9]

@@ -137,10 +137,10 @@ def test_a_part_of_a_character_is_not_looked_for(text: str, allowed: bool) -> No
 
 def test_a_catastrophic_pattern_is_none() -> None:
     rows = b"".join(b"a" * 200 + b"!\n" for _ in range(5000))
-    started = time.perf_counter()
+    started = time.process_time()
     assert Matcher(Query("(a+)+$", regex=True)).count(rows) == 0
     assert Matcher(Query("(?:a?){50}a{50}b", regex=True)).count(rows) == 0
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_what_matches_nothing_is_marked_nowhere() -> None:

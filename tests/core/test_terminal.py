@@ -92,8 +92,8 @@ def test_places_are_counted_in_characters() -> None:
     [b"\x1b]" * 100_000, b"\x1b[" * 100_000, b"\x1b[" + b"1;" * 100_000, b"\r" * 200_000, b"a\r" * 100_000],
 )
 def test_no_output_takes_long(hostile: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     visible(hostile)
     styled(hostile[:8192], "")
     style_after(hostile, "")
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

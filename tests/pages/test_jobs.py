@@ -79,6 +79,15 @@ def test_a_run_without_platforms_or_command_says_what_is_missing(open_tab: Open,
     expect(tab.page.locator("#timeout-problem")).to_have_text("Must be a number.")
     assert tab.page.get_by_label("Command").input_value() == "true"
 
+    # All that is wrong is said at once, and what was chosen stays.
+    tab.page.get_by_label("Command").fill(" ")
+    tab.page.get_by_label("Platforms at once").fill("0")
+    tab.page.get_by_role("button", name="Run on 1 platform").click()
+    expect(tab.page.locator("#command-problem")).to_have_text("Is needed.")
+    expect(tab.page.locator("#timeout-problem")).to_have_text("Must be a number.")
+    expect(tab.page.locator("#concurrency-problem")).to_have_text("Must be from 1 to 1000.")
+    assert box(tab.page, "host-0").is_checked()
+
 
 @pytest.mark.parametrize("command", ["rm -rf /var/tmp/x", "echo hi; sudo reboot"])
 def test_what_cannot_be_undone_is_asked_about(page: Page, hosts: Hosts, api: Api, command: str) -> None:

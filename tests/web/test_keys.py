@@ -40,6 +40,9 @@ def test_a_private_half_is_kept_but_never_shown(api: Api, tmp_path: Path) -> Non
     _, other = make_key(tmp_path)
     foreign = api.http.post("/keys/", json={"name": unique(), "public_key": other, "private_key": private})
     assert (foreign.status_code, foreign.json()["errors"][0]["field"]) == (422, "private_key")
+    answer = api.http.post("/keys/", json={"name": " ", "public_key": "no key", "passphrase": "alone"})
+    assert answer.status_code == 422, "and all that is wrong is said at once"
+    assert [item["field"] for item in answer.json()["errors"]] == ["name", "passphrase", "public_key"]
     made = api.post("/keys/", {"name": unique(), "public_key": public, "private_key": private})
     assert made["has_private_key"] is True
     assert "private_key" not in made and private.splitlines()[2] not in api.http.get("/keys/?limit=500").text

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
-from testum.errors import FieldProblem, InvalidInput
+from testum.errors import FieldProblem, Problems
 
 MAX_COMMAND = 128 * 1024 - 1024
 """Bytes of a command: Linux takes at most 128 KiB in one argument (MAX_ARG_STRLEN, execve(2))."""
@@ -68,10 +68,10 @@ class JobSpec:
 
     def check(self) -> None:
         """Raise InvalidInput that names every field that breaks a rule."""
-        problems: list[FieldProblem] = []
+        problems = Problems()
 
         def problem(name: str, message: str) -> None:
-            problems.append(FieldProblem(name, message))
+            problems.found.append(FieldProblem(name, message))
 
         wants_command = self.type is JobType.RUN_COMMAND
         wants_script = self.type is JobType.RUN_SCRIPT
@@ -106,8 +106,7 @@ class JobSpec:
                 problem(name, f"must be more than 0 and at most {MAX_TIMEOUT:.0f} seconds.")
         if self.concurrency is not None and not 1 <= self.concurrency <= MAX_CONCURRENCY:
             problem("concurrency", f"must be from 1 to {MAX_CONCURRENCY}.")
-        if problems:
-            raise InvalidInput(f"{problems[0].field}: {problems[0].message}", fields=problems)
+        problems.check()
 
     @staticmethod
     def _check_script(script: ScriptSpec, problem: object) -> None:

@@ -10,14 +10,14 @@ from sqlalchemy.exc import IntegrityError
 
 from testum.core.permissions import Actor, Permission
 from testum.core.secrets import Sealer
-from testum.core.sshkeys import check_private_key, parse_public_key
+from testum.core.sshkeys import PublicKey, check_private_key, parse_public_key
 from testum.core.text import check_name
 from testum.db import installation, keys, paging, platforms
 from testum.db.base import new_id
 from testum.db.keys import KeyName, SSHKey
 from testum.db.paging import Page, PageRequest
 from testum.db.session import Database
-from testum.errors import Conflict, InvalidInput, NotFound
+from testum.errors import Conflict, InvalidInput, NotFound, Problems
 from testum.services.access import Gate
 
 
@@ -40,6 +40,25 @@ async def check_opens(private_key: str | None, passphrase: str | None) -> None:
         raise InvalidInput.field("private_key", "is protected by a passphrase: type it, too.")
 
 
+async def _check(new: NewKey) -> tuple[str, PublicKey]:
+    """Its name and public half. Raises InvalidInput, naming every bad field."""
+    problems = Problems()
+    half = None
+    with problems.noted():
+        name = check_name(new.name, "name")
+    with problems.noted():
+        if new.private_key is not None:
+            half = await asyncio.to_thread(check_private_key, new.private_key, new.passphrase)
+        elif new.passphrase is not None:
+            raise InvalidInput.field("passphrase", "goes with a private key, and none was given.")
+    with problems.noted():
+        public = parse_public_key(new.public_key)
+        if half is not None and half != public.identity:
+            raise InvalidInput.field("private_key", "belongs to another public key.")
+    problems.check()
+    return name, public
+
+
 class Keys:
     """Use cases of SSH keys."""
 
@@ -51,14 +70,7 @@ class Keys:
     async def add(self, actor: Actor, new: NewKey) -> SSHKey:
         """Keep a key. Raises InvalidInput, Conflict (the name, or the very key, is there already)."""
         await self._gate.check(actor, Permission.KEYS_WRITE, "key.create", "key", new.name)
-        name = check_name(new.name, "name")
-        public = parse_public_key(new.public_key)
-        if new.private_key is not None:
-            half = await asyncio.to_thread(check_private_key, new.private_key, new.passphrase)
-            if half is not None and half != public.identity:
-                raise InvalidInput.field("private_key", "belongs to another public key.")
-        elif new.passphrase is not None:
-            raise InvalidInput.field("passphrase", "goes with a private key, and none was given.")
+        name, public = await _check(new)
         key_id = new_id()
         key = SSHKey(
             id=key_id,

@@ -25,7 +25,7 @@ from testum.db.many import read_ids
 from testum.db.paging import Page, PageRequest
 from testum.db.platforms import HostKeyRecord, Platform, PlatformTag
 from testum.db.session import Database
-from testum.errors import Conflict, FieldProblem, InvalidInput, NotFound
+from testum.errors import Conflict, FieldProblem, InvalidInput, NotFound, Problems
 from testum.services.access import Gate
 
 MAX_TAGS = 50
@@ -132,13 +132,13 @@ class Platforms:
         """A new platform as it would be kept; it is not. Raises InvalidInput, naming every bad field."""
         platform = Platform(id=new_id(), created_by=actor.username, host_keys=[], tag_rows=[])
         problems = await self._apply(platform, {**_NEW, **values})
-        _raise(problems + self._check_login(platform))
+        Problems(problems + self._check_login(platform)).check()
         return platform
 
     async def check_change(self, platform: Platform, values: Mapping[str, Any]) -> None:
         """Whether a change could be made, as far as its values say. Raises InvalidInput, naming every bad field."""
         # Slow checks (bcrypt) need no transaction: this is a copy that is thrown away.
-        _raise(await self._apply(Platform(id=platform.id, host_keys=[], tag_rows=[]), values))
+        Problems(await self._apply(Platform(id=platform.id, host_keys=[], tag_rows=[]), values)).check()
 
     async def change(
         self, actor: Actor, platform_id: UUID, values: Mapping[str, Any], *, seen: str | None = None
@@ -159,7 +159,9 @@ class Platforms:
                     raise NotFound("There is no such platform.")
                 if seen is not None and seen != mark(platform):
                     raise Conflict(f"{platform.name} was changed meanwhile.", code="changed_meanwhile")
-                _raise(await self._apply(platform, values, checked=True) + self._check_login(platform))
+                Problems(
+                    await self._apply(platform, values, checked=True) + self._check_login(platform)
+                ).check()
                 await self.check_links(session, platform)
                 if _REACH & values.keys():
                     platform.revision += 1
@@ -326,22 +328,20 @@ class Platforms:
             for field in ("host", "username", "auth_method")
             if getattr(platform, field) is None and field not in named
         ]
-        _raise(problems + self._check_login(platform))
+        Problems(problems + self._check_login(platform)).check()
         return platform
 
     async def _apply(
         self, platform: Platform, values: Mapping[str, Any], *, checked: bool = False
     ) -> list[FieldProblem]:
         """Set the given fields; what is wrong with them is returned. `checked`: keys need no second look."""
-        problems: list[FieldProblem] = []
+        problems = Problems()
         for field, value in values.items():
-            try:
+            with problems.noted():
                 if field == "private_key" and value and not checked:
                     await asyncio.to_thread(check_private_key, value, values.get("passphrase") or None)
                 self._set(platform, field, value)
-            except InvalidInput as error:
-                problems += error.fields
-        return problems
+        return problems.found
 
     def _set(self, platform: Platform, field: str, value: Any) -> None:
         match field:
@@ -444,11 +444,6 @@ def _copy(stored: Platform) -> Platform:
             for record in stored.host_keys
         ],
     )
-
-
-def _raise(problems: list[FieldProblem]) -> None:
-    if problems:
-        raise InvalidInput(f"{problems[0].field}: {problems[0].message}", fields=problems)
 
 
 def _check_host(value: str) -> str:

@@ -13,7 +13,7 @@ from testum.core.states import PlatformState
 from testum.core.targets import MAX_VALUES, Targets
 from testum.db.jobs import Job
 from testum.db.paging import PageRequest
-from testum.errors import Conflict, InvalidInput
+from testum.errors import Conflict, FieldProblem, InvalidInput, Problems
 from testum.web.pages.forms import Form, read_form
 from testum.web.pages.jobs import new_job
 from testum.web.pages.lists import listing
@@ -88,15 +88,7 @@ async def run(request: Request, view: PageView) -> Response:
     chosen: Sequence[UUID] = ()
     try:
         chosen = picked(form)
-        if not chosen:
-            raise InvalidInput.field("platform", "Choose at least one platform.")
-        spec = JobSpec(
-            JobType.RUN_COMMAND,
-            command=form.lines("command"),
-            timeout=form.number("timeout"),
-            concurrency=form.whole("concurrency"),
-        )
-        spec.check()
+        spec = _asked(form, chosen)
         danger = looks_destructive(form.lines("command"))
         if danger and not form.flag("confirmed"):
             return await _form(view, _hex(chosen), _typed(form), {}, danger=danger)
@@ -109,6 +101,26 @@ async def run(request: Request, view: PageView) -> Response:
         said = {"": Words(view.language).message(error.message)}
         return await _form(view, _hex(chosen), _typed(form), said, status=409)
     return view.redirect(f"/jobs/{started.job.id}")
+
+
+def _asked(form: Form, chosen: Sequence[UUID]) -> JobSpec:
+    """What is to be run on the chosen platforms. Raises InvalidInput, naming every bad field."""
+    problems = Problems()
+    timeout: float | None = None
+    concurrency: int | None = None
+    if not chosen:
+        problems.found.append(FieldProblem("platform", "Choose at least one platform."))
+    with problems.noted():
+        timeout = form.number("timeout")
+    with problems.noted():
+        concurrency = form.whole("concurrency")
+    spec = JobSpec(
+        JobType.RUN_COMMAND, command=form.lines("command"), timeout=timeout, concurrency=concurrency
+    )
+    with problems.noted():
+        spec.check()
+    problems.check()
+    return spec
 
 
 def _problems(view: PageView, error: InvalidInput) -> dict[str, str]:
