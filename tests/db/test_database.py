@@ -232,6 +232,20 @@ async def test_a_search_for_nul_is_no_error(database: Database) -> None:
         assert list(found) == []
 
 
+@pytest.mark.parametrize("asked", ["WEB-%_1", "web-%_1", "eB-%_"])
+async def test_a_search_takes_no_notice_of_case(database: Database, asked: str) -> None:
+    await values_back(database, action="Web-%_1")
+    await values_back(database, action="web-xx1")
+    search = select(AuditLog.action).where(AuditLog.action.icontains(asked, autoescape=True))
+    async with database.read() as session:
+        assert list(await session.scalars(search)) == ["Web-%_1"]
+        like = AuditLog.action.ilike(asked.replace("%", "\\%").replace("_", "\\_") + "%", escape="\\")
+        found = list(await session.scalars(select(AuditLog.action).where(like)))
+        assert found == ([] if asked.startswith("eB") else ["Web-%_1"])
+        bind = session.get_bind()
+        assert "lower(" not in str(search.compile(bind)), "on SQLite it takes three times as long"
+
+
 async def test_json_comes_back_as_it_was(database: Database) -> None:
     value = {
         "text": "ключ \0 \U0001f600",

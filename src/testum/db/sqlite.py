@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import aiosqlite
 from sqlalchemy import Connection, event
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
@@ -103,6 +104,15 @@ class _Connection(aiosqlite.Connection):
             self._begun = False
 
 
+class _Compiler(SQLiteCompiler):
+    """SQLite's own LIKE takes no notice of the case of ASCII letters, and its lower() knows no others: what SQLAlchemy
+    writes for `ilike`, `lower(a) LIKE lower(b)`, is the same in three times the time."""
+
+    def visit_ilike_case_insensitive_operand(self, element: Any, **kw: Any) -> str:
+        """One side of the comparison."""
+        return self.process(element.element, **kw)
+
+
 def make_engine(url: str, *, writing: bool) -> AsyncEngine:
     """An engine for reading only, or one with the one connection that writes."""
     path = make_url(url).database or ":memory:"
@@ -123,6 +133,7 @@ def make_engine(url: str, *, writing: bool) -> AsyncEngine:
         pool_timeout=60,
         async_creator=connect,
     )
+    engine.sync_engine.dialect.statement_compiler = _Compiler
 
     @event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
