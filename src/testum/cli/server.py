@@ -37,6 +37,7 @@ def worker(
     ] = None,
 ) -> None:
     """Run tasks for the servers that share this database and broker."""
+    import gc
     import os
     from importlib import import_module
 
@@ -46,10 +47,14 @@ def worker(
         settings = load_settings()
         if queue:
             settings.worker_queues = ",".join(queue)
+        # What is imported stays, and its processes share it: nobody is to look through it for garbage (gc, Python's
+        # manual, on freeze).
+        gc.disable()
         # By name, as the server's application: it stands above the command line.
-        status = import_module("testum.worker").run(
-            settings, concurrency or settings.worker_processes or os.cpu_count() or 1
-        )
+        module = import_module("testum.worker")
+        gc.freeze()
+        gc.enable()
+        status = module.run(settings, concurrency or settings.worker_processes or os.cpu_count() or 1)
     except TestumError as error:
         raise WrongUse(error.message) from None
     raise typer.Exit(status)

@@ -54,6 +54,7 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
             # What is there now stays: looking through all of it for garbage took a page a tenth of a second.
             gc.collect()
             gc.freeze()
+            gc.enable()
             yield
         finally:
             gc.unfreeze()
