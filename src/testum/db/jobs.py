@@ -256,29 +256,29 @@ async def durations_like(session: AsyncSession, job: Job, *, limit: int) -> list
     ]
 
 
-def _left(selected: Select[*Columns], job_id: UUID, statuses: Collection[TaskStatus]) -> Select[*Columns]:
+def _left(selected: Select[*Columns], job_id: UUID) -> Select[*Columns]:
     return (
         selected.select_from(Task)
         .join(Platform, Platform.id == Task.platform_id)
-        .where(Task.job_id == job_id, Task.status.in_(statuses))
+        .where(Task.job_id == job_id)
     )
 
 
 async def targets_left(session: AsyncSession, job_id: UUID, statuses: Collection[TaskStatus]) -> list[Target]:
     """The platforms, in order, that a job's tasks in these statuses are of and that are still there."""
-    left = _left(select(Platform.id, Platform.name, Platform.zone), job_id, statuses)
+    left = _left(select(Platform.id, Platform.name, Platform.zone), job_id).where(Task.status.in_(statuses))
     return [Target(*row) for row in await session.execute(left.order_by(Task.ordinal))]
 
 
 async def ids_left(session: AsyncSession, job_id: UUID) -> list[str]:
     """The ids, as 32 hexadecimal digits and in order, of a job's platforms that are still there."""
-    left = _left(select(Task.platform_id), job_id, set(TaskStatus))
-    return await read_ids(session, left.order_by(Task.ordinal))
+    return await read_ids(session, _left(select(Task.platform_id), job_id).order_by(Task.ordinal))
 
 
 async def count_left(session: AsyncSession, job_id: UUID, statuses: Collection[TaskStatus]) -> int:
     """How many `targets_left` would return."""
-    return await session.scalar(_left(select(func.count()), job_id, statuses)) or 0
+    counted = _left(select(func.count()), job_id).where(Task.status.in_(statuses))
+    return await session.scalar(counted) or 0
 
 
 async def unfinished(session: AsyncSession, limit: int) -> Sequence[Job]:
