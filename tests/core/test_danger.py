@@ -7,6 +7,21 @@ from testum.core.danger import looks_destructive
 ASKED = r"""
 rm -rf /x
 rm -f x
+rm x
+rm -i x
+rm /etc/ssh/sshd_config
+for i in *; do rm "$i"; done
+unlink /x
+rmdir x
+mv /etc /x
+> /etc/fstab
+echo x > /etc/passwd
+echo x >| /boot/grub.cfg
+psql -c "DELETE FROM users"
+mongo --eval "db.dropDatabase()"
+kubectl scale --replicas=0 deploy x
+aws s3 rm s3://x --recursive
+aws ec2 terminate-instances --instance-ids i-1
 rm x -rf
 rm --recursive x
 rm --force -- x
@@ -153,8 +168,14 @@ redis-cli FLUSHALL
 
 FREE = r"""
 uptime
-rm x
-rm -i x
+rm --help
+mv /x /etc/y
+mv -f a b
+echo x >> /etc/hosts
+cat /etc/passwd > /tmp/x
+cat < /etc/fstab
+kubectl scale --replicas=3 deploy x
+aws s3 ls
 echo rm
 echo rm -rf x
 echo 'rm -rf x'
@@ -175,7 +196,6 @@ uptime # rm -rf x
 true; # rm -rf x
 ./confirm -rf x
 farm -rf x
-rmdir x
 alarm=rm; echo -rf
 for rm in -r -f; do echo "$rm"; done
 [ -f rm ] && echo there

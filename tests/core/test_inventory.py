@@ -110,6 +110,15 @@ def test_ssh_config_includes_apply_where_they_stand() -> None:
     assert {draft.name: draft.username for draft in found.drafts} == {"inner": "i", "a": "everyone", "b": ""}
 
 
+def test_ssh_config_that_cannot_be_followed_says_so() -> None:
+    found = parse_ssh_config("Include conf.d/* ~/more\nHost a\n")
+    assert [(note.line, note.message) for note in found.notes] == [
+        (1, "Include conf.d/* is not read here: add what is in those files"),
+        (1, "Include ~/more is not read here: add what is in those files"),
+    ]
+    assert [draft.name for draft in found.drafts] == ["a"]
+
+
 def test_ssh_config_that_includes_itself_ends() -> None:
     text = "Host a\nInclude x\n"
     found = parse_ssh_config(text, lambda pattern: [("x", text)])

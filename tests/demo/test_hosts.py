@@ -79,6 +79,19 @@ async def test_only_the_one_login_is_let_in(hosts: dict[str, DemoHost], connect:
             await connect(host, **wrong)  # type: ignore[call-arg]
 
 
+async def test_a_key_that_was_deployed_logs_in(hosts: dict[str, DemoHost], connect: Connect) -> None:
+    other = asyncssh.generate_private_key("ssh-ed25519")
+    line = other.export_public_key().decode("ascii").strip()
+    await (await connect(hosts["web-01"])).run(
+        f"mkdir -p .ssh; printf '%s\\n' nonsense '{line}' > .ssh/authorized_keys"
+    )
+    answer = await (await connect(hosts["web-01"], client_keys=[other])).run("uname -n")  # type: ignore[call-arg]
+    assert answer.stdout == "web-01\n"
+    for host, user in ((hosts["web-02"], "demo"), (hosts["web-01"], "root")):
+        with pytest.raises(asyncssh.PermissionDenied):
+            await connect(host, client_keys=[other], username=user)  # type: ignore[call-arg]
+
+
 async def test_nothing_is_forwarded(hosts: dict[str, DemoHost], connect: Connect) -> None:
     connection = await connect(hosts["web-01"])
     with pytest.raises(asyncssh.ChannelOpenError):

@@ -71,7 +71,7 @@ def test_all_of_it_follows_at_once(page: Page, own: tuple[Server, Api, dict[str,
     ).json_value()
     assert (found["failed"], found["trouble"], found["jobs"], found["attention"]) == ("1", "1", 1, False)
     assert "Failed1" in found["chart"].replace(" ", "")
-    assert found["states"] == "1Reachable, 1Unreachable, 1Not contacted yet"
+    assert found["states"] == "1reachable, 1unreachable, 1not contacted yet"
     expect(page.get_by_text("None. Good.")).to_have_count(0)
 
 
@@ -79,9 +79,45 @@ def test_each_state_leads_to_its_platforms(page: Page, own: tuple[Server, Api, d
     _, api, ids = own
     fail(api, ids, "state")
     page.reload()
-    page.get_by_role("list", name="Platforms by state").get_by_role("link", name="1 Unreachable").click()
+    page.get_by_role("list", name="Platforms by state").get_by_role("link", name="1 unreachable").click()
     page.wait_for_url("**/platforms?state=unreachable")
     expect(page.locator("#results .x-tile-head")).to_have_text(["silent"])
+
+
+def test_what_needs_attention_is_counted_and_listed_alike(
+    page: Page, own: tuple[Server, Api, dict[str, str]]
+) -> None:
+    """Whatever is wrong with it; the card names the first, and leads to all."""
+    server, api, _ = own
+    for number in range(12):
+        name = f"trouble-{number:02}"
+        body = {
+            "name": name,
+            "host": "127.0.0.1",
+            "username": "x",
+            "auth_method": "password",
+            "password": "x",
+        }
+        api.post("/platforms/", body)
+    states = ("unreachable", "auth_failed", "host_key_changed", "host_key_unknown")
+    for number in range(12):
+        server.execute(
+            "UPDATE platforms SET state = :state WHERE name = :name",
+            {"state": states[number % 4], "name": f"trouble-{number:02}"},
+        )
+    page.reload()
+    tile = page.get_by_role("link", name="need attention")
+    number = int(tile.locator("b").inner_text())
+    assert number >= 12
+    everything = page.get_by_role("link", name=f"Show all {number} platforms")
+    for way in (tile, everything):
+        way.click()
+        page.wait_for_url("**/platforms?state=attention")
+        expect(page.locator("#results .x-table-foot")).to_contain_text(f"{number} platforms")
+        expect(page.get_by_role("combobox", name="State")).to_have_value("attention")
+        page.goto("/")
+    for platform in api.all("/platforms/", q="trouble-"):
+        api.http.delete(f"/platforms/{platform['id']}")
 
 
 def test_nothing_moves_under_the_pointer(page: Page, own: tuple[Server, Api, dict[str, str]]) -> None:

@@ -13,6 +13,7 @@ from tests.support.browser import PHONE
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from tests.support.tools import unique
+from testum.core.sshkeys import parse_public_key
 
 
 @pytest.fixture
@@ -100,6 +101,10 @@ def test_what_went_wrong_is_said_with_the_next_step(open_tab: Open, real_sshd: R
     expect(result).to_contain_text("The host refused the login.")
     expect(result).to_contain_text("Check the user name and the password")
     expect(result.locator("[lang=en]")).to_contain_text(real_sshd.user.name)
+    # Whether it is the right host at all is what is asked just then.
+    expect(result.locator("[data-tried-fingerprint]")).to_have_text(
+        parse_public_key(real_sshd.host_key_line).fingerprint
+    )
     assert violations(page) == []
     page.locator("#host").fill("not a host")
     expect(result).to_have_text("What is tested has changed since. Test it again.")

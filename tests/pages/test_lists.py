@@ -207,6 +207,16 @@ def test_who_may_do_nothing_chooses_nothing(open_tab: Open, server: Server, host
         expect(page.locator(NAMES)).to_have_count(4)
         assert page.locator("#results [type=checkbox], [data-picked-bar]").count() == 0
         assert violations(page) == []
+    page.keyboard.press("?")
+    expect(page.locator("#shortcuts")).to_contain_text("Go to the keys")
+    for denied in ("Run a command", "audit log"):
+        expect(page.locator("#shortcuts")).not_to_contain_text(denied)
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.press("a")
+    page.keyboard.press("g")
+    page.keyboard.press("k")
+    page.wait_for_url("**/keys")
     operator = open_tab(state=None).log_in(*_login(server.account("operator"))).page
     operator.goto("/platforms?tag=pages")
     operator.get_by_label("Choose all that are shown").check()

@@ -466,10 +466,12 @@ def test_keys_are_chosen_for_a_deployment(
     dialog = page.get_by_role("dialog", name="Deploy keys to the chosen platforms")
     boxes = dialog.locator("input[name=key]")
     assert boxes.count() >= 3
-    assert all(box.is_checked() for box in boxes.all()), "all are ticked at first"
+    assert not any(box.is_checked() for box in boxes.all()), "nobody is let in whom nobody has chosen"
     assert dialog.evaluate("(box) => box.scrollWidth <= box.clientWidth"), "long names wrap"
     assert violations(page) == []
 
+    dialog.get_by_label("All ").check()
+    assert all(box.is_checked() for box in boxes.all())
     dialog.get_by_label("All ").uncheck()
     assert not any(box.is_checked() for box in boxes.all())
     before = len(api.all("/jobs/"))
@@ -501,6 +503,46 @@ def test_keys_are_chosen_for_a_deployment(
     expect(listed).to_contain_text(f"deleted since: {first['id']}")
     page.goto(f"/keys/{kept_keys[2]['id']}")
     expect(card).to_contain_text("None among the last jobs.")
+
+
+def test_a_key_that_platforms_log_in_with_says_so(
+    page: Page, api: Api, real_sshd: RealSshd, tmp_path: Path
+) -> None:
+    private, public = make_key(tmp_path)
+    name = f"used-{tmp_path.name}"
+    key = api.post("/keys/", {"name": name, "public_key": public, "private_key": private})
+    page.goto(f"/keys/{key['id']}")
+    user = api.add_platform(f"user-of-{name}", real_sshd, auth_method="private_key", key_id=key["id"])
+    # Somebody else gave it to a platform while the page was open.
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.locator("#toasts")).to_contain_text(f"Platforms log in with this key: {user['name']}.")
+    assert page.url.endswith(f"/keys/{key['id']}")
+    card = page.locator(".card", has_text="Log in with it")
+    expect(card.get_by_role("link", name=user["name"])).to_have_attribute("href", f"/platforms/{user['id']}")
+    page.get_by_role("button", name="Delete").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Give them another login first")
+    expect(dialog.get_by_role("button", name="Delete")).to_have_count(0)
+    assert violations(page) == []
+    dialog.get_by_role("link", name=user["name"]).click()
+    page.wait_for_url(f"**/platforms/{user['id']}")
+    api.http.delete(f"/platforms/{user['id']}")
+    page.goto(f"/keys/{key['id']}")
+    page.get_by_role("button", name="Delete").click()
+    dialog.get_by_role("button", name="Delete").click()
+    expect(page.locator("#toasts")).to_contain_text(f"{name} was deleted.")
+
+
+def test_enter_in_a_dialog_does_what_the_dialog_is_for(page: Page, hosts: Hosts, api: Api) -> None:
+    page.goto("/platforms?tag=pages")
+    page.get_by_label("Choose host-0").check()
+    page.get_by_role("button", name="Tag", exact=True).click()
+    page.get_by_role("dialog").get_by_label("Tags").fill("by-enter")
+    page.keyboard.press("Enter")
+    expect(page.locator("#toasts")).to_contain_text("1 platform was changed.")
+    assert "by-enter" in api.get(f"/platforms/{hosts[0]['id']}")["tags"]
+    api.http.patch(f"/platforms/{hosts[0]['id']}", json={"tags": hosts[0]["tags"]})
 
 
 def test_tests_of_connections_take_no_keys_along(

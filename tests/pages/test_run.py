@@ -302,6 +302,20 @@ def test_limits_as_people_write_them_count(page: Page, hosts: Hosts, api: Api) -
     assert (job["timeout"], job["concurrency"]) == (7.5, 10)
 
 
+def test_chips_are_taken_away_by_keyboard(page: Page, hosts: Hosts) -> None:
+    """One after the other, and the focus is never lost."""
+    page.goto("/run?" + "&".join(f"platform={host['id']}" for host in hosts[:3]))
+    chips = page.locator("#chips [data-unchoose]")
+    chips.nth(1).focus()
+    for left in (2, 1):
+        page.keyboard.press("Enter")
+        expect(chips).to_have_count(left)
+        expect(chips.nth(left - 1)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(chips).to_have_count(0)
+    expect(page.get_by_label("Name, host or description")).to_be_focused()
+
+
 # -- the second question ----------------------------------------------------------------------------------
 
 
@@ -319,6 +333,24 @@ def run_again(page: Page, button: str) -> None:
     if not wanted.is_visible():
         page.get_by_role("button", name="Other ways to run it again").click()
     wanted.click()
+
+
+def test_the_question_leaves_the_form_as_it_was(page: Page, api: Api, hosts: Hosts) -> None:
+    command = f"rm /nothing/{unique('asked')}"
+    open_form(page, hosts[0], command)
+    filtered = page.locator("#pick-filter")
+    filtered.get_by_label("Tag").select_option("pages")
+    filtered.get_by_label("Name, host or description").fill("host-")
+    expect(page.locator("#pick")).to_contain_text("3 platforms")
+    page.locator("[data-run-button]").click()
+    expect(page.get_by_role("dialog", name="Really run this?")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("Command")).to_have_value(command)
+    expect(filtered.get_by_label("Tag")).to_have_value("pages")
+    expect(filtered.get_by_label("Name, host or description")).to_have_value("host-")
+    expect(page.locator("#pick")).to_contain_text("3 platforms")
+    expect(page.locator("#chips .x-name")).to_have_text([hosts[0]["name"]])
+    assert jobs_of(api, command) == []
 
 
 @pytest.mark.parametrize(

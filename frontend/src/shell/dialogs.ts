@@ -13,6 +13,15 @@ export function startDialogs(): void {
     // A click beside the dialog closes it: there the dialog itself is what was hit.
     if (target instanceof HTMLDialogElement) target.close();
   });
+  // Of a form with several dialogs, Enter would press the first button of all, which is in another one.
+  document.addEventListener("keydown", (event) => {
+    const field = event.target instanceof HTMLInputElement ? event.target : null;
+    if (event.key !== "Enter" || event.isComposing || !field || /^(checkbox|radio|file)$/.test(field.type)) return;
+    const button = field.closest("dialog")?.querySelector<HTMLElement>(".x-dialog-foot button.btn-primary");
+    if (!button) return;
+    event.preventDefault();
+    button.click();
+  });
   for (const dialog of document.querySelectorAll<HTMLDialogElement>("dialog[data-open]")) {
     // The browser gives the focus back to what had it: to where the answer would have come from, on a page that is new.
     dialog.closest("form")?.querySelector<HTMLElement>("button:not([type=button])")?.focus();

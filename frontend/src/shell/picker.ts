@@ -63,6 +63,11 @@ export function startPicker(): void {
   const chips = document.getElementById("chips");
   const button = document.querySelector<HTMLElement>("[data-run-button] span");
   if (!chips || !button) return;
+  const filter = document.querySelector<HTMLFormElement>("#pick-filter");
+  // The list is filtered alike when the form comes back with a question or a problem.
+  chips.closest("form")?.addEventListener("formdata", (event) => {
+    if (filter) for (const [name, value] of new FormData(filter)) event.formData.set(`filter_${name}`, value);
+  });
   let before = Number.POSITIVE_INFINITY;
   const update = (): void => {
     const seen = new Set<string>();
@@ -95,8 +100,13 @@ export function startPicker(): void {
   });
   document.addEventListener("click", (event) => {
     const target = event.target instanceof Element ? event.target : null;
-    if (target?.closest("[data-unchoose]")) target.closest(".x-chip")?.remove();
-    else if (target?.closest("[data-unchoose-all]")) chips.replaceChildren();
+    const leaving = target?.closest("[data-unchoose]")?.closest(".x-chip");
+    if (leaving) {
+      const beside = leaving.nextElementSibling ?? leaving.previousElementSibling;
+      leaving.remove();
+      // Whoever works with the keyboard goes on where they were.
+      (beside?.querySelector<HTMLElement>("[data-unchoose]") ?? filter?.querySelector("input"))?.focus();
+    } else if (target?.closest("[data-unchoose-all]")) chips.replaceChildren();
     else return;
     update();
   });

@@ -8,6 +8,7 @@ from dataclasses import replace
 from testum.core.inventory import Draft, Inventory, Problem, parse_port
 
 MAX_RANGE = 10_000
+_YAML = "an inventory in YAML is not read: write its hosts in INI form, or as CSV"
 
 
 def parse_ansible(text: str) -> Inventory:
@@ -16,6 +17,11 @@ def parse_ansible(text: str) -> Inventory:
     Variables win as in Ansible: the host's own, then those of its groups, nearest first, then `all`.
     """
     found = Inventory()
+    contents = ((line, written.strip()) for line, written in enumerate(text.splitlines(), 1))
+    first = next(((line, content) for line, content in contents if content and content[0] not in "#;"), None)
+    if first is not None and re.fullmatch(r"---.*|[\w.-]+:", first[1]):
+        found.problems.append(Problem(first[0], _YAML))
+        return found
     hosts: dict[str, dict[str, str]] = {}
     lines: dict[str, int] = {}
     members: dict[str, set[str]] = {}
@@ -108,7 +114,7 @@ def _ansible_hosts(pattern: str) -> Iterator[tuple[str, str]]:
     if re.fullmatch(r"\[[0-9a-fA-F:.]*(::|(:[0-9a-fA-F]*){7})[0-9a-fA-F:.]*\]", name):
         name = name[1:-1]
     if name.endswith(":") or name.startswith("-"):
-        raise ValueError(f"{pattern}: not a host (inventories in YAML are not read)")
+        raise ValueError(f"{pattern}: not a host")
     names = [""]
     for place, piece in enumerate(
         re.split(r"\[([0-9]{1,9}:[0-9]{1,9}(?::[0-9]{1,9})?|[a-zA-Z]:[a-zA-Z])\]", name)

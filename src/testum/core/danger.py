@@ -29,7 +29,10 @@ _TOKEN = re.compile(
 )
 _SUBSTITUTION = re.compile(r"\$\(|`")
 _DISK = re.compile(r"/dev/(?:sd|nvme|vd|xvd|hd|mmcblk|disk|mapper/|md|loop|dm-)")
-_SQL = re.compile(r"\b(?:drop\s+(?:database|table|schema)|truncate\s+table)\b", re.IGNORECASE)
+_SYSTEM = re.compile(r"/(?:etc|boot|bin|sbin|lib\w*|usr|opt|root|var/lib)(?:/|$)")
+_SQL = re.compile(
+    r"\b(?:drop\s+(?:database|table|schema)|truncate\s+table|delete\s+from|dropDatabase)\b", re.IGNORECASE
+)
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*(?:\[[^\]]*\])?\+?=")
 _KEYWORDS = frozenset(
     ["if", "then", "elif", "else", "while", "until", "do", "!", "{", "}", "fi", "done", "esac", "coproc"]
@@ -78,8 +81,6 @@ _WRAPPERS: Mapping[str, _Wrapper] = {
     "toybox": _Wrapper(),
     "ssh": _Wrapper("BbcDEeFIiJLlmOopQRSWw", "", 1),
 }
-_MANY = frozenset({"xargs", "parallel"})
-"""What they run gets names that nobody sees beforehand."""
 
 
 def looks_destructive(command: str) -> str | None:
@@ -99,8 +100,8 @@ def _look(text: str, depth: int) -> str | None:
 
 
 def _commands(text: str) -> Iterator[tuple[list[str], list[str]]]:
-    """The simple commands of a shell's text: the words of each, a redirection to a disk as `>` and its target, and
-    what is run within its quotes."""
+    """The simple commands of a shell's text: the words of each, before them `>` where it overwrites a disk or a file
+    of the system, and what is run within its quotes."""
     words: list[str] = []
     inner: list[str] = []
     word: list[str] | None = None
@@ -112,7 +113,11 @@ def _commands(text: str) -> Iterator[tuple[list[str], list[str]]]:
             whole = "".join(word)
             if not redirect:
                 words.append(whole)
-            elif ">" in redirect and (_DISK.match(whole) or whole == "/proc/sysrq-trigger"):
+            elif ">" in redirect and (
+                _DISK.match(whole)
+                or whole == "/proc/sysrq-trigger"
+                or (">>" not in redirect and _SYSTEM.match(whole))
+            ):
                 words.insert(0, ">")
             word, redirect = None, ""
 
@@ -142,7 +147,7 @@ def _commands(text: str) -> Iterator[tuple[list[str], list[str]]]:
     yield words, inner
 
 
-def _judge(words: Sequence[str], depth: int, *, many: bool = False) -> str | None:
+def _judge(words: Sequence[str], depth: int) -> str | None:
     """Whether one simple command looks destructive."""
     if depth <= 0:
         return None
@@ -162,11 +167,9 @@ def _judge(words: Sequence[str], depth: int, *, many: bool = False) -> str | Non
     if name == "command" and arguments and re.match(r"-p?[vV]", arguments[0]):
         return None
     if (wrapper := _WRAPPERS.get(name)) is not None:
-        return _of_wrapper(name, wrapper, arguments, depth, many=many)
+        return _of_wrapper(name, wrapper, arguments, depth)
     if name in ("docker", "podman", "nerdctl", "kubectl", "oc") and "exec" in arguments:
         return _of_container(arguments, depth)
-    if name == "rm" and many:
-        return "rm"
     if name.startswith("mkfs"):
         return "mkfs"
     rule = _RULES.get(name)
@@ -192,15 +195,13 @@ def _of_find(arguments: Sequence[str], depth: int) -> str | None:
     for place, argument in enumerate(arguments):
         if argument in ("-exec", "-execdir", "-ok", "-okdir"):
             # Its end, `;` or `+`, is no word of a command.
-            found = _judge([each for each in arguments[place + 1 :] if each != "+"], depth - 1, many=True)
+            found = _judge([each for each in arguments[place + 1 :] if each != "+"], depth - 1)
             if found:
                 return found
     return None
 
 
-def _of_wrapper(
-    name: str, wrapper: _Wrapper, arguments: Sequence[str], depth: int, *, many: bool
-) -> str | None:
+def _of_wrapper(name: str, wrapper: _Wrapper, arguments: Sequence[str], depth: int) -> str | None:
     rest = deque(arguments)
     names = wrapper.names.split()
     before = wrapper.words
@@ -232,7 +233,7 @@ def _of_wrapper(
             before -= 1
     if name in ("ssh", "watch"):
         return _look(" ".join(rest), depth - 1)
-    return _judge(list(rest), depth - 1, many=many or name in _MANY)
+    return _judge(list(rest), depth - 1)
 
 
 def _holds_value(option: str, letters: str) -> bool:
@@ -245,7 +246,7 @@ def _of_container(arguments: Sequence[str], depth: int) -> str | None:
     rest = list(arguments[list(arguments).index("exec") + 1 :])
     if "--" in rest:
         return _judge(rest[rest.index("--") + 1 :], depth - 1)
-    return _of_wrapper("exec", _Wrapper("euw", "env user workdir", 1), rest, depth, many=False)
+    return _of_wrapper("exec", _Wrapper("euw", "env user workdir", 1), rest, depth)
 
 
 # -- what each program is asked about -------------------------------------------------------------------
@@ -305,15 +306,6 @@ def _any(*rules: _Rule) -> _Rule:
     return lambda arguments: any(rule(arguments) for rule in rules)
 
 
-def _rm(arguments: Sequence[str]) -> bool:
-    return any(
-        option in ("-r", "-R", "-f")
-        or (len(option) > 3 and "--recursive".startswith(option))
-        or option == "--force"
-        for option in _options(arguments)
-    ) or any(character in argument for argument in arguments for character in "*?[{")
-
-
 def _ip(arguments: Sequence[str]) -> bool:
     """`ip link set eth0 down`, and what deletes or flushes; objects and verbs may be shortened."""
     words = [argument for argument in arguments if not argument.startswith("-")]
@@ -324,6 +316,12 @@ def _ip(arguments: Sequence[str]) -> bool:
 
 def _to_disk(arguments: Sequence[str]) -> bool:
     return any(_DISK.match(argument) for argument in arguments)
+
+
+def _moves_system(arguments: Sequence[str]) -> bool:
+    """What is moved away, not where to."""
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    return any(_SYSTEM.match(word) for word in words[:-1])
 
 
 def _dd(arguments: Sequence[str]) -> bool:
@@ -348,9 +346,9 @@ _TABLES = _option("-F", "-X", "--flush", "--delete-chain", "-P", "--policy")
 
 _RULES: Mapping[str, _Rule] = {
     ">": _always,
-    "rm": _rm,
+    **dict.fromkeys(("rm", "unlink", "rmdir"), _unless("--help", "--version")),
     "dd": _dd,
-    **dict.fromkeys(("cp", "mv", "tee", "ddrescue"), _to_disk),
+    **dict.fromkeys(("cp", "tee", "ddrescue"), _to_disk),
     **dict.fromkeys(("mke2fs", "mkswap", "wipefs", "blkdiscard", "shred", "sgdisk", "lvremove"), _always),
     **dict.fromkeys(("vgremove", "pvremove", "srm", "dropdb", "dropuser"), _always),
     **dict.fromkeys(("fdisk", "sfdisk", "gdisk", "parted"), _unless("-l", "--list", "-d", "print")),
@@ -401,9 +399,19 @@ _RULES: Mapping[str, _Rule] = {
     "dpkg": _option("-r", "-P", "--remove", "--purge"),
     "rpm": _option("-e", "--erase"),
     **dict.fromkeys(("docker", "podman", "nerdctl", "docker-compose", "podman-compose", "crictl"), _DOCKER),
-    **dict.fromkeys(("kubectl", "oc"), _verb("delete", "drain", until="exec logs get describe apply run")),
+    **dict.fromkeys(
+        ("kubectl", "oc"),
+        _any(
+            _verb("delete", "drain", until="exec logs get describe apply run scale"),
+            lambda arguments: "scale" in arguments and "--replicas=0" in arguments,
+        ),
+    ),
+    "aws": lambda arguments: any(
+        each in ("rm", "rb") or each.startswith(("delete-", "terminate-")) for each in arguments
+    ),
     "helm": _word("uninstall", "delete", "rollback"),
     "virsh": _word("destroy", "undefine", "shutdown", "reboot"),
+    "mv": _any(_to_disk, _moves_system),
     "terraform": _word("destroy"),
     "git": _any(
         lambda arguments: "clean" in arguments and _option("-f", "--force")(arguments),

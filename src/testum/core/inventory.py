@@ -171,10 +171,10 @@ def _csv_draft(line: int, row: Mapping[str, str], found: Inventory) -> None:
 def parse_ssh_config(text: str, include: Include | None = None) -> Inventory:
     """Every `Host` alias without a wildcard, with the values OpenSSH would use for it: the first one wins.
 
-    `include` resolves Include directives. Match blocks other than `Match all` are left out with a note.
+    `include` resolves Include directives; without it, and for Match blocks other than `Match all`, there is a note.
     """
     found = Inventory()
-    config = _SshConfig(include or (lambda _: ()), found)
+    config = _SshConfig(include, found)
     config.read(text, "", ())
     for alias, (line, file) in config.aliases.items():
         options, key_files = config.options_of(alias)
@@ -208,7 +208,7 @@ def parse_ssh_config(text: str, include: Include | None = None) -> Inventory:
 class _SshConfig:
     """The blocks of a client configuration, in the order in which OpenSSH would look at them."""
 
-    def __init__(self, include: Include, found: Inventory) -> None:
+    def __init__(self, include: Include | None, found: Inventory) -> None:
         self.aliases: dict[str, tuple[int, str]] = {}
         self._include = include
         self._found = found
@@ -262,6 +262,12 @@ class _SshConfig:
     ) -> None:
         if self._depth >= _MAX_INCLUDES:
             self._found.problems.append(Problem(line, "Include: nested too deeply", file=file))
+            return
+        if self._include is None:
+            for word in words:
+                self._found.notes.append(
+                    Problem(line, f"Include {word} is not read here: add what is in those files", file=file)
+                )
             return
         self._depth += 1
         for word in words:

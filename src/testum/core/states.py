@@ -36,6 +36,18 @@ class PlatformState(StrEnum):
     HOST_KEY_UNKNOWN = "host_key_unknown"
 
 
+TROUBLE = (
+    PlatformState.HOST_KEY_CHANGED,
+    PlatformState.UNREACHABLE,
+    PlatformState.AUTH_FAILED,
+    PlatformState.HOST_KEY_UNKNOWN,
+)
+"""The states that somebody should look at, worst first."""
+ATTENTION = "attention"
+"""What a filter calls all of these together."""
+STATE_FILTERS = (*PlatformState, ATTENTION)
+"""What a filter may ask of a platform's state."""
+
 _STATES = {
     PlatformState.OK: ("exit_status", "signal", "output_limit", "idle_timeout"),
     PlatformState.UNREACHABLE: (

@@ -33,7 +33,7 @@ from sqlalchemy.orm import (
 )
 
 from testum.core.shards import DEFAULT_ZONE
-from testum.core.states import PlatformState
+from testum.core.states import ATTENTION, TROUBLE, PlatformState
 from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like, text_to_like
 from testum.db.base import Base, UtcDateTime, new_id, utc_now
 from testum.db.many import UpdateEach, chunks
@@ -176,7 +176,7 @@ def conditions(q: str | None, tag: str | None, state: str | None) -> list[Column
     if tag:
         asked.append(_has(tag))
     if state:
-        asked.append(Platform.state == state)
+        asked.append(Platform.state.in_(TROUBLE) if state == ATTENTION else Platform.state == state)
     return asked
 
 
@@ -257,9 +257,10 @@ async def jump_chain(session: AsyncSession, platform: Platform) -> list[Platform
     return chain
 
 
-async def users_of_key(session: AsyncSession, key_id: UUID) -> list[str]:
-    """Names of up to five platforms that log in with this key."""
-    return list(await session.scalars(select(Platform.name).where(Platform.key_id == key_id).limit(5)))
+async def users_of_key(session: AsyncSession, key_id: UUID, limit: int) -> list[Platform]:
+    """The first platforms by name that log in with this key, brief (BRIEF)."""
+    statement = select(Platform).where(Platform.key_id == key_id).options(*BRIEF)
+    return list(await session.scalars(statement.order_by(Platform.name).limit(limit)))
 
 
 async def jump_names(session: AsyncSession, limit: int) -> list[str]:

@@ -1,12 +1,13 @@
 """Six SSH hosts in this process, for a newcomer who has no server at hand.
 
-They listen on the loopback only, let in only the login made at this start, and run real commands with
-this machine's /bin/sh, each host in a home directory of its own.
+They listen on the loopback only, let in only the login made at this start and the keys that are deployed to
+them, and run real commands with this machine's /bin/sh, each host in a home directory of its own.
 """
 
 import asyncio
 import shutil
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +89,7 @@ class DemoHosts:
             ADDRESS,
             0,
             server_host_keys=[host_key],
-            server_factory=lambda: _Server(login.public_data, self._connections),
+            server_factory=lambda: _Server(login.public_data, home, self._connections),
             process_factory=handle,
             # Bytes pass as they are: output need not be text.
             encoding=None,
@@ -116,10 +117,11 @@ class DemoHosts:
 
 
 class _Server(asyncssh.SSHServer):
-    """One connection to a demo host: one user, one key, nothing forwarded."""
+    """One connection to a demo host: one user, one key and those in its authorized_keys, nothing forwarded."""
 
-    def __init__(self, public_key: bytes, connections: set[asyncssh.SSHServerConnection]) -> None:
+    def __init__(self, public_key: bytes, home: Path, connections: set[asyncssh.SSHServerConnection]) -> None:
         self._public_key = public_key
+        self._authorized_keys = home / ".ssh" / "authorized_keys"
         self._connections = connections
         self._connection: asyncssh.SSHServerConnection | None = None
 
@@ -132,6 +134,10 @@ class _Server(asyncssh.SSHServer):
             self._connections.discard(self._connection)
 
     def begin_auth(self, username: str) -> bool:
+        if username == USERNAME and self._connection is not None:
+            # There is none before the first deployment, and whoever is logged in may write anything into it.
+            with suppress(OSError, ValueError):
+                self._connection.set_authorized_keys(str(self._authorized_keys))
         return True
 
     def public_key_auth_supported(self) -> bool:

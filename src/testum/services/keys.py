@@ -16,6 +16,7 @@ from testum.db import installation, keys, paging, platforms
 from testum.db.base import new_id
 from testum.db.keys import KeyName, SSHKey
 from testum.db.paging import Page, PageRequest
+from testum.db.platforms import Platform
 from testum.db.session import Database
 from testum.errors import Conflict, InvalidInput, NotFound, Problems
 from testum.services.access import Gate
@@ -107,6 +108,12 @@ class Keys:
             raise NotFound("There is no such key.")
         return key
 
+    async def users(self, actor: Actor, key_id: UUID, limit: int) -> list[Platform]:
+        """The first platforms by name that log in with this key; of each its id, name and state."""
+        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
+        async with self._database.read() as session:
+            return await platforms.users_of_key(session, key_id, limit)
+
     async def names(self, actor: Actor, key_ids: Sequence[UUID] | None = None) -> list[KeyName]:
         """Those of the keys that there are, or all, by name."""
         await self._gate.check(actor, Permission.KEYS_READ, "key.read", "key")
@@ -139,9 +146,9 @@ class Keys:
             key = await keys.get(session, key_id)
             if key is None:
                 raise NotFound("There is no such key.")
-            users = await platforms.users_of_key(session, key_id)
-            if users:
-                raise Conflict(f"Platforms log in with this key: {', '.join(users)}.", code="in_use")
+            if users := await platforms.users_of_key(session, key_id, 5):
+                names = ", ".join(platform.name for platform in users)
+                raise Conflict(f"Platforms log in with this key: {names}.", code="in_use")
             await session.delete(key)
             self._gate.log(session, actor, "key.delete", "key", key_id, name=key.name)
         return key

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.permissions import Actor, Permission
-from testum.core.states import JobStatus, PlatformState
+from testum.core.states import TROUBLE, JobStatus, PlatformState
 from testum.db import jobs, keys, platforms, reports
 from testum.db.base import utc_now
 from testum.db.jobs import Job
@@ -22,13 +22,6 @@ from testum.services.jobs import JobView
 HOURS = 24
 _SETTLED = dt.timedelta(minutes=5)
 """An hour that is over for so long changes no more: a task's end is written within seconds of it."""
-TROUBLE = (
-    PlatformState.HOST_KEY_CHANGED,
-    PlatformState.UNREACHABLE,
-    PlatformState.AUTH_FAILED,
-    PlatformState.HOST_KEY_UNKNOWN,
-)
-"""The states that somebody should look at, worst first."""
 _STATES = (PlatformState.OK, *TROUBLE, PlatformState.UNKNOWN)
 """The order in which states are told."""
 

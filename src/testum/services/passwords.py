@@ -23,9 +23,10 @@ _turns = asyncio.Semaphore(4)
 _DUMMY = _hasher.hash("no account has this password")
 
 
-def check_password_rules(password: str, field: str) -> None:
-    """Raise InvalidInput unless the password may be set (NIST SP 800-63B: length, and none that everybody tries)."""
-    if password in WEAK:
+def check_password_rules(password: str, field: str, username: str) -> None:
+    """Raise InvalidInput unless the password may be set (NIST SP 800-63B: length, none that everybody tries, and not
+    the user's name, however often)."""
+    if password in WEAK or (username and not password.lower().replace(username.lower(), "")):
         raise InvalidInput.field(field, "is one that everybody tries first. Choose another one.")
     if len(password) < MIN_LENGTH:
         raise InvalidInput.field(field, f"needs at least {MIN_LENGTH} characters.")

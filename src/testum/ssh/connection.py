@@ -71,10 +71,14 @@ def _typed(endpoint: Endpoint, client: Client, error: Exception, *, through: boo
     match error:
         case asyncssh.PermissionDenied() if isinstance(endpoint.auth, KeyAuth):
             return KeyRejected(
-                f"{where}: the server does not accept the key. Is its public half in authorized_keys of {endpoint.username}?"
+                f"{where}: the server does not accept the key. Is its public half in authorized_keys of {endpoint.username}?",
+                host_key=client.presented,
             )
         case asyncssh.PermissionDenied():
-            return AuthFailed(f"{where}: the server does not accept the password of {endpoint.username}.")
+            return AuthFailed(
+                f"{where}: the server does not accept the password of {endpoint.username}.",
+                host_key=client.presented,
+            )
         case asyncssh.ChannelOpenError() if through:
             return Unreachable(f"{where}: the jump host cannot reach it ({_short(error)}).")
         case asyncssh.KeyExchangeFailed():

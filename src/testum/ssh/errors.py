@@ -5,7 +5,7 @@ from testum.ssh.endpoint import HostKey
 
 class SSHError(Exception):
     """Base of the engine's errors. `message` names host and user, never a secret. `host_key` is the
-    key that the host presented, where the error is about it; `of_jump_host`: that host is one on the way."""
+    key that the host presented, where it is about that or came after it; `of_jump_host`: that host is one on the way."""
 
     code = "ssh"
 

@@ -330,6 +330,10 @@ class JobTargetsBody(TargetsBody):
     )
 
 
+StateFilter = PlatformState | Literal["attention"]
+"""`attention`: any of the states that somebody should look at."""
+
+
 class CriteriaBody(TargetsBody):
     """What a selection selects: platforms by their ids, which stand alone, or what is asked of a platform."""
 
@@ -337,7 +341,7 @@ class CriteriaBody(TargetsBody):
         default="",
         description="Text in name, host or description; with `*` or `?` a pattern for the whole name or host.",
     )
-    state: PlatformState | None = None
+    state: StateFilter | None = None
 
 
 class SelectionBody(Body):
@@ -368,7 +372,7 @@ class CriteriaOut(BaseModel):
     names: list[str]
     tags: list[str]
     q: str
-    state: PlatformState | None
+    state: str | None
     all: bool
 
 

@@ -106,7 +106,7 @@ def selection(row: Selection) -> SelectionOut:
             names=list(asked.names),
             tags=list(asked.tags),
             q=asked.q,
-            state=PlatformState(asked.state) if asked.state else None,
+            state=asked.state or None,
             all=asked.all,
         ),
         picked=row.picked,

@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import Response
 
 from testum.core.permissions import Permission
+from testum.core.states import ATTENTION, TROUBLE
 from testum.db.paging import PageRequest
 from testum.services.messages import count_json
-from testum.services.overview import TROUBLE
 from testum.web.pages.jobs import describe
 from testum.web.pages.rendering import address
 from testum.web.pages.route import page_router
@@ -37,11 +37,10 @@ async def favicon() -> Response:
 async def dashboard(view: PageView) -> Response:
     """How things stand; fetched again every few seconds while it is open."""
     now = await view.app.overview.read(view.actor)
-    worst = next((state for state in TROUBLE if state in now.platforms), None)
     context: dict[str, Any] = {
         "now": now,
         "total": sum(now.platforms.values()),
-        "attention": address("/platforms", state=worst),
+        "attention": address("/platforms", state=ATTENTION),
         "troubled": sum(now.platforms.get(state, 0) for state in TROUBLE),
         "failed": sum(hour.ended.get("failed", 0) + hour.ended.get("lost", 0) for hour in now.hours),
         "ended": sum(sum(hour.ended.values()) for hour in now.hours),

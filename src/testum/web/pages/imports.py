@@ -1,7 +1,5 @@
 """Importing a list of hosts: paste or choose it, see what would change, then do it."""
 
-from collections.abc import Sequence
-
 from fastapi import Request, Response
 
 from testum.core.ansible import parse_ansible
@@ -85,11 +83,7 @@ def read(text: str, kind: str) -> Inventory:
         return parse_csv(text)
     if kind == "ansible":
         return parse_ansible(text)
-    return parse_ssh_config(text, _no_include)
-
-
-def _no_include(_pattern: str) -> Sequence[tuple[str, str]]:
-    return ()
+    return parse_ssh_config(text)
 
 
 def _done(view: PageView, plan: Plan, *, updated: bool) -> Response:
@@ -134,7 +128,8 @@ async def _page(
         values=values,
         problems=problems,
         plan=plan,
-        shown=_SHOWN,
+        # Those that want something done come first.
+        steps=sorted(plan.steps, key=lambda step: step.kind != "problem")[:_SHOWN] if plan else (),
         password=password,
         keys=[key for key in keys.items if key.encrypted_private_key is not None],
     )

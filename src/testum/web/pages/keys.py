@@ -18,6 +18,9 @@ from testum.web.pages.words import Words
 
 router = page_router(prefix="/keys")
 
+_USERS = 20
+"""So many platforms that log in with a key are named."""
+
 
 @router.get("")
 async def list_keys(view: PageView) -> Response:
@@ -91,6 +94,8 @@ async def show_key(key_id: UUID, view: PageView) -> Response:
         key=key,
         tags=await view.app.platforms.tags(view.actor),
         deployments=await view.app.jobs.deployments(view.actor, key),
+        users=await view.app.keys.users(view.actor, key_id, _USERS + 1),
+        most=_USERS,
         counted=count_json,
     )
 
@@ -108,5 +113,8 @@ async def deploy_key(key_id: UUID, request: Request, view: PageView) -> Response
 @router.post("/{key_id}/delete")
 async def delete_key(key_id: UUID, view: PageView) -> Response:
     """Forget a key."""
-    key = await view.app.keys.delete(view.actor, key_id)
+    try:
+        key = await view.app.keys.delete(view.actor, key_id)
+    except Conflict as error:
+        return view.redirect(f"/keys/{key_id}", Words(view.language).message(error.message), "error")
     return view.redirect("/keys", view.gettext("%(name)s was deleted.", name=key.name))

@@ -9,12 +9,11 @@ from fastapi import Request, Response
 
 from testum.core.actions import JobSpec, JobType
 from testum.core.permissions import Permission
-from testum.core.states import FINAL, TaskStatus, platform_state
+from testum.core.states import FINAL, TROUBLE, TaskStatus, platform_state
 from testum.db.audit import AuditLog
 from testum.db.paging import PageRequest
 from testum.db.platforms import Platform
 from testum.errors import Conflict, InvalidInput, NotFound
-from testum.services.overview import TROUBLE
 from testum.services.platforms import mark
 from testum.web.leaving import while_waited_for
 from testum.web.pages.forms import Form, read_form, say_lost
@@ -33,6 +32,7 @@ from testum.web.pages.platform_form import (
 )
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
+from testum.web.pages.words import Words
 
 router = page_router(prefix="/platforms")
 
@@ -218,7 +218,12 @@ async def _try(
 @router.post("/{platform_id}/delete")
 async def delete_platform(platform_id: UUID, view: PageView) -> Response:
     """Forget a platform."""
-    platform = await view.app.platforms.delete(view.actor, platform_id)
+    try:
+        platform = await view.app.platforms.delete(view.actor, platform_id)
+    except Conflict as error:
+        return view.redirect(
+            f"/platforms/{platform_id}", Words(view.language).message(error.message), "error"
+        )
     return view.redirect("/platforms", view.gettext("%(name)s was deleted.", name=platform.name))
 
 

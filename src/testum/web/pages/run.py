@@ -9,7 +9,7 @@ from fastapi import Request, Response
 from testum.core.actions import JobSpec, JobType
 from testum.core.danger import looks_destructive
 from testum.core.permissions import Permission
-from testum.core.states import PlatformState
+from testum.core.states import STATE_FILTERS
 from testum.core.targets import MAX_VALUES, Targets
 from testum.db.jobs import Job
 from testum.db.paging import PageRequest
@@ -86,20 +86,21 @@ async def run(request: Request, view: PageView) -> Response:
     """Start the job, after a second question where the command looks destructive."""
     form = await read_form(request)
     chosen: Sequence[UUID] = ()
+    asked = {name: form.text(f"filter_{name}") for name in FILTERS}
     try:
         chosen = picked(form)
         spec = _asked(form, chosen)
         danger = looks_destructive(form.lines("command"))
         if danger and not form.flag("confirmed"):
-            return await _form(view, _hex(chosen), _typed(form), {}, danger=danger)
+            return await _form(view, _hex(chosen), _typed(form), {}, asked=asked, danger=danger)
         started = await view.app.jobs.start(
             view.actor, spec, Targets(platform_ids=tuple(chosen)), new=new_job(form)
         )
     except InvalidInput as error:
-        return await _form(view, _hex(chosen), _typed(form), _problems(view, error), status=422)
+        return await _form(view, _hex(chosen), _typed(form), _problems(view, error), asked=asked, status=422)
     except Conflict as error:
         said = {"": Words(view.language).message(error.message)}
-        return await _form(view, _hex(chosen), _typed(form), said, status=409)
+        return await _form(view, _hex(chosen), _typed(form), said, asked=asked, status=409)
     return view.redirect(f"/jobs/{started.job.id}")
 
 
@@ -188,12 +189,12 @@ async def _form(
         "run/form.html",
         status=status,
         title=view.gettext("Run a command"),
-        section="run",
+        section="jobs",
         crumbs=[(view.gettext("Jobs"), "/jobs")],
         page=page,
         filter=asked,
         tags=await view.app.platforms.tags(view.actor),
-        states=list(PlatformState),
+        states=STATE_FILTERS,
         commands=await view.app.jobs.recent_commands(view.actor),
         values={"command": "", "timeout": "", "concurrency": "", **values},
         problems=problems,

@@ -31,6 +31,8 @@ PLATFORM: Mapping[str, tuple[str, str]] = {
     "auth_failed": (N_("Login refused"), "warn"),
     "host_key_changed": (N_("Host key changed"), "bad"),
     "host_key_unknown": (N_("Host key not accepted"), "warn"),
+    # No state, but what a filter calls several.
+    "attention": (N_("Needs attention"), "warn"),
 }
 
 JOB_TYPES: Mapping[str, str] = {
