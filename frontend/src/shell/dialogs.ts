@@ -16,7 +16,8 @@ export function startDialogs(): void {
   // Of a form with several dialogs, Enter would press the first button of all, which is in another one.
   document.addEventListener("keydown", (event) => {
     const field = event.target instanceof HTMLInputElement ? event.target : null;
-    if (event.key !== "Enter" || event.isComposing || !field || /^(checkbox|radio|file)$/.test(field.type)) return;
+    if (event.key !== "Enter" || event.isComposing || !field || /^(checkbox|radio|file)$/.test(field.type))
+      return;
     const button = field.closest("dialog")?.querySelector<HTMLElement>(".x-dialog-foot button.btn-primary");
     if (!button) return;
     event.preventDefault();
