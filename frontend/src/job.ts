@@ -4,12 +4,14 @@ import { renewParts } from "./jobs/fresh";
 import { Summary } from "./jobs/summary";
 import { FINAL, type Task, tasksOf, type Vocabulary } from "./jobs/tasks";
 import { asked, Views } from "./jobs/views";
+import { ask } from "./live/ask";
 import { type Message, type State, Stream } from "./live/socket";
 import { gettext } from "./messages";
 import { fitToWindow } from "./shell/fit";
 import { toast } from "./shell/toasts";
 
 const DRAW_MS = 200;
+const AGAIN_MS = 3_000;
 
 async function start(root: HTMLElement): Promise<void> {
   const data = root.dataset;
@@ -21,14 +23,14 @@ async function start(root: HTMLElement): Promise<void> {
     endings: new Map(Object.entries(JSON.parse(data.endings ?? "{}"))),
   };
   const load = async (): Promise<Task[]> => {
-    const answer = await fetch(`/jobs/${job}/tasks`, { headers: { Accept: "application/json" } });
+    const answer = await ask(`/jobs/${job}/tasks`);
     if (!answer.ok) throw new Error(String(answer.status));
     return tasksOf(await answer.json());
   };
   const pressAgain = pressedMeanwhile(root, "[data-by], [data-only]");
   let tasks = await load();
   let byId = new Map(tasks.map((task) => [task.id, task]));
-  let over = FINAL.has(data.status ?? "");
+  const over = FINAL.has(data.status ?? "");
   const summary = new Summary(words, Number(data.usual), (only) => views.filter(only));
   summary.update(tasks);
   const both = root.querySelector<HTMLElement>(".x-job");
@@ -58,7 +60,8 @@ async function start(root: HTMLElement): Promise<void> {
   /** What happened is the server's to say, once more and as after a reload. */
   const end = async (status: string): Promise<void> => {
     summary.stop();
-    const [fresh] = await Promise.all([load(), renewParts("facts", "usual")]);
+    const [fresh] = await persist(() => Promise.all([load(), renewParts("facts", "usual")]));
+    onState("ended");
     tasks = fresh;
     byId = new Map(fresh.map((task) => [task.id, task]));
     summary.finish(status, tasks);
@@ -68,8 +71,7 @@ async function start(root: HTMLElement): Promise<void> {
     if (message.task_id === null) {
       if (message.type === "progress") summary.tell(message.payload.status);
       if (message.type === "done") {
-        over = true;
-        void end(message.payload.status).catch(failed);
+        void end(message.payload.status);
       }
       return;
     }
@@ -97,6 +99,17 @@ async function start(root: HTMLElement): Promise<void> {
     if (line) {
       line.textContent = said[state];
       line.dataset.state = state;
+    }
+  };
+  /** Ask until there is an answer. */
+  const persist = async <Answer>(get: () => Promise<Answer>): Promise<Answer> => {
+    for (;;) {
+      try {
+        return await get();
+      } catch {
+        onState("waiting");
+        await new Promise((done) => window.setTimeout(done, AGAIN_MS));
+      }
     }
   };
   const stream = new Stream(`/ws/jobs/${job}?output=0`, Number(data.after), onMessage, onState);

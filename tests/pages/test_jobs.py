@@ -168,6 +168,84 @@ def test_the_path_to_a_job_shows_the_readers_time(open_tab: Open, hosts: Hosts, 
         expect(way).to_contain_text(f"{made:%b %-d, %Y, %-I:%M:%S}")
 
 
+def test_groups_grow_while_the_job_runs(page: Page, hosts: Hosts, api: Api, flag: Path) -> None:
+    """The one that is shown is told anew, and the largest is shown until somebody chooses."""
+    command = f"mkdir {flag}.1 2>&- && echo first && exit; until [ -e {flag} ]; do sleep 0.1; done; echo common"
+    job = api.start_job(command, targets={"platform_ids": [host["id"] for host in hosts[:3]]})
+    title, differs = page.locator(".x-group-title"), page.get_by_role("button", name="How it differs")
+    page.goto(f"/jobs/{job}?by=output")
+    expect(title).to_contain_text("(1)")
+    expect(page.locator(".x-line-row")).to_have_text(["first"])
+    first = title.inner_text()
+    chooser = page.context.new_page()
+    chooser.goto(f"/jobs/{job}?by=output")
+    chooser.locator(".x-group").click()
+    flag.touch()
+    expect(title).to_contain_text("(2)")
+    expect(page.locator(".x-line-row")).to_have_text(["common"])
+    expect(page.locator(".x-group[aria-selected=true]")).to_contain_text("(2)")
+    expect(differs).to_have_count(0)
+    # What somebody has chosen stays, and is no longer the largest.
+    expect(chooser.locator(".x-group")).to_have_count(2)
+    expect(chooser.get_by_role("button", name="How it differs")).to_be_visible()
+    expect(chooser.locator(".x-group-title")).to_have_text(first)
+    expect(chooser.locator(".x-line-row")).to_have_text(["first"])
+    chooser.close()
+
+
+def test_a_job_whose_connection_falls_silent_goes_on(
+    open_tab: Open, server: Server, api: Api, hosts: Hosts
+) -> None:
+    """Nobody says that the old connections are dead, those to the API among them; new ones would work."""
+    proxies = Proxies()
+    try:
+        way = proxies.add(server.port)
+        tab = open_tab(url=f"http://127.0.0.1:{way.port}")
+        tab.expected = ["WebSocket", "ERR_", "net::", "Timeout"]
+        page = tab.page
+        job = api.start_job(
+            "i=0; while [ $i -lt 20 ]; do i=$((i+1)); echo number $i; sleep 0.5; done",
+            targets={"platform_ids": [host["id"] for host in hosts[:2]]},
+        )
+        page.goto(f"/jobs/{job}")
+        expect(page.locator('.x-line-row[data-number="3"]')).to_be_visible()
+        expect(page.locator("#line")).to_have_text("live")
+        way.delay = 300
+        expect(page.locator("#line")).to_have_text("The connection is lost; trying again ...", timeout=25_000)
+        assert api.wait_job(job)["status"] == "success"
+        expect(page.locator("#job-status")).to_have_text("Running")
+        way.delay = 0
+        expect(page.locator("#job-status")).to_have_text("Succeeded", timeout=60_000)
+        expect(page.locator("#line")).to_have_text("")
+        expect(row(page, hosts[1]["name"])).to_contain_text("Succeeded")
+        expect(page.locator('.x-line-row[data-number="20"]:not(.x-not-yet)')).to_be_visible(timeout=60_000)
+    finally:
+        proxies.close()
+
+
+def test_who_is_logged_out_elsewhere_is_led_to_the_login(
+    open_tab: Open, server: Server, api: Api, hosts: Hosts
+) -> None:
+    viewer = server.account("viewer")
+    tab = open_tab(state=None)
+    tab.log_in(viewer.username, viewer.password)
+    tab.expected = ["WebSocket", "401", "4401"]
+    job = api.start_job("echo one; sleep 60", targets={"platform_ids": [hosts[0]["id"]]})
+    task = api.tasks(job)[0]["id"]
+    pages = [tab.page, tab.context.new_page()]
+    for page, path in zip(pages, (f"/jobs/{job}", f"/tasks/{task}"), strict=True):
+        page.goto(path)
+        expect(page.locator(".x-line-row").first).to_have_text("one")
+    other = tab.context.new_page()
+    other.goto("/")
+    other.get_by_role("button", name="Account").click()
+    other.get_by_role("button", name="Log out").click()
+    for page, path in zip(pages, ("jobs", "tasks"), strict=True):
+        page.wait_for_url(f"**/login?next=%2F{path}%2F*", timeout=20_000)
+        expect(page.get_by_text("Your login has ended. Log in again.")).to_be_visible()
+    api.post(f"/jobs/{job}/cancel")
+
+
 def test_cancel_a_job(page: Page, hosts: Hosts) -> None:
     start(page, "sleep 60", "host-0")
     page.get_by_role("button", name="Identical output").click()

@@ -149,6 +149,8 @@ def test_a_weak_password_must_be_changed_first(browser: Browser, fresh: Server) 
     for new, repeated, said in (
         ("short", "short", "Needs at least 8 characters."),
         ("changeme", "changeme", "Is one that everybody tries first. Choose another one."),
+        ("Password1", "Password1", "Is one that everybody tries first. Choose another one."),
+        ("AdminAdmin", "AdminAdmin", "Is one that everybody tries first. Choose another one."),
         ("a much better one", "another one here", "The two do not agree."),
     ):
         page.get_by_label("Current password").fill("admin123")

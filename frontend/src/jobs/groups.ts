@@ -1,4 +1,5 @@
 // Platforms that printed the same, folded into one block each, and how the others differ from the largest.
+import { ask } from "../live/ask";
 import { gettext, ngettext } from "../messages";
 import { visible } from "../visible";
 import { stateOf, type Vocabulary } from "./tasks";
@@ -44,8 +45,11 @@ export class GroupList {
   private only = "";
   private asked = 0;
   private timer = 0;
-  /** Which group's task is shown, once it is. */
+  /** Which group's task is shown, once it is, and how that was told. */
   private shown = "";
+  private shownAs = "";
+  /** Somebody chose the group, or the address names it: a larger one does not take its place. */
+  private isWanted: boolean;
   private isOpen = false;
   private told = "";
 
@@ -56,6 +60,7 @@ export class GroupList {
     private chosen: string,
     private readonly events: GroupEvents,
   ) {
+    this.isWanted = chosen !== "";
     const box = document.getElementById("groups");
     if (!box) throw new Error("the page has no place for groups");
     this.box = box;
@@ -67,7 +72,8 @@ export class GroupList {
     this.list.tabIndex = 0;
     this.list.addEventListener("click", (event) => {
       const row = event.target instanceof Element ? event.target.closest<HTMLElement>("[data-task]") : null;
-      if (row) this.pick(row.dataset.task ?? "", true);
+      const group = this.groups.find((one) => one.task_id === row?.dataset.task);
+      if (group) this.pick(group, true);
     });
     this.list.addEventListener("keydown", (event) => this.onKey(event));
     box.append(this.note, this.list);
@@ -76,7 +82,7 @@ export class GroupList {
   open(): void {
     this.isOpen = true;
     this.box.hidden = false;
-    this.shown = "";
+    this.shown = this.shownAs = "";
     this.again();
   }
 
@@ -107,7 +113,7 @@ export class GroupList {
     if (this.only) query.set("status", this.only);
     if (this.chosen) query.set("task", this.chosen);
     try {
-      const answer = await fetch(`/api/v1/jobs/${this.job}/outputs?${query}`, { cache: "no-store" });
+      const answer = await ask(`/api/v1/jobs/${this.job}/outputs?${query}`);
       if (!answer.ok) throw new Error(String(answer.status));
       const outputs: Outputs = await answer.json();
       if (isOld()) return;
@@ -147,14 +153,14 @@ export class GroupList {
     this.list.hidden = this.groups.length === 0;
     this.mark();
     this.events.show(outputs.complete ? this.groups.length : null);
-    if (this.shown) return;
-    const chosen = this.chosen || this.groups[0]?.task_id;
-    if (!chosen) return;
-    if (this.groups.some((group) => group.task_id === chosen)) this.pick(chosen, false);
-    else if (outputs.complete && !this.only) {
-      this.shown = chosen;
-      this.events.choosePlain(chosen);
-    }
+    const chosen = this.groups.find((group) => group.task_id === this.chosen);
+    const first = this.groups[0];
+    if (this.isWanted && chosen) this.pick(chosen, false);
+    else if (this.isWanted && !this.only) {
+      if (!outputs.complete || this.shown) return;
+      this.shown = this.chosen;
+      this.events.choosePlain(this.chosen);
+    } else if (first) this.pick(first, false);
   }
 
   private row(group: Group): HTMLElement {
@@ -177,11 +183,18 @@ export class GroupList {
     return row;
   }
 
-  private pick(task: string, byReader: boolean): void {
-    const group = this.groups.find((one) => one.task_id === task);
-    if (!group) return;
-    this.chosen = this.shown = task;
+  private pick(group: Group, byReader: boolean): void {
+    if (byReader) this.isWanted = true;
+    const isNew = this.shown !== group.task_id;
+    const as = JSON.stringify([group, this.largest]);
+    if (!isNew && !byReader && as === this.shownAs) return;
+    this.chosen = this.shown = group.task_id;
+    this.shownAs = as;
     const row = this.mark();
+    if (!isNew && !byReader) {
+      this.events.choose(group, this.largest, false);
+      return;
+    }
     if (byReader) row?.scrollIntoView({ block: "nearest" });
     // Nobody asked for it: only the list moves, not the page that it is in.
     else if (row) this.list.scrollTop = row.offsetTop - this.list.offsetTop;
@@ -213,7 +226,7 @@ export class GroupList {
     if (to === undefined) return;
     event.preventDefault();
     const group = this.groups[Math.max(0, Math.min(this.groups.length - 1, to))];
-    if (group) this.pick(group.task_id, true);
+    if (group) this.pick(group, true);
   }
 }
 

@@ -18,6 +18,8 @@ export class Panel {
   private readonly output: OutputViewer;
   private readonly root: HTMLElement;
   private task: Task | null = null;
+  /** The tasks that are compared; empty where the output itself is shown. */
+  private compared = "";
   private line = "";
 
   /** `onPick`: it is told of which task lines were picked. */
@@ -52,8 +54,10 @@ export class Panel {
     this.output.open({ id: task.id, atEnd: task.status !== "success", started: task.started });
   }
 
-  /** What the platforms of a group printed; where it is not the largest, also how it differs from what that printed. */
+  /** What the platforms of a group printed; where it is not the largest, also how it differs from what that printed.
+   * A group that is shown already is told anew: it has grown, or another has become the largest. */
   showGroup(group: Group, largest: string): void {
+    const isShown = this.task === null && this.root.dataset.open === group.task_id;
     this.task = null;
     this.line = "";
     this.root.dataset.open = group.task_id;
@@ -70,7 +74,7 @@ export class Panel {
     this.head.replaceChildren(heading, stateOf(group.status, this.words), reason, ownPage(group.task_id));
     // More names than have room are scrolled through, by the keyboard too.
     if (heading.scrollHeight > heading.clientHeight) heading.tabIndex = 0;
-    this.output.open({ id: group.task_id, atEnd: false, started: null });
+    if (!isShown) this.output.open({ id: group.task_id, atEnd: false, started: null });
     if (group.task_id === largest) {
       this.compare(null, "");
       return;
@@ -86,15 +90,23 @@ export class Panel {
     });
     this.head.lastElementChild?.before(button);
     // An address that names lines shows them.
-    const differs = rangeOf(location.hash) === null;
+    const differs = isShown ? this.compared !== "" : rangeOf(location.hash) === null;
     press(button, differs);
     this.compare(differs ? largest : null, group.task_id);
   }
 
   private compare(largest: string | null, task: string): void {
+    const compared = largest === null ? "" : `${largest} ${task}`;
+    if (compared && compared === this.compared) return;
+    this.compared = compared;
     this.viewer.hidden = largest !== null;
     this.difference.element.hidden = largest === null;
     if (largest !== null) void this.difference.open(largest, task);
+  }
+
+  /** Where it stands below the list, as on a phone, whoever tapped a line there comes to it. */
+  reveal(): void {
+    if (this.root.getBoundingClientRect().top > window.innerHeight / 2) this.root.scrollIntoView();
   }
 
   /** The rows were read anew: go on with the one of the same id. */

@@ -69,6 +69,11 @@ export class Views {
         this.turn(button.dataset.by === "output" ? "output" : "platform"),
       );
     }
+    for (const id of ["tasks", "groups"]) {
+      document.getElementById(id)?.addEventListener("click", (event) => {
+        if (event.target instanceof Element && event.target.closest("[role=option]")) this.panel.reveal();
+      });
+    }
     this.update(tasks);
     if (wanted && !named) {
       toast(gettext("The address names a task that this job does not have."), "error");

@@ -1,5 +1,6 @@
 // Below a task's head: what to do about its failure in the page's language, whether its processes are gone, and the
 // host's own words as they are stored.
+import { ask } from "../live/ask";
 import { gettext } from "../messages";
 import { visible } from "../visible";
 import type { Vocabulary } from "./tasks";
@@ -48,7 +49,7 @@ export class Why {
 
   private async load(task: string): Promise<void> {
     try {
-      const answer = await fetch(`/api/v1/tasks/${task}`, { cache: "no-store" });
+      const answer = await ask(`/api/v1/tasks/${task}`);
       if (!answer.ok) return;
       const { error_message: message, metadata }: Details = await answer.json();
       if (this.task !== task) return;

@@ -1,6 +1,6 @@
 // A stream of messages that survives a broken connection: it comes back by itself and asks for what follows the last
 // message that was seen, so that nothing is missed and nothing comes twice.
-import { renew } from "../shell/session";
+import { leaveForLogin, renew } from "../shell/session";
 
 export interface Message {
   ts: string;
@@ -20,6 +20,8 @@ const LOGGED_OUT = 4401;
 const REFUSED = new Set([4403, 4404, 4422]);
 const FIRST_WAIT_MS = 300;
 const LONGEST_WAIT_MS = 10_000;
+/** A server that says nothing for so long is taken for lost: it would have told how things stand. */
+const QUIET_MS = 15_000;
 
 export class Stream {
   private socket: WebSocket | null = null;
@@ -28,13 +30,12 @@ export class Stream {
   private closed = false;
   private watchdog = 0;
 
-  /** `quietMs`: a server that says nothing for so long is taken for lost; 0 where it need not say anything. */
+  /** `path`: of a stream without output, which says something every few seconds. */
   constructor(
     private readonly path: string,
     private after: number,
     private readonly onMessage: (message: Message) => void,
     private readonly onState: (state: State) => void,
-    private readonly quietMs = 0,
   ) {
     this.connect();
     window.addEventListener("online", this.hurry);
@@ -81,13 +82,12 @@ export class Stream {
 
   /** A connection may be gone without anybody saying so. */
   private watch(socket: WebSocket): void {
-    if (!this.quietMs) return;
     window.clearTimeout(this.watchdog);
     this.watchdog = window.setTimeout(() => {
       if (socket !== this.socket || this.closed) return;
       this.onClose(0);
       socket.close();
-    }, this.quietMs);
+    }, QUIET_MS);
   }
 
   private onClose(code: number): void {
@@ -98,7 +98,7 @@ export class Stream {
     else if (REFUSED.has(code)) this.finish("refused");
     else {
       this.onState("waiting");
-      if (code === LOGGED_OUT) void renew().then((alive) => (alive ? this.retry() : this.finish("refused")));
+      if (code === LOGGED_OUT) void renew().then((alive) => (alive ? this.retry() : leaveForLogin()));
       else this.retry();
     }
   }

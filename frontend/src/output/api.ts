@@ -1,5 +1,5 @@
 // The lines API, as the viewer asks it (docs/guide/api.md, "Output").
-import { renew } from "../shell/session";
+import { ask } from "../live/ask";
 
 export interface Line {
   /** Null in the last lines of an output whose lines are not all counted yet. */
@@ -104,9 +104,7 @@ async function get<Answer>(
 ): Promise<Answer> {
   const url = new URL(path, location.href);
   for (const [name, value] of Object.entries(values)) url.searchParams.set(name, String(value));
-  const ask = (): Promise<Response> => fetch(url, { cache: "no-store", signal: signal ?? null });
-  let answer = await ask();
-  if (answer.status === 401 && (await renew())) answer = await ask();
+  const answer = await ask(url, { signal });
   if (answer.ok) return (await answer.json()) as Answer;
   if (answer.status >= 500 || answer.status === 429) throw new Error(String(answer.status));
   throw new Refused(answer.status, await answer.json().catch(() => ({})));

@@ -23,8 +23,6 @@ const TAIL = 200;
 const POLL_MS = 250;
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
-/** The server says something every five seconds while a task runs. */
-const QUIET_MS = 15_000;
 const MOST_COPIED = 20_000;
 
 export type Standing = "opening" | "counting" | State;
@@ -324,7 +322,6 @@ export class View {
         this.events.onState(state);
         this.events.onChange();
       },
-      QUIET_MS,
     );
   }
 

@@ -151,7 +151,11 @@ export class OutputViewer {
     if (!this.jump.isConnected) this.holder.append(this.jump);
     const empty = view.total === 0 && standing === "ended";
     this.note.textContent =
-      standing === "refused" ? visible(view.problem) : empty ? gettext("It printed nothing.") : "";
+      standing === "refused" && view.total === 0
+        ? visible(view.problem)
+        : empty
+          ? gettext("It printed nothing.")
+          : "";
     if (this.note.textContent && !this.note.isConnected) this.holder.append(this.note);
     if (!this.note.textContent) this.note.remove();
   }

@@ -17,7 +17,11 @@ export function renew(): Promise<boolean> {
 
 async function ask(): Promise<boolean> {
   try {
-    const answer = await fetch("/session/renew", { method: "POST", headers: { Accept: "application/json" } });
+    const answer = await fetch("/session/renew", {
+      method: "POST",
+      headers: { Accept: "application/json" },
+      signal: AbortSignal.timeout(20_000),
+    });
     if (answer.status < 500 && !answer.ok) return false;
     if (!answer.ok) throw new Error(String(answer.status));
     const body: { expires_in: number } = await answer.json();
@@ -32,8 +36,13 @@ async function ask(): Promise<boolean> {
 /** Access that lasts long enough for a request, renewed if need be; false where the page is left for the login. */
 export async function ensureAccess(): Promise<boolean> {
   if (!seconds || Date.now() <= until - MARGIN_MS || (await renew())) return true;
-  location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}&ended=1`);
+  leaveForLogin();
   return false;
+}
+
+/** The login has ended: to the next one, which leads back here. */
+export function leaveForLogin(): void {
+  location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}&ended=1`);
 }
 
 function onSubmit(event: SubmitEvent): void {

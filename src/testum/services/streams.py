@@ -117,11 +117,12 @@ class Streams:
                 await cursor.close()
 
     async def follow_job(self, job_id: UUID, after: int, *, output: bool = True) -> AsyncIterator[Message]:
-        """Everything of the job's tasks that stands after position `after` (-1: from the beginning); without
-        `output`, what they print is left out."""
+        """Everything of the job's tasks that stands after position `after` (-1: from the beginning). Without `output`,
+        what they print is left out, and how the job stands is told every few seconds anyway (`follow_task`)."""
         async with self._events.subscribe(job_id=job_id) as heard:
             follower = _JobFollower(self._outputs, job_id, max(after, 0), self._database, output=output)
             told: tuple[str, dict[TaskStatus, int]] | None = None
+            told_at = -_POLL_SECONDS
             try:
                 while True:
                     begun = time.monotonic()
@@ -138,9 +139,10 @@ class Streams:
                     async for message in follower.read(mark):
                         yield message
                     over = job.status in FINAL_JOB and follower.finished
-                    if over or told != (job.status, counts):
+                    due = not output and time.monotonic() - told_at >= _POLL_SECONDS
+                    if over or due or told != (job.status, counts):
                         yield messages.of_job(job, counts, follower.position)
-                        told = (job.status, counts)
+                        told, told_at = (job.status, counts), time.monotonic()
                     if over:
                         return
                     if changed:

@@ -77,13 +77,13 @@ async def get_output(
     return StreamingResponse(
         output,
         media_type="application/octet-stream",
-        headers={"Content-Disposition": _attachment(task, stream)},
+        headers={"Content-Disposition": _attachment(task, f"{stream}-times" if timestamps else stream)},
     )
 
 
-def _attachment(task: Task, stream: str) -> str:
+def _attachment(task: Task, what: str) -> str:
     """The header that names the file: for programs that know ASCII only, and for all others (RFC 6266, appendix D)."""
-    name = f"{task.platform_name}-{task.started_at or task.created_at:%Y%m%d-%H%M%S}-{stream}.log"
+    name = f"{task.platform_name}-{task.started_at or task.created_at:%Y%m%d-%H%M%S}-{what}.log"
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
