@@ -106,7 +106,8 @@ def test_filter_sort_and_the_shape_of_the_list(page: Page, hosts: Hosts) -> None
     page.goto("/platforms?q=nothing-like-it")
     expect(page.get_by_text("Nothing matches")).to_be_visible()
     page.get_by_role("link", name="Clear the filter").click()
-    expect(page.locator("#results")).to_contain_text("host-0")
+    expect(page.locator("#results tbody tr").first).to_be_visible()
+    expect(page.get_by_role("searchbox", name="Name, host or description")).to_have_value("")
 
 
 @pytest.fixture(scope="module")
@@ -176,15 +177,6 @@ def test_a_bad_tag_is_said_in_the_dialog_and_nothing_is_lost(page: Page, many: i
     with page.expect_navigation():
         page.get_by_role("button", name="Take them away").click()
     assert "good" not in api.get("/platforms/", name="many-00")[0]["tags"]
-
-
-def test_enter_in_a_dialog_presses_no_other_button(page: Page, many: int) -> None:
-    page.goto("/platforms?tag=many")
-    page.get_by_label("Choose many-00").check()
-    page.get_by_role("button", name="Tag", exact=True).click()
-    page.get_by_label("Tags").fill("x")
-    page.keyboard.press("Enter")
-    assert "/run" not in page.url and page.locator("dialog[open]").count() == 1
 
 
 def test_delete_the_chosen_after_a_question(page: Page, api: Api, real_sshd: RealSshd) -> None:
@@ -534,7 +526,7 @@ def test_a_key_that_platforms_log_in_with_says_so(
     expect(page.locator("#toasts")).to_contain_text(f"{name} was deleted.")
 
 
-def test_enter_in_a_dialog_does_what_the_dialog_is_for(page: Page, hosts: Hosts, api: Api) -> None:
+def test_enter_in_a_dialog_does_what_the_dialog_is_for_and_nothing_else(page: Page, hosts: Hosts, api: Api) -> None:
     page.goto("/platforms?tag=pages")
     page.get_by_label("Choose host-0").check()
     page.get_by_role("button", name="Tag", exact=True).click()
