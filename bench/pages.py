@@ -143,6 +143,7 @@ PAGES = {
     "platforms": "/platforms",
     "platforms, one tag": "/platforms?tag=web",
     "platforms, a state by host": "/platforms?state=unreachable&sort=host",
+    "platforms, needing attention": "/platforms?state=attention",
     "platforms, words": "/platforms?q=host-09",
     "platform": "/platforms/{platform}",
     "platform, changing it": "/platforms/{platform}/edit",
