@@ -170,7 +170,9 @@ def test_the_path_to_a_job_shows_the_readers_time(open_tab: Open, hosts: Hosts, 
 
 def test_groups_grow_while_the_job_runs(page: Page, hosts: Hosts, api: Api, flag: Path) -> None:
     """The one that is shown is told anew, and the largest is shown until somebody chooses."""
-    command = f"mkdir {flag}.1 2>&- && echo first && exit; until [ -e {flag} ]; do sleep 0.1; done; echo common"
+    command = (
+        f"mkdir {flag}.1 2>&- && echo first && exit; until [ -e {flag} ]; do sleep 0.1; done; echo common"
+    )
     job = api.start_job(command, targets={"platform_ids": [host["id"] for host in hosts[:3]]})
     title, differs = page.locator(".x-group-title"), page.get_by_role("button", name="How it differs")
     page.goto(f"/jobs/{job}?by=output")

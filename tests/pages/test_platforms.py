@@ -526,7 +526,9 @@ def test_a_key_that_platforms_log_in_with_says_so(
     expect(page.locator("#toasts")).to_contain_text(f"{name} was deleted.")
 
 
-def test_enter_in_a_dialog_does_what_the_dialog_is_for_and_nothing_else(page: Page, hosts: Hosts, api: Api) -> None:
+def test_enter_in_a_dialog_does_what_the_dialog_is_for_and_nothing_else(
+    page: Page, hosts: Hosts, api: Api
+) -> None:
     page.goto("/platforms?tag=pages")
     page.get_by_label("Choose host-0").check()
     page.get_by_role("button", name="Tag", exact=True).click()

@@ -12,9 +12,10 @@ import pytest
 from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import read_po
 
+from testum.core.actions import JobType
 from testum.web.pages.languages import choose, languages, locale_folder
 from testum.web.pages.said import ENDED
-from testum.web.pages.words import SAID, Words, _pattern
+from testum.web.pages.words import ACTIONS, SAID, Words, _pattern
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(locale_folder().glob("*/LC_MESSAGES/testum.po"))
@@ -37,6 +38,19 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 def texts(message: Message) -> list[str]:
     return [message.string] if isinstance(message.string, str) else list(message.string)
+
+
+def test_every_action_of_the_audit_log_has_words() -> None:
+    """What is checked at the gate and noted there; of jobs, each type."""
+    found = {f"job.{kind}" for kind in JobType}
+    for path in (ROOT / "src" / "testum").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+                continue
+            if call.func.attr in ("check", "log", "refused"):
+                texts = [str(each.value) for each in call.args if isinstance(each, ast.Constant)]
+                found.update(text for text in texts if re.fullmatch(r"[a-z_]+\.[a-z_]+", text))
+    assert len(found) > 25 and found - set(ACTIONS) == set()
 
 
 def test_there_are_translations() -> None:

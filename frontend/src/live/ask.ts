@@ -2,7 +2,7 @@
 import { leaveForLogin, renew } from "../shell/session";
 
 /** So long is an answer waited for: a connection may be gone without anybody saying so. */
-const ANSWER_MS = 20_000;
+const ANSWER_MS = 30_000;
 
 interface Asking {
   accept?: string;

@@ -29,7 +29,7 @@ _TOKEN = re.compile(
 )
 _SUBSTITUTION = re.compile(r"\$\(|`")
 _DISK = re.compile(r"/dev/(?:sd|nvme|vd|xvd|hd|mmcblk|disk|mapper/|md|loop|dm-)")
-_SYSTEM = re.compile(r"/(?:etc|boot|bin|sbin|lib\w*|usr|opt|root|var/lib)(?:/|$)")
+_SYSTEM = re.compile(r"/(?:etc|boot|bin|sbin|lib\w*|usr|var/lib)(?:/|$)")
 _SQL = re.compile(
     r"\b(?:drop\s+(?:database|table|schema)|truncate\s+table|delete\s+from|dropDatabase)\b", re.IGNORECASE
 )

@@ -17,7 +17,7 @@ _COMMON = frozenset(
     a1b2c3d4 password1 password12 password123 passw0rd p@ssw0rd p@ssword pa$$word changeme1 changeit letmein1
     welcome1 welcome123 iloveyou sunshine princess football baseball superman trustno1 starwars whatever computer
     internet administrator admin1234 admin12345 rootroot root1234 toor1234 testtest test1234 testum123 secret123
-    """.split()
+    """.split()  # noqa: SIM905 - words read better as words
 )
 """The first that anybody tries, of those that are long enough (NIST SP 800-63B, section 5.1.1.2)."""
 MIN_LENGTH = 8
@@ -36,7 +36,9 @@ _DUMMY = _hasher.hash("no account has this password")
 def check_password_rules(password: str, field: str, username: str) -> None:
     """Raise InvalidInput unless the password may be set (NIST SP 800-63B: length, none that everybody tries, and not
     the user's name, however often)."""
-    if password.lower() in WEAK | _COMMON or (username and not password.lower().replace(username.lower(), "")):
+    if password.lower() in WEAK | _COMMON or (
+        username and not password.lower().replace(username.lower(), "")
+    ):
         raise InvalidInput.field(field, "is one that everybody tries first. Choose another one.")
     if len(password) < MIN_LENGTH:
         raise InvalidInput.field(field, f"needs at least {MIN_LENGTH} characters.")

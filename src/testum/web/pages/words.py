@@ -43,6 +43,46 @@ JOB_TYPES: Mapping[str, str] = {
     "test_connection": N_("Connection test"),
 }
 
+ACTIONS: Mapping[str, str] = {
+    "auth.login": N_("Log in"),
+    "auth.logout": N_("Log out"),
+    "auth.refresh": N_("Renew a login"),
+    "auth.change_password": N_("Change the password"),
+    "auth.change_username": N_("Change the user name"),
+    "platform.create": N_("Add a platform"),
+    "platform.update": N_("Change a platform"),
+    "platform.delete": N_("Delete a platform"),
+    "platform.import": N_("Import platforms"),
+    "platform.tag": N_("Tag platforms"),
+    "platform.test": N_("Test a connection"),
+    "platform.read": N_("Read platforms"),
+    "host_key.changed": N_("Another host key was shown"),
+    "host_key.trust": N_("Trust a host key"),
+    "key.create": N_("Add a key"),
+    "key.delete": N_("Delete a key"),
+    "key.read": N_("Read keys"),
+    "job.run_command": N_("Run a command"),
+    "job.run_script": N_("Run a script"),
+    "job.deploy": N_("Deploy keys"),
+    "job.test_connection": N_("Test connections"),
+    "job.gather_facts": N_("Ask hosts what they are"),
+    "job.rerun": N_("Run a job again"),
+    "job.cancel": N_("Cancel a job"),
+    "job.read": N_("Read jobs"),
+    "job.follow": N_("Watch a job"),
+    "task.read": N_("Read what a task printed"),
+    "task.follow": N_("Watch a task"),
+    "selection.create": N_("Save a selection"),
+    "selection.update": N_("Change a selection"),
+    "selection.delete": N_("Delete a selection"),
+    "selection.read": N_("Read selections"),
+    "audit.read": N_("Read the audit log"),
+    "overview.read": N_("Read the dashboard"),
+    **dict.fromkeys(("settings.read", "settings.page"), N_("Read the configuration")),
+    "worker.read": N_("Read the workers"),
+}
+"""What an audit entry's action is called."""
+
 ROLES: Mapping[str, str] = {
     "admin": N_("Administrator"),
     "operator": N_("Operator"),
@@ -247,6 +287,10 @@ class Words:
     def platform(self, state: str) -> tuple[str, str]:
         """A platform's state: the word and the colour."""
         return self._state(PLATFORM, state)
+
+    def action(self, action: str) -> str:
+        """What somebody did or wanted to do, of an audit entry."""
+        return self._word(ACTIONS, action)
 
     def outcome(self, outcome: str) -> tuple[str, str]:
         """An audit entry's outcome: the word and the colour."""
