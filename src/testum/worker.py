@@ -199,8 +199,9 @@ def run(settings: Settings, processes: int) -> int:
                 f"WORKER_QUEUES: {zone!r} is no name of a network zone: small letters, digits, dots, dashes, at most 63."
             )
     celery = make_celery(settings.celery_broker_url, settings.worker_zones)
-    # In a process of its own: what it opens must not be inherited by Celery's.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as trial:
+    # In a process of its own: what it opens must not be inherited by Celery's. Forked, as those are, and before there
+    # is any thread here: another would import everything once more.
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as trial:
         if problem := trial.submit(_check, settings).result():
             raise ConfigurationError(problem)
     logs.configure()
