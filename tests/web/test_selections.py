@@ -10,6 +10,7 @@ import pytest
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from tests.support.tools import unique
+from testum.core.states import PlatformState, StateFilter
 
 
 def save(api: Api, name: str, **targets: Any) -> dict[str, Any]:
@@ -67,6 +68,24 @@ def test_text_patterns_and_states_narrow(api: Api, three: list[dict[str, Any]], 
         each["name"] for each in three
     ]
     assert api.get("/platforms/", q=f"{mark}_?") == [], "what LIKE would take for a place is none"
+
+
+def test_what_needs_attention_is_asked_for_together(
+    api: Api, server: Server, three: list[dict[str, Any]], mark: str
+) -> None:
+    assert set(StateFilter) == {*PlatformState, "attention"}
+    for platform, state in zip(three, ("unreachable", "ok", "host_key_changed"), strict=True):
+        server.execute(
+            "UPDATE platforms SET state = :state WHERE name = :name",
+            {"state": state, "name": platform["name"]},
+        )
+    wanted = [three[0]["id"], three[2]["id"]]
+    assert [each["id"] for each in api.get("/platforms/", tag=mark, state="attention")] == wanted
+    saved = save(api, f"{mark} a", tags=[mark], state="attention")
+    assert saved["criteria"]["state"] == "attention"
+    assert now(api, saved)["platform_ids"] == wanted
+    wrong = api.http.get("/platforms/", params={"state": "asleep"})
+    assert [problem["field"] for problem in wrong.json()["errors"]] == ["state"]
 
 
 def test_what_is_gone_is_told(api: Api, three: list[dict[str, Any]], mark: str) -> None:

@@ -43,10 +43,19 @@ TROUBLE = (
     PlatformState.HOST_KEY_UNKNOWN,
 )
 """The states that somebody should look at, worst first."""
-ATTENTION = "attention"
-"""What a filter calls all of these together."""
-STATE_FILTERS = (*PlatformState, ATTENTION)
-"""What a filter may ask of a platform's state."""
+
+
+class StateFilter(StrEnum):
+    """What a filter may ask of a platform's state: that it is this one, or any of TROUBLE."""
+
+    UNKNOWN = "unknown"
+    OK = "ok"
+    UNREACHABLE = "unreachable"
+    AUTH_FAILED = "auth_failed"
+    HOST_KEY_CHANGED = "host_key_changed"
+    HOST_KEY_UNKNOWN = "host_key_unknown"
+    ATTENTION = "attention"
+
 
 _STATES = {
     PlatformState.OK: ("exit_status", "signal", "output_limit", "idle_timeout"),

@@ -19,7 +19,7 @@ MAX_VALUES = 10_000
 @dataclass(frozen=True, slots=True)
 class Targets:
     """What a person asked for. `names` are exact names or patterns with `*`, `?` and `[...]`; `q` is what a list's
-    filter looks for (`text_to_like`), `state` one of STATE_FILTERS: the state that the last task found."""
+    filter looks for (`text_to_like`), `state` a StateFilter, of the state that the last task found."""
 
     platform_ids: tuple[UUID, ...] = ()
     names: tuple[str, ...] = ()

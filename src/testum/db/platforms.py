@@ -33,7 +33,7 @@ from sqlalchemy.orm import (
 )
 
 from testum.core.shards import DEFAULT_ZONE
-from testum.core.states import ATTENTION, TROUBLE, PlatformState
+from testum.core.states import TROUBLE, PlatformState, StateFilter
 from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like, text_to_like
 from testum.db.base import Base, UtcDateTime, new_id, utc_now
 from testum.db.many import UpdateEach, chunks
@@ -176,7 +176,8 @@ def conditions(q: str | None, tag: str | None, state: str | None) -> list[Column
     if tag:
         asked.append(_has(tag))
     if state:
-        asked.append(Platform.state.in_(TROUBLE) if state == ATTENTION else Platform.state == state)
+        in_trouble = state == StateFilter.ATTENTION
+        asked.append(Platform.state.in_(TROUBLE) if in_trouble else Platform.state == state)
     return asked
 
 

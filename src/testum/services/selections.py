@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.permissions import Actor, Permission
-from testum.core.states import STATE_FILTERS
+from testum.core.states import StateFilter
 from testum.core.targets import MAX_VALUES, Targets
 from testum.core.text import check_name
 from testum.db import installation, paging, platforms, selections
@@ -248,7 +248,7 @@ def _checked(targets: Targets) -> Targets:
         raise InvalidInput.field("targets.platform_ids", f"at most {MAX_VALUES}.")
     if targets.platform_ids and replace(targets, platform_ids=()) != Targets():
         raise InvalidInput.field("targets.platform_ids", "stand alone: what they fit was given as well.")
-    if targets.state and targets.state not in STATE_FILTERS:
+    if targets.state and targets.state not in set(StateFilter):
         raise InvalidInput.field("targets.state", "is not valid.")
     return replace(
         targets,

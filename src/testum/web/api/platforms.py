@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from testum.core.actions import JobSpec, JobType
+from testum.core.states import StateFilter
 from testum.web.api import show
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
@@ -19,7 +20,6 @@ from testum.web.api.schemas import (
     PlatformTestBody,
     PlatformTestOut,
     RunCommandBody,
-    StateFilter,
 )
 from testum.web.leaving import while_waited_for
 from testum.web.security import App, CurrentActor
@@ -37,7 +37,9 @@ async def list_platforms(
     q: Search = None,
     name: Annotated[str | None, Query(max_length=200, description="The exact name.")] = None,
     tag: Annotated[str | None, Query(max_length=100)] = None,
-    state: StateFilter | None = None,
+    state: Annotated[
+        StateFilter | None, Query(description="`attention`: any that somebody should look at.")
+    ] = None,
 ) -> list[PlatformOut]:
     """The platforms, by name."""
     found = await app.platforms.find(actor, page, q=q, name=name, tag=tag, state=state)

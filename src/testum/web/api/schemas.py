@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from testum.core.actions import MAX_CONCURRENCY, MAX_TIMEOUT, JobType, RerunOf
 from testum.core.difference import Change
-from testum.core.states import JobStatus, PlatformState, TaskStatus
+from testum.core.states import JobStatus, PlatformState, StateFilter, TaskStatus
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Secret = Annotated[str, StringConstraints(max_length=64 * 1024)]
@@ -330,10 +330,6 @@ class JobTargetsBody(TargetsBody):
     )
 
 
-StateFilter = PlatformState | Literal["attention"]
-"""`attention`: any of the states that somebody should look at."""
-
-
 class CriteriaBody(TargetsBody):
     """What a selection selects: platforms by their ids, which stand alone, or what is asked of a platform."""
 
@@ -372,7 +368,7 @@ class CriteriaOut(BaseModel):
     names: list[str]
     tags: list[str]
     q: str
-    state: str | None
+    state: StateFilter | None
     all: bool
 
 

@@ -2,7 +2,7 @@
 
 from testum.core.actions import JobType
 from testum.core.probes import Probed
-from testum.core.states import JobStatus, PlatformState, TaskStatus
+from testum.core.states import JobStatus, PlatformState, StateFilter, TaskStatus
 from testum.db.audit import AuditLog
 from testum.db.jobs import Job
 from testum.db.keys import SSHKey
@@ -106,7 +106,7 @@ def selection(row: Selection) -> SelectionOut:
             names=list(asked.names),
             tags=list(asked.tags),
             q=asked.q,
-            state=asked.state or None,
+            state=StateFilter(asked.state) if asked.state else None,
             all=asked.all,
         ),
         picked=row.picked,

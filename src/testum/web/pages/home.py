@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Response
 
 from testum.core.permissions import Permission
-from testum.core.states import ATTENTION, TROUBLE
+from testum.core.states import TROUBLE, StateFilter
 from testum.db.paging import PageRequest
 from testum.services.messages import count_json
 from testum.web.pages.jobs import describe
@@ -40,7 +40,7 @@ async def dashboard(view: PageView) -> Response:
     context: dict[str, Any] = {
         "now": now,
         "total": sum(now.platforms.values()),
-        "attention": address("/platforms", state=ATTENTION),
+        "attention": address("/platforms", state=StateFilter.ATTENTION.value),
         "troubled": sum(now.platforms.get(state, 0) for state in TROUBLE),
         "failed": sum(hour.ended.get("failed", 0) + hour.ended.get("lost", 0) for hour in now.hours),
         "ended": sum(sum(hour.ended.values()) for hour in now.hours),

@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 
 from testum.core.actions import JobSpec, JobType
 from testum.core.permissions import Permission
-from testum.core.states import STATE_FILTERS
+from testum.core.states import StateFilter
 from testum.core.targets import Targets
 from testum.errors import InvalidInput
 from testum.web.pages.forms import Form, read_form
@@ -50,7 +50,7 @@ async def list_platforms(view: PageView) -> Response:
         title=view.gettext("Platforms"),
         section="platforms",
         tags=await view.app.platforms.tags(view.actor),
-        states=STATE_FILTERS,
+        states=list(StateFilter),
         is_empty=page.total == 0 and not asked.is_filtered,
         **context,
     )
@@ -62,7 +62,7 @@ def filters(values: Mapping[str, Any]) -> Filter:
     return {
         "q": values.get("q") or None,
         "tag": values.get("tag") or None,
-        "state": state if state in STATE_FILTERS else None,
+        "state": state if state in set(StateFilter) else None,
     }
 
 

@@ -9,7 +9,7 @@ from fastapi import Request, Response
 from testum.core.actions import JobSpec, JobType
 from testum.core.danger import looks_destructive
 from testum.core.permissions import Permission
-from testum.core.states import STATE_FILTERS
+from testum.core.states import StateFilter
 from testum.core.targets import MAX_VALUES, Targets
 from testum.db.jobs import Job
 from testum.db.paging import PageRequest
@@ -194,7 +194,7 @@ async def _form(
         page=page,
         filter=asked,
         tags=await view.app.platforms.tags(view.actor),
-        states=STATE_FILTERS,
+        states=list(StateFilter),
         commands=await view.app.jobs.recent_commands(view.actor),
         values={"command": "", "timeout": "", "concurrency": "", **values},
         problems=problems,
