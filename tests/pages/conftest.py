@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.support.browser import Tab, chromium
+from tests.support.proxy import Proxies, Proxy
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 
@@ -54,6 +55,14 @@ def tab(open_tab: Open) -> Tab:
 @pytest.fixture
 def page(tab: Tab) -> Page:
     return tab.page
+
+
+@pytest.fixture
+def way(server: Server) -> Iterator[Proxy]:
+    """A way to the server that can be cut, or made slow."""
+    proxies = Proxies()
+    yield proxies.add(server.port)
+    proxies.close()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
 from tests.support.browser import DESKTOP, PHONE, Tab
-from tests.support.proxy import Proxies
+from tests.support.proxy import Proxy
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from testum.web.pages.jobs import _late
@@ -196,33 +196,28 @@ def test_groups_grow_while_the_job_runs(page: Page, hosts: Hosts, api: Api, flag
 
 
 def test_a_job_whose_connection_falls_silent_goes_on(
-    open_tab: Open, server: Server, api: Api, hosts: Hosts
+    open_tab: Open, way: Proxy, api: Api, hosts: Hosts
 ) -> None:
     """Nobody says that the old connections are dead, those to the API among them; new ones would work."""
-    proxies = Proxies()
-    try:
-        way = proxies.add(server.port)
-        tab = open_tab(url=f"http://127.0.0.1:{way.port}")
-        tab.expected = ["WebSocket", "ERR_", "net::", "Timeout"]
-        page = tab.page
-        job = api.start_job(
-            "i=0; while [ $i -lt 20 ]; do i=$((i+1)); echo number $i; sleep 0.5; done",
-            targets={"platform_ids": [host["id"] for host in hosts[:2]]},
-        )
-        page.goto(f"/jobs/{job}")
-        expect(page.locator('.x-line-row[data-number="3"]')).to_be_visible()
-        expect(page.locator("#line")).to_have_text("live")
-        way.delay = 300
-        expect(page.locator("#line")).to_have_text("The connection is lost; trying again ...", timeout=25_000)
-        assert api.wait_job(job)["status"] == "success"
-        expect(page.locator("#job-status")).to_have_text("Running")
-        way.delay = 0
-        expect(page.locator("#job-status")).to_have_text("Succeeded", timeout=60_000)
-        expect(page.locator("#line")).to_have_text("")
-        expect(row(page, hosts[1]["name"])).to_contain_text("Succeeded")
-        expect(page.locator('.x-line-row[data-number="20"]:not(.x-not-yet)')).to_be_visible(timeout=60_000)
-    finally:
-        proxies.close()
+    tab = open_tab(url=f"http://127.0.0.1:{way.port}")
+    tab.expected = ["WebSocket", "ERR_", "net::", "Timeout"]
+    page = tab.page
+    job = api.start_job(
+        "i=0; while [ $i -lt 20 ]; do i=$((i+1)); echo number $i; sleep 0.5; done",
+        targets={"platform_ids": [host["id"] for host in hosts[:2]]},
+    )
+    page.goto(f"/jobs/{job}")
+    expect(page.locator('.x-line-row[data-number="3"]')).to_be_visible()
+    expect(page.locator("#line")).to_have_text("live")
+    way.delay = 300
+    expect(page.locator("#line")).to_have_text("The connection is lost; trying again ...", timeout=25_000)
+    assert api.wait_job(job)["status"] == "success"
+    expect(page.locator("#job-status")).to_have_text("Running")
+    way.delay = 0
+    expect(page.locator("#job-status")).to_have_text("Succeeded", timeout=60_000)
+    expect(page.locator("#line")).to_have_text("")
+    expect(row(page, hosts[1]["name"])).to_contain_text("Succeeded")
+    expect(page.locator('.x-line-row[data-number="20"]:not(.x-not-yet)')).to_be_visible(timeout=60_000)
 
 
 def test_who_is_logged_out_elsewhere_is_led_to_the_login(
@@ -320,34 +315,29 @@ def test_who_cancelled_shows_in_other_tabs_too(open_tab: Open, hosts: Hosts, api
 
 
 def test_a_connection_that_is_cut_resumes_without_gap_or_duplicate(
-    open_tab: Open, server: Server, hosts: Hosts, api: Api, flag: Path
+    open_tab: Open, way: Proxy, hosts: Hosts, api: Api, flag: Path
 ) -> None:
-    proxies = Proxies()
-    try:
-        way = proxies.add(server.port)
-        url = f"http://127.0.0.1:{way.port}"
-        # Cookies know no ports: the login of the server's own address counts for the proxy's, too.
-        tab = open_tab(url=url)
-        tab.expected = ["WebSocket", "ERR_", "net::"]
-        job = api.start_job(
-            f"i=0; until [ -e {flag} ]; do i=$((i + 1)); echo number $i; sleep 0.05; done; echo number end",
-            targets={"platform_ids": [hosts[0]["id"]]},
-        )
-        page = tab.page
-        page.goto(f"/jobs/{job}")
-        expect(page.locator(".x-printed")).to_contain_text("number 3")
-        for _ in range(2):
-            way.cut()
-            expect(page.locator("#line")).to_have_attribute("data-state", "waiting")
-            expect(page.locator("#line")).to_have_text("live")
-        flag.touch()
-        expect(page.locator(".x-printed")).to_contain_text("number end")
-        numbers = re.findall(r"number (\d+)", page.locator(".x-printed").text_content() or "")
-        first = int(numbers[0])
-        assert numbers == [str(first + place) for place in range(len(numbers))], "no gap, nothing twice"
-        expect(page.locator("#job-status")).to_have_text("Succeeded")
-    finally:
-        proxies.close()
+    url = f"http://127.0.0.1:{way.port}"
+    # Cookies know no ports: the login of the server's own address counts for the proxy's, too.
+    tab = open_tab(url=url)
+    tab.expected = ["WebSocket", "ERR_", "net::"]
+    job = api.start_job(
+        f"i=0; until [ -e {flag} ]; do i=$((i + 1)); echo number $i; sleep 0.05; done; echo number end",
+        targets={"platform_ids": [hosts[0]["id"]]},
+    )
+    page = tab.page
+    page.goto(f"/jobs/{job}")
+    expect(page.locator(".x-printed")).to_contain_text("number 3")
+    for _ in range(2):
+        way.cut()
+        expect(page.locator("#line")).to_have_attribute("data-state", "waiting")
+        expect(page.locator("#line")).to_have_text("live")
+    flag.touch()
+    expect(page.locator(".x-printed")).to_contain_text("number end")
+    numbers = re.findall(r"number (\d+)", page.locator(".x-printed").text_content() or "")
+    first = int(numbers[0])
+    assert numbers == [str(first + place) for place in range(len(numbers))], "no gap, nothing twice"
+    expect(page.locator("#job-status")).to_have_text("Succeeded")
 
 
 def test_the_keyboard_alone_runs_and_watches(page: Page, hosts: Hosts) -> None:

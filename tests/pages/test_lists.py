@@ -212,11 +212,14 @@ def test_who_may_do_nothing_chooses_nothing(open_tab: Open, server: Server, host
     for denied in ("Run a command", "audit log"):
         expect(page.locator("#shortcuts")).not_to_contain_text(denied)
     page.keyboard.press("Escape")
-    page.keyboard.press("g")
-    page.keyboard.press("a")
-    page.keyboard.press("g")
-    page.keyboard.press("k")
+    visited: list[str] = []
+    page.on(
+        "request", lambda request: visited.append(request.url) if request.is_navigation_request() else None
+    )
+    for key in "gagk":
+        page.keyboard.press(key)
     page.wait_for_url("**/keys")
+    assert [address.rsplit("/", 1)[1] for address in visited] == ["keys"], "there is no way to the audit log"
     operator = open_tab(state=None).log_in(*_login(server.account("operator"))).page
     operator.goto("/platforms?tag=pages")
     operator.get_by_label("Choose all that are shown").check()

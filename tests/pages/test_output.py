@@ -11,8 +11,8 @@ from playwright.sync_api import Page, Route, expect
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
 from tests.support.browser import PHONE
-from tests.support.proxy import Proxies
-from tests.support.server import Api, Server
+from tests.support.proxy import Proxy
+from tests.support.server import Api
 from tests.support.tools import until
 
 Hosts = list[dict[str, Any]]
@@ -117,7 +117,9 @@ def test_a_million_lines_open_at_once_and_are_searched(page: Page, million: str)
     assert texts(page)[0].startswith(f"{middle[0]:07} the quick")
 
     began = time.perf_counter()
-    search(page, "0777777 THE")
+    with page.expect_response(lambda answer: "/lines/search" in answer.url):
+        search(page, "0777777 THE")
+    answered = time.perf_counter() - began
     expect(counter(page)).to_have_text("1 of 1")
     found = time.perf_counter() - began
     expect(line(page, 777_777)).to_be_in_viewport()
@@ -129,9 +131,11 @@ def test_a_million_lines_open_at_once_and_are_searched(page: Page, million: str)
     expect(counter(page)).to_have_text(re.compile("^[0-9] of 9$"))
 
     memory = memory_of(page)
-    print(f"first screen {first:.2f} s, search {found:.2f} s with the time to type, memory {memory:.1f} MB")
-    # Within 1 s on a quick machine; the rest is for a slow one, and for typing.
-    assert first < 1.5 and found < 2.5
+    print(
+        f"first screen {first:.2f} s, search answered {answered:.2f} s, whole {found:.2f} s, memory {memory:.1f} MB"
+    )
+    # Within 1 s on a quick machine; the rest is for a slow one, and for looking through what is behind the answer.
+    assert first < 1.5 and answered < 1.5 and found < 2.5
     assert memory < 300
 
 
@@ -311,44 +315,39 @@ def test_an_open_line_grows(page: Page, api: Api, hosts: Hosts) -> None:
 
 
 def test_a_cut_connection_shows_and_resumes_without_gap_or_duplicate(
-    open_tab: Open, server: Server, api: Api, hosts: Hosts
+    open_tab: Open, way: Proxy, api: Api, hosts: Hosts
 ) -> None:
-    proxies = Proxies()
-    try:
-        way = proxies.add(server.port)
-        tab = open_tab(url=f"http://127.0.0.1:{way.port}")
-        tab.expected = ["WebSocket", "ERR_", "net::"]
-        page = tab.page
-        _, task = begin(api, hosts, "for i in $(seq 1 400); do echo number $i; sleep 0.03; done")
-        page.goto(f"/tasks/{task}")
-        expect(status(page)).to_have_text("live")
-        # Note each state that is shown, however shortly.
-        page.evaluate(
-            """() => {
-                window.states = [];
-                const line = document.querySelector(".x-output-status .x-line");
-                new MutationObserver(() => window.states.push(line.textContent)).observe(line, { childList: true });
-            }"""
-        )
-        for _ in range(3):
-            number = numbers(page)[-1]
-            way.cut()
-            reaches(page, number + 40)
-        expect(status(page)).to_have_text("ended", timeout=20_000)
-        states = page.evaluate("window.states")
-        assert "The connection is lost; trying again ..." in states and "live" in states
-        expect(page.locator(".x-output-status")).to_contain_text("400 lines")
-        page.locator(".x-printed").focus()
-        page.keyboard.press("Home")
-        seen: dict[int, str] = {}
-        for _ in range(60):
-            expect(page.locator(".x-not-yet")).to_have_count(0)
-            seen.update(numbered(page))
-            page.keyboard.press("PageDown")
-            page.wait_for_timeout(30)
-        assert seen == {number: f"number {number}" for number in range(1, 401)}, "no gap, nothing twice"
-    finally:
-        proxies.close()
+    tab = open_tab(url=f"http://127.0.0.1:{way.port}")
+    tab.expected = ["WebSocket", "ERR_", "net::"]
+    page = tab.page
+    _, task = begin(api, hosts, "for i in $(seq 1 400); do echo number $i; sleep 0.03; done")
+    page.goto(f"/tasks/{task}")
+    expect(status(page)).to_have_text("live")
+    # Note each state that is shown, however shortly.
+    page.evaluate(
+        """() => {
+            window.states = [];
+            const line = document.querySelector(".x-output-status .x-line");
+            new MutationObserver(() => window.states.push(line.textContent)).observe(line, { childList: true });
+        }"""
+    )
+    for _ in range(3):
+        number = numbers(page)[-1]
+        way.cut()
+        reaches(page, number + 40)
+    expect(status(page)).to_have_text("ended", timeout=20_000)
+    states = page.evaluate("window.states")
+    assert "The connection is lost; trying again ..." in states and "live" in states
+    expect(page.locator(".x-output-status")).to_contain_text("400 lines")
+    page.locator(".x-printed").focus()
+    page.keyboard.press("Home")
+    seen: dict[int, str] = {}
+    for _ in range(60):
+        expect(page.locator(".x-not-yet")).to_have_count(0)
+        seen.update(numbered(page))
+        page.keyboard.press("PageDown")
+        page.wait_for_timeout(30)
+    assert seen == {number: f"number {number}" for number in range(1, 401)}, "no gap, nothing twice"
 
 
 # Some letters are written as octal numbers: other tests look for these words in all pages, and so in the list of jobs.
@@ -729,27 +728,22 @@ def test_the_viewer_by_keyboard_alone(page: Page, api: Api, hosts: Hosts) -> Non
 
 
 def test_a_connection_that_falls_silent_is_taken_for_lost(
-    open_tab: Open, server: Server, api: Api, hosts: Hosts
+    open_tab: Open, way: Proxy, api: Api, hosts: Hosts
 ) -> None:
     """Nobody says that the line is dead: the server's signs of life just do not come any more."""
-    proxies = Proxies()
-    try:
-        way = proxies.add(server.port)
-        tab = open_tab(url=f"http://127.0.0.1:{way.port}")
-        tab.expected = ["WebSocket", "ERR_", "net::"]
-        job, task = begin(api, hosts, "i=0; while sleep 0.2; do i=$((i+1)); echo number $i; done")
-        tab.page.goto(f"/tasks/{task}")
-        expect(line(tab.page, 5)).to_be_visible()
-        expect(status(tab.page)).to_have_text("live")
-        way.delay = 60
-        expect(status(tab.page)).to_have_text("The connection is lost; trying again ...", timeout=25_000)
-        way.delay = 0
-        way.cut()
-        expect(status(tab.page)).to_have_text("live", timeout=20_000)
-        reaches(tab.page, numbers(tab.page)[-1] + 5)
-        api.post(f"/jobs/{job}/cancel")
-    finally:
-        proxies.close()
+    tab = open_tab(url=f"http://127.0.0.1:{way.port}")
+    tab.expected = ["WebSocket", "ERR_", "net::"]
+    job, task = begin(api, hosts, "i=0; while sleep 0.2; do i=$((i+1)); echo number $i; done")
+    tab.page.goto(f"/tasks/{task}")
+    expect(line(tab.page, 5)).to_be_visible()
+    expect(status(tab.page)).to_have_text("live")
+    way.delay = 60
+    expect(status(tab.page)).to_have_text("The connection is lost; trying again ...", timeout=25_000)
+    way.delay = 0
+    way.cut()
+    expect(status(tab.page)).to_have_text("live", timeout=20_000)
+    reaches(tab.page, numbers(tab.page)[-1] + 5)
+    api.post(f"/jobs/{job}/cancel")
 
 
 def test_selected_text_is_copied_without_numbers_and_times(page: Page, api: Api, hosts: Hosts) -> None:

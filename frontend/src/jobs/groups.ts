@@ -191,13 +191,9 @@ export class GroupList {
     this.chosen = this.shown = group.task_id;
     this.shownAs = as;
     const row = this.mark();
-    if (!isNew && !byReader) {
-      this.events.choose(group, this.largest, false);
-      return;
-    }
     if (byReader) row?.scrollIntoView({ block: "nearest" });
     // Nobody asked for it: only the list moves, not the page that it is in.
-    else if (row) this.list.scrollTop = row.offsetTop - this.list.offsetTop;
+    else if (isNew && row) this.list.scrollTop = row.offsetTop - this.list.offsetTop;
     this.events.choose(group, this.largest, byReader);
   }
 

@@ -4,6 +4,8 @@
 const seconds = Number(document.body.dataset.accessSeconds ?? "0");
 /** Access is renewed when so much of its time is left. */
 const MARGIN_MS = Math.min(60_000, seconds * 250);
+/** So long is the answer waited for: the connection may be gone without anybody saying so. */
+const RENEWAL_MS = 20_000;
 let until = Date.now() + seconds * 1000;
 let renewing: Promise<boolean> | null = null;
 
@@ -20,7 +22,7 @@ async function ask(): Promise<boolean> {
     const answer = await fetch("/session/renew", {
       method: "POST",
       headers: { Accept: "application/json" },
-      signal: AbortSignal.timeout(20_000),
+      signal: AbortSignal.timeout(RENEWAL_MS),
     });
     if (answer.status < 500 && !answer.ok) return false;
     if (!answer.ok) throw new Error(String(answer.status));

@@ -349,6 +349,7 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("rm", "unlink", "rmdir"), _unless("--help", "--version")),
     "dd": _dd,
     **dict.fromkeys(("cp", "tee", "ddrescue"), _to_disk),
+    "mv": _any(_to_disk, _moves_system),
     **dict.fromkeys(("mke2fs", "mkswap", "wipefs", "blkdiscard", "shred", "sgdisk", "lvremove"), _always),
     **dict.fromkeys(("vgremove", "pvremove", "srm", "dropdb", "dropuser"), _always),
     **dict.fromkeys(("fdisk", "sfdisk", "gdisk", "parted"), _unless("-l", "--list", "-d", "print")),
@@ -411,7 +412,6 @@ _RULES: Mapping[str, _Rule] = {
     ),
     "helm": _word("uninstall", "delete", "rollback"),
     "virsh": _word("destroy", "undefine", "shutdown", "reboot"),
-    "mv": _any(_to_disk, _moves_system),
     "terraform": _word("destroy"),
     "git": _any(
         lambda arguments: "clean" in arguments and _option("-f", "--force")(arguments),

@@ -48,12 +48,12 @@ TROUBLE = (
 class StateFilter(StrEnum):
     """What a filter may ask of a platform's state: that it is this one, or any of TROUBLE."""
 
-    UNKNOWN = "unknown"
-    OK = "ok"
-    UNREACHABLE = "unreachable"
-    AUTH_FAILED = "auth_failed"
-    HOST_KEY_CHANGED = "host_key_changed"
-    HOST_KEY_UNKNOWN = "host_key_unknown"
+    UNKNOWN = PlatformState.UNKNOWN.value
+    OK = PlatformState.OK.value
+    UNREACHABLE = PlatformState.UNREACHABLE.value
+    AUTH_FAILED = PlatformState.AUTH_FAILED.value
+    HOST_KEY_CHANGED = PlatformState.HOST_KEY_CHANGED.value
+    HOST_KEY_UNKNOWN = PlatformState.HOST_KEY_UNKNOWN.value
     ATTENTION = "attention"
 
 
