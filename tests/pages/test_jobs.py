@@ -12,11 +12,12 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
-from tests.support.browser import DESKTOP, PHONE, Tab
+from tests.support.browser import DESKTOP, PHONE, Tab, ready
 from tests.support.proxy import Proxy
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from testum.web.pages.jobs import _late
+from testum.web.pages.languages import languages
 
 Hosts = list[dict[str, Any]]
 
@@ -71,6 +72,7 @@ def test_a_run_without_platforms_or_command_says_what_is_missing(open_tab: Open,
     tab.page.get_by_label("Command").fill("true")
     tab.page.get_by_role("button", name="Run", exact=True).click()
     expect(tab.page.locator("#platform-problem")).to_have_text("Choose at least one platform.")
+    ready(tab.page)
     box(tab.page, "host-0").check()
     expect(tab.page.locator("#platform-problem")).to_have_count(0)
     expect(tab.page.locator("#chips")).not_to_have_class(re.compile("is-invalid"))
@@ -86,7 +88,7 @@ def test_a_run_without_platforms_or_command_says_what_is_missing(open_tab: Open,
     expect(tab.page.locator("#command-problem")).to_have_text("Is needed.")
     expect(tab.page.locator("#timeout-problem")).to_have_text("Must be a number.")
     expect(tab.page.locator("#concurrency-problem")).to_have_text("Must be from 1 to 1000.")
-    assert box(tab.page, "host-0").is_checked()
+    expect(box(tab.page, "host-0")).to_be_checked()
 
 
 @pytest.mark.parametrize("command", ["rm -rf /var/tmp/x", "echo hi; sudo reboot"])
@@ -196,28 +198,30 @@ def test_groups_grow_while_the_job_runs(page: Page, hosts: Hosts, api: Api, flag
 
 
 def test_a_job_whose_connection_falls_silent_goes_on(
-    open_tab: Open, way: Proxy, api: Api, hosts: Hosts
+    open_tab: Open, way: Proxy, api: Api, hosts: Hosts, flag: Path
 ) -> None:
     """Nobody says that the old connections are dead, those to the API among them; new ones would work."""
     tab = open_tab(url=f"http://127.0.0.1:{way.port}")
     tab.expected = ["WebSocket", "ERR_", "net::", "Timeout"]
     page = tab.page
     job = api.start_job(
-        "i=0; while [ $i -lt 20 ]; do i=$((i+1)); echo number $i; sleep 0.5; done",
+        f"i=0; until [ -e {flag} ]; do i=$((i+1)); echo number $i; sleep 0.5; done; echo over",
         targets={"platform_ids": [host["id"] for host in hosts[:2]]},
     )
     page.goto(f"/jobs/{job}")
     expect(page.locator('.x-line-row[data-number="3"]')).to_be_visible()
     expect(page.locator("#line")).to_have_text("live")
     way.delay = 300
-    expect(page.locator("#line")).to_have_text("The connection is lost; trying again ...", timeout=25_000)
+    expect(page.locator("#line")).to_have_text("The connection is lost; trying again ...", timeout=60_000)
+    flag.touch()
     assert api.wait_job(job)["status"] == "success"
     expect(page.locator("#job-status")).to_have_text("Running")
     way.delay = 0
     expect(page.locator("#job-status")).to_have_text("Succeeded", timeout=60_000)
-    expect(page.locator("#line")).to_have_text("")
-    expect(row(page, hosts[1]["name"])).to_contain_text("Succeeded")
-    expect(page.locator('.x-line-row[data-number="20"]:not(.x-not-yet)')).to_be_visible(timeout=60_000)
+    # What was asked over a connection that is dead is asked again after thirty seconds.
+    expect(page.locator("#line")).to_have_text("", timeout=60_000)
+    expect(row(page, hosts[1]["name"])).to_contain_text("Succeeded", timeout=60_000)
+    expect(page.locator(".x-printed")).to_contain_text("over", timeout=60_000)
 
 
 def test_who_is_logged_out_elsewhere_is_led_to_the_login(
@@ -238,9 +242,26 @@ def test_who_is_logged_out_elsewhere_is_led_to_the_login(
     other.get_by_role("button", name="Account").click()
     other.get_by_role("button", name="Log out").click()
     for page, path in zip(pages, ("jobs", "tasks"), strict=True):
-        page.wait_for_url(f"**/login?next=%2F{path}%2F*", timeout=20_000)
+        page.wait_for_url(f"**/login?next=%2F{path}%2F*")
         expect(page.get_by_text("Your login has ended. Log in again.")).to_be_visible()
     api.post(f"/jobs/{job}/cancel")
+
+
+def test_a_press_ends_where_it_began(page: Page, hosts: Hosts, api: Api, flag: Path) -> None:
+    """People take a tenth of a second, and meanwhile what they press is drawn again."""
+    job = api.start_job(
+        f"until [ -e {flag} ]; do echo more; sleep 0.05; done",
+        targets={"platform_ids": [host["id"] for host in hosts[:2]]},
+    )
+    page.goto(f"/jobs/{job}")
+    expect(page.locator(".x-printed")).to_contain_text("more")
+    row(page, "host-1").hover()
+    page.mouse.down()
+    page.wait_for_timeout(1_000)
+    page.mouse.up()
+    expect(row(page, "host-1")).to_have_attribute("aria-selected", "true")
+    flag.touch()
+    api.wait_job(job)
 
 
 def test_cancel_a_job(page: Page, hosts: Hosts) -> None:
@@ -252,8 +273,8 @@ def test_cancel_a_job(page: Page, hosts: Hosts) -> None:
     expect(page.locator("#job-status")).to_have_text("Running")
     page.get_by_role("button", name="Cancel the job").click()
     page.locator("dialog[open]").get_by_role("button", name="Cancel the job").click()
-    expect(page.locator("#job-status")).to_have_text("Cancelled")
     expect(page.locator("#toasts")).to_contain_text("The job is being cancelled.")
+    expect(page.locator("#job-status")).to_have_text("Cancelled")
     expect(page).to_have_url(re.compile(r"\?by=output$"))
     page.get_by_role("button", name="By platform").click()
     expect(row(page, "host-0")).to_contain_text("Cancelled")
@@ -297,7 +318,7 @@ def test_an_end_that_is_watched_is_told_as_after_a_reload(
     assert "Takes" not in watched and watched["Took"] != "0 sec"
     ended = api.get(f"/jobs/{job}")
     took = dt.datetime.fromisoformat(ended["finished_at"]) - dt.datetime.fromisoformat(ended["started_at"])
-    assert watched["Took"] == f"{round(took.total_seconds(), 1):g} sec"
+    assert watched["Took"] == languages()["en"].duration(took.total_seconds())
     page.reload()
     expect(page.locator("#job-status")).to_have_text("Succeeded")
     assert facts(page) == watched
@@ -328,9 +349,18 @@ def test_a_connection_that_is_cut_resumes_without_gap_or_duplicate(
     page = tab.page
     page.goto(f"/jobs/{job}")
     expect(page.locator(".x-printed")).to_contain_text("number 3")
+    # Note each state that is shown, however shortly.
+    page.evaluate(
+        """() => {
+            window.states = [];
+            const line = document.querySelector("#line");
+            new MutationObserver(() => window.states.push(line.dataset.state)).observe(line, { attributes: true });
+        }"""
+    )
     for _ in range(2):
+        page.evaluate("window.states.length = 0")
         way.cut()
-        expect(page.locator("#line")).to_have_attribute("data-state", "waiting")
+        page.wait_for_function("window.states.includes('waiting')")
         expect(page.locator("#line")).to_have_text("live")
     flag.touch()
     expect(page.locator(".x-printed")).to_contain_text("number end")
@@ -346,7 +376,7 @@ def test_the_keyboard_alone_runs_and_watches(page: Page, hosts: Hosts) -> None:
     page.wait_for_url("**/run")
     expect(page.get_by_label("Command")).to_be_focused()
     page.keyboard.type("echo by keyboard")
-    for _ in range(60):
+    for _ in range(120):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.dataset.name") == "host-0":
             break
@@ -386,6 +416,7 @@ def test_a_job_of_many_platforms_draws_only_what_can_be_seen(
     )
     page.goto(f"/jobs/{job}")
     expect(page.locator("[data-count=total]")).to_have_text("5,000")
+    expect(page.get_by_role("option").first).to_be_visible()
     assert page.get_by_role("option").count() < 60
     page.locator("#tasks").focus()
     page.keyboard.press("End")
@@ -545,6 +576,7 @@ def test_the_ways_to_run_again(open_tab: Open, api: Api, hosts: Hosts) -> None:
     api.post(f"/jobs/{page.url.rsplit('/', 1)[1].split('?')[0]}/cancel")
 
 
+@pytest.mark.timeout(300)
 def test_a_job_on_two_hundred_platforms_is_watched_live(browser: Browser, real_sshd: RealSshd) -> None:
     # A server of its own: with it its two hundred connections end, for which sshd would have to be searched.
     with Server() as server:
@@ -557,7 +589,7 @@ def test_a_job_on_two_hundred_platforms_is_watched_live(browser: Browser, real_s
         page.get_by_label("Command").fill("echo from $$")
         page.get_by_role("button", name="Run on 200 platforms").click()
         page.wait_for_url("**/jobs/**")
-        expect(page.locator("[data-count=success]")).to_have_text("200", timeout=60_000)
+        expect(page.locator("[data-count=success]")).to_have_text("200", timeout=120_000)
         expect(page.locator("#job-status")).to_have_text("Succeeded")
         expect(page.locator("[data-count=pending]")).to_have_text("0")
         page.get_by_role("searchbox", name="Find a platform").fill("wide-199")
@@ -586,7 +618,7 @@ def test_the_time_stands_against_the_usual(page: Page, hosts: Hosts, api: Api, f
     command = f"until [ -e {flag} ]; do sleep 0.1; done"
     first = api.start_job(command, **target)
     # As long as the second takes to be opened, and then some.
-    time.sleep(6)
+    time.sleep(12)
     flag.touch()
     api.wait_job(first)
     page.goto(f"/jobs/{first}")
@@ -598,7 +630,7 @@ def test_the_time_stands_against_the_usual(page: Page, hosts: Hosts, api: Api, f
     page.goto(f"/jobs/{job}")
     expect(page.locator("#usual")).to_have_attribute("data-late", "false")
     expect(meter(page)).to_have_attribute("aria-valuetext", re.compile("sec of the usual"))
-    expect(page.locator("#usual")).to_have_attribute("data-late", "true", timeout=20_000)
+    expect(page.locator("#usual")).to_have_attribute("data-late", "true", timeout=40_000)
     expect(page.locator("#usual")).to_contain_text("longer than usual")
     expect(meter(page)).to_have_attribute("aria-valuenow", "100")
     said = page.locator("#usual").inner_text()
@@ -621,11 +653,12 @@ def test_a_little_over_the_usual_is_usual() -> None:
 
 def test_a_clock_that_is_wrong_does_not_matter(open_tab: Open, hosts: Hosts, api: Api, flag: Path) -> None:
     """What has passed is the server's to say; the page only goes on from there."""
+    tab = open_tab()
     job = api.start_job(
         f"until [ -e {flag} ]; do sleep 0.1; done", targets={"platform_ids": [hosts[1]["id"]]}
     )
-    tab = open_tab()
     tab.context.add_init_script("const now = Date.now; Date.now = () => now() + 86400000")
     tab.page.goto(f"/jobs/{job}")
-    expect(tab.page.locator("#elapsed")).to_have_text(re.compile(r"^[2-9](\.\d)? sec"))
+    expect(tab.page.locator("#elapsed")).to_have_text(re.compile(r"^([2-9](\.\d)?|[1-9]\d) sec"))
     flag.touch()
+    api.wait_job(job)

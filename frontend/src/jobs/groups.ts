@@ -1,5 +1,6 @@
 // Platforms that printed the same, folded into one block each, and how the others differ from the largest.
 import { ask } from "../live/ask";
+import { redraw } from "../live/renew";
 import { gettext, ngettext } from "../messages";
 import { visible } from "../visible";
 import { stateOf, type Vocabulary } from "./tasks";
@@ -149,7 +150,10 @@ export class GroupList {
         ngettext("%(num)s platform has not ended", "%(num)s platforms have not ended", outputs.pending),
       );
     this.note.textContent = said.join(" · ");
-    this.list.replaceChildren(...this.groups.map((group) => this.row(group)));
+    redraw(
+      this.list,
+      this.groups.map((group) => this.row(group)),
+    );
     this.list.hidden = this.groups.length === 0;
     this.mark();
     this.events.show(outputs.complete ? this.groups.length : null);

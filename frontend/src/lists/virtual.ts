@@ -1,6 +1,8 @@
 // A list of any length of which only what can be seen is in the page. Rows are equally high. The keyboard goes through
 // it as through any list box: arrows, page keys, Home and End.
 
+import { redraw } from "../live/renew";
+
 export interface Rows<Row> {
   /** What the row is known by, also as part of an element's id. */
   key(row: Row): string;
@@ -99,11 +101,14 @@ export class VirtualList<Row> {
       Math.ceil((this.box.scrollTop + this.box.clientHeight) / this.height) + MARGIN,
     );
     const drawn: HTMLElement[] = [];
+    // A row that stays is the same element: one that was replaced while it was pressed would not be clicked.
+    const there = new Map([...this.body.children].map((element) => [element.id, element as HTMLElement]));
     let active = "";
     for (let index = first; index < last; index++) {
       const row = this.rows[index] as Row;
       const key = this.of.key(row);
-      const element = document.createElement("div");
+      const element = there.get(`row-${key}`) ?? document.createElement("div");
+      there.delete(`row-${key}`);
       element.className = "x-row";
       element.id = `row-${key}`;
       element.dataset.index = String(index);
@@ -113,11 +118,18 @@ export class VirtualList<Row> {
       element.setAttribute("aria-posinset", String(index + 1));
       element.style.height = `${this.height}px`;
       element.style.transform = `translateY(${index * this.height}px)`;
-      this.of.draw(row, element);
+      const content = document.createElement("div");
+      this.of.draw(row, content);
+      redraw(element, [...content.childNodes]);
       if (key === this.chosen) active = element.id;
       drawn.push(element);
     }
-    this.body.replaceChildren(...drawn);
+    for (const gone of there.values()) gone.remove();
+    let next = this.body.firstElementChild;
+    for (const element of drawn) {
+      if (element === next) next = next.nextElementSibling;
+      else this.body.insertBefore(element, next);
+    }
     if (active) this.box.setAttribute("aria-activedescendant", active);
     else this.box.removeAttribute("aria-activedescendant");
   }

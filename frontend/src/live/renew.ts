@@ -1,5 +1,5 @@
-// Part of a page that is fetched again and again: only what has changed is touched, so that nothing loses the focus,
-// a selection or a button that is being pressed because something else has changed.
+// Parts of a page that are fetched or drawn again and again: only what has changed is touched, so that nothing loses
+// the focus, a selection or a button that is being pressed because something else has changed.
 import { Idiomorph } from "idiomorph";
 import { showTimes } from "../shell/times";
 
@@ -9,6 +9,12 @@ const RESTS_MS = 30_000;
 /** Whether an element may become another: what `data-keep` is on stays. */
 function isOpen(shown: Node): boolean {
   return !(shown instanceof HTMLElement && "keep" in shown.dataset);
+}
+
+/** Give an element these children, as `replaceChildren` does; those that are there already become them. None may have a style
+ * of its own: the page's policy forbids to set it as an attribute (CSP, style-src-attr). */
+export function redraw(element: Element, children: readonly Node[]): void {
+  Idiomorph.morph(element, [...children], { morphStyle: "innerHTML" });
 }
 
 /** Keep a part of the page that htmx fetches as the server says it is. It is brought up to date as a whole, so that
