@@ -11,6 +11,7 @@ from testum.db.paging import PageRequest
 from testum.db.users import User
 from testum.errors import Unauthenticated
 from testum.services import auth as module
+from testum.services import passwords
 
 ADDRESS = "127.0.0.1"
 
@@ -47,3 +48,9 @@ async def test_of_two_that_change_the_password_at_once_one_wins(
         ("refused", "changed_meanwhile"),
         ("allowed", None),
     ]
+
+
+def test_where_there_is_no_account_a_password_is_hashed_as_slowly() -> None:
+    assert not passwords._hasher.check_needs_rehash(passwords._NOBODYS)
+    assert not passwords._verify(passwords._NOBODYS, "another")
+    assert passwords._verify(passwords._NOBODYS, "no account has this password"), "it is a hash indeed"
