@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.support.postgres import PostgresServer
-from testum.db import migrate
+from tests.support.tables import with_tables
 from testum.db.jobs import Job
 from testum.db.session import Database
 from testum.db.tasks import Task
@@ -22,11 +22,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.create_database()
 
 
-@pytest.fixture
-async def database(url: str) -> AsyncIterator[Database]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     """A database with this release's tables."""
-    await migrate.upgrade(url)
-    made = Database(url)
+    file, server = tmp_path / "testum.db", "postgres_server"
+    made = Database(await with_tables(file if request.param == "sqlite" else request.getfixturevalue(server)))
     yield made
     await made.close()
 

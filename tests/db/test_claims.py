@@ -262,7 +262,7 @@ async def test_renewing_and_taking_over_at_once(processes: list[Database]) -> No
             await session.execute(update(Task).values(status=TaskStatus.LOST))
 
 
-@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("hours", [-1, 1])
 async def test_leases_follow_the_databases_clock(
     database: Database, hours: int, monkeypatch: pytest.MonkeyPatch

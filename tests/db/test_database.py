@@ -472,7 +472,7 @@ async def test_a_mistake_in_a_statement_is_no_outage(database: Database) -> None
     await use(database)
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 async def test_a_full_disk_under_sqlite(database: Database) -> None:
     async with database.write() as session:
         await session.execute(text("PRAGMA max_page_count = 1"))

@@ -11,11 +11,11 @@ import pytest
 from tests.artifacts.conftest import connect, new_bucket
 from tests.support.postgres import PostgresServer
 from tests.support.s3 import S3Server
+from tests.support.tables import with_tables
 from testum.artifacts.store import ObjectStore
 from testum.core.frames import Frame, Piece, Stream, decode_all
 from testum.core.positions import Sequencer
 from testum.core.states import TaskStatus
-from testum.db import migrate
 from testum.db.base import utc_now
 from testum.db.jobs import Job
 from testum.db.positions import Positions, ProcessPositions, StoredPositions
@@ -106,15 +106,13 @@ class Rig:
 
 
 async def _make(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'testum.db'}"
+    where: Path | PostgresServer = tmp_path / "testum.db"
     artifacts = ObjectStore.local(tmp_path / "artifacts")
     if kind == "journal, servers":
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        url = server.create_database()
+        where = request.getfixturevalue("postgres_server")
         s3_server: S3Server = request.getfixturevalue("s3_server")
         artifacts = connect(s3_server, new_bucket())
-    await migrate.upgrade(url)
-    database = Database(url)
+    database = Database(await with_tables(where))
     if kind == "files":
         sequencer = Sequencer()
         files = FileOutputs(tmp_path / "files", sequencer, database)

@@ -123,11 +123,15 @@ class PostgresServer:
         """The address of a database, with the password (or another one)."""
         return f"postgresql://{self.user}:{password or self.password}@127.0.0.1:{self.port}/{database}"
 
-    def create_database(self) -> str:
-        """Create an empty database with a name of its own; its address."""
+    def create_database(self, *, template: str = "template1") -> str:
+        """Create a database with a name of its own, empty or a copy of another one; its address."""
         name = f"testum_{secrets.token_hex(6)}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+            )
         return self.url(name)
 
     def start(self, *, wait: float = 30.0) -> None:
