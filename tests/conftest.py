@@ -123,7 +123,7 @@ def s3_server() -> Iterator[S3Server]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """A real testum server. Tests share it: they make platforms with names of their own."""
-    with Server(env={"ACCESS_TOKEN_SECONDS": "7200"}) as running:
+    with Server(env={"ACCESS_TOKEN_SECONDS": "7200", "WORKER_PROCESSES": "2"}) as running:
         yield running
 
 

@@ -30,14 +30,14 @@ class Terminal:
     text: str = ""
     _raw: bytes = b""
 
-    def read_until(self, wanted: str, seconds: float = 10) -> None:
+    def read_until(self, wanted: str, seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while wanted not in self.text:
             assert time.monotonic() < end, f"{wanted!r} did not appear in {self.text!r}"
             if not self._read(0.2):
                 assert wanted in self.text, f"ended without {wanted!r}: {self.text!r}"
 
-    def finish(self, seconds: float = 10) -> int:
+    def finish(self, seconds: float = 60) -> int:
         end = time.monotonic() + seconds
         while self._read(0.2):
             assert time.monotonic() < end, f"still runs: {self.text!r}"

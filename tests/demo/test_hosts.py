@@ -16,7 +16,7 @@ from testum.demo.hosts import DemoHost, DemoHosts
 from .conftest import Connect
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)

@@ -3,7 +3,6 @@
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -57,7 +56,7 @@ def test_of_a_worker_where_there_is_none(server: Server) -> None:
 
 @pytest.mark.servers
 def test_of_a_worker() -> None:
-    with Server() as server:
+    with Server(env={"WORKER_PROCESSES": "2"}) as server:
         ran = health("--worker", env=server.env)
         name = socket.gethostname()
         assert (ran.returncode, ran.stdout) == (0, f"The worker of {name} lives: 2 processes.\n")
@@ -82,7 +81,5 @@ def test_the_first_process_of_a_container_ends_when_told_to() -> None:
         with connection:
             # It waits for an answer now, for five seconds.
             children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
-            began = time.monotonic()
             subprocess.run(["kill", f"-{signal.SIGTERM}", *children], check=True)
-            assert outer.wait(10) == 128 + signal.SIGTERM
-            assert time.monotonic() - began < 3
+            assert outer.wait(30) == 128 + signal.SIGTERM

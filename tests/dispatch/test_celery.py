@@ -116,7 +116,7 @@ async def test_a_broker_that_is_away(
                 await remote.dispatcher.ask("default", "anything", 60)
             with pytest.raises(StorageUnavailable, match="The broker does not answer"):
                 await remote.dispatcher.check()
-            assert time.monotonic() - begun < 15
+            assert time.monotonic() - begun < 30
             await sent(remote)
         complaints = [entry for entry in logged if entry["log_level"] == "error"]
         assert len(complaints) == 1 and "broker" in complaints[0]["event"], complaints
@@ -156,7 +156,7 @@ async def test_closing_does_not_wait_for_a_broker_that_hangs(own_broker: RedisSe
         await asyncio.sleep(0.1)
         begun = time.monotonic()
         await dispatcher.close()
-        assert time.monotonic() - begun < 8
+        assert time.monotonic() - begun < 30
     finally:
         own_broker.resume()
 

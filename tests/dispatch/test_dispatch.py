@@ -94,7 +94,7 @@ async def test_closing_with_things_in_flight(bench: Bench) -> None:
         asyncio.get_running_loop().call_later(0.1, bench.gate.set)
     begun = time.monotonic()
     await bench.dispatcher.close()
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 30
     await until_brought(bench, *(one.job_id for one in submitted))
     if isinstance(bench, Local):
         assert bench.running == [], "the loops have ended when it is closed"

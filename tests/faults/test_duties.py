@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 @pytest.fixture
 def installation() -> Iterator[Server]:
     """Two web processes, and two workers with two processes each."""
-    with Server() as running:
+    with Server(env={"WORKER_PROCESSES": "2"}) as running:
         more = [
             Process(arguments, running.env, running.data_dir, running.log)
             for arguments in (["serve", "--port", str(free_port())], ["worker"])
@@ -42,7 +42,7 @@ def test_each_time_that_it_is_due_a_duty_is_done_once(installation: Server) -> N
     )
     due = "UPDATE duties SET due_at = clock_timestamp() WHERE name = 'tidy output'"
     until(lambda: installation.execute("SELECT 1 FROM duties WHERE name = 'tidy output'"), 60)
-    time.sleep(2)
+    time.sleep(10)
     installation.execute("TRUNCATE tidied")
     for round_ in range(1, 7):
         installation.execute(due)

@@ -19,7 +19,8 @@ from tests.support.sshd import RealSshd
 from tests.support.stream import follow
 from tests.support.tools import unique, until
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
+# Long, and they promise times: `make test-faults` runs them with nothing beside.
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
 
 LEASE = 6.0
 """Seconds. It must not run out because the machine is busy."""
@@ -56,7 +57,7 @@ class Zone:
         self.worker = Process(
             ["worker", "--queue", self.name], {**server.env, **env}, server.data_dir, server.log
         )
-        until(self._announced, 60)
+        until(self._announced, 150)
 
     def _announced(self) -> bool:
         assert self.worker.popen.poll() is None, self.server.log.read_text()[-3000:]

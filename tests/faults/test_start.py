@@ -119,8 +119,8 @@ def test_an_orderly_stop_ends_what_runs_and_keeps_the_rest(
         assert server.process is not None
         server.process.send_signal(how)
         begun = time.monotonic()
-        assert server.process.wait(20) == status
-        assert time.monotonic() - begun < 10
+        assert server.process.wait(60) == status
+        assert time.monotonic() - begun < 30
         assert "Traceback" not in server.log.read_text()
         running = subprocess.run(
             ["ps", "-ww", "-u", real_sshd.user.name, "-o", "args"],

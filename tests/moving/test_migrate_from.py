@@ -20,7 +20,7 @@ from tests.support.sshd import RealSshd
 from tests.support.stream import follow
 from tests.support.tools import make_key, until
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 
 SEEN = (
     "/platforms/",

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.pages.catalogue import BARE, PAGES
 from tests.pages.pictured import Pictured
-from tests.support.browser import DESKTOP, PHONE, Tab, chromium
+from tests.support.browser import DESKTOP, PHONE, Tab, chromium, ready
 from tests.support.server import ADMIN, Server
 
 SIZES = {"desktop": DESKTOP, "phone": PHONE}
@@ -283,7 +283,7 @@ def show(tab: Tab, scene: Scene, ids: Mapping[str, str], theme: str, language: s
 
 def settle(page: Page) -> None:
     """Until scripts have drawn, and what they fetched has come."""
-    page.wait_for_function("document.documentElement.dataset.ready === '1'")
+    ready(page)
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(150)
 

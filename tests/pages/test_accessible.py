@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.pages.catalogue import BARE, PAGES
 from tests.pages.conftest import Open
-from tests.support.browser import PHONE
+from tests.support.browser import PHONE, ready
 from tests.support.server import Api
 
 pytestmark = pytest.mark.embedded
@@ -47,7 +47,7 @@ def violations(page: Page) -> list[str]:
 
 def settle(page: Page) -> None:
     """Wait until scripts have drawn."""
-    page.wait_for_function("document.documentElement.dataset.ready === '1'")
+    ready(page)
     if page.locator("#tasks").count():
         expect(page.get_by_role("option").first).to_be_visible()
     if page.locator(".x-viewer").count():

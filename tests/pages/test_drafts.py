@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
-from tests.support.browser import Tab
+from tests.support.browser import Tab, ready
 from tests.support.server import ADMIN, Api, Server
 from tests.support.sshd import RealSshd
 from tests.support.tools import make_key, unique
@@ -41,6 +41,7 @@ def kept(page: Page) -> str:
 
 
 def choose_theme(page: Page, name: str) -> None:
+    ready(page)
     page.locator(".x-bar-end").get_by_role("button", name="Theme").click()
     page.locator(".x-bar-end").get_by_role("button", name=name, exact=True).click()
 
@@ -79,8 +80,7 @@ def test_back_brings_the_command_and_the_chosen_platforms_again(
     page.get_by_label("host-0").check()
     page.get_by_label("host-1").check()
     page.locator("h1").click()
-    page.keyboard.press("g")
-    page.keyboard.press("j")
+    page.keyboard.type("gj")
     page.wait_for_url("**/jobs")
     page.go_back()
     for _ in range(2):
@@ -266,6 +266,7 @@ def test_a_login_that_ended_leads_back_to_the_form(open_tab: Open, api: Api) -> 
     page.locator("#password").fill("typed again")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator("#toasts")).to_contain_text(f"{name} was added.")
+    ready(page)
     page.goto("/platforms/new")
     expect(page.locator("#name")).to_have_value("")
 

@@ -137,7 +137,7 @@ def test_leaving_the_page_ends_the_test(page: Page, real_sshd: RealSshd, silent:
     taken, _ = silent.accept()
     page.goto("/platforms")
     with taken:
-        taken.settimeout(5)
+        taken.settimeout(7)
         while taken.recv(4096):
             pass
 

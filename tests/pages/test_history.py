@@ -29,6 +29,8 @@ def run_before(api: Api, hosts: Hosts) -> None:
 @pytest.fixture
 def field(page: Page) -> Iterator[Locator]:
     page.goto("/run")
+    # Browsers give the focus as they draw the page.
+    expect(page.get_by_label("Command")).to_be_focused()
     yield page.get_by_label("Command")
     assert page.evaluate("window.hit") is None
 
@@ -152,7 +154,11 @@ def test_the_mouse_takes_and_leaves(page: Page, field: Locator) -> None:
     expect(field).to_have_value(f"true {MARK}")
 
 
-def test_the_history_keys_are_as_before(page: Page, field: Locator) -> None:
+def test_the_history_keys_are_as_before(page: Page, field: Locator, api: Api, hosts: Hosts) -> None:
+    # The last of all, whatever ran meanwhile.
+    api.wait_job(api.start_job(HOSTILE, targets={"platform_ids": [hosts[0]["id"]]}))
+    page.reload()
+    expect(field).to_be_focused()
     page.keyboard.type("ec")
     expect(options(page).first).to_be_visible()
     page.keyboard.press("Alt+ArrowUp")
@@ -170,6 +176,7 @@ def test_control_and_enter_run_what_is_typed(page: Page, api: Api, hosts: Hosts)
     own = f"true o{secrets.token_hex(4)}"
     api.wait_job(api.start_job(f"{own} first", targets={"platform_ids": [hosts[0]["id"]]}))
     page.goto(f"/run?platform={hosts[0]['id']}")
+    expect(page.get_by_label("Command")).to_be_focused()
     page.keyboard.type(own)
     page.keyboard.press("ArrowDown")
     expect(page.locator("#completions [aria-selected=true]")).to_have_text(f"{own} first")
@@ -184,6 +191,7 @@ def test_the_open_list_is_accessible_and_fits_a_phone(open_tab: Open, theme: str
     tab = open_tab(viewport=PHONE)
     tab.choose(theme=theme)
     tab.page.goto("/run")
+    expect(tab.page.get_by_label("Command")).to_be_focused()
     tab.page.keyboard.type("echo")
     tab.page.keyboard.press("ArrowDown")
     expect(options(tab.page).first).to_have_attribute("aria-selected", "true")

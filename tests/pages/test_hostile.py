@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.pages.conftest import Open
+from tests.support.browser import ready
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from testum.core.text import visible
@@ -118,6 +119,7 @@ def test_the_table_and_the_quick_list_are_no_worse(page: Page, hostile: dict[str
     page.get_by_role("button", name="Table").click()
     expect(page.locator("#results table")).to_be_visible()
     assert_harmless(page)
+    ready(page)
     page.locator("[data-search]").fill("script")
     expect(page.locator("#search-results")).to_be_visible()
     assert_harmless(page)
@@ -162,6 +164,6 @@ def test_both_halves_mark_the_same(page: Page, hosts: Any, api: Api) -> None:
     encoded = base64.b64encode(text.encode()).decode()
     job = api.start_job(f"echo {encoded} | base64 -d; echo end", targets={"platform_ids": [hosts[0]["id"]]})
     page.goto(f"/jobs/{job}")
-    expect(page.locator(".x-printed")).to_contain_text("end")
+    expect(page.locator(".x-line-row[data-number]:not(.x-not-yet)")).to_have_count(len(lines) + 1)
     shown = page.locator(".x-printed .x-text").all_text_contents()
     assert shown == [*(visible(line) for line in lines), "end"]

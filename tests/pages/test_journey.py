@@ -11,7 +11,7 @@ from tests.support.sshd import RealSshd
 
 def test_from_the_first_login_to_a_rerun(browser: Browser, real_sshd: RealSshd) -> None:
     with Server(env={"ADMIN_PASSWORD": "admin123"}) as server:
-        tab = Tab(browser, server.url).log_in(password="admin123")
+        tab = Tab(browser, server.url, reduced_motion="no-preference").log_in(password="admin123")
         page = tab.page
         page.get_by_label("Current password").fill("admin123")
         page.get_by_label("New password, at least 8 characters").fill("my own password")

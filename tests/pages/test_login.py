@@ -50,7 +50,7 @@ def test_access_that_has_run_out_is_renewed_without_a_word(open_tab: Open) -> No
 
 def test_many_tabs_renew_at_once_and_none_is_thrown_out(server: Server) -> None:
     """Each would take the others' token for a stolen one, if a renewal used it up."""
-    with httpx2.Client(base_url=server.url) as http:
+    with httpx2.Client(base_url=server.url, timeout=60) as http:
         form = {"username": ADMIN[0], "password": ADMIN[1]}
         http.post("/login", data=form, headers={"Origin": server.url})
         token = http.cookies["testum_session"]

@@ -134,16 +134,27 @@ def test_a_platform_is_saved_once(slow: Page, real_sshd: RealSshd) -> None:
     expect(slow.locator("#toasts")).to_contain_text(f"{name} was added.")
 
 
-def test_after_the_browsers_stop_the_same_is_the_same_job(page: Page, hosts: Hosts, api: Api) -> None:
-    command = f"true {unique('stop')}"
+def lose_answers(page: Page) -> list[str]:
+    """From now on the form arrives, and its answer does not: the page stays. Where the answers would have led."""
     answers: list[str] = []
 
     def unheard(route: Route) -> None:
-        """The form arrives, and its answer does not: the page stays."""
         answers.append(route.fetch(max_redirects=0).headers["location"])
         route.fulfill(status=204)
 
     page.route("**/run", unheard)
+    return answers
+
+
+def arrived(page: Page, answers: list[str], number: int) -> None:
+    """Wait until so many forms were answered: a button that is busy may not have sent its own yet."""
+    while len(answers) < number:
+        page.wait_for_timeout(20)
+
+
+def test_after_the_browsers_stop_the_same_is_the_same_job(page: Page, hosts: Hosts, api: Api) -> None:
+    command = f"true {unique('stop')}"
+    answers = lose_answers(page)
     open_form(page, hosts[0], command)
     button = page.locator("[data-run-button]")
     for _ in range(2):
@@ -154,6 +165,7 @@ def test_after_the_browsers_stop_the_same_is_the_same_job(page: Page, hosts: Hos
     page.keyboard.press("Control+Enter")
     expect(button).to_have_attribute("aria-busy", "true")
     page.keyboard.press("Escape")
+    arrived(page, answers, 2)
     page.unroute_all(behavior="wait")
     page.keyboard.press("Control+Enter")
     page.wait_for_url("**/jobs/**")
@@ -163,10 +175,11 @@ def test_after_the_browsers_stop_the_same_is_the_same_job(page: Page, hosts: Hos
 
 def test_after_the_browsers_stop_something_else_is_another_job(page: Page, hosts: Hosts, api: Api) -> None:
     command = f"true {unique('stop')}"
-    page.route("**/run", lambda route: (route.fetch(max_redirects=0), route.fulfill(status=204)))
+    answers = lose_answers(page)
     open_form(page, hosts[0], command)
     page.keyboard.press("Control+Enter")
     expect(page.locator("[data-run-button]")).to_have_attribute("aria-busy", "true")
+    arrived(page, answers, 1)
     page.unroute_all(behavior="wait")
     page.keyboard.press("Escape")
     page.get_by_label("Command").fill(f"{command} else")
@@ -177,10 +190,11 @@ def test_after_the_browsers_stop_something_else_is_another_job(page: Page, hosts
 
 def test_a_page_from_the_browsers_history_starts_another_job(page: Page, hosts: Hosts, api: Api) -> None:
     command = f"true {unique('back')}"
-    page.route("**/run", lambda route: (route.fetch(max_redirects=0), route.fulfill(status=204)))
+    answers = lose_answers(page)
     open_form(page, hosts[0], command)
     page.keyboard.press("Control+Enter")
     expect(page.locator("[data-run-button]")).to_have_attribute("aria-busy", "true")
+    arrived(page, answers, 1)
     page.unroute_all(behavior="wait")
     # What browsers say of a page that they kept; this one keeps none while it is driven.
     page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.pages.conftest import Open
-from tests.support.browser import PHONE
+from tests.support.browser import PHONE, ready
 from tests.support.server import Api, Server
 from testum import __version__
 from testum.settings import Settings
@@ -202,6 +202,7 @@ def test_theme_and_language_switch_and_stay(open_tab: Open) -> None:
     page.locator(".x-bar").get_by_role("button", name="Light").click()
     expect(html).to_have_attribute("data-bs-theme", "light")
     assert page.url.endswith("/platforms?q=x"), "the page is the same"
+    ready(page)
     page.locator(".x-bar").get_by_role("button", name="Language:").click()
     page.locator(".x-bar").get_by_role("button", name="Русский").click()
     expect(page.get_by_role("heading", name="Платформы", level=1)).to_be_visible()
@@ -264,8 +265,7 @@ def test_keys(page: Page) -> None:
     expect(page.locator("dialog#shortcuts")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("dialog#shortcuts")).to_be_hidden()
-    page.keyboard.press("g")
-    page.keyboard.press("j")
+    page.keyboard.type("gj")
     page.wait_for_url("**/jobs")
     page.keyboard.press("r")
     page.wait_for_url("**/run")

@@ -93,7 +93,7 @@ def busy_server(real_sshd: RealSshd) -> Iterator[tuple[Server, dict[str, str]]]:
 
 def until_answered(browser: Browser, server: Server, state: Any, act: Act, ids: dict[str, str]) -> float:
     """Milliseconds from the navigation's start until the page has answered; in a new profile, whose cache is empty."""
-    tab = Tab(browser, server.url, state=state)
+    tab = Tab(browser, server.url, state=state, reduced_motion="no-preference")
     tab.page.goto(act.path.format(**ids), wait_until="commit")
     taken = None
     while taken is None:
@@ -110,7 +110,7 @@ def until_answered(browser: Browser, server: Server, state: Any, act: Act, ids: 
 
 def test_pages_answer_within_a_second(browser: Browser, busy_server: tuple[Server, dict[str, str]]) -> None:
     server, ids = busy_server
-    tab = Tab(browser, server.url).log_in()
+    tab = Tab(browser, server.url, reduced_motion="no-preference").log_in()
     state = tab.context.storage_state()
     tab.close()
     taken: dict[str, list[float]] = {name: [] for name in ("bare", *ACTS)}

@@ -85,6 +85,7 @@ async def deploy(target, lines):
         await pool.close()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "before", [b"# mine\nssh-ed25519 AAAAold old\xff\nno newline", None], ids=["old", "none"]
 )

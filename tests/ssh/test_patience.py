@@ -17,8 +17,8 @@ def freeze(seconds: float, *, after: float = 0.0) -> None:
 
 @pytest.mark.parametrize("after", [0.0, 0.01, 0.03])
 async def test_while_it_connects(pool, endpoint, after):
-    freeze(3.0, after=after)
-    assert (await run(pool, endpoint(), Command("echo out"), connect=1.5))[0] == b"out\n"
+    freeze(8.0, after=after)
+    assert (await run(pool, endpoint(), Command("echo out"), connect=5))[0] == b"out\n"
 
 
 async def test_as_the_command_is_sent(pool, endpoint):
@@ -44,7 +44,7 @@ async def test_a_limit_is_a_limit(seconds):
     with pytest.raises(TimeoutError):
         async with Patience(seconds) as clock:
             await asyncio.sleep(60)
-    assert clock.expired() and seconds <= time.monotonic() - begun < seconds + 1
+    assert clock.expired() and seconds <= time.monotonic() - begun < seconds + 5
 
 
 async def test_after_a_freeze_the_limit_still_comes():
@@ -53,7 +53,7 @@ async def test_after_a_freeze_the_limit_still_comes():
     with pytest.raises(TimeoutError):
         async with Patience(1.5):
             await asyncio.sleep(60)
-    assert time.monotonic() - begun < 3.0 + 1.5 + 1
+    assert time.monotonic() - begun < 3.0 + 1.5 + 5
 
 
 async def test_what_ends_in_time_is_left_alone():

@@ -5,6 +5,7 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.ssh.test_run import marker, run
@@ -34,7 +35,15 @@ def connections(server):
     return len(server.sessions()) / 2
 
 
-async def until(condition, seconds=5.0):
+def connected(server):
+    """Our own ends of connections to it."""
+    ours = psutil.Process().net_connections("tcp")
+    return [
+        one for one in ours if one.raddr and one.raddr.port == server.port and one.status == "ESTABLISHED"
+    ]
+
+
+async def until(condition, seconds=30.0):
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)
@@ -64,7 +73,8 @@ async def test_more_commands_than_channels_take_more_connections(own, to):
     running = [asyncio.create_task(run(pool, target, command)) for _ in range(7)]
     await until(lambda: connections(own) == 3, 20)
     await asyncio.sleep(0.3)
-    assert connections(own) == 3, "no more than are needed"
+    # No more than are needed. One that has just come may show a process more or less for a moment.
+    await until(lambda: connections(own) == 3)
     go_on.touch()
     assert [out for out, _, _ in await asyncio.gather(*running)] == [b"x\n"] * 7
     await pool.close()
@@ -92,7 +102,7 @@ async def test_the_limit_of_connections_holds_and_nobody_waits_for_ever(own, to)
     async def watch():
         nonlocal most
         while True:
-            most = max(most, connections(own))
+            most = max(most, len(connected(own)))
             await asyncio.sleep(0.05)
 
     watching = asyncio.create_task(watch())
@@ -102,8 +112,7 @@ async def test_the_limit_of_connections_holds_and_nobody_waits_for_ever(own, to)
         )
     watching.cancel()
     assert [out for out, _, _ in results] == [b"%d\n" % n for n in range(12)]
-    # A connection that was closed a moment ago may still have its process.
-    assert 1 <= most <= 5
+    assert 1 <= most <= 3
     await pool.close()
 
 
@@ -181,7 +190,7 @@ async def test_a_command_that_was_sent_is_never_sent_again(own, to):
 
 async def test_a_connection_that_stops_answering_is_noticed(own, to):
     """No packet comes any more, and none says so: keepalives find out."""
-    pool = Pool(PoolLimits(keepalive_interval=0.2, keepalive_count_max=2))
+    pool = Pool(PoolLimits(keepalive_interval=2, keepalive_count_max=2))
     execution = await pool.start(to(own), Command("echo go; sleep 60"), marker=marker(), timeouts=Timeouts())
     assert (await anext(execution)).data == b"go\n"
     stopped = own.sessions()
@@ -189,7 +198,7 @@ async def test_a_connection_that_stops_answering_is_noticed(own, to):
         os.kill(pid, signal.SIGSTOP)
     try:
         with pytest.raises(ConnectionLost):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await anext(execution)
     finally:
         for pid in stopped:

@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -84,7 +85,7 @@ def test_many_lossy_watchers_of_a_running_job_all_see_the_same(api: Api, tag: st
     for thread in threads:
         thread.join()
     whole = of_tasks(follow(api, path))
-    assert len(whole) > 60
+    assert len(whole) > 30
     for kept in seen:
         assert of_tasks(kept) == whole
     for task in api.tasks(job_id):
@@ -93,6 +94,7 @@ def test_many_lossy_watchers_of_a_running_job_all_see_the_same(api: Api, tag: st
             assert output_of(mine, "stdout", "stderr") == api.output(task["id"], "all")
 
 
+@pytest.mark.alone
 def test_output_arrives_while_the_command_runs(api: Api, platform: Any) -> None:
     job_id = api.start_job("date +%s%N; sleep 0.5; date +%s%N", targets={"platform_ids": [platform["id"]]})
     (task,) = api.tasks(job_id)
@@ -111,11 +113,18 @@ def test_a_watcher_from_before_the_start_sees_it_all(api: Api, tag: str) -> None
     told = follow(api, f"jobs/{job_id}")
     for task in api.tasks(job_id):
         mine = [message for message in told if message["task_id"] == task["id"]]
-        assert [message["type"] for message in mine] == ["status", "stdout", "stdout", "done"]
+        # The two lines may come as one: a busy machine gives them to sshd together.
+        assert [kind for kind, _ in groupby(message["type"] for message in mine)] == [
+            "status",
+            "stdout",
+            "done",
+        ]
+        assert output_of(mine, "stdout") == b"first\nlast\n"
     progress = [message["payload"]["counts"]["success"] for message in told if message["task_id"] is None]
     assert progress == sorted(progress) and progress[-1] == 3
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("command", ["while :; do echo more; sleep 0.001; done", "seq 1 99999999"])
 def test_what_was_shown_is_kept_by_a_cancel_at_any_moment(api: Api, platform: Any, command: str) -> None:
     """Ended while its output is on its way to the disk, small enough for the row or not."""
@@ -144,7 +153,7 @@ def test_the_stream_goes_on_after_a_restart(real_sshd: Any) -> None:
     with Server() as server:
         api = server.client()
         api.add_platform("one", real_sshd)
-        job_id = api.start_job("for i in $(seq 1 200); do echo $i; sleep 0.02; done")
+        job_id = api.start_job("for i in $(seq 1 3000); do echo $i; sleep 0.02; done")
         (task,) = api.tasks(job_id)
         path = f"tasks/{task['id']}"
         before = []

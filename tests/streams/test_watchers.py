@@ -102,7 +102,7 @@ def test_a_slow_watcher_gets_everything_long_after_the_task(api: Api, platform: 
         reading = messages(slow)
         got = sum(len(output_of([next(reading)], "stdout")) for _ in range(4))
         # It has read next to nothing, and the task has ended nevertheless.
-        assert api.wait_job(job_id, 20)["status"] == "success"
+        assert api.wait_job(job_id, 60)["status"] == "success"
         time.sleep(0.5)
         got += sum(len(output_of([message], "stdout")) for message in reading)
     assert got == 30 * BLOCK
@@ -127,7 +127,7 @@ def test_watchers_that_go_away_leave_nothing_behind(server: Server, api: Api, pl
         mine = [1 for connection in process.net_connections("tcp") if connection.status == "ESTABLISHED"]
         return len(files) == (0 if server.servers else 1) and len(mine) < 40
 
-    until(clean, 10)
+    until(clean, 60)
     api.post(f"/jobs/{job_id}/cancel")
     assert api.wait_job(job_id)["status"] == "cancelled"
 
@@ -136,14 +136,14 @@ def test_a_stream_ends_with_the_login(server: Server, api: Api, platform: Any) -
     viewer = server.account("viewer")
     job_id = api.start_job("while :; do echo on; sleep 0.1; done", targets={"platform_ids": [platform["id"]]})
     with watch(viewer, f"jobs/{job_id}") as watching:
-        watching.recv(timeout=5)
+        watching.recv(timeout=30)
         viewer.post("/auth/logout")
         begun = time.monotonic()
         with pytest.raises(ConnectionClosed) as closed:
             while True:
-                watching.recv(timeout=10)
+                watching.recv(timeout=30)
     assert closed.value.rcvd is not None and closed.value.rcvd.code == 4401
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 15
     api.post(f"/jobs/{job_id}/cancel")
 
 
@@ -160,7 +160,7 @@ def test_refusals_have_their_close_code(api: Api, of: str) -> None:
             watch(api, path, authorization=authorization) as watching,
             pytest.raises(ConnectionClosed) as closed,
         ):
-            watching.recv(timeout=5)
+            watching.recv(timeout=30)
         assert closed.value.rcvd is not None and closed.value.rcvd.reason
         return closed.value.rcvd.code
 

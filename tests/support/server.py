@@ -61,7 +61,8 @@ class Walls:
             "FERNET_KEY": Fernet.generate_key().decode(),
             "SECRET_KEY": secrets.token_urlsafe(48),
             "LEASE_SECONDS": str(LEASE_SECONDS),
-            "WORKER_PROCESSES": "2",
+            # More take a second longer to start.
+            "WORKER_PROCESSES": "1",
         }
 
 

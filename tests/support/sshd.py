@@ -25,9 +25,12 @@ MAX_ADDRESSES = 16
 
 def free_port() -> int:
     """A TCP port of the loopback that is free now. None that the system gives to connections of its own choice
-    (ip(7), ip_local_port_range): it might be gone before it is used."""
+    (ip(7), ip_local_port_range): it might be gone before it is used. Nor one that a neighbour of pytest-xdist may
+    choose meanwhile."""
+    neighbours = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % neighbours
     while True:
-        port = 10_000 + secrets.randbelow(22_000)
+        port = 10_000 + own + neighbours * secrets.randbelow(22_000 // neighbours)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -20,15 +20,15 @@ ALL = dict.fromkeys(("database", "events", "dispatch", "artifacts"), "ok")
 
 
 def test_all_is_well(server: Server) -> None:
-    assert httpx2.get(f"{server.url}/health").json()["status"] == "ok"
-    assert httpx2.get(f"{server.url}/health/live").json() == {"status": "ok"}
-    assert ready(server) == (200, "ok", ALL)
+    assert httpx2.get(f"{server.url}/health", timeout=60).json()["status"] == "ok"
+    assert httpx2.get(f"{server.url}/health/live", timeout=60).json() == {"status": "ok"}
+    until(lambda: ready(server) == (200, "ok", ALL))
 
 
 def test_workers_are_listed(server: Server, api: Api) -> None:
-    workers = api.get("/workers/")
-    assert len(workers) == (2 if server.servers else 0)
-    assert all(worker["zones"] == ["default"] for worker in workers)
+    # One that could not reach the database says that it lives once it can.
+    until(lambda: len(api.get("/workers/")) == (2 if server.servers else 0))
+    assert all(worker["zones"] == ["default"] for worker in api.get("/workers/"))
 
 
 @pytest.mark.embedded
@@ -63,11 +63,11 @@ def test_a_wall_that_is_away_is_named(
     try:
         begun = time.monotonic()
         told = ready(server)
-        assert time.monotonic() - begun < 6
+        assert time.monotonic() - begun < 9
         assert told[2] == ALL | dict.fromkeys(away, "unavailable")
         assert told[:2] == (code, "unavailable" if code == 503 else "degraded")
         # The process itself needs no restart.
-        assert httpx2.get(f"{server.url}/health/live").status_code == 200
+        assert httpx2.get(f"{server.url}/health/live", timeout=60).status_code == 200
         assert httpx2.get(f"{server.url}/health", timeout=10).status_code == code
     finally:
         getattr(part, back)()

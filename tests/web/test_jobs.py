@@ -67,7 +67,7 @@ def test_a_command(api: Api, platform: Any) -> None:
 def test_a_command_ended_by_a_signal_and_one_that_is_too_slow(api: Api, platform: Any) -> None:
     killed = one(api, command="kill -9 $$", targets=on(platform))
     assert (killed["error_code"], killed["exit_signal"], killed["exit_code"]) == ("signal", "KILL", None)
-    slow = one(api, command="echo before; sleep 60", targets=on(platform), timeout=1)
+    slow = one(api, command="echo before; sleep 60", targets=on(platform), timeout=4)
     assert (slow["status"], slow["error_code"], slow["stdout"]) == ("failed", "timeout", "before\n")
     assert slow["metadata"]["termination"]["state"] == "confirmed"
 
@@ -273,7 +273,7 @@ def test_cancelling(api: Api, platform: Any, real_sshd: RealSshd) -> None:
     others = [api.add_platform(unique(), real_sshd) for _ in range(3)]
     job_id = api.start_job("echo begun; sleep 321", targets=on(platform, *others), concurrency=1)
     until(lambda: "sleep 321" in processes(real_sshd))
-    until(lambda: any(task["output_bytes"] or task["started_at"] for task in api.tasks(job_id)))
+    until(lambda: any(api.output(task["id"]) == b"begun\n" for task in api.tasks(job_id)))
     answer = api.http.post(f"/jobs/{job_id}/cancel")
     assert answer.status_code == 202
     assert answer.json()["cancel_requested_by"] == "admin"

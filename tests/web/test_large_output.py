@@ -36,7 +36,7 @@ def pings(server: Server) -> Iterator[list[float]]:
     over = threading.Event()
 
     def ping() -> None:
-        with httpx2.Client(base_url=server.url) as client:
+        with httpx2.Client(base_url=server.url, timeout=60) as client:
             while not over.wait(0.01):
                 began = time.perf_counter()
                 assert client.get("/health/live").status_code == 200

@@ -26,6 +26,30 @@ def run(api: Api, platform: str) -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="module")
+def in_turn(api: Api, platform: str, real_sshd: RealSshd) -> Callable[..., str]:
+    """Runs commands, each of which begins when the output of the one before has come; the task's id. sshd keeps no
+    order among what waits for it together."""
+
+    def run(*commands: str) -> str:
+        gate = real_sshd.user.home / f"gate-{secrets.token_hex(4)}"
+        text = "; ".join(
+            f"until [ -e {gate}-{number} ]; do sleep 0.05; done; {command}"
+            for number, command in enumerate(commands)
+        )
+        job = api.start_job(text, targets={"platform_ids": [platform]})
+        (task,) = api.tasks(job)
+        came = b""
+        for number in range(len(commands)):
+            gate.with_name(f"{gate.name}-{number}").touch()
+            until(lambda came=came: len(api.output(task["id"], "all")) > len(came))
+            came = api.output(task["id"], "all")
+        api.wait_job(job)
+        return str(task["id"])
+
+    return run
+
+
+@pytest.fixture(scope="module")
 def long(run: Callable[[str], str]) -> str:
     """A task with 200,000 lines."""
     return run("seq -f 'line %.0f of many' 1 200000")
@@ -58,8 +82,8 @@ def texts(page: Any) -> list[str]:
     return [line["text"] for line in page["lines"]]
 
 
-def test_a_small_output(api: Api, run: Callable[[str], str]) -> None:
-    task_id = run("echo one; sleep 0.2; echo two >&2; sleep 0.2; printf 'no end'")
+def test_a_small_output(api: Api, run: Callable[[str], str], in_turn: Callable[..., str]) -> None:
+    task_id = in_turn("echo one", "echo two >&2", "printf 'no end'")
     page = lines(api, task_id)
     assert [(line["number"], line["stream"], line["text"]) for line in page["lines"]] == [
         (1, "stdout", "one"),
@@ -169,7 +193,8 @@ def test_a_running_task_grows(api: Api, platform: str) -> None:
         targets={"platform_ids": [platform]},
     )
     (task,) = api.tasks(job_id)
-    page = until(lambda: found if (found := lines(api, task["id"]))["total"] > 3 else None)
+    until(lambda: lines(api, task["id"])["total"] > 3)
+    page = until(lambda: found if (found := lines(api, task["id"]))["complete"] else None)
     assert texts(page)[:2] == ["early", "opentick"] and not page["ended"] and page["complete"]
     before = api.get(f"/tasks/{task['id']}/lines/search", q="tick")["count"]
     assert before >= 1
@@ -194,8 +219,8 @@ def test_an_open_line_may_grow(api: Api, platform: str) -> None:
     assert [line["open"] for line in lines(api, task["id"])["lines"]] == [False]
 
 
-def test_times_before_the_lines(api: Api, run: Callable[[str], str]) -> None:
-    task_id = run("echo one; sleep 0.2; echo two >&2; sleep 0.2; printf three")
+def test_times_before_the_lines(api: Api, in_turn: Callable[..., str]) -> None:
+    task_id = in_turn("echo one", "echo two >&2", "printf three")
     stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00 "
     answer = api.http.get(f"/tasks/{task_id}/output", params={"timestamps": True})
     assert re.fullmatch(f"{stamp}one\n{stamp}two\n{stamp}three", answer.text)
