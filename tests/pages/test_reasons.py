@@ -98,7 +98,7 @@ WHAT, STEP = "Хост отклонил вход", "Проверьте имя и
 
 
 def test_in_russian_wherever_a_failure_shows(
-    open_tab: Open, refusing: tuple[dict[str, Any], str, dict[str, Any]]
+    open_tab: Open, api: Api, refusing: tuple[dict[str, Any], str, dict[str, Any]]
 ) -> None:
     made, job, task = refusing
     page = russian(open_tab)
@@ -114,6 +114,9 @@ def test_in_russian_wherever_a_failure_shows(
     expect(page.locator("[data-trouble] [lang=en]")).to_have_text(task["error_message"])
     page.locator("form[action$='/test'] button").click()
     expect(page.locator("#test")).to_contain_text(f"{WHAT}. {STEP}")
+    # The dashboard shows the last of them all.
+    job = api.start_job("true", targets={"platform_ids": [made["id"]]})
+    api.wait_job(job)
     page.goto("/")
     line = page.locator(".x-lines li", has=page.get_by_role("link", name=made["name"]))
     expect(line).to_contain_text(f"{WHAT}. {STEP}")

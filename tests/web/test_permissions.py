@@ -185,7 +185,7 @@ def assert_problem(response: Any, status: int, code: str) -> None:
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with (
-        Server(env={"ACCESS_TOKEN_SECONDS": "7200"}) as server,
+        Server(env={"ACCESS_TOKEN_SECONDS": "7200", "TRUSTED_PROXIES": "127.0.0.1"}) as server,
         httpx2.Client(base_url=server.url, timeout=30) as bare,
     ):
         document = httpx2.get(f"{server.url}/openapi.json", timeout=60).json()
@@ -232,14 +232,16 @@ def test_nothing_is_served_beside_the_document() -> None:
 def test_without_a_login_it_is_refused_and_noted(site: Site, operation: str) -> None:
     before = site.refusals()
     request = site.request(operation)
-    assert_problem(transmit(site, request, {}), 401, "unauthenticated")
+    # From an address of its own: of one address only so many refusals are noted in a minute.
+    address = f"192.0.2.{PROTECTED.index(operation) + 1}"
+    assert_problem(transmit(site, request, {"X-Forwarded-For": address}), 401, "unauthenticated")
     new = [entry for key, entry in site.refusals().items() if key not in before]
     assert len(new) == 1
     assert new[0]["action"] == f"{request[0]} {request[1].partition('?')[0]}"[:100]
     assert (new[0]["user"], new[0]["meta"], new[0]["address"]) == (
         "",
         {"reason": "unauthenticated"},
-        "127.0.0.1",
+        address,
     )
 
 
@@ -454,11 +456,11 @@ def test_an_account_that_must_change_its_password_may_do_nothing_else() -> None:
 
 
 def test_refusals_without_a_login_do_not_fill_the_audit_log(site: Site) -> None:
-    """Last, because it uses up what is kept in a minute."""
     before = int(site.admin.http.get("/audit/").headers["x-total-count"])
     begun = int(time.time()) // 60
     for _ in range(200):
-        assert site.bare.get("/api/v1/auth/me").status_code == 401
+        answer = site.bare.get("/api/v1/auth/me", headers={"X-Forwarded-For": "198.51.100.7"})
+        assert answer.status_code == 401
     minutes = int(time.time()) // 60 - begun + 1
     after = int(site.admin.http.get("/audit/").headers["x-total-count"])
     assert after - before <= 60 * minutes, "60 a minute"

@@ -11,8 +11,8 @@ function isOpen(shown: Node): boolean {
   return !(shown instanceof HTMLElement && "keep" in shown.dataset);
 }
 
-/** Give an element these children, as `replaceChildren` does; those that are there already become them. None may have a style
- * of its own: the page's policy forbids to set it as an attribute (CSP, style-src-attr). */
+/** Give an element these children, as `replaceChildren` does; those that are there already become them. None may have
+ * a style of its own: the page's policy forbids to set it as an attribute (CSP, style-src-attr). */
 export function redraw(element: Element, children: readonly Node[]): void {
   Idiomorph.morph(element, [...children], { morphStyle: "innerHTML" });
 }

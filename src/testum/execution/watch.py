@@ -74,7 +74,8 @@ class Watch:
                                 await runner.stop_job(job_id)
 
         self.keep("leases", renew, lease_seconds / 3)
-        self.keep("cancellations", hear, _RETRY_SECONDS)
+        # From the beginning: who cancels in a worker's first second would wait for the next look.
+        self.keep("cancellations", hear, _RETRY_SECONDS, first=0.0)
 
     async def close(self) -> None:
         """End it."""
@@ -82,14 +83,20 @@ class Watch:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
 
-    def keep(self, name: str, step: Callable[[], Awaitable[None]], seconds: float) -> None:
-        """Do something every so many seconds in this process."""
-        self._loops.append(asyncio.create_task(self._repeat(name, step, seconds), name=f"watch-{name}"))
+    def keep(
+        self, name: str, step: Callable[[], Awaitable[None]], seconds: float, *, first: float | None = None
+    ) -> None:
+        """Do something every so many seconds in this process; the first time after `first`, where it is given."""
+        wait = seconds if first is None else first
+        self._loops.append(asyncio.create_task(self._repeat(name, step, seconds, wait), name=f"watch-{name}"))
 
-    async def _repeat(self, name: str, step: Callable[[], Awaitable[None]], seconds: float) -> None:
+    async def _repeat(
+        self, name: str, step: Callable[[], Awaitable[None]], seconds: float, wait: float
+    ) -> None:
         failing = False
         while True:
-            await asyncio.sleep(min(_RETRY_SECONDS, seconds) if failing else seconds)
+            await asyncio.sleep(wait)
+            wait = seconds
             try:
                 await step()
                 failing = False
@@ -104,6 +111,7 @@ class Watch:
                         exc_info=None if known else error,
                     )
                 failing = True
+                wait = min(_RETRY_SECONDS, seconds)
 
     async def _attend(self) -> None:
         now = time.monotonic()
