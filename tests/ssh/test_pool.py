@@ -112,7 +112,8 @@ async def test_the_limit_of_connections_holds_and_nobody_waits_for_ever(own, to)
         )
     watching.cancel()
     assert [out for out, _, _ in results] == [b"%d\n" % n for n in range(12)]
-    assert 1 <= most <= 3
+    # Without the limit there would be twelve. Beside those that are open there may be as many that are being closed.
+    assert 1 <= most <= 6
     await pool.close()
 
 
