@@ -360,7 +360,7 @@ def test_a_connection_that_is_cut_resumes_without_gap_or_duplicate(
     for _ in range(2):
         page.evaluate("window.states.length = 0")
         way.cut()
-        page.wait_for_function("window.states.includes('waiting')")
+        page.wait_for_function("() => window.states.includes('waiting')")
         expect(page.locator("#line")).to_have_text("live")
     flag.touch()
     expect(page.locator(".x-printed")).to_contain_text("number end")

@@ -43,7 +43,8 @@ def chromium() -> Iterator[Browser]:
 
 def ready(page: Page) -> None:
     """Wait until the page's scripts are at work: a click that led to it did not wait for them."""
-    page.wait_for_function("document.documentElement.dataset.ready === '1'")
+    # As a function: an expression would be evaluated in the page, whose policy forbids it (CSP, unsafe-eval).
+    page.wait_for_function("() => document.documentElement.dataset.ready === '1'")
 
 
 class Tab:
