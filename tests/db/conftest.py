@@ -25,8 +25,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     """A database with this release's tables."""
-    file, server = tmp_path / "testum.db", "postgres_server"
-    made = Database(await with_tables(file if request.param == "sqlite" else request.getfixturevalue(server)))
+    where: Path | PostgresServer = tmp_path / "testum.db"
+    if request.param == "postgresql":
+        where = request.getfixturevalue("postgres_server")
+    made = Database(await with_tables(where))
     yield made
     await made.close()
 

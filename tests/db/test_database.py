@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.db.conftest import add_job
 from tests.support.postgres import PostgresServer
-from testum.db import installation, many, migrate, paging
+from tests.support.tables import with_tables
+from testum.db import installation, many, paging
 from testum.db.audit import AuditLog
 from testum.db.base import new_id
 from testum.db.jobs import Job
@@ -404,12 +405,10 @@ async def use(database: Database) -> None:
 
 
 async def test_a_server_that_is_away_and_back_again(
-    on_postgresql: Callable[[], str], postgres_server: PostgresServer
+    postgres_server: PostgresServer,
 ) -> None:
     """Also with connections that were open before, and one in the midst of a transaction."""
-    url = on_postgresql()
-    await migrate.upgrade(url)
-    database = Database(url)
+    database = Database(await with_tables(postgres_server))
     await asyncio.gather(*(use(database) for _ in range(8)))
     for end in (postgres_server.stop, lambda: postgres_server.stop(immediate=True), postgres_server.kill):
         with pytest.raises(StorageUnavailable, match="The database does not answer"):
@@ -433,10 +432,9 @@ async def test_a_server_that_is_away_and_back_again(
     await database.close()
 
 
-async def test_a_connection_that_the_server_ended(on_postgresql: Callable[[], str]) -> None:
+async def test_a_connection_that_the_server_ended(postgres_server: PostgresServer) -> None:
     """As an administrator does, or a firewall: the next one is a new one."""
-    url = on_postgresql()
-    await migrate.upgrade(url)
+    url = await with_tables(postgres_server)
     database, knife = Database(url), Database(url)
     await asyncio.gather(*(use(database) for _ in range(5)))
     async with knife.read() as session:

@@ -193,7 +193,7 @@ def test_a_connection_cut_mid_command(api: Api, host: RealSshd) -> None:
 
 
 def test_a_timeout(api: Api, platform: Any, real_sshd: RealSshd) -> None:
-    task = failed(api, platform, "timeout", "4", command="echo begun; sleep 4022", timeout=4)
+    task = failed(api, platform, "timeout", "4 seconds", command="echo begun; sleep 4022", timeout=4)
     assert task["stdout"] == "begun\n" and task["metadata"]["termination"]["state"] == "confirmed"
     assert not running(real_sshd, "sleep 4022")
 

@@ -463,7 +463,7 @@ def test_refusals_without_a_login_do_not_fill_the_audit_log(site: Site) -> None:
         assert answer.status_code == 401
     minutes = int(time.time()) // 60 - begun + 1
     after = int(site.admin.http.get("/audit/").headers["x-total-count"])
-    assert after - before <= 60 * minutes, "60 a minute"
+    assert 0 < after - before <= 60 * minutes, "60 a minute"
 
 
 def test_a_refusal_does_not_depend_on_what_there_is(server: Server, api: Api) -> None:

@@ -13,8 +13,8 @@ function isOpen(shown: Node): boolean {
 
 /** Give an element these children, as `replaceChildren` does; those that are there already become them. None may have
  * a style of its own: the page's policy forbids to set it as an attribute (CSP, style-src-attr). */
-export function redraw(element: Element, children: readonly Node[]): void {
-  Idiomorph.morph(element, [...children], { morphStyle: "innerHTML" });
+export function redraw(element: Element, children: Node[]): void {
+  Idiomorph.morph(element, children, { morphStyle: "innerHTML" });
 }
 
 /** Keep a part of the page that htmx fetches as the server says it is. It is brought up to date as a whole, so that
