@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from tests.support.tools import until
+from tests.support.waiting import until
 
 from .conftest import Cli
 from .fake_api import FakeApi

@@ -21,7 +21,7 @@ from tests.deploy.daemon import Daemon, run, said
 from tests.deploy.guide import code
 from tests.support.server import Api
 from tests.support.sshd import RealSshd
-from tests.support.tools import until
+from tests.support.waiting import until
 
 OURS = ("web", "worker")
 SERVERS = images.SERVERS

@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import TESTUM
 from tests.support.server import Server
 from tests.support.sshd import free_port
-from tests.support.tools import until
+from tests.support.waiting import until
 
 
 def health(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -24,7 +24,8 @@ from tests.deploy.guide import code
 from tests.support.server import ADMIN, Server
 from tests.support.sshd import RealSshd, free_port, run
 from tests.support.stream import output_of
-from tests.support.tools import unique, until
+from tests.support.tools import unique
+from tests.support.waiting import until
 
 CLIENT = "127.0.0.9"
 """The address that the client comes from, apart from the proxy's, 127.0.0.1."""

@@ -8,7 +8,8 @@ import pytest
 from tests.support.server import Api, walls
 from tests.support.sshd import RealSshd
 from tests.support.stream import messages, output_of, watch
-from tests.support.tools import unique, until
+from tests.support.tools import unique
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.servers
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.support.postgres import PostgresServer
-from tests.support.tools import until
+from tests.support.waiting import until
 from testum.db.migrate import upgrade
 
 PERIOD = 1.0

@@ -13,7 +13,8 @@ import pytest
 
 from tests.support.server import Api
 from tests.support.sshd import RealSshd
-from tests.support.tools import make_key, unique, until
+from tests.support.tools import make_key, unique
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")

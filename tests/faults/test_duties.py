@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.server import Process, Server
 from tests.support.sshd import free_port
-from tests.support.tools import until
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 

@@ -11,7 +11,7 @@ import pytest
 from tests.ssh.test_terminate import CASES, commands
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
-from tests.support.tools import until
+from tests.support.waiting import until
 
 GRACE = 5
 """What the server gives a command after TERM (ARCHITECTURE, "Cancel")."""

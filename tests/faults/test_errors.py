@@ -14,7 +14,8 @@ import pytest
 
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd, free_port, run
-from tests.support.tools import make_key, unique, until
+from tests.support.tools import make_key, unique
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.server import LEASE_SECONDS, Api, Server
 from tests.support.sshd import RealSshd
-from tests.support.tools import until
+from tests.support.waiting import until
 from testum.core.states import FINAL
 
 

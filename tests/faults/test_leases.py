@@ -17,7 +17,8 @@ import pytest
 from tests.support.server import Api, Process, Server
 from tests.support.sshd import RealSshd
 from tests.support.stream import follow
-from tests.support.tools import unique, until
+from tests.support.tools import unique
+from tests.support.waiting import until
 
 # Long, and they promise times: `make test-faults` runs them with nothing beside.
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.server import Server
 from tests.support.sshd import RealSshd, free_port
-from tests.support.tools import until
+from tests.support.waiting import until
 
 
 def serve(data_dir: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:

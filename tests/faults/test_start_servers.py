@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 
 from tests.support.server import ADMIN, Process, Server, walls
 from tests.support.sshd import free_port
-from tests.support.tools import until
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.servers
 

@@ -17,7 +17,8 @@ import pytest
 import testum
 from tests.support.server import Api, Process, Server
 from tests.support.sshd import RealSshd
-from tests.support.tools import unique, until
+from tests.support.tools import unique
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 

@@ -9,7 +9,8 @@ import redis
 
 from tests.support.server import Server
 from tests.support.sshd import RealSshd
-from tests.support.tools import unique, until
+from tests.support.tools import unique
+from tests.support.waiting import until
 from testum.dispatch.celery import queue_name
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]

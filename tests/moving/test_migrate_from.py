@@ -18,7 +18,8 @@ import pytest
 from tests.support.server import ADMIN, Api, Server, walls
 from tests.support.sshd import RealSshd
 from tests.support.stream import follow
-from tests.support.tools import make_key, until
+from tests.support.tools import make_key
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 

@@ -13,7 +13,7 @@ from tests.pages.test_accessible import violations
 from tests.support.browser import PHONE
 from tests.support.proxy import Proxy
 from tests.support.server import Api
-from tests.support.tools import until
+from tests.support.waiting import until
 
 Hosts = list[dict[str, Any]]
 

@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.server import Api, Server
 from tests.support.stream import data_of, follow, messages, output_of, watch
-from tests.support.tools import until
+from tests.support.waiting import until
 
 MEGABYTE = 1_000_000
 BLOCK = 1 << 20

@@ -1,8 +1,6 @@
 """Small things that many tests need."""
 
 import secrets
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.sshd import run
@@ -19,11 +17,3 @@ def make_key(folder: Path, *options: str, passphrase: str = "") -> tuple[str, st
     kind = options or ("-t", "ed25519")
     run("ssh-keygen", "-q", "-N", passphrase, "-C", "a comment", "-f", str(file), *kind)
     return file.read_text(), Path(f"{file}.pub").read_text().strip()
-
-
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Wait until it is so; fails when it takes longer."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not so after {seconds} seconds"
-        time.sleep(0.02)

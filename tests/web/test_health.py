@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.server import Api, Server, walls
 from tests.support.sshd import RealSshd
-from tests.support.tools import until
+from tests.support.waiting import until
 
 
 def ready(server: Server) -> tuple[int, str, dict[str, str]]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.server import ADMIN, Api, Server
 from tests.support.sshd import RealSshd, free_port
-from tests.support.tools import until
+from tests.support.waiting import until
 from testum import __version__
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd, free_port, run
-from tests.support.tools import unique, until
+from tests.support.tools import unique
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
-from tests.support.tools import until
+from tests.support.waiting import until
 from testum.core.frames import Frame, Stream, encode
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from tests.support.stream import follow, output_of
-from tests.support.tools import until
+from tests.support.waiting import until
 
 LARGE = "seq 30000; echo end >&2; exit 4"
 

@@ -1,0 +1,65 @@
+"""Waiting, the only place of the tests where a sleep stands: for an event or a state, never for a time alone.
+
+The limit is there so that a test which waits for what never comes ends. It is no promise: tests that promise a time
+are marked `alone` and measure it themselves.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from inspect import isawaitable
+from typing import Any, TypeVar
+
+LIMIT_SECONDS = 30.0
+"""Enough for what takes a second on a machine that has much else to do."""
+_LOOK_SECONDS = 0.02
+
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T], seconds: float = LIMIT_SECONDS) -> T:
+    """Wait until the condition's answer is true; that answer. Fails when it is not after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"not so after {seconds} seconds"
+        time.sleep(_LOOK_SECONDS)
+    return answer
+
+
+def stays(condition: Callable[[], object], seconds: float) -> None:
+    """Fails when the condition ceases to be true within so many seconds: for what must not happen where no event
+    tells that it would have happened by now."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert condition(), "no longer so"
+        time.sleep(_LOOK_SECONDS)
+    assert condition(), "no longer so"
+
+
+async def eventually(condition: Callable[[], Any], seconds: float = LIMIT_SECONDS) -> Any:
+    """`until` for an event loop; the condition may be a coroutine's function."""
+    deadline = time.monotonic() + seconds
+    while not (answer := await _answer(condition)):
+        assert time.monotonic() < deadline, f"not so after {seconds} seconds"
+        await asyncio.sleep(_LOOK_SECONDS)
+    return answer
+
+
+async def remains(condition: Callable[[], object], seconds: float) -> None:
+    """`stays` for an event loop; the condition may be a coroutine's function."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert await _answer(condition), "no longer so"
+        await asyncio.sleep(_LOOK_SECONDS)
+    assert await _answer(condition), "no longer so"
+
+
+async def turns(number: int = 1) -> None:
+    """Let the event loop turn so many times: what is ready runs."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def _answer(condition: Callable[[], Any]) -> Any:
+    answer = condition()
+    return await answer if isawaitable(answer) else answer
