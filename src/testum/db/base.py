@@ -6,10 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import JSON, DateTime, Dialect, MetaData, Text, TypeDecorator, Uuid
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import DeclarativeBase
 from uuid_utils.compat import uuid7
 
-__all__ = ["Base", "SafeText", "UtcDateTime", "new_id", "utc_now"]
+__all__ = ["Base", "SafeText", "UtcDateTime", "insert_into", "new_id", "utc_now"]
 
 
 def new_id() -> UUID:
@@ -20,6 +21,18 @@ def new_id() -> UUID:
 def utc_now() -> dt.datetime:
     """The present moment, with its offset."""
     return dt.datetime.now(dt.UTC)
+
+
+def insert_into(table: type["Base"], connection: AsyncConnection) -> Any:
+    """An INSERT in the connection's dialect: both know ON CONFLICT, and SQLAlchemy's own INSERT does not. The other
+    dialect is not imported."""
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
 
 
 class UtcDateTime(TypeDecorator[dt.datetime]):

@@ -19,13 +19,12 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
 from testum.core.frames import Piece, encode_row
 from testum.core.states import TaskStatus, sources_of
-from testum.db.base import SafeText, UtcDateTime, utc_now
+from testum.db.base import SafeText, UtcDateTime, insert_into, utc_now
 from testum.db.many import Given, UpdateEach, chunks
 from testum.db.tasks import Task, TaskOutput, moment
 
@@ -218,9 +217,8 @@ async def finish(session: AsyncSession, results: Sequence[Result]) -> list[Resul
         if result.frames and result.task_id not in gone
     ]
     if outputs:
-        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
         # A task whose worker was salvaged may have its output stored already: the same frames again.
-        await connection.execute(dialect.insert(TaskOutput).on_conflict_do_nothing(), outputs)
+        await connection.execute(insert_into(TaskOutput, connection).on_conflict_do_nothing(), outputs)
     return refused
 
 

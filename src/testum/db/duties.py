@@ -1,14 +1,12 @@
 """Periodic duties: when each is due again. Whoever moves that time on, does it."""
 
 import datetime as dt
-from typing import Any
 
 from sqlalchemy import String, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from testum.db.base import Base
+from testum.db.base import Base, insert_into
 from testum.db.session import database_now
 
 
@@ -31,8 +29,7 @@ async def claim(session: AsyncSession, name: str, seconds: float) -> bool:
     """Take a duty that is due, and let it be due again in so many seconds; False where another took it."""
     now = await database_now(session)
     connection = await session.connection()
-    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
-    record = dialect.insert(DutyRecord).values(name=name, due_at=now + dt.timedelta(seconds=seconds))
+    record = insert_into(DutyRecord, connection).values(name=name, due_at=now + dt.timedelta(seconds=seconds))
     taken = await connection.execute(
         record.on_conflict_do_update(
             index_elements=[DutyRecord.name],

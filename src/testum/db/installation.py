@@ -3,11 +3,10 @@
 from uuid import UUID
 
 from sqlalchemy import Text, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from testum.db.base import Base, new_id
+from testum.db.base import Base, insert_into, new_id
 
 _ONLY = 1
 
@@ -30,8 +29,7 @@ async def ensure(session: AsyncSession) -> Installation:
     of platforms and keys that refer to each other, two first accounts. SQLite has one writer anyway.
     """
     connection = await session.connection()
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     await connection.execute(
-        dialect.insert(Installation).values(number=_ONLY, id=new_id()).on_conflict_do_nothing()
+        insert_into(Installation, connection).values(number=_ONLY, id=new_id()).on_conflict_do_nothing()
     )
     return (await session.execute(select(Installation).with_for_update())).scalar_one()

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, Update, bindparam, cast, column, func, select
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import ARRAY, ColumnElement, Select, Text, Update, bindparam, cast, column, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import JSON, TypeEngine
 
@@ -52,9 +51,9 @@ class UpdateEach:
         self._names = list(given)
         self._of_one = make({name: bindparam(name, type_=kind) for name, kind in given.items()})
         # PostgreSQL's driver makes arrays of what JSON is written as, but not of JSON.
-        sent = {name: postgresql.TEXT() if isinstance(kind, JSON) else kind for name, kind in given.items()}
+        sent = {name: Text() if isinstance(kind, JSON) else kind for name, kind in given.items()}
         rows = (
-            func.unnest(*(bindparam(name, type_=postgresql.ARRAY(kind)) for name, kind in sent.items()))
+            func.unnest(*(bindparam(name, type_=ARRAY(kind)) for name, kind in sent.items()))
             .table_valued(*(column(name, kind) for name, kind in sent.items()), name="given")
             .render_derived()
         )

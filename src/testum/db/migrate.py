@@ -1,13 +1,13 @@
-"""Migrations: bring a database to the schema of this release, and write the next one."""
+"""Migrations: bring a database to the schema of this release, and write the next one.
+
+Alembic is imported only where there is something to migrate: most starts find the schema as it is to be.
+"""
 
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, column, func, inspect, select, table, update
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -16,16 +16,32 @@ from testum.db.session import options
 from testum.db.tables import metadata
 from testum.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 _MIGRATION_LOCK = 0x7E57_0001
 """The number of the advisory lock; any will do that nothing else in the database uses."""
-_VERSION = table("alembic_version", column("oldest_code"))
+_VERSION = table("alembic_version", column("version_num"), column("oldest_code"))
 """Alembic's table, which says what the schema is, with a column of ours."""
+_SCRIPTS = Path(__file__).parent / "migrations"
 
 
-def config(url: str) -> Config:
+def revisions() -> list[str]:
+    """The revisions of the schema up to this release's own, oldest first: what the scripts' names begin with."""
+    return sorted(script.name.partition("_")[0] for script in (_SCRIPTS / "versions").glob("[0-9]*_*.py"))
+
+
+def newest() -> str:
+    """The revision of this release's schema."""
+    return revisions()[-1]
+
+
+def config(url: str = "") -> "Config":
     """Alembic's configuration, without a file of its own."""
+    from alembic.config import Config
+
     result = Config()
-    result.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    result.set_main_option("script_location", str(_SCRIPTS))
     result.set_main_option("path_separator", "os")
     result.attributes["url"] = url
     result.attributes["metadata"] = metadata
@@ -53,8 +69,7 @@ async def prepare(url: str) -> str:
     return await _migrate(url, _prepare)
 
 
-async def _migrate(url: str, step: Callable[[Connection, Config], None]) -> str:
-    settings = config(url)
+async def _migrate(url: str, step: Callable[[Connection], None]) -> str:
     try:
         engine = create_async_engine(url, **options(url))
     except (ArgumentError, ValueError):
@@ -67,19 +82,12 @@ async def _migrate(url: str, step: Callable[[Connection, Config], None]) -> str:
         ) from None
     try:
         async with engine.begin() as connection:
-            await connection.run_sync(step, settings)
+            await connection.run_sync(step)
     except DatabaseError as error:
         raise _unusable(engine.url, error) from error
     finally:
         await engine.dispose()
-    return newest(settings)
-
-
-def newest(settings: Config) -> str:
-    """The revision of this release's schema."""
-    revision = ScriptDirectory.from_config(settings).get_current_head()
-    assert revision is not None
-    return revision
+    return newest()
 
 
 def _unusable(url: URL, error: DatabaseError) -> ConfigurationError:
@@ -97,27 +105,29 @@ def _unusable(url: URL, error: DatabaseError) -> ConfigurationError:
     )
 
 
-def _prepare(connection: Connection, settings: Config) -> None:
+def _prepare(connection: Connection) -> None:
     _lock(connection)
-    present = _revision(connection)
+    present = revision_of(connection)
     if present is None:
-        _run(connection, settings)
-    elif present not in _known(settings):
-        if _oldest_code(connection) not in _known(settings):
+        _run(connection)
+    elif present not in revisions():
+        if _oldest_code(connection) not in revisions():
             raise _too_new(present)
-    elif present != newest(settings):
+    elif present != newest():
         raise ConfigurationError(
             f"DATABASE_URL: the database is of an older testum (schema {present}). Bring it up to date with "
             "`testum db upgrade`; make a backup first."
         )
 
 
-def _upgrade(connection: Connection, settings: Config) -> None:
+def _upgrade(connection: Connection) -> None:
     _lock(connection)
-    present = _revision(connection)
-    if present is not None and present not in _known(settings):
+    present = revision_of(connection)
+    if present == newest():
+        return
+    if present is not None and present not in revisions():
         raise _too_new(present)
-    _run(connection, settings)
+    _run(connection)
 
 
 def _lock(connection: Connection) -> None:
@@ -126,13 +136,11 @@ def _lock(connection: Connection) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
 
 
-def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
-
-
-def _known(settings: Config) -> set[str]:
-    """The revisions up to this release's own."""
-    return {script.revision for script in ScriptDirectory.from_config(settings).walk_revisions()}
+def revision_of(connection: Connection) -> str | None:
+    """The revision of the database's schema; None where it has none."""
+    if not inspect(connection).has_table(_VERSION.name):
+        return None
+    return connection.scalar(select(_VERSION.c.version_num))
 
 
 def _too_new(revision: str) -> ConfigurationError:
@@ -141,7 +149,11 @@ def _too_new(revision: str) -> ConfigurationError:
     )
 
 
-def _run(connection: Connection, settings: Config) -> None:
+def _run(connection: Connection) -> None:
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
+    settings = config()
     settings.attributes["connection"] = connection
     command.upgrade(settings, "head")
     newest_script = ScriptDirectory.from_config(settings).get_revision("head")
@@ -160,10 +172,12 @@ def write_migration(message: str) -> Path:
 
     For developers (`make migration`): read what it made, and test it up and down. Its file is returned.
     """
+    from alembic import command
+
     with tempfile.TemporaryDirectory() as folder:
         settings = config(f"sqlite+aiosqlite:///{folder}/scratch.db")
         command.upgrade(settings, "head")
-        number = len(list(ScriptDirectory.from_config(settings).walk_revisions())) + 1
+        number = len(revisions()) + 1
         script = command.revision(settings, message, autogenerate=True, rev_id=f"{number:04}")
     assert script is not None and not isinstance(script, list)
     return Path(script.path)

@@ -10,8 +10,6 @@ from urllib.parse import quote
 from uuid import UUID
 
 import aiosqlite
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import (
     JSON,
     Column,
@@ -95,13 +93,12 @@ async def opened(path: Path) -> AsyncIterator[AsyncConnection]:
 
 
 def _check_schema(connection: Connection, path: Path) -> None:
-    settings = migrate.config("sqlite+aiosqlite://")
-    present = MigrationContext.configure(connection).get_current_revision()
+    present = migrate.revision_of(connection)
     if present is None:
         raise NotMoved(f"{path} is not a database of testum.")
-    if present == migrate.newest(settings):
+    if present == migrate.newest():
         return
-    if present in {script.revision for script in ScriptDirectory.from_config(settings).walk_revisions()}:
+    if present in migrate.revisions():
         raise NotMoved(
             f"{path} is of an older testum (schema {present}). Make a backup, then run `testum db upgrade` "
             f"with DATABASE_URL=sqlite:///{path} first."

@@ -20,7 +20,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import (
     InstrumentedAttribute,
@@ -35,7 +34,7 @@ from sqlalchemy.orm import (
 from testum.core.shards import DEFAULT_ZONE
 from testum.core.states import TROUBLE, PlatformState, StateFilter
 from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like, text_to_like
-from testum.db.base import Base, UtcDateTime, new_id, utc_now
+from testum.db.base import Base, UtcDateTime, insert_into, new_id, utc_now
 from testum.db.many import UpdateEach, chunks
 
 T = TypeVar("T")
@@ -404,7 +403,6 @@ async def change_tags(
     """Give the platforms tags and take others from them; those that there are, are returned."""
     present: list[UUID] = []
     connection = await session.connection()
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     for chunk in chunks(platform_ids):
         ids = list(
             await session.scalars(
@@ -418,7 +416,7 @@ async def change_tags(
             )
         rows = [{"platform_id": platform_id, "tag": tag} for platform_id in ids for tag in add]
         if rows:
-            await connection.execute(dialect.insert(PlatformTag).on_conflict_do_nothing(), rows)
+            await connection.execute(insert_into(PlatformTag, connection).on_conflict_do_nothing(), rows)
     return present
 
 

@@ -2,14 +2,12 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import JSON, String, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from testum.db.base import Base
+from testum.db.base import Base, insert_into
 from testum.db.session import database_now
 
 
@@ -29,10 +27,9 @@ async def beat(session: AsyncSession, worker: str, zones: Sequence[str], version
     """The worker lives now."""
     now = await database_now(session)
     connection = await session.connection()
-    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
     row = {"id": worker, "zones": list(zones), "version": version, "started_at": now, "seen_at": now}
     await connection.execute(
-        dialect.insert(Worker)
+        insert_into(Worker, connection)
         .values(**row)
         .on_conflict_do_update(index_elements=[Worker.id], set_={"seen_at": now})
     )
