@@ -1,8 +1,8 @@
 """What tests of several folders share: a real sshd and a real testum server, one of each for a session, and the
 mode in which testum runs.
 
-`pytest --mode servers` runs the tests that use a testum server once more, each server with a PostgreSQL, a Redis, an
-S3 and a worker.
+`pytest --mode servers` runs once more the tests whose answer the walls decide, each server with a PostgreSQL, a Redis,
+an S3 and a worker.
 """
 
 import gc
@@ -57,16 +57,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Only what belongs to the mode; with servers, only modules that start a testum: the rest does not differ."""
+    """Only what belongs to the mode: with servers, what the walls decide (CONTRIBUTING, "Which test belongs where")."""
     kept, left = [], []
     for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
         if Server.mode == "embedded":
-            runs = item.get_closest_marker("servers") is None
+            runs = "servers" not in marks
         else:
-            used = vars(getattr(item, "module", None) or object).values()
-            runs = item.get_closest_marker("embedded") is None and (
-                Server in used or "api" in getattr(item, "fixturenames", ())
-            )
+            runs = bool({"walls", "servers"} & marks) and "embedded" not in marks
         (kept if runs else left).append(item)
     # Containers take minutes, one after the other: begun last, they would keep all others waiting for the end.
     kept.sort(key=lambda item: "deploy" not in item.path.parts)

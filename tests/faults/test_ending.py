@@ -13,6 +13,8 @@ from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.walls
+
 GRACE = 5
 """What the server gives a command after TERM (ARCHITECTURE, "Cancel")."""
 

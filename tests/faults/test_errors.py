@@ -17,6 +17,8 @@ from tests.support.sshd import RealSshd, free_port, run
 from tests.support.tools import make_key, unique
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.walls
+
 
 @pytest.fixture
 def host(real_sshd: RealSshd) -> Iterator[RealSshd]:

@@ -22,6 +22,8 @@ from tests.support.sshd import RealSshd
 from tests.support.waiting import until
 from testum.core.states import FINAL
 
+pytestmark = pytest.mark.walls
+
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[RealSshd]:

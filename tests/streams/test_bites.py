@@ -9,6 +9,8 @@ import pytest
 from tests.support.server import Api
 from tests.support.stream import data_of, follow, output_of
 
+pytestmark = pytest.mark.walls
+
 ESCAPES = b"\x1b[2J\x1b]0;owned\x07\x1b[31mred\x1b[0m\x1bP+q\x1b\\\r\x08\x7f\x9b31m"
 MARKUP = "<script>alert(1)</script>\u202etxt.exe\u202c \u2028\u2029\ufeff\U0001f600".encode()
 BROKEN = b"\xff\xfe\x80\xc3(\xed\xa0\x80\xed\xb0\x80\xf4\x90\x80\x80\xc0\xaf\xe2\x82"

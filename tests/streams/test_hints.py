@@ -4,8 +4,12 @@ import itertools
 import time
 from typing import Any
 
+import pytest
+
 from tests.support.server import Api
 from tests.support.stream import messages, watch
+
+pytestmark = pytest.mark.walls
 
 
 def test_that_there_is_more_is_told_and_no_output(api: Api, platform: Any) -> None:

@@ -11,6 +11,8 @@ import pytest
 from tests.support.server import Api, Server
 from tests.support.stream import data_of, follow, messages, output_of, watch
 
+pytestmark = pytest.mark.walls
+
 TALK = "for i in $(seq 1 30); do echo out$i; sleep 0.02; echo err$i >&2; sleep 0.02; done; exit 3"
 
 

@@ -13,6 +13,8 @@ from tests.support.server import Api, Server
 from tests.support.stream import data_of, follow, messages, output_of, watch
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.walls
+
 MEGABYTE = 1_000_000
 BLOCK = 1 << 20
 

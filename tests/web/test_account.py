@@ -105,6 +105,7 @@ def test_a_wrong_name_and_a_wrong_password_look_the_same(http: httpx2.Client, ad
         assert (newest["outcome"], newest["meta"]) == ("refused", {"reason": "bad_credentials"})
 
 
+@pytest.mark.walls
 def test_names_that_no_account_has(http: httpx2.Client) -> None:
     for name in ("\0", "admin\0", "' OR 1=1 --", "a" * 200, "\u202eadmin", "İ" * 150):
         assert_problem(login(http, name, PASSWORD), 401, "bad_credentials")
@@ -157,6 +158,7 @@ def test_a_refresh_token_is_good_once(http: httpx2.Client, admin: Api, own: Api)
     assert len(entries(admin, own.username, action="auth.refresh", outcome="allowed")) == 2
 
 
+@pytest.mark.walls
 def test_a_refresh_token_used_twice_ends_the_login(http: httpx2.Client, admin: Api, own: Api) -> None:
     first = login(http, own.username, own.password).json()
     second = refresh(http, first["refresh_token"]).json()
@@ -172,6 +174,7 @@ def test_a_refresh_token_used_twice_ends_the_login(http: httpx2.Client, admin: A
     own.get("/auth/me")
 
 
+@pytest.mark.walls
 def test_an_old_refresh_token_ends_the_login_however_late(http: httpx2.Client, own: Api) -> None:
     first = login(http, own.username, own.password).json()
     last = refresh(http, refresh(http, first["refresh_token"]).json()["refresh_token"]).json()
@@ -179,6 +182,7 @@ def test_an_old_refresh_token_ends_the_login_however_late(http: httpx2.Client, o
     assert_problem(refresh(http, last["refresh_token"]), 401, "session_ended")
 
 
+@pytest.mark.walls
 def test_of_many_who_refresh_at_once_one_wins(http: httpx2.Client, own: Api) -> None:
     token = login(http, own.username, own.password).json()["refresh_token"]
     with ThreadPoolExecutor(8) as people:
@@ -229,6 +233,7 @@ def test_an_account_is_what_it_is_now(site: Server, own: Api) -> None:
 # -- the own account ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.walls
 def test_changing_the_user_name(http: httpx2.Client, admin: Api, own: Api) -> None:
     old, new = own.username, f"Neu-é-{secrets.token_hex(4)}"
     body = {"current_password": own.password, "new_username": f" {new} "}
@@ -278,6 +283,7 @@ def test_the_password_is_kept_as_an_argon2id_hash(site: Server) -> None:
 # -- guessing ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.walls
 def test_of_two_logins_that_change_the_password_at_once_one_wins(
     http: httpx2.Client, admin: Api, own: Api
 ) -> None:
@@ -323,6 +329,7 @@ def test_who_forwards_is_believed_only_if_trusted(trusted: str) -> None:
             assert addresses == {f"10.0.0.{number}" for number in range(12)}
 
 
+@pytest.mark.walls
 def test_guessing_is_throttled_for_the_account_that_is_guessed_at(
     http: httpx2.Client, admin: Api, own: Api
 ) -> None:
@@ -338,6 +345,7 @@ def test_guessing_is_throttled_for_the_account_that_is_guessed_at(
     assert (newest["outcome"], newest["meta"]["reason"]) == ("refused", "throttled")
 
 
+@pytest.mark.walls
 def test_a_right_password_forgives_the_wrong_ones(http: httpx2.Client, own: Api) -> None:
     for _ in range(2):
         for _ in range(8):

@@ -188,6 +188,7 @@ def test_a_malformed_key(client: Api, values: dict[str, Any]) -> None:
     assert_problem(client.http.post("/keys/", content=body, headers=JSON), 422)
 
 
+@pytest.mark.walls
 def test_what_is_there_already(client: Api, tmp_path: Any) -> None:
     problem = assert_problem(client.http.post("/platforms/", json={**PLATFORM, "name": " there "}), 409)
     assert problem["code"] == "name_taken"
@@ -298,6 +299,7 @@ UNKNOWN_OBJECTS = [
 
 
 @pytest.mark.parametrize(("method", "path"), UNKNOWN_OBJECTS)
+@pytest.mark.walls
 def test_an_object_that_is_not_there(client: Api, method: str, path: str) -> None:
     body = {"command": "true"} if "run_command" in path else {} if method in ("PATCH", "POST") else None
     assert assert_problem(client.http.request(method, path, json=body), 404)["code"] == "not_found"
@@ -375,6 +377,7 @@ TIMES: list[Any] = [*NAMES, "x", "", "0001-01-01T00:00:00+23:00", "9999-12-31T23
     ("sort", "value"),
     named([*(("name", value) for value in NAMES), *(("-created_at", value) for value in TIMES)]),
 )
+@pytest.mark.walls
 def test_a_cursor_that_someone_made_up(client: Api, sort: str, value: Any) -> None:
     for parts in ([sort, value, ROW], [sort, "v", value, ROW], [sort, "t", value, ROW]):
         assert_problem(client.http.get("/platforms/", params={"sort": sort, "after": cursor(*parts)}), 422)
@@ -404,11 +407,13 @@ FILTERS = [
 
 
 @pytest.mark.parametrize(("path", "query"), FILTERS)
+@pytest.mark.walls
 def test_a_filter_that_cannot_be(client: Api, path: str, query: str) -> None:
     assert_problem(client.http.get(f"{path}?{query}"), 422)
 
 
 @pytest.mark.parametrize("path", LISTS)
+@pytest.mark.walls
 def test_odd_filters_that_fit_nothing(client: Api, path: str) -> None:
     for text in ("%00", "%ff%fe", "%25", "_", "%5c", "'%20OR%201=1--", "%F0%9F%92%A9", "%ED%A0%80"):
         found = client.http.get(f"{path}?q=nothing{text}")

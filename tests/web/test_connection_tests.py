@@ -15,6 +15,8 @@ from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd, free_port, run
 from tests.support.tools import make_key, unique
 
+pytestmark = pytest.mark.walls
+
 
 def fields(sshd: RealSshd, **values: Any) -> dict[str, Any]:
     """How the sshd is reached by password."""

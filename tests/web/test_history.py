@@ -13,6 +13,8 @@ from tests.support.sshd import RealSshd, free_port
 from tests.support.waiting import until
 from testum import __version__
 
+pytestmark = pytest.mark.walls
+
 
 @pytest.fixture(scope="module")
 def mark() -> str:

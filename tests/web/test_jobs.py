@@ -11,6 +11,8 @@ from tests.support.sshd import RealSshd, free_port, run
 from tests.support.tools import unique
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.walls
+
 
 @pytest.fixture(scope="module")
 def platform(api: Api, real_sshd: RealSshd) -> Any:

@@ -11,6 +11,8 @@ from tests.support.server import Api
 from tests.support.sshd import RealSshd, run
 from tests.support.tools import make_key, unique
 
+pytestmark = pytest.mark.walls
+
 
 @pytest.fixture
 def host(real_sshd: RealSshd) -> Iterator[RealSshd]:

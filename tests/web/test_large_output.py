@@ -17,6 +17,8 @@ import pytest
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 
+pytestmark = pytest.mark.walls
+
 LINE = "%09.0f the quick brown fox jumps over the lazy dog; some more text, so that it is a hundred bytes"
 
 

@@ -11,6 +11,8 @@ from tests.support.sshd import RealSshd
 from tests.support.waiting import until
 from testum.core.frames import Frame, Stream, encode
 
+pytestmark = pytest.mark.walls
+
 
 @pytest.fixture(scope="module")
 def tag(api: Api, real_sshd: RealSshd) -> str:

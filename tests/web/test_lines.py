@@ -12,6 +12,8 @@ import pytest
 from tests.support.server import Api
 from tests.support.sshd import RealSshd
 
+pytestmark = pytest.mark.walls
+
 
 @pytest.fixture(scope="module")
 def platform(api: Api, real_sshd: RealSshd) -> str:

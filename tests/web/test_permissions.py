@@ -410,6 +410,7 @@ def test_a_websocket_wants_a_login(site: Site, path: str, kind: str) -> None:
 
 @pytest.mark.parametrize("role", list(Role))
 @pytest.mark.parametrize("path", sorted(SOCKETS))
+@pytest.mark.walls
 def test_every_role_may_follow(site: Site, path: str, role: Role) -> None:
     token = site.clients[role].tokens["access_token"]
     path = path.format(task_id=site.task_id, job_id=site.job_id)
@@ -455,6 +456,7 @@ def test_an_account_that_must_change_its_password_may_do_nothing_else() -> None:
             api.http.close()
 
 
+@pytest.mark.walls
 def test_refusals_without_a_login_do_not_fill_the_audit_log(site: Site) -> None:
     before = int(site.admin.http.get("/audit/").headers["x-total-count"])
     begun = int(time.time()) // 60

@@ -16,6 +16,8 @@ from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd, free_port, run
 from tests.support.tools import make_key, unique
 
+pytestmark = pytest.mark.walls
+
 
 def outcome(api: Api, platform: Any, command: str = "echo it is $((40 + 2))") -> Any:
     """The task of a command on this platform, when it is over."""

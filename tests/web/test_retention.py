@@ -14,6 +14,8 @@ from tests.support.sshd import RealSshd
 from tests.support.stream import follow, output_of
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.walls
+
 LARGE = "seq 30000; echo end >&2; exit 4"
 
 

@@ -2,8 +2,12 @@
 
 import uuid
 
+import pytest
+
 from tests.support.server import Api
 from tests.support.sshd import RealSshd
+
+pytestmark = pytest.mark.walls
 
 
 def test_a_command_runs_and_its_output_is_kept(api: Api, real_sshd: RealSshd) -> None:

@@ -12,6 +12,8 @@ from tests.support.sshd import RealSshd
 from tests.support.tools import unique
 from testum.core.states import PlatformState, StateFilter
 
+pytestmark = pytest.mark.walls
+
 
 def save(api: Api, name: str, **targets: Any) -> dict[str, Any]:
     return api.post("/selections/", {"name": name, "targets": targets})
