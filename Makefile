@@ -10,7 +10,7 @@ S3_VENV := .venv-s3
 BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
-WORKERS ?= 4
+WORKERS ?= $(shell nproc)
 TESTS ?= tests
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 # As docker-compose.yml has them: from the environment, or .env, or the default.
@@ -20,6 +20,8 @@ export COMPOSE_PROJECT_NAME := $(call setting,COMPOSE_PROJECT_NAME,testum)
 LOCALES := src/testum/web/locale
 MESSAGES := build/testum.pot
 MODULES := frontend/node_modules/.testum
+# Where the shell has it, each run of the tests would compile all of them anew, in each of pytest's processes.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := -m pip install --quiet --disable-pip-version-check
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
@@ -65,10 +67,12 @@ $(MODULES): $(VENV)/.runtime frontend/package-lock.json
 	@$(BIN)/python hatch_build.py modules
 	@touch $@
 
-# Builds only where the sources have changed since.
+# Builds and compiles only where the sources have changed since. Python would compile them when they are imported, but
+# where it must keep nothing (PYTHONDONTWRITEBYTECODE), it does so at each start.
 .PHONY: assets
-assets: $(VENV)/.runtime ## Build the web interface's scripts and styles
+assets: $(VENV)/.runtime ## Build the web interface's scripts and styles, compile the modules
 	@$(BIN)/python hatch_build.py
+	@$(BIN)/python -m compileall -q src
 
 # -- running ---------------------------------------------------------------------------------------
 

@@ -22,7 +22,6 @@ import structlog
 import uvloop
 from celery.signals import worker_process_init, worker_process_shutdown, worker_ready, worker_shutting_down
 
-from testum import logs
 from testum.app import Role, Testum
 from testum.core.shards import is_zone
 from testum.dispatch.celery import ASK_TASK, SHARD_TASK, make_celery, queue_name, send_answer
@@ -204,7 +203,6 @@ def run(settings: Settings, processes: int) -> int:
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as trial:
         if problem := trial.submit(_check, settings).result():
             raise ConfigurationError(problem)
-    logs.configure()
     child: list[Child] = []
     # Shared with the processes that are forked, and written in a signal's handler: nothing that has a lock would do.
     leaving = mmap.mmap(-1, 1)

@@ -1,6 +1,5 @@
 """Running the web server in this process: a checked start, one line that says where it is, a clean end."""
 
-import gc
 import logging
 import socket
 
@@ -59,9 +58,6 @@ def run(application: str, host: str, port: int) -> None:
             )
         )
         logging.getLogger("uvicorn.error").addFilter(_short_failure)
-        # What the application imports stays: to look through it for garbage took a tenth of the start. It looks
-        # again from when it is ready.
-        gc.disable()
         server.run(sockets=[listener])
     except TestumError as error:
         raise WrongUse(error.message) from None
