@@ -36,10 +36,12 @@ help: ## Show this list
 $(VENV)/.runtime: requirements.lock requirements-build.lock requirements-node.lock pyproject.toml hatch_build.py
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("testum needs Python 3.11 or newer; name one with PYTHON=...")'
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python cannot make virtual environments here: install its venv package (Debian: apt install python3-venv)." >&2; exit 1; }
-	@echo "Installing testum into $(VENV) ..."
+	@echo "Installing testum and its packages into $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python $(INSTALL) --require-hashes -r requirements.lock -r requirements-build.lock
 	@$(BIN)/python hatch_build.py node || $(BIN)/python $(INSTALL) --require-hashes -r requirements-node.lock
+# Before the package, whose own build would not be heard.
+	@$(BIN)/python hatch_build.py
 	@$(BIN)/python $(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
