@@ -96,32 +96,55 @@ generate-key: $(VENV)/.runtime ## Print a new key for FERNET_KEY or SECRET_KEY
 
 # -- development -----------------------------------------------------------------------------------
 
+# How Python runs pytest; `make coverage` measures it.
+PYTEST = $(BIN)/python $(MEASURE) -m pytest
+TIMINGS := build/timings
+MANY := -n $(WORKERS) --dist worksteal -m "not slow and not alone" --timings $(TIMINGS)
+ALONE := -m "alone and not slow" --timings $(TIMINGS)
+CHECKED := $(VENV)/.development assets $(MODULES) $(S3_VENV)/.ready began
+
+.PHONY: test
+test: $(CHECKED) lint tests ## Run every check and every test but the long rounds (as root: they start a real sshd)
+	@$(BIN)/python -m tests.timings $(TIMINGS)
+
+# What the time of all checks is counted from: packages are there.
+.PHONY: began
+began: $(VENV)/.development $(MODULES) $(S3_VENV)/.ready
+	@rm -rf $(TIMINGS) && mkdir -p $(TIMINGS) && touch $(TIMINGS)/began
+
 # The pages' tests have processes of their own: Playwright's event loop and those of other tests do not go together.
 # What promises a time is measured with nothing beside it.
-.PHONY: test
-test: lint assets $(MODULES) $(S3_VENV)/.ready ## Run every check and every test but the long rounds (as root: they start a real sshd)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not alone" --ignore tests/pages $(TESTS)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not alone" tests/pages
-	$(BIN)/python -m pytest -m alone $(TESTS)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not alone" --ignore tests/pages --mode servers $(TESTS)
-	$(BIN)/python -m pytest -m alone --ignore tests/pages --mode servers $(TESTS)
+.PHONY: tests
+tests: $(CHECKED)
+	$(PYTEST) $(MANY) --ignore tests/pages $(TESTS)
+	$(PYTEST) $(MANY) --ignore tests/pages --mode servers $(TESTS)
+	$(PYTEST) $(MANY) tests/pages
+	$(PYTEST) $(ALONE) $(TESTS)
+	$(PYTEST) $(ALONE) --ignore tests/pages --mode servers $(TESTS)
 	$(BIN)/python -m tests.faults.rounds --rounds 1 --platforms 100
+
+.PHONY: test-all
+test-all: test ## Run all that and the long rounds of faults, races, load and generated examples
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m hypothesis --hypothesis-profile new --timeout 1200 $(TESTS)
+	$(BIN)/python -m pytest -s -m slow $(TESTS)
+	$(BIN)/python -m pytest -s -m slow --mode servers $(TESTS)
+	$(BIN)/python -m tests.faults.rounds --rounds 50
+
+.PHONY: coverage
+coverage: ## Measure which branches of src the tests of `make test` reach, the processes that they start with it
+	@rm -rf build/coverage
+	$(MAKE) tests MEASURE="-m coverage run"
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --skip-covered --sort cover
 
 .PHONY: e2e
 e2e: assets $(VENV)/.development $(MODULES) ## Run the tests of the pages alone, in a real Chromium (as root)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not alone" tests/pages
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not alone" tests/pages
 	$(BIN)/python -m pytest -m alone tests/pages
 
 .PHONY: screenshots
 screenshots: assets $(VENV)/.development ## Write a picture of every page into screenshots/, renew those in docs/images (as root)
 	$(BIN)/python -m tests.pages.screenshots screenshots
-
-.PHONY: test-faults
-test-faults: $(VENV)/.development $(S3_VENV)/.ready ## Run the long rounds of faults, races, load and generated examples
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m hypothesis --hypothesis-profile new --timeout 1200 $(TESTS)
-	$(BIN)/python -m pytest -s -m slow $(TESTS)
-	$(BIN)/python -m pytest -s -m slow --mode servers $(TESTS)
-	$(BIN)/python -m tests.faults.rounds --rounds 50
 
 .PHONY: bench
 bench: $(VENV)/.development $(BENCH_VENV)/.ready $(S3_VENV)/.ready ## Compare with other tools, side by side in one run

@@ -8,11 +8,15 @@ an S3 and a worker.
 import gc
 import os
 import signal
+import time
 from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
+from tests import timings
 from tests.support import postgres, redis, s3
 from tests.support import server as support
 from tests.support.postgres import PostgresServer
@@ -24,7 +28,9 @@ from tests.support.sshd import RealSshd
 _COMPLETE = os.environ.get("TESTUM_TESTS") == "complete"
 """`.ci/run` has installed whatever tests need: none may be skipped."""
 
-# A commit is green or not: its examples are the same each time. `make test-faults` looks for new ones.
+_BEGAN = time.monotonic()
+
+# A commit is green or not: its examples are the same each time. `make test-all` looks for new ones.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("new", max_examples=5000, deadline=None)
 hypothesis.settings.load_profile("same")
@@ -33,6 +39,9 @@ hypothesis.settings.load_profile("same")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--mode", choices=["embedded", "servers"], default="embedded", help="what testum runs on"
+    )
+    parser.addoption(
+        "--timings", type=Path, metavar="FOLDER", help="keep there how long each test took (tests/timings.py)"
     )
 
 
@@ -45,6 +54,19 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest.exit(
             f"NOT RUN, the tests on PostgreSQL, Redis, S3 and workers: {reason}.", returncode=int(_COMPLETE)
         )
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Only where the results come together: the processes of pytest-xdist print nothing."""
+    folder = config.getoption("--timings")
+    if folder is not None and not hasattr(config, "workerinput"):
+        reports = [
+            report
+            for kind in ("passed", "failed", "error", "")
+            for report in terminalreporter.stats.get(kind, [])
+        ]
+        told = " ".join(map(str, config.invocation_params.args))
+        timings.store(folder, told, time.monotonic() - _BEGAN, reports)
 
 
 @pytest.hookimpl(wrapper=True)

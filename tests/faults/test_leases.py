@@ -20,7 +20,7 @@ from tests.support.stream import follow
 from tests.support.tools import unique
 from tests.support.waiting import until
 
-# Long, and they promise times: `make test-faults` runs them with nothing beside.
+# Long, and they promise times: `make test-all` runs them with nothing beside.
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
 
 LEASE = 6.0
