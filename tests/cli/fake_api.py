@@ -16,6 +16,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from tests.support.waiting import lag
+
 Step = tuple[Any, ...]
 Behaviour = Callable[[str], Iterable[Step]]
 """What a command does on a host, by name: ("stdout", bytes), ("stderr", bytes), ("sleep", s), ("hang",),
@@ -34,6 +36,8 @@ class FakeJob:
     messages: list[dict[str, Any]] = field(default_factory=list)
     runners: list[asyncio.Task[None]] = field(default_factory=list)
     ended: bool = False
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set, and another takes its place, with each message."""
 
 
 @dataclass
@@ -54,6 +58,8 @@ class FakeApi:
     """Close every WebSocket with this code at once."""
     connects: list[int] = field(default_factory=list)
     """The `after` of every WebSocket."""
+    told: list[dict[str, Any]] = field(default_factory=list)
+    """What was sent over all WebSockets."""
     posted: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 500
     must_change: bool = False
@@ -139,7 +145,7 @@ class FakeApi:
             return problem(401, "unauthenticated", "The login has ended.")
         self.refresh.discard(token)
         self.refreshes += 1
-        await asyncio.sleep(self.refresh_delay)
+        await lag(self.refresh_delay)
         return JSONResponse(self._pair())
 
     async def _logout(self, request: Request) -> Response:
@@ -266,6 +272,8 @@ class FakeApi:
         if kind == "done" and payload["status"] == "cancelled" and task is not None:
             message["payload"] = payload | {"termination": {"state": "confirmed", "detail": "Looked."}}
         job.messages.append(message | {"task_id": task and task["id"]} | more)
+        job.news.set()
+        job.news = asyncio.Event()
 
     async def _work(self, job: FakeJob, task: dict[str, Any], steps: Iterable[Step]) -> None:
         task["status"] = "running"
@@ -287,11 +295,11 @@ class FakeApi:
                 exact = text.encode() == data
                 more = {} if exact else {"data": base64.b64encode(data).decode()}
                 self._say(job, stream, text, task, **more)
-                await asyncio.sleep(0.002)
+                await lag(0.002)
             case ("sleep", seconds):
-                await asyncio.sleep(seconds)
+                await lag(seconds)
             case ("hang",):
-                await asyncio.sleep(3600)
+                await asyncio.Event().wait()
             case ("exit", code):
                 why = {"error_code": "exit_status", "error_message": f"It ended with {code}."} if code else {}
                 self._end(job, task, "failed" if code else "success", exit_code=code, **why)
@@ -364,17 +372,19 @@ class FakeApi:
         place = max(after // 10 - 2, 0)
         try:
             while True:
+                news = job.news
                 for message in job.messages[place:]:
                     if cut == 0:
                         await socket.close(1011)
                         return
                     await socket.send_json(message)
+                    self.told.append(message)
                     cut -= 1
                     place += 1
                 if job.ended and place == len(job.messages):
                     await socket.close(1000)
                     return
-                await asyncio.sleep(0.01)
+                await news.wait()
         except WebSocketDisconnect:
             pass
 

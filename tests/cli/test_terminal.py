@@ -93,11 +93,7 @@ def test_ctrl_c_with_group_prints_what_arrived(cli: Cli, fake: FakeApi) -> None:
     fake.add_platforms("a", "b")
     fake.commands["x"] = lambda name: [("stdout", b"same\n"), ("hang",)]
     process = cli.start("exec", "x", "--all", "-b")
-    while (
-        len(fake.jobs) < 1 or sum(m["type"] == "stdout" for m in next(iter(fake.jobs.values())).messages) < 2
-    ):
-        time.sleep(0.02)
-    time.sleep(0.3)
+    until(lambda: sum(message["type"] == "stdout" for message in fake.told) == 2)
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=60)
     assert process.returncode == 130

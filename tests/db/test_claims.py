@@ -12,6 +12,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tests.db.conftest import add_job
+from tests.support.waiting import eventually, lag, turns
 from testum.core.states import JobStatus, TaskStatus
 from testum.db import claims, duties, jobs, tasks, workers
 from testum.db.claims import Claim, Result
@@ -63,7 +64,7 @@ async def test_each_task_is_claimed_by_one(processes: list[Database]) -> None:
             if not claimed.claims:
                 return mine
             mine += [claim.id for claim in claimed.claims]
-            await asyncio.sleep(0)
+            await turns()
 
     taken = await asyncio.gather(*(work(number) for number in range(8)))
     times = Counter(task_id for mine in taken for task_id in mine)
@@ -95,7 +96,7 @@ async def test_a_jobs_concurrency_holds_over_all_workers(processes: list[Databas
             if not claimed.claims:
                 if not found.get(TaskStatus.PENDING):
                     return done
-                await asyncio.sleep(0.01)
+                await lag(0.01)
             for claim in claimed.claims:
                 await ledger.finish(result_of(claim))
                 done += 1
@@ -118,7 +119,7 @@ async def test_a_jobs_concurrency_holds_over_all_loops_of_a_worker(database: Dat
     assert not (await ledger.claim(wanted)).claims
     # What has ended makes room as soon as it waits to be written.
     writing = asyncio.create_task(ledger.finish(result_of(taken[0])))
-    await asyncio.sleep(0)
+    await turns()
     assert len((await ledger.claim(wanted)).claims) == 1
     await writing
 
@@ -175,7 +176,7 @@ async def take_over(database: Database, worker: str, *, at: dt.datetime | None =
     async with database.write() as session:
         now = at or await database_now(session)
         gone = await claims.abandoned(session, alive=None, now=now)
-        await asyncio.sleep(0)
+        await turns()
         fences = [
             await claims.take_over(session, one, worker=worker, now=now, lease=now + LEASE, alone=False)
             for one in gone
@@ -241,13 +242,22 @@ async def test_a_renewed_lease_counts_from_now(database: Database) -> None:
     ledger = ledger_of(database, "first", lease_seconds=5)
     claim = (await ledger.claim(Wanted(await add_job(database, 1), 1))).claims[0]
     first = (await task_of(database, claim.id)).lease_expires_at
-    await asyncio.sleep(0.05)
+
+    async def now() -> dt.datetime:
+        async with database.read() as session:
+            return await database_now(session)
+
+    claimed = await now()
+
+    async def later() -> bool:
+        return await now() > claimed
+
+    await eventually(later)
     assert await ledger.renew() == []
-    async with database.read() as session:
-        now = await database_now(session)
+    renewed = await now()
     second = (await task_of(database, claim.id)).lease_expires_at
     assert first is not None and second is not None
-    assert first < second <= now + dt.timedelta(seconds=5)
+    assert first < second <= renewed + dt.timedelta(seconds=5)
 
 
 async def test_renewing_and_taking_over_at_once(processes: list[Database]) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tests.db.conftest import add_job
 from tests.support.postgres import PostgresServer
 from tests.support.tables import with_tables
+from tests.support.waiting import eventually, lag
 from testum.db import installation, many, paging
 from testum.db.audit import AuditLog
 from testum.db.base import new_id
@@ -72,7 +73,7 @@ async def test_a_write_that_is_cancelled_is_taken_back(database: Database) -> No
             session.add(entry())
             await session.flush()
             begun.set()
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
 
     writing = asyncio.create_task(write())
     await begun.wait()
@@ -119,7 +120,7 @@ async def test_many_readers_and_writers_at_once(processes: list[Database]) -> No
     async def read(number: int) -> None:
         async with processes[number % 4].read() as session:
             await count(session)
-            await asyncio.sleep(0.01)
+            await lag(0.01)
 
     await asyncio.gather(*(write(number) for number in range(100)), *(read(number) for number in range(100)))
     async with processes[0].read() as session:
@@ -136,7 +137,7 @@ async def test_the_installation_is_a_mutex(processes: list[Database]) -> None:
             ids.add((await installation.ensure(session)).id)
             inside += 1
             assert inside == 1
-            await asyncio.sleep(0.02)
+            await lag(0.02)
             assert inside == 1
             inside -= 1
 
@@ -486,19 +487,21 @@ async def test_more_than_there_are_connections(on_postgresql: Callable[[], str])
     """Who gets none in time is told that it is busy."""
     database = Database(on_postgresql())
     database._writer.pool._timeout = 0.3  # type: ignore[attr-defined]
-    entered = asyncio.Event()
+    inside, over = 0, asyncio.Event()
 
     async def hold() -> None:
+        nonlocal inside
         async with database.read() as session:
             await session.execute(text("SELECT 1"))
-            await entered.wait()
+            inside += 1
+            await over.wait()
 
     holding = [asyncio.create_task(hold()) for _ in range(15)]
-    await asyncio.sleep(1)
+    await eventually(lambda: inside == 15)
     with pytest.raises(StorageUnavailable, match="too busy"):
         async with database.read() as session:
             await session.execute(text("SELECT 1"))
-    entered.set()
+    over.set()
     await asyncio.gather(*holding)
     async with database.read() as session:
         await session.execute(text("SELECT 1"))
@@ -509,10 +512,17 @@ async def test_more_than_there_are_connections(on_postgresql: Callable[[], str])
 async def test_a_transaction_that_was_idle_for_too_long(on_postgresql: Callable[[], str], begin: str) -> None:
     """The server ends its connection, as of a process that was stopped: an outage, and no mistake."""
     database = Database(on_postgresql())
+    connections = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
+
+    async def ended(pid: int) -> bool:
+        async with database.read() as other:
+            return await other.scalar(connections, {"pid": pid}) == 0
+
     with pytest.raises(StorageUnavailable, match="idle"):
         async with getattr(database, begin)() as session:
+            pid = await session.scalar(text("SELECT pg_backend_pid()"))
             await session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
-            await asyncio.sleep(0.5)
+            await eventually(lambda: ended(pid))
             await session.execute(text("SELECT 1"))
     async with database.read() as session:
         await session.execute(text("SELECT 1"))

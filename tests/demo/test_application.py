@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from tests.support.server import Api, Process
 from tests.support.sshd import free_port
+from tests.support.tools import healthy
+from tests.support.waiting import until
 
 HOSTS = {"web-01", "web-02", "web-03", "db-01", "cache-01", "build-01"}
 
@@ -24,16 +25,11 @@ class Demo:
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         env = {**os.environ, "DATA_DIR": str(folder / "data"), "ADMIN_PASSWORD": ""}
         self.process = Process(["demo", "--port", str(port)], env, folder, self.log)
-        deadline = time.monotonic() + 60
-        while "Demo hosts" not in self.log.read_text() or not self._answers():
-            assert self.process.popen.poll() is None and time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.05)
+        until(self._answers, 60, otherwise=self.log.read_text)
 
     def _answers(self) -> bool:
-        try:
-            return httpx2.get(f"{self.url}/health", timeout=2).status_code == 200
-        except httpx2.HTTPError:
-            return False
+        assert self.process.popen.poll() is None, self.log.read_text()
+        return "Demo hosts" in self.log.read_text() and healthy(self.url)
 
     def log_in(self) -> Api:
         """As the README says: with the password that was printed."""
@@ -57,9 +53,7 @@ def test_six_hosts_answer_at_once_and_it_stops_with_a_command_running(demo: Demo
         assert job["status"] == "success"
         assert {task["platform_name"] for task in api.tasks(job["id"])} == HOSTS
         api.start_job("sleep 300")
-        deadline = time.monotonic() + 20
-        while api.get("/tasks/", status="running", limit=1) == [] and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: api.get("/tasks/", status="running", limit=1))
         began = time.monotonic()
         assert demo.process.stop() in (0, -signal.SIGTERM)
         assert time.monotonic() - began < 20

@@ -4,22 +4,16 @@ import asyncio
 import hashlib
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import asyncssh
 import psutil
 import pytest
 
+from tests.support.waiting import eventually, remains
 from testum.demo.hosts import DemoHost, DemoHosts
 
 from .conftest import Connect
-
-
-async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 def alive(pid: int) -> bool:
@@ -128,8 +122,9 @@ async def test_a_reader_that_stops_holds_the_command_back(
         "while head -c 1000000 /dev/zero; do echo >>counter; done", encoding=None
     )
     await process.stdout.read(1)
-    await asyncio.sleep(1)
-    assert counter.stat().st_size < 20
+    await eventually(counter.exists)
+    # Unhindered it would count so far within a part of a second.
+    await remains(lambda: counter.stat().st_size < 20, 0.5)
     assert psutil.Process().memory_info().rss - before < 30_000_000
     process.close()
 
@@ -146,7 +141,7 @@ async def test_a_closed_channel_ends_the_process_group(
         process.close()
     else:
         connection.abort()
-    await until(lambda: not any(map(alive, pids)))
+    await eventually(lambda: not any(map(alive, pids)))
 
 
 async def test_a_signal_request_reaches_the_group(hosts: dict[str, DemoHost], connect: Connect) -> None:
@@ -179,8 +174,8 @@ async def test_a_daemon_lives_on_until_the_demo_ends(tmp_path: Path, connect: Co
     daemon = await connection.run("(setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo $!)")
     pid = int(str(daemon.stdout))
     connection.abort()
-    await asyncio.sleep(0.2)
-    assert alive(pid)
+    await eventually(lambda: not demo._connections)
+    await remains(lambda: alive(pid), 0.1)
     await demo.stop()
     assert not alive(pid)
 
@@ -190,8 +185,7 @@ async def test_a_start_ends_what_a_killed_demo_left(tmp_path: Path) -> None:
         "sleep", "1000", env={**os.environ, "TESTUM_DEMO": str(tmp_path / "demo")}
     )
     # It is started once its pipes are closed, and the kernel shows its environment a moment later.
-    while b"TESTUM_DEMO=" not in Path(f"/proc/{left.pid}/environ").read_bytes():
-        await asyncio.sleep(0.01)
+    await eventually(lambda: b"TESTUM_DEMO=" in Path(f"/proc/{left.pid}/environ").read_bytes())
     demo = DemoHosts(tmp_path / "demo")
     await demo.start()
     assert await asyncio.wait_for(left.wait(), 5) == -9

@@ -15,6 +15,7 @@ import redis
 
 from tests.support import redis as support
 from tests.support.redis import RedisServer
+from tests.support.waiting import eventually
 from testum.dispatch.base import Dispatcher, Work
 from testum.dispatch.celery import CeleryDispatcher
 from testum.dispatch.local import LocalDispatcher
@@ -34,9 +35,11 @@ class Bench(Protocol):
 
 async def until_brought(bench: Bench, *job_ids: UUID) -> None:
     """Wait until these jobs have been brought."""
-    async with asyncio.timeout(SOON):
-        while not set(job_ids) <= set(await bench.brought()):
-            await asyncio.sleep(0.02)
+
+    async def brought() -> bool:
+        return set(job_ids) <= set(await bench.brought())
+
+    await eventually(brought, SOON)
 
 
 def work(job_id: UUID | None = None, *, concurrency: int = 4, again: bool = False, **pending: int) -> Work:
@@ -68,7 +71,7 @@ class Local:
     async def _answer(question: str) -> str:
         """As the worker of the other bench does."""
         if question == "hard":
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         return f"{question}!"
 
     async def brought(self) -> Sequence[UUID]:

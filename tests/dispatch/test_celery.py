@@ -12,8 +12,16 @@ from structlog.testing import capture_logs
 
 from tests.dispatch.conftest import CeleryWorker, Remote, until_brought, work
 from tests.support.redis import RedisServer
+from tests.support.waiting import eventually, pause, turns
+from testum.dispatch import celery as module
 from testum.dispatch.celery import CeleryDispatcher, queue_name
 from testum.errors import ConfigurationError, StorageUnavailable
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before `remote`: the broker has a second to answer."""
+    monkeypatch.setattr(module, "_TIMEOUT_SECONDS", 1.0)
 
 
 @pytest.fixture
@@ -27,8 +35,8 @@ async def remote(own_broker: RedisServer) -> AsyncIterator[Remote]:
 async def sent(remote: Remote) -> None:
     """Until nothing is on its way to the broker."""
     async with asyncio.timeout(60):
-        while remote.dispatcher._sending:
-            await asyncio.sleep(0.01)
+        while (sending := remote.dispatcher._sending) is not None:
+            await asyncio.wait({sending})
 
 
 async def test_each_zone_has_its_queue(remote: Remote) -> None:
@@ -54,9 +62,11 @@ async def test_workers_take_from_their_zones_only(redis_server: RedisServer) -> 
         for submitted in (elsewhere, here, work(lab=1)):
             await remote.dispatcher.submit(submitted)
         await until_brought(remote, here.job_id)
-        async with asyncio.timeout(20):
-            while len(await remote.noted()) < 2:
-                await asyncio.sleep(0.02)
+
+        async def both() -> bool:
+            return len(await remote.noted()) >= 2
+
+        await eventually(both)
         assert {(queue, zone) for queue, _, zone, *_ in await remote.noted()} == {
             ("testum.dmz", "dmz"),
             ("testum.lab", "lab"),
@@ -97,6 +107,7 @@ async def test_a_long_queue_is_not_made_longer(remote: Remote) -> None:
     ids=["gone", "hung"],
 )
 async def test_a_broker_that_is_away(
+    hurried: None,
     own_broker: RedisServer,
     remote: Remote,
     break_it: Callable[[RedisServer], None],
@@ -147,13 +158,14 @@ async def test_a_broker_that_refuses(own_broker: RedisServer, remote: Remote) ->
     assert len(remote.queued("testum.default")) == 2
 
 
-async def test_closing_does_not_wait_for_a_broker_that_hangs(own_broker: RedisServer) -> None:
+async def test_closing_does_not_wait_for_a_broker_that_hangs(hurried: None, own_broker: RedisServer) -> None:
     dispatcher = CeleryDispatcher(own_broker.fresh_url())
     await dispatcher.check()
     own_broker.pause()
     try:
         await dispatcher.submit(work())
-        await asyncio.sleep(0.1)
+        # A thread has it.
+        await eventually(lambda: not dispatcher._waiting)
         begun = time.monotonic()
         await dispatcher.close()
         assert time.monotonic() - begun < 30
@@ -176,7 +188,7 @@ async def test_a_question_that_nobody_waits_for_any_more_is_dropped(redis_server
     remote = Remote(redis_server.fresh_url(), redis_server.fresh_url())
     with pytest.raises(TimeoutError):
         await remote.dispatcher.ask("lab", "late", 0.5)
-    await asyncio.sleep(1)
+    # It has expired long before a worker has started.
     worker = CeleryWorker(remote.broker, remote.notes, "lab")
     try:
         assert await remote.dispatcher.ask("lab", "in time", 20) == "in time!"
@@ -189,7 +201,7 @@ async def test_a_question_that_nobody_waits_for_any_more_is_dropped(redis_server
         await remote.dispatcher.close()
 
 
-async def test_a_password_that_is_refused(own_broker: RedisServer) -> None:
+async def test_a_password_that_is_refused(hurried: None, own_broker: RedisServer) -> None:
     dispatcher = CeleryDispatcher(own_broker.url(password="not-the-password"))
     with pytest.raises(StorageUnavailable, match="The broker does not answer") as caught:
         await dispatcher.check()
@@ -206,7 +218,9 @@ def test_an_address_that_is_no_broker(url: str) -> None:
     assert "not-shown" not in caught.value.message
 
 
-async def test_a_broker_that_hangs_holds_up_nothing_else(own_broker: RedisServer, remote: Remote) -> None:
+async def test_a_broker_that_hangs_holds_up_nothing_else(
+    hurried: None, own_broker: RedisServer, remote: Remote
+) -> None:
     """The threads that hash passwords and write files are free, and what waits for it does not grow with time."""
     await remote.dispatcher.submit(work())
     await sent(remote)
@@ -217,9 +231,9 @@ async def test_a_broker_that_hangs_holds_up_nothing_else(own_broker: RedisServer
         for _ in range(500):
             for job in jobs:
                 await remote.dispatcher.submit(job)
-        await asyncio.sleep(0.1)
+        await turns(3)
         begun = time.monotonic()
-        await asyncio.gather(*(asyncio.to_thread(time.sleep, 0.01) for _ in range(20)))
+        await asyncio.gather(*(asyncio.to_thread(pause, 0.01) for _ in range(20)))
         assert time.monotonic() - begun < 2
         assert len(remote.dispatcher._waiting) <= len(jobs)
     finally:

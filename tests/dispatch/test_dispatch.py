@@ -6,7 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.dispatch.conftest import SOON, Bench, Local, until_brought, work
+from tests.dispatch.conftest import SOON, Bench, Local, Remote, until_brought, work
+from tests.support.waiting import eventually, turns
+from testum.dispatch.celery import CeleryDispatcher
 
 
 async def test_a_job_is_brought_to_who_works(bench: Bench) -> None:
@@ -37,8 +39,7 @@ async def test_submitting_again_is_harmless(bench: Bench) -> None:
     await until_brought(bench, job_id)
     if isinstance(bench, Local):
         bench.gate.set()
-        while bench.running or len(bench.jobs) < 2:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: not bench.running and len(bench.jobs) >= 2)
         # What came while it ran is looked at once more, and never beside it.
         assert (bench.jobs.count(job_id), bench.most_at_once) == (2, 1)
 
@@ -52,9 +53,11 @@ async def test_a_job_that_is_brought_again_later(bench: Bench) -> None:
         bench.gate.set()
     before = list(await bench.brought()).count(job_id)
     await bench.dispatcher.submit(work(job_id, again=True))
-    async with asyncio.timeout(SOON):
-        while list(await bench.brought()).count(job_id) == before:
-            await asyncio.sleep(0.02)
+
+    async def again() -> bool:
+        return list(await bench.brought()).count(job_id) != before
+
+    await eventually(again, SOON)
 
 
 async def test_a_question_is_answered_to_whoever_asked_it(bench: Bench) -> None:
@@ -107,7 +110,13 @@ async def test_nothing_is_sent_after_closing(bench: Bench) -> None:
     await bench.dispatcher.close()
     late = work()
     await bench.dispatcher.submit(late)
-    await asyncio.sleep(1)
+    if isinstance(bench, Remote):
+        # What another sends now comes after it.
+        following, other = work(), CeleryDispatcher(bench.broker)
+        await other.submit(following)
+        await until_brought(bench, following.job_id)
+        await other.close()
+    await turns(3)
     assert late.job_id not in await bench.brought()
     await bench.dispatcher.close()
 
@@ -126,9 +135,11 @@ async def test_a_job_that_fails_hinders_no_other(bench: Local) -> None:
 
     dispatcher = LocalDispatcher(run_or_fail, bench._answer)
     bench.gate.set()
-    for _ in range(2):
+    for number in range(1, 3):
         await dispatcher.submit(broken)
         await dispatcher.submit(whole)
-        await asyncio.sleep(0.05)
+        both = [broken.job_id, whole.job_id] * number
+        await eventually(lambda both=both: sorted(bench.jobs) == sorted(both) and not bench.running)
+        await turns(3)
     await dispatcher.close()
     assert bench.jobs.count(broken.job_id) == bench.jobs.count(whole.job_id) == 2

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.support.redis import RedisServer
+from tests.support.waiting import turns
 from testum.events.base import Change, Events, Hint, Subscription
 from testum.events.memory import MemoryEvents
 from testum.events.redis import RedisEvents
@@ -133,7 +134,7 @@ async def test_a_slow_listener_holds_each_change_once(ends: Ends) -> None:
         for _ in range(200):
             for published in told:
                 ends.here.publish(published)
-            await asyncio.sleep(0)
+            await turns()
         assert await nothing_more(ends, slow, job_id) == set(told)
         assert await slow.wait(0) == set(), "what was heard is not heard again"
 
@@ -149,7 +150,7 @@ async def test_a_wait_that_is_cancelled_loses_nothing(ends: Ends) -> None:
     told = hint()
     async with ends.there.subscribe(task_id=told.task_id) as listening:
         waiting = asyncio.create_task(listening.wait(SOON))
-        await asyncio.sleep(0.01)
+        await turns()
         ends.here.publish(told)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)

@@ -17,7 +17,9 @@ from tests.events.test_events import SOON, heard, hint
 from tests.support import redis as support
 from tests.support.redis import RedisServer
 from tests.support.sshd import free_port
+from tests.support.waiting import eventually, lag
 from testum.errors import ConfigurationError, StorageUnavailable
+from testum.events import redis as module
 from testum.events.base import Hint, Subscription
 from testum.events.redis import RedisEvents, pack, unpack
 
@@ -31,6 +33,13 @@ def own_server() -> Iterator[RedisServer]:
         pytest.skip(reason)
     with RedisServer() as server:
         yield server
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before `pair`: reads that wait, and those that do not, have a second."""
+    monkeypatch.setattr(module, "_BLOCK_SECONDS", 1.0)
+    monkeypatch.setattr(module, "_TIMEOUT_SECONDS", 1.0)
 
 
 @pytest.fixture
@@ -70,6 +79,7 @@ def database(events: RedisEvents) -> Any:
     ids=["killed", "stopped", "hung"],
 )
 async def test_a_server_that_was_away(
+    hurried: None,
     own_server: RedisServer,
     pair: tuple[RedisEvents, RedisEvents],
     break_it: Callable[[RedisServer], None],
@@ -117,7 +127,7 @@ async def test_connections_that_break_lose_nothing(
                         if client["name"] == "testum":
                             knife.client_kill_filter(_id=client["id"])
                 here.publish(published)
-                await asyncio.sleep(0.01)
+                await lag(0.01)
         assert await heard(listening, len(told)) == set(told)
 
 
@@ -128,7 +138,11 @@ async def test_who_was_cut_off_looks_by_itself(
     _, there = pair
     async with there.subscribe(task_id=uuid4()) as listening:
         waiting = asyncio.create_task(listening.wait(60))
-        await asyncio.sleep(0.1)
+
+        async def both_listen() -> bool:
+            return bool((await database(there).info("clients"))["blocked_clients"] >= 2)
+
+        await eventually(both_listen)
         own_server.kill()
         own_server.start()
         assert await asyncio.wait_for(waiting, SOON) == set()
@@ -143,7 +157,7 @@ async def test_a_flushed_server(pair: tuple[RedisEvents, RedisEvents]) -> None:
         await carried(here, listening, job_id)
 
 
-async def test_a_server_whose_clock_is_behind(pair: tuple[RedisEvents, RedisEvents]) -> None:
+async def test_a_server_whose_clock_is_behind(hurried: None, pair: tuple[RedisEvents, RedisEvents]) -> None:
     """The stream's ids are times. Where it begins anew with earlier ones, as after a move of the Redis to another
     machine, listeners go with it."""
     here, there = pair
@@ -163,13 +177,13 @@ async def test_a_server_whose_clock_is_behind(pair: tuple[RedisEvents, RedisEven
                 pass
 
 
-async def test_hints_come_after_a_long_silence(pair: tuple[RedisEvents, RedisEvents]) -> None:
+async def test_hints_come_after_a_long_silence(hurried: None, pair: tuple[RedisEvents, RedisEvents]) -> None:
     """A read that waits is no dead connection: silence for longer than every timeout is no fault."""
     here, there = pair
     job_id = uuid4()
     async with there.subscribe(job_id=job_id) as listening:
         with capture_logs() as logged:
-            assert await listening.wait(6.5) == set()
+            assert await listening.wait(2.5) == set()
             told = hint(job_id)
             here.publish(told)
             assert await heard(listening, 1) == {told}
@@ -219,9 +233,7 @@ async def test_what_is_told_again_while_it_is_sent(pair: tuple[RedisEvents, Redi
     async with there.subscribe(job_id=told.job_id) as listening:
         here.publish(told)
         assert await heard(listening, 1) == {told}
-        async with asyncio.timeout(SOON):
-            while sent < 2:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: sent >= 2, SOON)
 
 
 async def test_what_waits_is_bounded(own_server: RedisServer, pair: tuple[RedisEvents, RedisEvents]) -> None:
@@ -264,7 +276,8 @@ async def test_a_worker_hears_of_jobs_only(own_server: RedisServer) -> None:
         of_job = hint(of_task=False)
         async with worker.subscribe(job_id=of_job.job_id) as all_of_it, worker.subscribe_jobs() as jobs:
             here.publish(hint(of_job.job_id))
-            await asyncio.sleep(0.1)
+            # Sent by itself, and not together with the other.
+            await here._idle.wait()
             here.publish(of_job)
             assert await heard(jobs, 1) == {of_job}
             assert await all_of_it.wait(0.1) == {of_job}

@@ -2,10 +2,10 @@
 
 import asyncio
 
+from tests.support.waiting import turns
 from testum.execution.slots import UnderWay
 
 _SOON = 5.0
-_SHORT = 0.1
 
 
 def _begin(under_way: UnderWay, number: int) -> list[asyncio.Event]:
@@ -25,7 +25,7 @@ async def test_another_shard_widens_the_loop() -> None:
     under_way = UnderWay(2, 5)
     ends = _begin(under_way, 2)
     waiting = asyncio.create_task(under_way.room())
-    await asyncio.sleep(_SHORT)
+    await turns(5)
     assert not waiting.done()
     under_way.widen(2)
     await asyncio.wait_for(waiting, _SOON)
@@ -50,7 +50,7 @@ async def test_drain_waits_for_the_last() -> None:
     waiting = asyncio.create_task(under_way.drain())
     ends[0].set()
     under_way.widen(7)
-    await asyncio.sleep(_SHORT)
+    await turns(5)
     assert not waiting.done()
     ends[1].set()
     await asyncio.wait_for(waiting, _SOON)

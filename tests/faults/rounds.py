@@ -35,6 +35,7 @@ from typing import Any
 import httpx2
 from websockets.exceptions import WebSocketException
 
+from tests.ssh.test_terminate import commands
 from tests.support.postgres import PostgresServer
 from tests.support.proxy import Proxies, Proxy
 from tests.support.redis import RedisServer
@@ -42,6 +43,8 @@ from tests.support.s3 import S3Server
 from tests.support.server import ADMIN, Api, Process, Walls, missing
 from tests.support.sshd import RealSshd, free_port
 from tests.support.stream import follow, output_of, watch
+from tests.support.tools import healthy
+from tests.support.waiting import pause, until
 from testum.core.states import FINAL
 
 LEASE_SECONDS = 10.0
@@ -140,27 +143,32 @@ class Fleet:
 
     def wait_healthy(self, web: Part, seconds: float = 60) -> None:
         """Wait for the process's answer."""
-        deadline = time.monotonic() + seconds
-        while True:
-            with suppress(httpx2.HTTPError):
-                if httpx2.get(f"{self.address(web)}/health", timeout=3).status_code == 200:
-                    return
-            if web.running.popen.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"{web.name} is not healthy:\n{web.log.read_text()[-2000:]}")
-            time.sleep(0.1)
+
+        def said() -> str:
+            return f"{web.name} is not healthy:\n{web.log.read_text()[-2000:]}"
+
+        def well() -> bool:
+            assert web.running.popen.poll() is None, said()
+            return healthy(self.address(web))
+
+        until(well, seconds, otherwise=said)
 
     def request(self, method: str, path: str, *, seconds: float = 60, **options: Any) -> Any:
         """Ask any web process, again and again, until one answers; for requests that may be repeated."""
-        deadline = time.monotonic() + seconds
         said = ""
-        while time.monotonic() < deadline:
+
+        def answer() -> tuple[Any] | None:
+            nonlocal said
             for web in self.webs:
                 status, body = self.try_request(web, method, path, **options)
                 if status is not None and status < 400:
-                    return body
-                said = f"{web.name}: {status} {body}"
-            time.sleep(0.2)
-        raise AssertionError(f"{method} {path} was not answered within {seconds} s; last {said}")
+                    return (body,)
+                said = f"{method} {path} at {web.name}: {status} {body}"
+            return None
+
+        found = until(answer, seconds, otherwise=lambda: said)
+        assert found is not None
+        return found[0]
 
     def try_request(self, web: Part, method: str, path: str, **options: Any) -> tuple[int | None, Any]:
         """Ask one web process once: the status (None: no answer) and the body."""
@@ -230,10 +238,11 @@ def parent_killed(part: Part) -> Iterator[None]:
     part.running.popen.kill()
     part.running.popen.wait(10)
     yield
-    deadline = time.monotonic() + 60
-    while any(orphan.is_running() and orphan.status() != "zombie" for orphan in orphans):
-        assert time.monotonic() < deadline, "a worker's process outlives its main process"
-        time.sleep(0.1)
+    until(
+        lambda: not any(orphan.is_running() and orphan.status() != "zombie" for orphan in orphans),
+        60,
+        otherwise=lambda: "a worker's process outlives its main process",
+    )
     part.start()
 
 
@@ -434,38 +443,40 @@ def one_round(fleet: Fleet, seed: int) -> Told:
     watcher = Watcher(fleet, job_id, random.Random(seed + 1))
     requests = Requests(fleet, random.Random(seed + 2))
     share = chance.randrange(fleet.platforms * 3 // 4)
-    deadline = time.monotonic() + 60
-    while sum(task["status"] in FINAL for task in fleet.tasks(job_id)) < share:
-        assert time.monotonic() < deadline, "the job does not get anywhere before any fault"
-        time.sleep(0.1)
+    until(
+        lambda: sum(task["status"] in FINAL for task in fleet.tasks(job_id)) >= share,
+        60,
+        otherwise=lambda: "the job does not get anywhere before any fault",
+    )
     fault = choose(fleet, chance)
     told = Told(seed, f"{fault.name} for {fault.seconds:.1f} s at {share}")
     print(f"seed {seed}: {told.fault} ...", flush=True)
     with fault.make():
-        time.sleep(fault.seconds)
+        pause(fault.seconds)
     over = time.monotonic()
     for web in fleet.webs:
         fleet.wait_healthy(web)
 
     caught = {task["id"] for task in fleet.tasks(job_id) if task["status"] == "running"}
-    deadline = over + 2 * LEASE_SECONDS + length
-    while True:
-        tasks = {task["id"]: task for task in fleet.tasks(job_id)}
-        left = [key for key in caught if tasks[key]["status"] not in FINAL]
-        if not left:
-            break
-        assert time.monotonic() < deadline, f"{len(left)} tasks do not end: {tasks[left[0]]}"
-        time.sleep(0.2)
+
+    def left() -> list[Any]:
+        return [task for task in fleet.tasks(job_id) if task["id"] in caught and task["status"] not in FINAL]
+
+    def ended(job: str) -> bool:
+        return fleet.request("GET", f"/jobs/{job}")["status"] not in ("pending", "running")
+
+    rest = over + 2 * LEASE_SECONDS + length - time.monotonic()
+    until(lambda: not left(), rest, otherwise=lambda: f"tasks do not end: {left()[:1]}")
     told.recovered = time.monotonic() - over
     deadline = over + _DONE_SECONDS
-    while (job := fleet.request("GET", f"/jobs/{job_id}"))["status"] in ("pending", "running"):
-        assert time.monotonic() < deadline, f"the job does not end: {job}"
-        time.sleep(0.2)
+    until(lambda: ended(job_id), deadline - time.monotonic(), otherwise=lambda: f"job {job_id} does not end")
     requests.end()
     for small in requests.jobs:
-        while fleet.request("GET", f"/jobs/{small}")["status"] in ("pending", "running"):
-            assert time.monotonic() < deadline, f"an acknowledged job does not end: {small}"
-            time.sleep(0.1)
+        until(
+            lambda small=small: ended(small),
+            deadline - time.monotonic(),
+            otherwise=lambda small=small: f"an acknowledged job does not end: {small}",
+        )
     for platform in requests.platforms:
         fleet.request("DELETE", f"/platforms/{platform}")
     told.acknowledged, told.refused = len(requests.jobs) + len(requests.platforms), requests.refused
@@ -478,7 +489,7 @@ def one_round(fleet: Fleet, seed: int) -> Told:
     allowed = {"success", "lost worker_died", "lost worker_stopped", "lost lease_lost"}
     assert set(told.ends) <= allowed, told.ends
     # What was lost may run on on its host for a moment.
-    time.sleep(length + 0.5)
+    until(lambda: not commands(fleet.host, counter.name))
     ran = Counter(counter.read_text().split()) if counter.exists() else Counter()
     assert max(ran.values(), default=0) <= 1, f"ran twice: {[key for key in ran if ran[key] > 1]}"
     done = {key for key, task in tasks.items() if task["status"] == "success"}

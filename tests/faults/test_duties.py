@@ -1,13 +1,13 @@
 """Periodic work of a whole installation: each time that it is due, one of all processes does it."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.server import Process, Server
 from tests.support.sshd import free_port
-from tests.support.waiting import until
+from tests.support.tools import healthy
+from tests.support.waiting import stays, until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 
@@ -16,12 +16,14 @@ pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 def installation() -> Iterator[Server]:
     """Two web processes, and two workers with two processes each."""
     with Server(env={"WORKER_PROCESSES": "2"}) as running:
+        port = free_port()
         more = [
             Process(arguments, running.env, running.data_dir, running.log)
-            for arguments in (["serve", "--port", str(free_port())], ["worker"])
+            for arguments in (["serve", "--port", str(port)], ["worker"])
         ]
         try:
             until(lambda: len(running.execute("SELECT id FROM workers")) == 4, 60)
+            until(lambda: healthy(f"http://127.0.0.1:{port}"), 60)
             yield running
         finally:
             for process in more:
@@ -30,6 +32,7 @@ def installation() -> Iterator[Server]:
 
 def test_each_time_that_it_is_due_a_duty_is_done_once(installation: Server) -> None:
     """Counted by the database itself: tidying output begins with one statement, and a trigger notes each."""
+    until(lambda: installation.execute("SELECT 1 FROM duties WHERE name = 'tidy output'"), 60)
     installation.execute(
         "CREATE TABLE tidied (at timestamptz DEFAULT clock_timestamp(), by int DEFAULT pg_backend_pid())"
     )
@@ -41,12 +44,16 @@ def test_each_time_that_it_is_due_a_duty_is_done_once(installation: Server) -> N
         "CREATE TRIGGER note AFTER DELETE ON output_segments FOR EACH STATEMENT EXECUTE FUNCTION note()"
     )
     due = "UPDATE duties SET due_at = clock_timestamp() WHERE name = 'tidy output'"
-    until(lambda: installation.execute("SELECT 1 FROM duties WHERE name = 'tidy output'"), 60)
-    time.sleep(10)
+
+    def done() -> int:
+        return int(installation.execute("SELECT count(*) FROM tidied")[0][0])
+
+    # What was under way at the beginning is over with this one.
+    installation.execute(due)
+    until(done)
     installation.execute("TRUNCATE tidied")
     for round_ in range(1, 7):
         installation.execute(due)
-        until(lambda round_=round_: len(installation.execute("SELECT at FROM tidied")) >= round_)
+        until(lambda round_=round_: done() >= round_)
         # More than a tick of each process: all of them have looked.
-        time.sleep(1.5)
-        assert len(installation.execute("SELECT at FROM tidied")) == round_
+        stays(lambda round_=round_: done() == round_, 1.25)

@@ -11,7 +11,7 @@ import pytest
 from tests.ssh.test_terminate import CASES, commands
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
-from tests.support.waiting import until
+from tests.support.waiting import stays, until
 
 pytestmark = pytest.mark.walls
 
@@ -106,7 +106,7 @@ def test_a_job_that_waits_for_a_slot_is_cancelled_at_once(host: RealSshd) -> Non
         platform = api.add_platform("one", host)
         first, _ = begun(api, platform, "echo go; sleep 3971")
         second = api.start_job("echo never > ~/second")
-        time.sleep(0.3)
+        stays(lambda: api.get(f"/jobs/{second}")["status"] == "pending", 0.3)
         asked = time.monotonic()
         api.post(f"/jobs/{second}/cancel")
         assert api.wait_job(second)["status"] == "cancelled"

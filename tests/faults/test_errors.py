@@ -1,6 +1,7 @@
 """Everything that goes wrong on the way to a host or on it: each has its own `error_code`, a message a person
 can act on, and leaves nothing running."""
 
+import select
 import socket
 import subprocess
 import threading
@@ -12,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from tests.ssh.test_terminate import commands
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd, free_port, run
 from tests.support.tools import make_key, unique
-from tests.support.waiting import until
+from tests.support.waiting import stays, until
 
 pytestmark = pytest.mark.walls
 
@@ -68,7 +70,8 @@ def unanswered() -> Iterator[int]:
             caller.setblocking(False)
             caller.connect_ex(listener.getsockname())
             callers.append(caller)
-        time.sleep(0.1)
+        # One is let in, whom nobody takes: with it the queue is full.
+        assert select.select([], callers, [], 10)[1]
         yield listener.getsockname()[1]
         for caller in callers:
             caller.close()
@@ -282,8 +285,9 @@ def test_a_disk_filled_by_others(real_sshd: RealSshd, tmp_path: Path) -> None:
         api = server.client()
         api.add_platform(unique(), real_sshd)
         api.run("true")
-        job_id = api.start_job("sleep 1; echo done")
-        until(lambda: api.tasks(job_id)[0]["status"] == "running")
+        gate = real_sshd.user.home / unique("gate")
+        job_id = api.start_job(f"while [ ! -e {gate} ]; do sleep 0.05; done; echo done")
+        until(lambda: commands(real_sshd, gate.name))
         filler = folder / "filler"
         with filler.open("wb", buffering=0) as file:
             try:
@@ -291,8 +295,10 @@ def test_a_disk_filled_by_others(real_sshd: RealSshd, tmp_path: Path) -> None:
                     file.write(bytes(4096))
             except OSError:
                 pass
-        time.sleep(2)
-        assert server.process is not None and server.process.poll() is None
+        gate.touch()
+        until(lambda: not commands(real_sshd, gate.name))
+        # What it printed and how it ended cannot be written down now.
+        stays(lambda: server.process.poll() is None, 0.5)
         answer = api.http.post(
             "/jobs/", json={"type": "run_command", "command": "true", "targets": {"all": True}}
         )

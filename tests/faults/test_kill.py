@@ -17,9 +17,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.ssh.test_terminate import commands
 from tests.support.server import LEASE_SECONDS, Api, Server
 from tests.support.sshd import RealSshd
-from tests.support.waiting import until
+from tests.support.waiting import pause, until
 from testum.core.states import FINAL
 
 pytestmark = pytest.mark.walls
@@ -97,7 +98,7 @@ def crash(server: Server, host: RealSshd, seed: int, number: int) -> Counter[str
     # A random share of it has been reported, and then some: so that it is always in the middle of the job.
     share, rest = chance.randrange(number * 9 // 10), chance.random() * 0.05
     until(lambda: len(reports.of) >= share)
-    time.sleep(rest)
+    pause(rest)
     server.kill()
     reported = reports.end()
     left = stored(server, job_id)
@@ -125,7 +126,7 @@ def crash(server: Server, host: RealSshd, seed: int, number: int) -> Counter[str
         same = api.get(f"/tasks/{task_id}") if "stdout" in task else after[task_id]
         assert same == task, "what was reported has changed"
     # The killed server's commands may still run on the host.
-    time.sleep(0.6)
+    until(lambda: not commands(host, counter.name))
     ran = Counter(counter.read_text().split()) if counter.exists() else Counter()
     assert not [key for key, times in ran.items() if times > 1], "a command ran twice"
     assert {key for key, task in after.items() if task["status"] == "success"} <= set(ran)
@@ -177,8 +178,7 @@ def test_a_job_that_was_being_cancelled_stays_cancelled(server: Server, host: Re
         concurrency=5,
         targets={"tags": ["of-40"]},
     )
-    while not counter.exists() or len(counter.read_text().split()) < 5:
-        time.sleep(0.05)
+    until(lambda: counter.exists() and len(counter.read_text().split()) >= 5)
     assert api.http.post(f"/jobs/{job_id}/cancel").status_code == 202
     server.kill()
     server.start()
@@ -196,14 +196,16 @@ def test_output_shown_before_a_kill_is_still_there(server: Server, host: RealSsh
         "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done", targets={"names": ["of-40-0"]}
     )
     (task,) = api.tasks(job_id)
-    shown = b""
-    deadline = time.monotonic() + 60
-    while shown.count(b"\n") < 50 and time.monotonic() < deadline:
-        shown = api.output(task["id"])
+
+    def much() -> bytes:
+        came = api.output(task["id"])
+        return came if came.count(b"\n") >= 50 else b""
+
+    shown = until(much)
     server.kill()
     server.start()
     api.wait_job(job_id)
     kept = api.output(task["id"])
-    assert kept.startswith(shown) and shown.count(b"\n") >= 50
+    assert kept.startswith(shown)
     assert api.get(f"/tasks/{task['id']}")["stdout"].encode() == kept
     host.user.kill_all()

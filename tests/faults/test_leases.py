@@ -18,7 +18,7 @@ from tests.support.server import Api, Process, Server
 from tests.support.sshd import RealSshd
 from tests.support.stream import follow
 from tests.support.tools import unique
-from tests.support.waiting import until
+from tests.support.waiting import stays, until
 
 # Long, and they promise times: `make test-all` runs them with nothing beside.
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -154,12 +154,16 @@ def test_a_worker_that_was_paused_changes_nothing(
     woken = time.monotonic()
     until(lambda: not psutil.pid_exists(pid), 30)
     print(f"the command ended {time.monotonic() - woken:.1f} s after its worker woke up")
+
+    def unchanged() -> bool:
+        for task, told in zip((goes_on, ends), before, strict=True):
+            now = everything_about(own, own_api, task)
+            for name in told:
+                assert now[name] == told[name], name
+        return True
+
     # And some time for whatever else it may want to say.
-    time.sleep(LEASE)
-    for task, told in zip((goes_on, ends), before, strict=True):
-        now = everything_about(own, own_api, task)
-        for name in told:
-            assert now[name] == told[name], name
+    stays(unchanged, LEASE)
     assert (
         own_api.run("echo works again", targets={"platform_ids": [zone.platform["id"]]})["stdout"]
         == "works again\n"

@@ -1,17 +1,14 @@
 """A worker is told to stop while it has all it can do and more is waiting."""
 
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
-import redis
 
 from tests.support.server import Server
 from tests.support.sshd import RealSshd
-from tests.support.tools import unique
+from tests.support.tools import all_taken, unique
 from tests.support.waiting import until
-from testum.dispatch.celery import queue_name
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
 
@@ -35,10 +32,8 @@ def test_a_full_worker_stops_and_claims_no_more(own: Server, real_sshd: RealSshd
     under_way = api.start_job("sleep 70", targets={"tags": [mark]})
     until(lambda: api.get(f"/jobs/{under_way}")["counts"]["running"] == 2)
     waiting = api.start_job("true", targets={"tags": [mark]})
-    # The message has been taken, and waits within the worker for room.
-    with redis.Redis.from_url(own.env["CELERY_BROKER_URL"]) as broker:
-        until(lambda: not broker.llen(queue_name("default")))
-    time.sleep(0.5)
+    # The message waits within the worker for room.
+    until(lambda: all_taken(own.env["CELERY_BROKER_URL"]))
     assert own.worker is not None
     own.worker.popen.send_signal(signal.SIGTERM)
     # What it drains, what ending commands on hosts takes, and some for a busy machine.

@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +18,7 @@ from tests.support.server import ADMIN, Api, Server, walls
 from tests.support.sshd import RealSshd
 from tests.support.stream import follow
 from tests.support.tools import make_key
-from tests.support.waiting import until
+from tests.support.waiting import pause, until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 
@@ -201,7 +200,7 @@ def test_interrupted_it_is_not_there(old: Server, tmp_path: Path) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        time.sleep(delay)
+        pause(delay)
         running.send_signal(signal.SIGKILL)
         running.wait(10)
     done = migrate(old, env, tmp_path)

@@ -1,9 +1,9 @@
 """The journal: who may write, what moves when, and servers that are away meanwhile."""
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import func, select
@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from tests.output.conftest import ERR, OUT, Rig
 from tests.support.postgres import PostgresServer
 from tests.support.s3 import S3Server
+from tests.support.waiting import eventually, lag, remains
 from testum.core.frames import MAX_FRAME, decode_all
 from testum.core.states import TaskStatus
 from testum.db.segments import OutputSegment
@@ -32,12 +33,6 @@ async def in_rows(rig: Rig, owner: Owner) -> int:
             )
             or 0
         )
-
-
-async def eventually(condition: Callable[[], Awaitable[Any]], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.02)
 
 
 async def test_who_lost_the_task_writes_nothing(journal: Rig) -> None:
@@ -114,22 +109,29 @@ async def test_a_database_that_is_away_is_waited_for(
     """The hosts wait meanwhile; then all is there, once and in order."""
     job_id = await on_servers.job()
     owners = [await on_servers.task(job_id) for _ in range(4)]
+    lines: Counter[UUID] = Counter()
 
     async def write(owner: Owner) -> bytes:
         writer = await on_servers.outputs.writer(owner)
         encoded = b""
         for line in range(60):
             encoded += await writer.append([(OUT, b"%d\n" % line)])
-            await asyncio.sleep(0.02)
+            lines[owner.task_id] += 1
+            await lag(0.02)
         return encoded
 
     writing = [asyncio.create_task(write(owner)) for owner in owners]
-    for end in (
-        postgres_server.restart,
-        lambda: postgres_server.restart(immediate=True),
-        lambda: (postgres_server.kill(), time.sleep(0.3), postgres_server.start()),
+    for number, end in enumerate(
+        (
+            postgres_server.restart,
+            lambda: postgres_server.restart(immediate=True),
+            lambda: (postgres_server.kill(), postgres_server.start()),
+        ),
+        start=1,
     ):
-        await asyncio.sleep(0.4)
+        before = 15 * number
+        await eventually(lambda before=before: all(lines[owner.task_id] >= before for owner in owners))
+        assert not any(task.done() for task in writing)
         await asyncio.to_thread(end)
     for owner, encoded in zip(owners, await asyncio.gather(*writing), strict=True):
         assert b"".join(frame.data for frame in decode_all(encoded)) == b"".join(
@@ -145,8 +147,7 @@ async def test_one_that_closes_does_not_wait(on_servers: Rig, postgres_server: P
     postgres_server.stop()
     try:
         appending = asyncio.create_task(writer.append([(OUT, b"never")]))
-        await asyncio.sleep(0.3)
-        assert not appending.done()
+        await remains(lambda: not appending.done(), 0.2)
         await asyncio.wait_for(on_servers.outputs.close(), 30)
         with pytest.raises(StorageUnavailable):
             await appending
@@ -168,8 +169,8 @@ async def test_artifacts_that_are_away_fill_the_journal_to_its_limit(
             while len(encoded) < 2 * MOVED_SIZE:
                 encoded += await writer.append(BLOCK)
         waiting = asyncio.create_task(writer.append(BLOCK))
-        await asyncio.sleep(0.5)
-        assert not waiting.done() and await in_rows(on_servers, owner) == len(encoded)
+        await remains(lambda: not waiting.done(), 0.3)
+        assert await in_rows(on_servers, owner) == len(encoded)
         assert await on_servers.stored(owner) == encoded
     finally:
         s3_server.start()

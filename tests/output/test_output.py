@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.output.conftest import ERR, OUT, Rig
+from tests.support.waiting import lag
 from testum.core.frames import HEADER_SIZE, MAX_FRAME, Frame, Piece, decode_all, encode
 from testum.errors import StorageFull
 from testum.output.files import FileOutputs
@@ -113,7 +114,7 @@ async def test_nothing_appears_below_the_mark(rig: Rig) -> None:
         writer = await rig.outputs.writer(owners[number])
         for line in range(40):
             await writer.append([(OUT, b"%d" % line)] * (1 + line % 3))
-            await asyncio.sleep(0.002)
+            await lag(0.002)
         await writer.close()
 
     async def all_frames() -> set[int]:

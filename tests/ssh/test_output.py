@@ -1,12 +1,12 @@
 """Output under stress: slow readers, endless printers, cut connections, odd bytes; and the timeouts."""
 
-import asyncio
 import time
 
 import psutil
 import pytest
 
 from tests.ssh.test_run import marker, run
+from tests.support.waiting import eventually, lag, remains
 from testum.ssh import Command, ConnectionLost, Exit, Output, Script, SSHError, Timeouts
 from testum.ssh.execution import WINDOW
 
@@ -20,7 +20,7 @@ async def collect(execution, pause=0.0):
             if isinstance(event, Output):
                 got += event.data
                 if pause:
-                    await asyncio.sleep(pause)
+                    await lag(pause)
             else:
                 ended = event
     except SSHError as error:
@@ -56,26 +56,29 @@ async def test_the_idle_timeout(pool, endpoint):
 
 
 async def test_a_slow_reader_does_not_make_a_command_idle(pool, endpoint):
-    execution = await started(pool, endpoint(), Command("head -c 8000000 /dev/zero"), idle=3)
-    await asyncio.sleep(5)
+    execution = await started(pool, endpoint(), Command("head -c 8000000 /dev/zero"), idle=2)
+    # For longer than it may be idle.
+    await eventually(lambda: execution._session.held_back)
+    await remains(lambda: execution._session.failure is None, 2.5)
     got, ended = await collect(execution, pause=0.02)
     assert (len(got), ended) == (8_000_000, Exit(0, None, False))
 
 
 async def test_a_command_that_ended_in_time_is_no_timeout(pool, endpoint):
-    execution = await started(pool, endpoint(), Command("echo in time"), total=3, idle=3)
-    await asyncio.sleep(4)
+    execution = await started(pool, endpoint(), Command("echo in time"), total=60, idle=60)
+    await eventually(lambda: execution._session.closed)
+    # The limits come while nobody reads.
+    execution._total_over()
+    execution._check_idle(0.0)
     assert await collect(execution) == (b"in time\n", Exit(0, None, False))
 
 
 async def test_a_cut_connection_keeps_what_had_come(pool, endpoint, sshd):
     text = "head -c 1500000 /dev/zero; sleep 60"
     execution = await started(pool, endpoint(), Command(text))
-    async with asyncio.timeout(60):
-        while execution._session._held_bytes < 1_500_000:
-            await asyncio.sleep(0.02)
+    await eventually(lambda: execution._session._held_bytes >= 1_500_000)
     sshd.cut()
-    await asyncio.sleep(0.3)
+    await eventually(lambda: execution._session.closed)
     got, ended = await collect(execution)
     assert isinstance(ended, ConnectionLost)
     assert len(got) == 1_500_000
@@ -85,7 +88,7 @@ async def test_a_status_without_the_end_of_output_is_not_an_end(pool, endpoint, 
     """The shell has ended, but something still prints into the channel as the connection breaks."""
     text = "(while :; do echo more; sleep 0.1; done) & exit 0"
     execution = await started(pool, endpoint(), Command(text))
-    await asyncio.sleep(0.5)
+    await eventually(lambda: execution._session.exit)
     sshd.cut()
     _, ended = await collect(execution)
     assert isinstance(ended, ConnectionLost)
@@ -149,7 +152,7 @@ for n in range(1, 2000):
         if isinstance(event, Output):
             got += len(event.data)
             if got < 30_000_000:
-                await asyncio.sleep(0.02)
+                await lag(0.02)
                 most = max(most, int(told.read_text() or 0) - got)
     await execution.aclose()
     assert got == 1999 << 16

@@ -6,18 +6,19 @@ import time
 import pytest
 
 from tests.ssh.test_run import marker, run
+from tests.support.waiting import pause, remains, turns
 from testum.ssh import Command, Exit, Output, Timeouts
 from testum.ssh.patience import Patience
 
 
 def freeze(seconds: float, *, after: float = 0.0) -> None:
     """Stop the whole loop, as SIGSTOP would."""
-    asyncio.get_running_loop().call_later(after, time.sleep, seconds)
+    asyncio.get_running_loop().call_later(after, pause, seconds)
 
 
 @pytest.mark.parametrize("after", [0.0, 0.01, 0.03])
 async def test_while_it_connects(pool, endpoint, after):
-    freeze(8.0, after=after)
+    freeze(6.0, after=after)
     assert (await run(pool, endpoint(), Command("echo out"), connect=5))[0] == b"out\n"
 
 
@@ -28,7 +29,7 @@ async def test_as_the_command_is_sent(pool, endpoint):
 
     def on_send():
         sent.append(True)
-        time.sleep(5)
+        pause(3)
 
     execution = await pool.start(
         host, Command("echo out"), marker=marker(), timeouts=Timeouts(connect=2), on_send=on_send
@@ -43,7 +44,7 @@ async def test_a_limit_is_a_limit(seconds):
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
         async with Patience(seconds) as clock:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
     assert clock.expired() and seconds <= time.monotonic() - begun < seconds + 5
 
 
@@ -52,12 +53,11 @@ async def test_after_a_freeze_the_limit_still_comes():
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
         async with Patience(1.5):
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
     assert time.monotonic() - begun < 3.0 + 1.5 + 5
 
 
 async def test_what_ends_in_time_is_left_alone():
-    async with Patience(0.5) as clock:
-        await asyncio.sleep(0)
-    await asyncio.sleep(0.7)
-    assert not clock.expired()
+    async with Patience(0.2) as clock:
+        await turns()
+    await remains(lambda: not clock.expired(), 0.3)

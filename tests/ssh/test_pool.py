@@ -10,6 +10,7 @@ import pytest
 
 from tests.ssh.test_run import marker, run
 from tests.support.sshd import RealSshd
+from tests.support.waiting import eventually, lag, remains
 from testum.ssh import Command, ConnectionLost, Output, Pool, PoolLimits, SSHError, Timeouts
 
 
@@ -43,38 +44,31 @@ def connected(server):
     ]
 
 
-async def until(condition, seconds=30.0):
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 async def test_one_connection_serves_one_command_after_the_other(own, to):
     pool, target = Pool(), to(own)
     for number in range(5):
         assert (await run(pool, target, Command(f"echo {number}")))[0] == b"%d\n" % number
     assert connections(own) == 1
     await pool.close()
-    await until(lambda: connections(own) == 0)
+    await eventually(lambda: connections(own) == 0)
 
 
 async def test_an_idle_connection_is_closed(own, to):
     pool = Pool(PoolLimits(idle_seconds=0.3))
     await run(pool, to(own), Command("true"))
     assert connections(own) == 1
-    await until(lambda: connections(own) == 0)
+    await eventually(lambda: connections(own) == 0)
     await pool.close()
 
 
 async def test_more_commands_than_channels_take_more_connections(own, to):
     pool, target = Pool(PoolLimits(channels_per_connection=3)), to(own)
-    go_on = own.user.home / "go-on"
-    command = Command(f"while [ ! -e {go_on} ]; do sleep 0.05; done; echo x")
+    begun, go_on = own.user.home / "begun", own.user.home / "go-on"
+    command = Command(f"echo >> {begun}; while [ ! -e {go_on} ]; do sleep 0.05; done; echo x")
     running = [asyncio.create_task(run(pool, target, command)) for _ in range(7)]
-    await until(lambda: connections(own) == 3, 20)
-    await asyncio.sleep(0.3)
+    await eventually(lambda: begun.exists() and begun.stat().st_size == 7)
     # No more than are needed. One that has just come may show a process more or less for a moment.
-    await until(lambda: connections(own) == 3)
+    await eventually(lambda: connections(own) == 3)
     go_on.touch()
     assert [out for out, _, _ in await asyncio.gather(*running)] == [b"x\n"] * 7
     await pool.close()
@@ -99,13 +93,12 @@ async def test_the_limit_of_connections_holds_and_nobody_waits_for_ever(own, to)
     pool = Pool(PoolLimits(max_connections=3))
     most = 0
 
-    async def watch():
+    def look():
         nonlocal most
-        while True:
-            most = max(most, len(connected(own)))
-            await asyncio.sleep(0.05)
+        most = max(most, len(connected(own)))
+        return True
 
-    watching = asyncio.create_task(watch())
+    watching = asyncio.create_task(remains(look, 60))
     async with asyncio.timeout(30):
         results = await asyncio.gather(
             *(run(pool, to(own), Command(f"sleep 0.1; echo {n}")) for n in range(12))
@@ -164,7 +157,7 @@ async def test_a_command_that_was_sent_is_never_sent_again(own, to):
         await run(pool, target, Command("true"))
 
         async def cut(after=number * 0.003):
-            await asyncio.sleep(after)
+            await lag(after)
             await asyncio.to_thread(own.cut)
 
         cutting = asyncio.create_task(cut())
@@ -182,11 +175,11 @@ async def test_a_command_that_was_sent_is_never_sent_again(own, to):
         except ConnectionLost:
             pass
         await cutting
-    await asyncio.sleep(0.2)
+    await pool.close()
+    await eventually(lambda: not own.user.processes())
     ran = counter.read_text().split() if counter.exists() else []
     assert len(ran) == len(set(ran)), ran
     assert set(map(int, ran)) <= set(sent)
-    await pool.close()
 
 
 async def test_a_connection_that_stops_answering_is_noticed(own, to):

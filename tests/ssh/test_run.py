@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 
+from tests.support.waiting import eventually, remains
 from testum.ssh import Command, Exit, Output, Script, Timeouts
 from testum.ssh.execution import Session
 
@@ -101,8 +102,9 @@ async def test_a_slow_reader_holds_the_sender_back(pool, endpoint):
         marker=marker(),
         timeouts=Timeouts(),
     )
-    await asyncio.sleep(1)
-    assert execution._session._held_bytes < 8 * 1024 * 1024
+    await eventually(lambda: execution._session.held_back)
+    # All of it would come within a part of a second.
+    await remains(lambda: execution._session._held_bytes < 8 * 1024 * 1024, 0.5)
     digest, size = hashlib.sha256(), 0
     async for event in execution:
         if isinstance(event, Output) and event.stream == "stdout":

@@ -1,6 +1,5 @@
 """Ending programs: `confirmed` only when a look at the host agrees."""
 
-import asyncio
 import time
 import uuid
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.sshd import LoginUser
+from tests.support.waiting import eventually
 from testum.ssh import Command, Endpoint, Output, Script, Timeouts
 from testum.ssh.termination import terminate
 
@@ -56,7 +56,7 @@ async def test_everything_is_ended_and_confirmed(pool, endpoint, sshd, case, cut
     marker, execution = await start(pool, target, CASES[case])
     if cut:
         sshd.cut()
-        await asyncio.sleep(0.2)
+        await eventually(lambda: execution._session.closed)
     begun = time.monotonic()
     ended = await pool.terminate(target, marker, grace=1)
     taken = time.monotonic() - begun

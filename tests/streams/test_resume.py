@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.server import Api, Server
 from tests.support.stream import data_of, follow, messages, output_of, watch
+from tests.support.waiting import pause
 
 pytestmark = pytest.mark.walls
 
@@ -70,7 +71,7 @@ def live(api: Api, path: str, seed: int, kept: list[Any]) -> None:
                     return
                 if chance.random() < 0.15:
                     break
-        time.sleep(chance.random() * 0.1)
+        pause(chance.random() * 0.1)
     raise AssertionError("the stream did not end")
 
 

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ import psycopg
 from psycopg import sql
 
 from tests.support.sshd import free_port, run
+from tests.support.waiting import until
 
 SYSTEM_USER = "postgres"
 
@@ -145,16 +145,17 @@ class PostgresServer:
                 start_new_session=True,
                 **self._as,
             )
-        deadline = time.monotonic() + wait
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"PostgreSQL did not start:\n{self.log.read_text()[-3000:]}")
-            try:
-                psycopg.connect(self.url(), connect_timeout=5).close()
-                return
-            except psycopg.OperationalError:
-                time.sleep(0.02)
-        raise RuntimeError(f"PostgreSQL takes no connections:\n{self.log.read_text()[-3000:]}")
+        until(self._answers, wait, otherwise=lambda: f"PostgreSQL:\n{self.log.read_text()[-3000:]}")
+
+    def _answers(self) -> bool:
+        """Whether it takes connections. Raises RuntimeError where it has ended."""
+        if self.process is None or self.process.poll() is not None:
+            raise RuntimeError(f"PostgreSQL did not start:\n{self.log.read_text()[-3000:]}")
+        try:
+            psycopg.connect(self.url(), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def stop(self, *, immediate: bool = False) -> None:
         """Stop: cut all connections and write everything down, or (immediate) leave that to the next start."""
@@ -176,8 +177,7 @@ class PostgresServer:
             self.process.wait(10)
             self.process = None
             # The next start would find the memory they share in use.
-            while any(_alive(process) for process in processes):
-                time.sleep(0.01)
+            until(lambda: not any(_alive(process) for process in processes))
 
     @staticmethod
     def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
+from tests.support.waiting import lag, turns
+
 _CHUNK = 256 * 1024
 
 
@@ -41,7 +43,7 @@ class Proxies:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         # What was aborted is closed at the loop's next turns.
-        await asyncio.sleep(0.05)
+        await turns(3)
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
@@ -120,7 +122,7 @@ class Proxy:
             while True:
                 due, data = await queue.get()
                 if due > loop.time():
-                    await asyncio.sleep(due - loop.time())
+                    await lag(due - loop.time())
                 if not data:
                     # Both ends close their side: half-open connections are nothing testum's servers use.
                     target.close()

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tests.support.sshd import free_port
+from tests.support.waiting import until
 
 PROGRAM = "redis-server"
 
@@ -71,18 +71,19 @@ class RedisServer:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + wait
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"Redis did not start:\n{self.log.read_text()[-3000:]}")
-            try:
-                # Nobody listens at first, and while it reads its data it says so and does nothing else.
-                with Redis.from_url(self.url(), socket_timeout=5) as client:
-                    client.ping()
-                return
-            except RedisError:
-                time.sleep(0.02)
-        raise RuntimeError(f"Redis does not answer:\n{self.log.read_text()[-3000:]}")
+        until(self._answers, wait, otherwise=lambda: f"Redis:\n{self.log.read_text()[-3000:]}")
+
+    def _answers(self) -> bool:
+        """Whether it answers. Raises RuntimeError where it has ended."""
+        if self.process is None or self.process.poll() is not None:
+            raise RuntimeError(f"Redis did not start:\n{self.log.read_text()[-3000:]}")
+        try:
+            # Nobody listens at first, and while it reads its data it says so and does nothing else.
+            with Redis.from_url(self.url(), socket_timeout=5) as client:
+                client.ping()
+        except RedisError:
+            return False
+        return True
 
     def _end(self, number: signal.Signals) -> None:
         if self.process is not None:

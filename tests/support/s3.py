@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +19,7 @@ import obstore
 from obstore.store import S3Store
 
 from tests.support.sshd import free_port
+from tests.support.waiting import until
 
 VENV = Path(__file__).parents[2] / ".venv-s3"
 LAUNCHER = Path(__file__).with_name("swift_server.py")
@@ -72,16 +72,17 @@ class S3Server:
                 cwd=self.folder,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + wait
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"the S3 server did not start:\n{self.log.read_text()[-3000:]}")
-            try:
-                httpx2.get(f"http://{self.endpoint}", timeout=5)
-                return
-            except httpx2.HTTPError:
-                time.sleep(0.05)
-        raise RuntimeError(f"the S3 server does not answer:\n{self.log.read_text()[-3000:]}")
+        until(self._answers, wait, otherwise=lambda: f"the S3 server:\n{self.log.read_text()[-3000:]}")
+
+    def _answers(self) -> bool:
+        """Whether it answers. Raises RuntimeError where it has ended."""
+        if self.process is None or self.process.poll() is not None:
+            raise RuntimeError(f"the S3 server did not start:\n{self.log.read_text()[-3000:]}")
+        try:
+            httpx2.get(f"http://{self.endpoint}", timeout=5)
+        except httpx2.HTTPError:
+            return False
+        return True
 
     def store(self, bucket: str, *, secret_key: str | None = None) -> S3Store:
         """A client of one bucket; with another secret where one is given."""

@@ -13,10 +13,11 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+
+from tests.support.waiting import until
 
 SSHD = "/usr/sbin/sshd"
 MAX_ADDRESSES = 16
@@ -59,15 +60,18 @@ class LoginUser:
         self.name = f"testum-t-{secrets.token_hex(4)}"
         self.password = password or secrets.token_urlsafe(9)
         hashed = run("openssl", "passwd", "-6", "-stdin", text=self.password).strip()
-        for attempt in range(100):
-            # Another worker may hold the lock of /etc/passwd.
+        refused: list[RuntimeError] = []
+
+        def added() -> bool:
             try:
                 run("useradd", "-m", "-s", "/bin/sh", "-p", hashed, self.name)
-                break
-            except RuntimeError:
-                if attempt == 99:
-                    raise
-                time.sleep(0.1)
+            except RuntimeError as error:
+                # Another worker may hold the lock of /etc/passwd.
+                refused.append(error)
+                return False
+            return True
+
+        until(added, otherwise=lambda: refused[-1])
         entry = pwd.getpwnam(self.name)
         self.uid, self.gid, self.home = entry.pw_uid, entry.pw_gid, Path(entry.pw_dir)
         atexit.register(self.remove)
@@ -96,12 +100,15 @@ class LoginUser:
         """Remove the user and its home."""
         atexit.unregister(self.remove)
         self.kill_all()
-        for _ in range(100):
+
+        def removed() -> bool:
             done = subprocess.run(["userdel", "-r", self.name], capture_output=True, check=False)
             if done.returncode in (0, 6):
-                break
+                return True
             self.kill_all()
-            time.sleep(0.1)
+            return False
+
+        until(removed)
         shutil.rmtree(self.home, ignore_errors=True)
 
 
@@ -183,15 +190,17 @@ class RealSshd:
         log = (self.folder / "log").open("ab")
         self._process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stdout=log, stderr=log)
         log.close()
-        for _ in range(200):
-            if self._process.poll() is not None:
-                raise RuntimeError(f"sshd did not start: {(self.folder / 'log').read_text()}")
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise RuntimeError("sshd does not answer")
+        until(self._answers)
+
+    def _answers(self) -> bool:
+        """Whether it accepts connections. Raises RuntimeError where it has ended."""
+        if self._process is None or self._process.poll() is not None:
+            raise RuntimeError(f"sshd did not start: {(self.folder / 'log').read_text()}")
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
 
     def add_key(self, line: str) -> None:
         """Let this public key log in."""

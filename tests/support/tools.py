@@ -3,12 +3,30 @@
 import secrets
 from pathlib import Path
 
+import httpx2
+import redis
+
 from tests.support.sshd import run
+from testum.dispatch.celery import queue_name
 
 
 def unique(prefix: str = "p") -> str:
     """A name that no other test has."""
     return f"{prefix}-{secrets.token_hex(5)}"
+
+
+def healthy(url: str) -> bool:
+    """Whether the web process at this address answers, and is well."""
+    try:
+        return httpx2.get(f"{url}/health", timeout=3).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+def all_taken(broker_url: str) -> bool:
+    """Whether a worker works on, or keeps, each message of the zone `default`: none waits, or is on its way."""
+    with redis.Redis.from_url(broker_url) as broker:
+        return not broker.llen(queue_name("default")) and not broker.hlen("unacked")
 
 
 def make_key(folder: Path, *options: str, passphrase: str = "") -> tuple[str, str]:

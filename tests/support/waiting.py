@@ -17,11 +17,19 @@ _LOOK_SECONDS = 0.02
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], seconds: float = LIMIT_SECONDS) -> T:
-    """Wait until the condition's answer is true; that answer. Fails when it is not after so many seconds."""
+def until(
+    condition: Callable[[], T],
+    seconds: float = LIMIT_SECONDS,
+    *,
+    otherwise: Callable[[], object] | None = None,
+) -> T:
+    """Wait until the condition's answer is true; that answer. Fails when it is not after so many seconds, and says
+    `otherwise` then."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
-        assert time.monotonic() < deadline, f"not so after {seconds} seconds"
+        assert time.monotonic() < deadline, (
+            f"not so after {seconds} seconds{f': {otherwise()}' if otherwise else ''}"
+        )
         time.sleep(_LOOK_SECONDS)
     return answer
 
@@ -58,6 +66,17 @@ async def turns(number: int = 1) -> None:
     """Let the event loop turn so many times: what is ready runs."""
     for _ in range(number):
         await asyncio.sleep(0)
+
+
+def pause(seconds: float) -> None:
+    """For a stand-in that must be slow, or a fault that must last or come at a certain moment: never to wait for
+    something."""
+    time.sleep(seconds)
+
+
+async def lag(seconds: float) -> None:
+    """`pause` for an event loop."""
+    await asyncio.sleep(seconds)
 
 
 async def _answer(condition: Callable[[], Any]) -> Any:

@@ -30,10 +30,11 @@ def run(api: Api, tag: str, command: str) -> str:
 
 
 def groups(api: Api, job_id: str, **params: Any) -> Any:
-    deadline = time.monotonic() + 30
-    while not (answer := api.get(f"/jobs/{job_id}/outputs", **params))["complete"]:
-        assert time.monotonic() < deadline
-    return answer
+    def complete() -> Any:
+        answer = api.get(f"/jobs/{job_id}/outputs", **params)
+        return answer if answer["complete"] else None
+
+    return until(complete)
 
 
 def test_the_same_output_is_one_group(api: Api, tag: str) -> None:

@@ -3,7 +3,6 @@
 import base64
 import re
 import secrets
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.support.server import Api
 from tests.support.sshd import RealSshd
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.walls
 
@@ -55,15 +55,6 @@ def in_turn(api: Api, platform: str, real_sshd: RealSshd) -> Callable[..., str]:
 def long(run: Callable[[str], str]) -> str:
     """A task with 200,000 lines."""
     return run("seq -f 'line %.0f of many' 1 200000")
-
-
-def until(look: Callable[[], Any]) -> Any:
-    """What `look` answers at last."""
-    deadline = time.monotonic() + 20
-    while not (found := look()):
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(0.05)
-    return found
 
 
 def lines(api: Api, task_id: str, **params: Any) -> Any:

@@ -15,6 +15,7 @@ import pytest
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd, free_port, run
 from tests.support.tools import make_key, unique
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.walls
 
@@ -493,16 +494,16 @@ def test_no_secret_is_in_a_process_list(api: Api, real_sshd: RealSshd) -> None:
     job_id = api.start_job(
         "sleep 20; echo $TOKEN", environment={"TOKEN": variable}, targets={"platform_ids": [platform["id"]]}
     )
-    deadline = time.monotonic() + 20
-    seen = ""
-    while "sleep 20" not in seen and time.monotonic() < deadline:
-        seen = subprocess.run(
+
+    def shown() -> str:
+        return subprocess.run(
             ["ps", "-ww", "-u", real_sshd.user.name, "-o", "args"],
             capture_output=True,
             text=True,
             check=False,
         ).stdout
-    assert "sleep 20" in seen
+
+    until(lambda: "sleep 20" in shown())
     assert (
         variable
         not in subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True).stdout
