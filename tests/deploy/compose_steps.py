@@ -285,7 +285,10 @@ def test_data_survives_the_containers(stack: Stack) -> None:
     before = stack.inside("postgres", "psql --username testum testum -c 'TABLE alembic_version'")
     stack.compose("down")
     assert json.loads(stack.daemon.docker("ps", "--all", "--format", "{{json .}}") or "null") is None
-    stack.compose("up", "--detach")
+    # And the web process becomes two: the next step looks at them.
+    with (stack.folder / ".env").open("a") as file:
+        file.write(code("compose.md", "sh", "TESTUM_LISTEN"))
+    stack.compose("up", "--detach", "--scale", "web=2")
     stack.wait_healthy("web")
     with stack.api() as client:
         [platform] = client.get("/platforms/")
@@ -297,11 +300,6 @@ def test_data_survives_the_containers(stack: Stack) -> None:
 
 
 def test_web_processes_may_be_many(stack: Stack) -> None:
-    listen = code("compose.md", "sh", "TESTUM_LISTEN")
-    with (stack.folder / ".env").open("a") as file:
-        file.write(listen)
-    stack.compose("up", "--detach", "--scale", "web=2")
-    stack.wait_healthy("web")
     assert len(stack.containers("web")) == 2
     for port in (8000, 8001):
         assert httpx2.get(f"http://127.0.0.1:{port}/health/live", timeout=30).status_code == 200
