@@ -7,12 +7,13 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from tests.support.waiting import until
 
 PROGRAMS = {
     "dockerd": "docker.io",
@@ -64,12 +65,14 @@ class Daemon:
         self._wait()
 
     def _wait(self, seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while self.try_docker("version").returncode != 0:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.close()
-                raise RuntimeError(f"dockerd does not start here:\n{self.log.read_text()[-3000:]}")
-            time.sleep(0.1)
+        def decided() -> bool:
+            return self._process.poll() is not None or self.try_docker("version").returncode == 0
+
+        with suppress(AssertionError):
+            until(decided, seconds)
+        if self._process.poll() is not None or self.try_docker("version").returncode != 0:
+            self.close()
+            raise RuntimeError(f"dockerd does not start here:\n{self.log.read_text()[-3000:]}")
 
     @property
     def env(self) -> dict[str, str]:

@@ -6,11 +6,13 @@ touching the machine's. The second part is `compose_steps.py`.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.deploy import daemon, images
@@ -26,11 +28,19 @@ def test_containers_run_jobs() -> None:
     if reason := daemon.missing() or s3.missing():
         pytest.skip(f"NOT RUN, the image and docker-compose.yml: {reason}")
     # Not pytest's own folder, which would be kept: it is two gigabytes.
-    with tempfile.TemporaryDirectory(prefix="testum-docker-") as folder:
+    with tempfile.TemporaryDirectory(prefix="testum-docker-", dir=_memory()) as folder:
         storage = Path(folder) / "storage"
         with Daemon(Path(folder), storage, networks=False) as building:
             images.build(building, Path(folder))
         _run_steps(storage)
+
+
+def _memory() -> str | None:
+    """A folder in memory where there is plenty: Docker waits for the disk with each layer."""
+    place, wanted = Path("/dev/shm"), 6 << 30
+    if not place.is_dir() or psutil.virtual_memory().available < 2 * wanted:
+        return None
+    return str(place) if shutil.disk_usage(place).free > wanted else None
 
 
 def _run_steps(storage: Path) -> None:

@@ -8,7 +8,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,19 +57,22 @@ class Front:
         )
 
 
+def is_open(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def running(command: list[str], port: int, log: Path) -> Iterator[None]:
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
     try:
-        for _ in range(200):
-            assert process.poll() is None, log.read_text()
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        else:
-            raise AssertionError(f"{command[0]} does not answer: {log.read_text()}")
+        try:
+            until(lambda: process.poll() is not None or is_open(port))
+        except AssertionError:
+            raise AssertionError(f"{command[0]} does not answer: {log.read_text()}") from None
+        assert process.poll() is None, log.read_text()
         yield
     finally:
         process.terminate()

@@ -8,7 +8,7 @@ import datetime as dt
 import json
 import os
 import sqlite3
-import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +17,7 @@ import httpx2
 
 from tests.support.server import ADMIN, Api, Process
 from tests.support.sshd import free_port
+from tests.support.waiting import until
 
 HOSTS = {
     "web-01": "10.20.0.11",
@@ -95,14 +96,15 @@ class Pictured:
         self._server.stop()
 
     def _wait(self) -> None:
-        for _ in range(300):
-            try:
-                if httpx2.get(f"{self.url}/health", timeout=2).status_code == 200:
-                    return
-            except httpx2.HTTPError:
-                pass
-            time.sleep(0.1)
-        raise RuntimeError(f"the server did not start:\n{(self._data / 'log').read_text()}")
+        def answers() -> bool:
+            with suppress(httpx2.HTTPError):
+                return httpx2.get(f"{self.url}/health", timeout=2).status_code == 200
+            return False
+
+        try:
+            until(answers)
+        except AssertionError:
+            raise RuntimeError(f"the server did not start:\n{(self._data / 'log').read_text()}") from None
 
     def _prepare_hosts(self) -> None:
         for name in HOSTS:
@@ -150,11 +152,9 @@ class Pictured:
         job = self._run(api, command=CHECK_COMMAND, targets={"all": True})
         api.ok(api.http.patch(f"/platforms/{platforms['db-01']}", json={"known_host_key": OTHER_HOST_KEY}))
         running = api.start_job(RUNNING_COMMAND, targets={"tags": ["demo"]})
-        while api.get(f"/jobs/{running}")["counts"]["running"] != 3:
-            time.sleep(0.1)
+        until(lambda: api.get(f"/jobs/{running}")["counts"]["running"] == 3)
         cancelled = api.start_job(RUNNING_COMMAND, targets={"names": ["web-02"]})
-        while api.get(f"/jobs/{cancelled}")["counts"]["running"] != 1:
-            time.sleep(0.1)
+        until(lambda: api.get(f"/jobs/{cancelled}")["counts"]["running"] == 1)
         api.post(f"/jobs/{cancelled}/cancel")
         api.wait_job(cancelled)
         self.ids = {

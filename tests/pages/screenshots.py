@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.pages.catalogue import BARE, PAGES
 from tests.pages.pictured import Pictured
-from tests.support.browser import DESKTOP, PHONE, Tab, chromium, ready
+from tests.support.browser import DESKTOP, PHONE, Tab, chromium, drawn, ready
 from tests.support.server import ADMIN, Server
 
 SIZES = {"desktop": DESKTOP, "phone": PHONE}
@@ -285,7 +285,7 @@ def settle(page: Page) -> None:
     """Until scripts have drawn, and what they fetched has come."""
     ready(page)
     page.wait_for_load_state("networkidle")
-    page.wait_for_timeout(150)
+    drawn(page)
 
 
 def logged_in(browser: Browser, url: str) -> Any:

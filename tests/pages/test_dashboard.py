@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser import Tab
+from tests.support.browser import Tab, drawn
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 
-POLL_MS = 40_000
-"""The page asks every ten seconds."""
+POLL_MS = 10_000
+"""So often the page asks."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,9 @@ def own(real_sshd: RealSshd) -> Iterator[tuple[Server, Api, dict[str, str]]]:
 
 @pytest.fixture
 def page(own: tuple[Server, Api, dict[str, str]], browser: Browser) -> Iterator[Page]:
-    tab = Tab(browser, own[0].url).log_in()
+    tab = Tab(browser, own[0].url)
+    tab.page.clock.install()
+    tab.log_in()
     yield tab.page
     tab.close()
 
@@ -38,18 +40,14 @@ def fail(api: Api, ids: dict[str, str], command: str) -> None:
     api.wait_job(api.start_job(command, targets={"platform_ids": [ids["silent"]]}))
 
 
-def polled(page: Page, times: int = 1) -> None:
-    """Wait until the page has asked, and drawn what it does of the answer."""
-    for _ in range(times):
-        # What was asked before now may not hold what the test has just done.
-        with page.expect_request(
-            lambda request: request.headers.get("hx-request") == "true", timeout=POLL_MS
-        ) as waiting:
-            pass
-        answer = waiting.value.response()
-        assert answer is not None
-        answer.finished()
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+def polled(page: Page) -> None:
+    """Let the page's time go on until it has asked, and drawn what it does of the answer."""
+    with page.expect_request(lambda request: request.headers.get("hx-request") == "true") as waiting:
+        page.clock.fast_forward(POLL_MS)
+    answer = waiting.value.response()
+    assert answer is not None
+    answer.finished()
+    drawn(page)
 
 
 STANDING = """() => ({
@@ -67,10 +65,10 @@ def test_all_of_it_follows_at_once(page: Page, own: tuple[Server, Api, dict[str,
     expect(page.get_by_text("None. Good.")).to_be_visible()
     expect(page.get_by_text("None: every platform that was contacted")).to_be_visible()
     fail(api, ids, "first")
+    page.clock.fast_forward(POLL_MS)
     # Looked at in one go, at the first moment at which anything has changed.
     found: dict[str, Any] = page.wait_for_function(
-        f"() => {{ const now = ({STANDING})(); return now.failed !== '0' || now.jobs ? now : null; }}",
-        timeout=POLL_MS,
+        f"() => {{ const now = ({STANDING})(); return now.failed !== '0' || now.jobs ? now : null; }}"
     ).json_value()
     assert (found["failed"], found["trouble"], found["jobs"], found["attention"]) == ("1", "1", 1, False)
     assert "Failed1" in found["chart"].replace(" ", "")
@@ -148,7 +146,8 @@ def test_the_focus_stays(page: Page, own: tuple[Server, Api, dict[str, str]]) ->
     page.evaluate("window.focused = document.activeElement")
     page.evaluate("document.addEventListener('focusout', () => { window.lost = true; })")
     fail(api, ids, "another")
-    expect(page.get_by_role("button", name="Retry: another")).to_be_visible(timeout=POLL_MS)
+    page.clock.fast_forward(POLL_MS)
+    expect(page.get_by_role("button", name="Retry: another")).to_be_visible()
     assert page.evaluate("window.focused === document.activeElement && !window.lost")
     page.keyboard.press("Enter")
     page.wait_for_url("**/jobs/*")
@@ -164,7 +163,8 @@ def test_who_loses_the_focused_row_stays_in_its_list(
     page.get_by_role("button", name="Retry: falls-out").focus()
     for number in range(6):
         fail(api, ids, f"newer-{number}")
-    expect(page.get_by_role("button", name="Retry: falls-out")).to_have_count(0, timeout=POLL_MS)
+    page.clock.fast_forward(POLL_MS)
+    expect(page.get_by_role("button", name="Retry: falls-out")).to_have_count(0)
     assert "Last failures" in page.evaluate("document.activeElement.textContent")
     assert page.evaluate("document.activeElement !== document.body")
 

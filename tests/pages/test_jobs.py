@@ -2,7 +2,6 @@
 
 import datetime as dt
 import re
-import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
-from tests.support.browser import DESKTOP, PHONE, Tab, ready
+from tests.support.browser import DESKTOP, PHONE, QUIET_MS, Tab, drawn, own_time, ready
 from tests.support.proxy import Proxy
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
+from tests.support.waiting import until
 from testum.web.pages.jobs import _late
 from testum.web.pages.languages import languages
 
@@ -208,17 +208,22 @@ def test_a_job_whose_connection_falls_silent_goes_on(
         f"i=0; until [ -e {flag} ]; do i=$((i+1)); echo number $i; sleep 0.5; done; echo over",
         targets={"platform_ids": [host["id"] for host in hosts[:2]]},
     )
+    own_time(page)
     page.goto(f"/jobs/{job}")
     expect(page.locator('.x-line-row[data-number="3"]')).to_be_visible()
     expect(page.locator("#line")).to_have_text("live")
     way.delay = 300
-    expect(page.locator("#line")).to_have_text("The connection is lost; trying again ...", timeout=60_000)
+    page.clock.fast_forward(QUIET_MS)
+    expect(page.locator("#line")).to_have_text("The connection is lost; trying again ...")
     flag.touch()
     assert api.wait_job(job)["status"] == "success"
     expect(page.locator("#job-status")).to_have_text("Running")
     way.delay = 0
+    # The connection that was tried meanwhile is as dead: a new one is made when it was silent for as long.
+    page.clock.fast_forward(QUIET_MS)
     expect(page.locator("#job-status")).to_have_text("Succeeded", timeout=60_000)
     # What was asked over a connection that is dead is asked again after thirty seconds.
+    page.clock.fast_forward(31_000)
     expect(page.locator("#line")).to_have_text("", timeout=60_000)
     expect(row(page, hosts[1]["name"])).to_contain_text("Succeeded", timeout=60_000)
     expect(page.locator(".x-printed")).to_contain_text("over", timeout=60_000)
@@ -257,7 +262,11 @@ def test_a_press_ends_where_it_began(page: Page, hosts: Hosts, api: Api, flag: P
     expect(page.locator(".x-printed")).to_contain_text("more")
     row(page, "host-1").hover()
     page.mouse.down()
-    page.wait_for_timeout(1_000)
+    # Longer than people take: what is pressed was drawn again several times.
+    count = page.locator(".x-line-row").last
+    for _ in range(3):
+        said = count.get_attribute("data-number")
+        expect(count).not_to_have_attribute("data-number", str(said))
     page.mouse.up()
     expect(row(page, "host-1")).to_have_attribute("aria-selected", "true")
     flag.touch()
@@ -284,15 +293,18 @@ def test_the_time_of_a_task_goes_on(page: Page, hosts: Hosts, api: Api, flag: Pa
     job = api.start_job(
         f"until [ -e {flag} ]; do sleep 0.1; done", targets={"platform_ids": [hosts[0]["id"]]}
     )
+    page.clock.install()
     page.goto(f"/tasks/{api.tasks(job)[0]['id']}")
     expect(page.locator("#task-status")).to_have_text("Running")
     for _ in range(2):
         said = page.locator("#elapsed").inner_text()
+        page.clock.fast_forward(2_000)
         expect(page.locator("#elapsed")).not_to_have_text(said)
     flag.touch()
     expect(page.locator("#task-status")).to_have_text("Succeeded")
     said = page.locator("#elapsed").inner_text()
-    page.wait_for_timeout(1_500)
+    page.clock.fast_forward(2_000)
+    drawn(page)
     assert page.locator("#elapsed").inner_text() == said
 
 
@@ -534,8 +546,7 @@ def test_the_ways_to_run_again(open_tab: Open, api: Api, hosts: Hosts) -> None:
     api.post(f"/jobs/{cancelled}/cancel")
     api.wait_job(cancelled)
     both = api.start_job("sleep 60", targets={"platform_ids": [hosts[0]["id"], hosts[3]["id"]]})
-    while not api.get(f"/jobs/{both}")["counts"]["failed"]:
-        time.sleep(0.1)
+    until(lambda: api.get(f"/jobs/{both}")["counts"]["failed"])
     api.post(f"/jobs/{both}/cancel")
     api.wait_job(both)
     failed, unfinished, everything = (
@@ -613,14 +624,27 @@ def meter(page: Page) -> Any:
     return page.get_by_role("meter", name="Elapsed against usual")
 
 
-def test_the_time_stands_against_the_usual(page: Page, hosts: Hosts, api: Api, flag: Path) -> None:
+def begun_earlier(server: Server, api: Api, job: str, seconds: float) -> None:
+    """Let it have begun so many seconds before it did."""
+    began = dt.datetime.fromisoformat(api.get(f"/jobs/{job}")["started_at"]) - dt.timedelta(seconds=seconds)
+    server.execute(
+        "UPDATE jobs SET started_at = :began WHERE id = :id",
+        {"began": f"{began.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S.%f}", "id": uuid.UUID(job).hex},
+    )
+
+
+@pytest.mark.embedded
+def test_the_time_stands_against_the_usual(
+    page: Page, server: Server, hosts: Hosts, api: Api, flag: Path
+) -> None:
     target = {"targets": {"platform_ids": [hosts[0]["id"]]}}
     command = f"until [ -e {flag} ]; do sleep 0.1; done"
-    first = api.start_job(command, **target)
-    # As long as the second takes to be opened, and then some.
-    time.sleep(12)
     flag.touch()
+    first = api.start_job(command, **target)
     api.wait_job(first)
+    # Far longer than the second takes to be opened.
+    begun_earlier(server, api, first, 60)
+    page.clock.install()
     page.goto(f"/jobs/{first}")
     expect(row(page, "host-0")).to_be_visible()
     expect(meter(page)).to_have_count(0)
@@ -630,16 +654,20 @@ def test_the_time_stands_against_the_usual(page: Page, hosts: Hosts, api: Api, f
     page.goto(f"/jobs/{job}")
     expect(page.locator("#usual")).to_have_attribute("data-late", "false")
     expect(meter(page)).to_have_attribute("aria-valuetext", re.compile("sec of the usual"))
-    expect(page.locator("#usual")).to_have_attribute("data-late", "true", timeout=40_000)
+    page.clock.fast_forward(80_000)
+    begun_earlier(server, api, job, 80)
+    expect(page.locator("#usual")).to_have_attribute("data-late", "true")
     expect(page.locator("#usual")).to_contain_text("longer than usual")
     expect(meter(page)).to_have_attribute("aria-valuenow", "100")
     said = page.locator("#usual").inner_text()
+    page.clock.fast_forward(2_000)
     expect(page.locator("#usual")).not_to_have_text(said)
     assert violations(page) == []
     flag.touch()
     expect(page.locator("#job-status")).to_have_text("Succeeded")
     said = page.locator("#usual").inner_text()
-    page.wait_for_timeout(1_500)
+    page.clock.fast_forward(2_000)
+    drawn(page)
     assert page.locator("#usual").inner_text() == said, "it stands still when the job is over"
     page.reload()
     expect(page.locator("#usual")).to_contain_text("longer than usual")

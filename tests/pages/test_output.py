@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
-from tests.support.browser import PHONE
+from tests.support.browser import PHONE, QUIET_MS, drawn, told
 from tests.support.proxy import Proxy
 from tests.support.server import Api
 from tests.support.waiting import until
@@ -39,11 +39,6 @@ def begin(api: Api, hosts: Hosts, command: str) -> tuple[str, str]:
     return job, api.tasks(job)[0]["id"]
 
 
-def drawn(page: Page) -> None:
-    """Wait until the page has drawn what was done last."""
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
 def line(page: Page, number: int) -> Any:
     """A line that has come."""
     return page.locator(f'.x-line-row[data-number="{number}"]:not(.x-not-yet)')
@@ -57,8 +52,29 @@ def texts(page: Page) -> list[str]:
 def at_half(page: Page) -> bool:
     """Put the scroll bar into the middle; whether the lines have followed it there."""
     page.evaluate("const box = document.querySelector('.x-printed'); box.scrollTop = box.scrollHeight / 2")
-    page.wait_for_timeout(200)
+    at_rest(page)
     return abs(numbers(page)[0] - COUNT / 2) < 200
+
+
+def at_rest(page: Page) -> None:
+    """Wait until the lines and their scroll bar have stood still for fifteen frames, which is longer than the page
+    takes to bring the bar to where the lines are."""
+    page.evaluate(
+        """() => new Promise((done) => {
+            const place = () => [
+                document.querySelector(".x-printed").scrollTop,
+                ...[...document.querySelectorAll(".x-line-row")].map((row) => row.getBoundingClientRect().top),
+            ].join();
+            let before = "", same = 0;
+            const look = () => {
+                const now = place();
+                same = now === before ? same + 1 : 0;
+                before = now;
+                if (same < 15) requestAnimationFrame(look); else done();
+            };
+            look();
+        })"""
+    )
 
 
 def numbered(page: Page) -> list[tuple[int, str]]:
@@ -171,11 +187,11 @@ def test_scrolling_through_a_million_lines_leaves_nothing_out(page: Page, millio
     assert sorted(seen) == list(range(min(seen), max(seen) + 1)), "no line was jumped over"
     assert 200 < max(seen) - min(seen) < 1_000
     expect(page.locator(".x-not-yet")).to_have_count(0)
-    page.wait_for_timeout(300)
+    at_rest(page)
     assert numbers(page)[0] > 500_000, "the scroll bar follows the lines, and not the other way round"
     for _ in range(5):
         page.mouse.wheel(0, -3_000)
-        page.wait_for_timeout(30)
+        drawn(page)
     box.focus()
     page.keyboard.press("Home")
     expect(line(page, 1)).to_be_in_viewport()
@@ -274,7 +290,7 @@ def test_a_line_has_an_address(open_tab: Open, million: str) -> None:
 
 
 def test_it_follows_and_pauses_when_the_reader_scrolls(page: Page, api: Api, hosts: Hosts) -> None:
-    job, task = begin(api, hosts, "i=0; while sleep 0.05; do i=$((i+1)); echo number $i; done")
+    job, task = begin(api, hosts, "i=0; while sleep 0.02; do i=$((i+1)); echo number $i; done")
     page.goto(f"/tasks/{task}")
     expect(status(page)).to_have_text("live")
     reaches(page, 90)
@@ -284,12 +300,14 @@ def test_it_follows_and_pauses_when_the_reader_scrolls(page: Page, api: Api, hos
     jump = page.locator(".x-jump")
     expect(jump).to_contain_text(re.compile(r"\d+ new lines"))
     # A wheel that was turned goes on turning for a moment.
-    at = -1
-    while at != (now := numbers(page)[0]):
-        at = now
-        page.wait_for_timeout(300)
-    page.wait_for_timeout(600)
-    assert numbers(page)[0] == at, "it stays where the reader is"
+    at_rest(page)
+    at, news = numbers(page)[0], jump.inner_text()
+    for _ in range(3):
+        # What comes meanwhile moves nothing.
+        expect(jump).not_to_have_text(news)
+        news = jump.inner_text()
+        drawn(page)
+        assert numbers(page)[0] == at, "it stays where the reader is"
     jump.click()
     expect(jump).to_be_hidden()
     reaches(page, numbers(page)[-1] + 20)
@@ -300,7 +318,7 @@ def test_it_follows_and_pauses_when_the_reader_scrolls(page: Page, api: Api, hos
     # The end goes on while the browser scrolls there: who is slow turns the wheel again.
     for _ in range(50):
         page.mouse.wheel(0, 5_000)
-        page.wait_for_timeout(200)
+        drawn(page)
         if jump.is_hidden():
             break
     expect(jump).to_be_hidden()
@@ -413,7 +431,7 @@ def test_colours_wrapping_and_times(page: Page, api: Api, hosts: Hosts) -> None:
     low = line(page, 2).bounding_box()
     page.get_by_label("Wrap long lines").click()
     expect(page.get_by_label("Wrap long lines")).to_have_attribute("aria-pressed", "true")
-    page.wait_for_timeout(200)
+    drawn(page)
     high = line(page, 2).bounding_box()
     assert low and high and high["height"] > 3 * low["height"]
     page.locator(".x-printed").focus()
@@ -516,8 +534,7 @@ def test_what_is_pressed_and_typed_before_the_list_is_there_counts(
     page.get_by_role("button", name="succeeded").click()
     page.get_by_role("button", name="Identical output").click()
     expect(page.locator(".x-group")).to_have_count(0)
-    while not held:
-        page.wait_for_timeout(20)
+    told(page, lambda: held)
     for route in held:
         route.continue_()
     expect(page.locator(".x-group")).to_have_count(2)
@@ -750,11 +767,13 @@ def test_a_connection_that_falls_silent_is_taken_for_lost(
     tab = open_tab(url=f"http://127.0.0.1:{way.port}")
     tab.expected = ["WebSocket", "ERR_", "net::"]
     job, task = begin(api, hosts, "i=0; while sleep 0.2; do i=$((i+1)); echo number $i; done")
+    tab.page.clock.install()
     tab.page.goto(f"/tasks/{task}")
     reaches(tab.page, 5)
     expect(status(tab.page)).to_have_text("live")
     way.delay = 60
-    expect(status(tab.page)).to_have_text("The connection is lost; trying again ...", timeout=60_000)
+    tab.page.clock.fast_forward(QUIET_MS)
+    expect(status(tab.page)).to_have_text("The connection is lost; trying again ...")
     way.delay = 0
     way.cut()
     expect(status(tab.page)).to_have_text("live")

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
-from tests.support.browser import ready
+from tests.support.browser import ready, told
 from tests.support.server import Api
 from tests.support.sshd import RealSshd
 from tests.support.tools import make_key
@@ -283,8 +283,7 @@ def test_a_long_import_says_how_far_it_is(page: Page, api: Api, real_sshd: RealS
             route.continue_()
 
     def has_looked(times: int) -> None:
-        while len(looks) < times:
-            page.wait_for_timeout(100)
+        told(page, lambda: len(looks) >= times)
 
     page.route("**/platforms/import", hold)
     page.on("response", lambda answer: looks.append(answer.status) if "limit=1" in answer.url else None)

@@ -7,11 +7,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
-from tests.support.browser import PHONE
+from tests.support.browser import PHONE, told
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from tests.support.tools import unique
@@ -31,107 +31,136 @@ def open_form(page: Page, host: Any, command: str) -> None:
     page.get_by_label("Command").fill(command)
 
 
-@pytest.fixture
-def slow(page: Page) -> Iterator[Page]:
-    """A page whose forms arrive at once, and whose answers take their time."""
+class Late:
+    """A page whose forms arrive at once, and whose answers come when the test says so."""
 
-    def late(route: Route) -> None:
-        if route.request.method != "POST":
+    _NOTE = """for (const kind of ["keydown", "keyup"]) addEventListener(kind, (event) => {
+        if (event.key === "Enter") setTimeout(() => setTimeout(() => fetch("/done").catch(() => 0)));
+    })"""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.sent: list[str] = []
+        self._answers: list[tuple[Route, APIResponse]] = []
+        # Who waits for an answer can be asked nothing: the page itself tells what it has done.
+        self._done = self._moves = 0
+        page.add_init_script(self._NOTE)
+        page.route("**/*", self._hold)
+
+    def _hold(self, route: Route) -> None:
+        if route.request.url.endswith("/done"):
+            self._done += 1
+            route.fulfill(status=204)
+        elif route.request.method == "POST":
+            self.sent.append(route.request.url)
+            self._answers.append((route, route.fetch(max_redirects=0)))
+        else:
             route.continue_()
-            return
-        answer = route.fetch(max_redirects=0)
-        page.wait_for_timeout(400)
-        route.fulfill(response=answer)
 
-    page.route("**/*", late)
-    yield page
+    def move(self, move: Callable[[str], None], key: str, moves: int = 1) -> None:
+        """Press a key, or hold it, and wait until the page has done what it does then."""
+        self._moves += moves
+        move(key)
+        told(self.page, lambda: self._done >= self._moves)
+
+    def press(self, key: str) -> None:
+        """Press Enter, or Enter with another key."""
+        self.move(self.page.keyboard.press, key, 2)
+
+    def answer(self) -> None:
+        """Let the page have its answers."""
+        told(self.page, lambda: self._answers)
+        while self._answers:
+            route, answer = self._answers.pop(0)
+            route.fulfill(response=answer)
+
+
+@pytest.fixture
+def slow(page: Page) -> Iterator[Late]:
+    yield Late(page)
     page.unroute_all(behavior="wait")
+
+
+def twice(slow: Late, key: str) -> None:
+    """Press it twice before the answer comes."""
+    slow.press(key)
+    slow.press(key)
+    slow.answer()
 
 
 # -- one submission, one job ---------------------------------------------------------------------------
 
 
-def twice_control_enter(page: Page) -> None:
-    page.get_by_label("Command").focus()
-    page.keyboard.press("Control+Enter")
-    page.wait_for_timeout(100)
-    page.keyboard.press("Control+Enter")
+def twice_control_enter(slow: Late) -> None:
+    slow.page.get_by_label("Command").focus()
+    twice(slow, "Control+Enter")
 
 
-def held_control_enter(page: Page) -> None:
-    page.get_by_label("Command").focus()
-    page.keyboard.down("Control")
+def held_control_enter(slow: Late) -> None:
+    keyboard = slow.page.keyboard
+    slow.page.get_by_label("Command").focus()
+    keyboard.down("Control")
     for _ in range(10):
-        page.keyboard.down("Enter")
-        page.wait_for_timeout(30)
-    page.keyboard.up("Enter")
-    page.keyboard.up("Control")
+        slow.move(keyboard.down, "Enter")
+    keyboard.up("Enter")
+    keyboard.up("Control")
+    slow.answer()
 
 
-def twice_enter(page: Page) -> None:
-    page.locator("[data-run-button]").focus()
-    page.keyboard.press("Enter")
-    page.wait_for_timeout(100)
-    page.keyboard.press("Enter")
+def twice_enter(slow: Late) -> None:
+    slow.page.locator("[data-run-button]").focus()
+    twice(slow, "Enter")
 
 
 @pytest.mark.parametrize("press", [twice_control_enter, held_control_enter, twice_enter])
 def test_a_command_runs_once_however_it_is_sent(
-    slow: Page, hosts: Hosts, api: Api, press: Callable[[Page], None]
+    slow: Late, hosts: Hosts, api: Api, press: Callable[[Late], None]
 ) -> None:
     command = f"true {unique('once')}"
-    sent: list[str] = []
-    slow.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
-    open_form(slow, hosts[0], command)
+    open_form(slow.page, hosts[0], command)
     press(slow)
-    slow.wait_for_url("**/jobs/**")
-    assert len(sent) == 1, "the browser does not send it again"
+    slow.page.wait_for_url("**/jobs/**")
+    assert len(slow.sent) == 1, "the browser does not send it again"
     assert len(jobs_of(api, command)) == 1
 
 
-def test_the_red_button_runs_once(slow: Page, hosts: Hosts, api: Api) -> None:
+def test_the_red_button_runs_once(slow: Late, hosts: Hosts, api: Api) -> None:
     command = f"rm -f /nothing/{unique('once')}"
-    open_form(slow, hosts[0], command)
-    slow.keyboard.press("Control+Enter")
-    dialog = slow.locator("dialog[open]")
+    open_form(slow.page, hosts[0], command)
+    slow.press("Control+Enter")
+    # At first it is only asked about.
+    slow.answer()
+    dialog = slow.page.locator("dialog[open]")
     dialog.get_by_role("button", name="Run on 1 platform").focus()
-    for _ in range(2):
-        slow.keyboard.press("Enter")
-        slow.wait_for_timeout(100)
-    slow.wait_for_url("**/jobs/**")
+    twice(slow, "Enter")
+    slow.page.wait_for_url("**/jobs/**")
     assert len(jobs_of(api, command)) == 1
 
 
-def test_running_again_and_retry_run_once(slow: Page, hosts: Hosts, api: Api) -> None:
+def test_running_again_and_retry_run_once(slow: Late, hosts: Hosts, api: Api) -> None:
     command = f"false {unique('once')}"
     job = api.start_job(command, targets={"platform_ids": [hosts[0]["id"]]})
     api.wait_job(job)
-    slow.goto(f"/jobs/{job}")
-    slow.get_by_role("button", name="Run again where it failed").focus()
-    for _ in range(2):
-        slow.keyboard.press("Enter")
-        slow.wait_for_timeout(100)
-    slow.wait_for_url(lambda address: not address.endswith(job))
+    slow.page.goto(f"/jobs/{job}")
+    slow.page.get_by_role("button", name="Run again where it failed").focus()
+    twice(slow, "Enter")
+    slow.page.wait_for_url(lambda address: not address.endswith(job))
     (second,) = (each["id"] for each in jobs_of(api, command) if each["id"] != job)
     api.wait_job(second)
-    slow.goto("/")
-    slow.get_by_role("button", name=f"Retry: {command}").first.focus()
-    for _ in range(2):
-        slow.keyboard.press("Enter")
-        slow.wait_for_timeout(100)
-    slow.wait_for_url("**/jobs/**")
+    slow.page.goto("/")
+    slow.page.get_by_role("button", name=f"Retry: {command}").first.focus()
+    twice(slow, "Enter")
+    slow.page.wait_for_url("**/jobs/**")
     assert len(jobs_of(api, command)) == 3
 
 
-def test_a_platform_is_saved_once(slow: Page, real_sshd: RealSshd) -> None:
-    slow.goto("/platforms/new")
+def test_a_platform_is_saved_once(slow: Late, real_sshd: RealSshd) -> None:
+    slow.page.goto("/platforms/new")
     name = unique("once")
     for field, value in (("name", name), ("host", "127.0.0.1"), ("username", "web"), ("password", "x")):
-        slow.locator(f"#{field}").fill(value)
-    for _ in range(2):
-        slow.keyboard.press("Enter")
-        slow.wait_for_timeout(100)
-    expect(slow.locator("#toasts")).to_contain_text(f"{name} was added.")
+        slow.page.locator(f"#{field}").fill(value)
+    twice(slow, "Enter")
+    expect(slow.page.locator("#toasts")).to_contain_text(f"{name} was added.")
 
 
 def lose_answers(page: Page) -> list[str]:
@@ -148,8 +177,7 @@ def lose_answers(page: Page) -> list[str]:
 
 def arrived(page: Page, answers: list[str], number: int) -> None:
     """Wait until so many forms were answered: a button that is busy may not have sent its own yet."""
-    while len(answers) < number:
-        page.wait_for_timeout(20)
+    told(page, lambda: len(answers) >= number)
 
 
 def test_after_the_browsers_stop_the_same_is_the_same_job(page: Page, hosts: Hosts, api: Api) -> None:

@@ -5,14 +5,15 @@ scripts, and requests to other sites.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.support.server import ADMIN
+from tests.support.waiting import until
 
 CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium") or "/usr/bin/chromium"
 """The one without a window of its own takes a third of the processor's time; its pages are the same."""
@@ -29,6 +30,9 @@ DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 360, "height": 740}
 WAIT_MS = 30_000
 """Enough on a busy machine. How long pages may take is measured where nothing runs beside."""
+QUIET_MS = 16_000
+"""A page takes a connection for lost on which nothing came for a second less."""
+T = TypeVar("T")
 
 
 @contextmanager
@@ -45,6 +49,35 @@ def ready(page: Page) -> None:
     """Wait until the page's scripts are at work: a click that led to it did not wait for them."""
     # As a function: an expression would be evaluated in the page, whose policy forbids it (CSP, unsafe-eval).
     page.wait_for_function("() => document.documentElement.dataset.ready === '1'")
+
+
+def own_time(page: Page) -> None:
+    """From its next load on, time passes in the page as in all the world, and faster when `page.clock` says so."""
+    page.clock.install()
+    # Playwright's clock leaves this one alone.
+    page.add_init_script(
+        """AbortSignal.timeout = (milliseconds) => {
+            const late = new AbortController();
+            setTimeout(() => late.abort(new DOMException("signal timed out", "TimeoutError")), milliseconds);
+            return late.signal;
+        };"""
+    )
+
+
+def drawn(page: Page) -> None:
+    """Wait until the page has drawn what was done last."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def told(page: Page, condition: Callable[[], T]) -> T:
+    """`until` for what is noted of Playwright's events: they come only while something is asked of the browser."""
+
+    def look() -> T:
+        # Of the browser and not of the page, which says nothing while it waits for an answer itself.
+        page.context.cookies()
+        return condition()
+
+    return until(look)
 
 
 class Tab:
