@@ -150,8 +150,12 @@ screenshots: assets $(VENV)/.development ## Write a picture of every page into s
 bench: $(VENV)/.development $(BENCH_VENV)/.ready $(S3_VENV)/.ready ## Compare with other tools, side by side in one run
 	$(BIN)/python -m bench --others $(BENCH_VENV)/bin
 
+# The files that git has or would add. A file may say `kingfisher:ignore` in a line that is no secret; the pattern is
+# the example in settings and their messages. Nothing that is found is sent anywhere to be tried.
+SECRET_SCAN = git ls-files -z --cached --others --exclude-standard | xargs --null $(BIN)/kingfisher scan --quiet --redact \
+	  --no-dedup --no-validate --no-update-check --git-history none --rules-path tools/secrets.yml --skip-regex 'redis://:password@host'
 .PHONY: lint
-lint: $(VENV)/.development ## Check style, types and import rules
+lint: $(VENV)/.development ## Check style, types, import rules, and packages and files for what is known to be dangerous
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@# A method's name, which ruff has no rule for; time.sleep and its like are in its rules.
@@ -160,6 +164,8 @@ lint: $(VENV)/.development ## Check style, types and import rules
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 	$(BIN)/python hatch_build.py lint
+	$(SECRET_SCAN)
+	$(BIN)/python -m tools.audit
 
 .PHONY: format
 format: $(VENV)/.development ## Put the code into the house's form

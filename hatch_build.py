@@ -126,15 +126,22 @@ def _install_modules(node: Path, *options: str) -> None:
     stamp = MODULES / ".testum"
     if stamp.is_file() and stamp.read_text() in (f"{wanted} all", f"{wanted} {' '.join(options)}"):
         return
-    npm = shutil.which("npm")
-    own = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    command = [str(node), str(own)] if own.is_file() else [npm or "npm"]
     print("Fetching what the web interface is built with ...", flush=True)
     _run(
-        [*command, "ci", *options, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+        [*_npm(node), "ci", *options, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
         node,
     )
     stamp.write_text(f"{wanted} {' '.join(options) or 'all'}")
+
+
+def npm() -> list[str]:
+    """The command that npm is called by. Raises BuildError."""
+    return _npm(_node())
+
+
+def _npm(node: Path) -> list[str]:
+    own = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    return [str(node), str(own)] if own.is_file() else [shutil.which("npm") or "npm"]
 
 
 def _run(command: list[str], node: Path) -> None:
