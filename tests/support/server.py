@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +29,8 @@ from tests.support.postgres import PostgresServer
 from tests.support.redis import RedisServer
 from tests.support.s3 import S3Server
 from tests.support.sshd import RealSshd, free_port
+from tests.support.tools import healthy
+from tests.support.waiting import until
 
 ADMIN = ("admin", "correct-horse-battery")
 LEASE_SECONDS = 8.0
@@ -169,17 +170,18 @@ class Server:
         self.web = Process(["serve", "--port", str(self.port)], self.env, self.data_dir, self.log)
         if self.servers:
             self.worker = Process(["worker"], self.env, self.data_dir, self.log)
-        deadline = time.monotonic() + wait
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"the server did not start:\n{self.log.read_text()[-3000:]}")
-            try:
-                if httpx2.get(f"{self.url}/health", timeout=2).status_code == 200 and self._working():
-                    return self
-            except httpx2.HTTPError:
-                pass
-            time.sleep(0.05)
-        raise RuntimeError(f"the server is not healthy:\n{self.log.read_text()[-3000:]}")
+        until(
+            self._healthy,
+            wait,
+            otherwise=lambda: f"the server is not healthy:\n{self.log.read_text()[-3000:]}",
+        )
+        return self
+
+    def _healthy(self) -> bool:
+        """Whether it answers and its worker takes work. Raises RuntimeError when it has ended."""
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the server did not start:\n{self.log.read_text()[-3000:]}")
+        return healthy(self.url) and self._working()
 
     def _working(self) -> bool:
         """Whether all processes of the worker have announced themselves."""
@@ -328,13 +330,12 @@ class Api:
 
     def wait_job(self, job_id: str, seconds: float = 60) -> Any:
         """The job when it is over."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+
+        def over() -> Any:
             job = self.get(f"/jobs/{job_id}")
-            if job["status"] not in ("pending", "running"):
-                return job
-            time.sleep(0.05)
-        raise AssertionError(f"the job is not over after {seconds} seconds: {job}")
+            return job if job["status"] not in ("pending", "running") else None
+
+        return until(over, seconds, otherwise=lambda: f"the job is not over: {self.get(f'/jobs/{job_id}')}")
 
     def tasks(self, job_id: str) -> list[Any]:
         """All tasks of a job."""
