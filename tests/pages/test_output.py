@@ -372,6 +372,7 @@ def test_a_cut_connection_shows_and_resumes_without_gap_or_duplicate(
     expect(page.locator(".x-output-status")).to_contain_text(f"{len(printed):,} lines")
     page.locator(".x-printed").focus()
     page.keyboard.press("Home")
+    expect(line(page, 1)).to_be_in_viewport()
     seen: dict[int, str] = {}
     while len(printed) not in seen:
         expect(page.locator(".x-not-yet")).to_have_count(0)
