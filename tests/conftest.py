@@ -22,7 +22,7 @@ from tests.support import server as support
 from tests.support.postgres import PostgresServer
 from tests.support.redis import RedisServer
 from tests.support.s3 import S3Server
-from tests.support.server import Api, Server
+from tests.support.server import Api, Installation, Server
 from tests.support.sshd import RealSshd
 
 _COMPLETE = os.environ.get("TESTUM_TESTS") == "complete"
@@ -46,11 +46,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    Server.mode = config.getoption("--mode")
+    Installation.mode = config.getoption("--mode")
     # A shell has what it starts in the background ignore Ctrl-C, and so would all that tests start.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if Server.mode == "servers" and (reason := support.missing()):
+    if Installation.mode == "servers" and (reason := support.missing()):
         pytest.exit(
             f"NOT RUN, the tests on PostgreSQL, Redis, S3 and workers: {reason}.", returncode=int(_COMPLETE)
         )
@@ -83,7 +83,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept, left = [], []
     for item in items:
         marks = {mark.name for mark in item.iter_markers()}
-        if Server.mode == "embedded":
+        if Installation.mode == "embedded":
             runs = "servers" not in marks
         else:
             runs = bool({"walls", "servers"} & marks) and "embedded" not in marks

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 import psutil
@@ -126,22 +126,19 @@ class Process:
             raise
 
 
-class Server:
-    """One installation: its data directory, a web process and, in the mode "servers", a worker.
-
-    `start` after `kill` uses the same data again.
-    """
+class Installation:
+    """One installation: its settings, its data directory, and what tests do with a testum that runs on them."""
 
     mode = "embedded"
-    """Which walls a new one has, `embedded` or `servers`; `pytest --mode` sets it."""
+    """Which walls a new one has, `embedded` or `servers`; `pytest --mode` sets it, for all kinds."""
+    url: str
+    """Where it is."""
 
     def __init__(
         self, data_dir: Path | None = None, env: Mapping[str, str] | None = None, mode: str | None = None
     ) -> None:
         self._own_folder = data_dir is None
         self.data_dir = data_dir or Path(tempfile.mkdtemp(prefix="testum-data-"))
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
         self.servers = (mode or self.mode) == "servers"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TESTUM_")}
         self.env = {
@@ -152,11 +149,104 @@ class Server:
             **(walls().environment() if self.servers else {}),
             **(env or {}),
         }
+        self._engine: sa.Engine | None = None
+        self._clients: list[httpx2.Client] = []
+
+    def start(self) -> Self:
+        """Start, and wait until it can be used."""
+        raise NotImplementedError
+
+    def transport(self) -> httpx2.BaseTransport | None:
+        """What carries requests to it; None: the network."""
+        return None
+
+    def close(self) -> None:
+        """Leave nothing behind; it has been stopped."""
+        for client in self._clients:
+            client.close()
+        if self._engine is not None:
+            self._engine.dispose()
+        if self._own_folder:
+            shutil.rmtree(self.data_dir, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def client(self, username: str = ADMIN[0], password: str = ADMIN[1]) -> "Api":
+        """A client that is logged in; it is closed with the installation."""
+        client = Api(self.url, username, password, self.transport())
+        self._clients.append(client.http)
+        return client
+
+    def nobody(self, path: str = "") -> httpx2.Client:
+        """A client that is not logged in and keeps cookies, as a browser does, for what is below this path; it is
+        closed with the installation."""
+        client = httpx2.Client(base_url=f"{self.url}{path}", timeout=30, transport=self.transport())
+        self._clients.append(client)
+        return client
+
+    @property
+    def secret_key(self) -> str:
+        """What its tokens are signed with."""
+        return self.env.get("SECRET_KEY") or (self.data_dir / "secret_key").read_text().strip()
+
+    @property
+    def fernet_key(self) -> str:
+        """What its secrets are sealed with."""
+        return self.env.get("FERNET_KEY") or (self.data_dir / "fernet_key").read_text().strip()
+
+    @property
+    def engine(self) -> sa.Engine:
+        """Its database, past testum."""
+        if self._engine is None:
+            address = self.env.get("DATABASE_URL", "").replace("postgresql://", "postgresql+psycopg://", 1)
+            self._engine = sa.create_engine(
+                address or f"sqlite:///{self.data_dir / 'testum.db'}", poolclass=sa.NullPool
+            )
+        return self._engine
+
+    def execute(self, statement: str, *rows: Mapping[str, Any]) -> Sequence[sa.Row[Any]]:
+        """Run a statement in the database with `:name` parameters, once for each row of them."""
+        with self.engine.begin() as connection:
+            result = connection.execute(sa.text(statement), [dict(row) for row in rows] or None)
+            return result.all() if result.returns_rows else []
+
+    def account(self, role: str) -> "Api":
+        """A client of a new account with this role, put into the database: there is no API for it yet."""
+        name, password = f"{role}-{secrets.token_hex(4)}", secrets.token_urlsafe(9)
+        password_hash = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(password)
+        self.execute(
+            "INSERT INTO users (id, username, username_key, password_hash, role, must_change_password,"
+            " created_at) VALUES (:id, :name, :name, :password_hash, :role, FALSE, '2026-01-01 00:00:00.000000')",
+            {"id": secrets.token_hex(16), "name": name, "password_hash": password_hash, "role": role},
+        )
+        return self.client(name, password)
+
+
+class Server(Installation):
+    """An installation whose testum is processes: a web process and, in the mode "servers", a worker.
+
+    `start` after `kill` uses the same data again.
+    """
+
+    def __init__(
+        self, data_dir: Path | None = None, env: Mapping[str, str] | None = None, mode: str | None = None
+    ) -> None:
+        super().__init__(data_dir, env, mode)
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         self.log = self.data_dir / "server.log"
         self.web: Process | None = None
         self.worker: Process | None = None
-        self._engine: sa.Engine | None = None
-        self._clients: list[Api] = []
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -164,7 +254,7 @@ class Server:
         assert self.web is not None
         return self.web.popen
 
-    def start(self, *, wait: float = 90.0) -> "Server":
+    def start(self, *, wait: float = 90.0) -> Self:
         """Start and wait until it is healthy, and its worker takes work."""
         self.data_dir.mkdir(exist_ok=True)
         self.web = Process(["serve", "--port", str(self.port)], self.env, self.data_dir, self.log)
@@ -209,8 +299,6 @@ class Server:
 
     def close(self) -> None:
         """Stop, and leave nothing behind."""
-        for client in self._clients:
-            client.http.close()
         if self.web is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -219,74 +307,22 @@ class Server:
                 self.web.kill()
         if self.worker is not None:
             self.worker.kill()
-        if self._engine is not None:
-            self._engine.dispose()
-        if self._own_folder:
-            shutil.rmtree(self.data_dir, ignore_errors=True)
-
-    def __enter__(self) -> "Server":
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def client(self, username: str = ADMIN[0], password: str = ADMIN[1]) -> "Api":
-        """A client that is logged in; it is closed with the server."""
-        client = Api(self.url, username, password)
-        self._clients.append(client)
-        return client
-
-    @property
-    def secret_key(self) -> str:
-        """What its tokens are signed with."""
-        return self.env.get("SECRET_KEY") or (self.data_dir / "secret_key").read_text().strip()
-
-    @property
-    def fernet_key(self) -> str:
-        """What its secrets are sealed with."""
-        return self.env.get("FERNET_KEY") or (self.data_dir / "fernet_key").read_text().strip()
-
-    @property
-    def engine(self) -> sa.Engine:
-        """Its database, past testum."""
-        if self._engine is None:
-            address = self.env.get("DATABASE_URL", "").replace("postgresql://", "postgresql+psycopg://", 1)
-            self._engine = sa.create_engine(
-                address or f"sqlite:///{self.data_dir / 'testum.db'}", poolclass=sa.NullPool
-            )
-        return self._engine
-
-    def execute(self, statement: str, *rows: Mapping[str, Any]) -> Sequence[sa.Row[Any]]:
-        """Run a statement in the database with `:name` parameters, once for each row of them."""
-        with self.engine.begin() as connection:
-            result = connection.execute(sa.text(statement), [dict(row) for row in rows] or None)
-            return result.all() if result.returns_rows else []
-
-    def account(self, role: str) -> "Api":
-        """A client of a new account with this role, put into the database: there is no API for it yet."""
-        name, password = f"{role}-{secrets.token_hex(4)}", secrets.token_urlsafe(9)
-        password_hash = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(password)
-        self.execute(
-            "INSERT INTO users (id, username, username_key, password_hash, role, must_change_password,"
-            " created_at) VALUES (:id, :name, :name, :password_hash, :role, FALSE, '2026-01-01 00:00:00.000000')",
-            {"id": secrets.token_hex(16), "name": name, "password_hash": password_hash, "role": role},
-        )
-        return self.client(name, password)
+        super().close()
 
 
 class Api:
     """The REST API, with the few steps that many tests share."""
 
-    def __init__(self, url: str, username: str = ADMIN[0], password: str = ADMIN[1]) -> None:
+    def __init__(
+        self,
+        url: str,
+        username: str = ADMIN[0],
+        password: str = ADMIN[1],
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
         self.url = url
         self.username, self.password = username, password
-        self.http = httpx2.Client(base_url=f"{url}/api/v1", timeout=60)
+        self.http = httpx2.Client(base_url=f"{url}/api/v1", timeout=60, transport=transport)
         self.tokens = self.ok(
             self.http.post("/auth/login", json={"username": username, "password": password})
         )
