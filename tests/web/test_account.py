@@ -8,33 +8,33 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.server import ADMIN, Api, Server
+from tests.support.application import Application
+from tests.support.server import ADMIN, Api, Installation, Server
 
 NAME, PASSWORD = ADMIN
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Server]:
-    with Server() as server:
-        yield server
+def site() -> Iterator[Installation]:
+    with Application() as application:
+        yield application
 
 
 @pytest.fixture(scope="module")
-def admin(site: Server) -> Api:
+def admin(site: Installation) -> Api:
     return site.client()
 
 
 @pytest.fixture
-def own(site: Server) -> Api:
+def own(site: Installation) -> Api:
     """A fresh account, logged in."""
     return site.account("operator")
 
 
 @pytest.fixture
-def http(site: Server) -> Iterator[httpx2.Client]:
+def http(site: Installation) -> httpx2.Client:
     """Nobody yet; keeps cookies, as a browser does."""
-    with httpx2.Client(base_url=f"{site.url}/api/v1", timeout=30) as client:
-        yield client
+    return site.nobody("/api/v1")
 
 
 def login(http: httpx2.Client, name: str, password: str) -> Any:
@@ -90,8 +90,8 @@ def test_what_a_login_gives(http: httpx2.Client, admin: Api, own: Api) -> None:
 
 
 def test_the_cookie_is_secure_where_a_proxy_speaks_tls() -> None:
-    with Server(env={"SESSION_COOKIE_SECURE": "true"}) as server:
-        answer = httpx2.post(f"{server.url}/api/auth/login", json={"username": NAME, "password": PASSWORD})
+    with Application(env={"SESSION_COOKIE_SECURE": "true"}) as site:
+        answer = login(site.nobody("/api"), NAME, PASSWORD)
         assert "secure" in answer.headers["set-cookie"].lower()
 
 
@@ -139,7 +139,7 @@ def test_another_sites_page_cannot_use_the_cookie(
     )
 
 
-def test_our_own_page_can_use_the_cookie(http: httpx2.Client, site: Server, own: Api) -> None:
+def test_our_own_page_can_use_the_cookie(http: httpx2.Client, site: Installation, own: Api) -> None:
     login(http, own.username, own.password)
     headers = {"Origin": site.url, "Sec-Fetch-Site": "same-origin"}
     assert http.post("/auth/logout", headers=headers).status_code == 200
@@ -195,7 +195,9 @@ def test_a_made_up_refresh_token(http: httpx2.Client, token: str) -> None:
     assert_problem(refresh(http, token), 401, "session_ended")
 
 
-def test_a_login_that_was_not_used_for_long_is_over(http: httpx2.Client, site: Server, own: Api) -> None:
+def test_a_login_that_was_not_used_for_long_is_over(
+    http: httpx2.Client, site: Installation, own: Api
+) -> None:
     tokens = login(http, own.username, own.password).json()
     (changed,) = site.execute(
         "UPDATE logins SET expires_at = '2020-01-01 00:00:00.000000' WHERE id ="
@@ -208,7 +210,7 @@ def test_a_login_that_was_not_used_for_long_is_over(http: httpx2.Client, site: S
 
 
 def test_logging_out_ends_this_login_and_no_other(
-    http: httpx2.Client, site: Server, admin: Api, own: Api
+    http: httpx2.Client, site: Installation, admin: Api, own: Api
 ) -> None:
     tokens = login(http, own.username, own.password).json()
     answer = http.post("/auth/logout", headers={"Origin": site.url})
@@ -219,7 +221,7 @@ def test_logging_out_ends_this_login_and_no_other(
     assert entries(admin, own.username, action="auth.logout")[0]["outcome"] == "allowed"
 
 
-def test_an_account_is_what_it_is_now(site: Server, own: Api) -> None:
+def test_an_account_is_what_it_is_now(site: Installation, own: Api) -> None:
     """Role and existence are looked up with every request; no token outlives a change."""
     own_id = own.get("/auth/me")["id"]
     own_id = own_id if site.servers else own_id.replace("-", "")
@@ -275,7 +277,7 @@ def test_changing_the_password_ends_the_other_logins(http: httpx2.Client, admin:
     assert outcomes == ["allowed", "refused"]
 
 
-def test_the_password_is_kept_as_an_argon2id_hash(site: Server) -> None:
+def test_the_password_is_kept_as_an_argon2id_hash(site: Installation) -> None:
     ((kept,),) = site.execute("SELECT password_hash FROM users WHERE username = :name", {"name": NAME})
     assert kept.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
@@ -308,25 +310,32 @@ def test_of_two_logins_that_change_the_password_at_once_one_wins(
     assert {entry["meta"]["reason"] for entry in refused} <= {"changed_meanwhile", "bad_credentials"}
 
 
-@pytest.mark.parametrize("trusted", ["", "127.0.0.1"])
-def test_who_forwards_is_believed_only_if_trusted(trusted: str) -> None:
-    """Else a made-up header would get round the throttle, and put any address into the audit log."""
-    with (
-        Server(env={"TRUSTED_PROXIES": trusted}) as server,
-        httpx2.Client(base_url=f"{server.url}/api/v1", timeout=30) as http,
-    ):
-        codes = [
+def forwarded_guesses(server: Server, name: str) -> list[int]:
+    """What a dozen guesses are answered that say they were forwarded, each for another address."""
+    with server.nobody("/api/v1") as http:
+        return [
             http.post(
                 "/auth/login",
-                json={"username": NAME, "password": "guess"},
+                json={"username": name, "password": "guess"},
                 headers={"X-Forwarded-For": f"10.0.0.{number}"},
             ).status_code
             for number in range(12)
         ]
-        assert codes == ([401] * 12 if trusted else [401] * 10 + [429] * 2)
-        if trusted:
-            addresses = {entry["address"] for entry in server.client().all("/audit/", outcome="refused")}
-            assert addresses == {f"10.0.0.{number}" for number in range(12)}
+
+
+# The web server sees to it, and not the application: these need the process.
+def test_who_forwards_is_not_believed(server: Server, api: Api) -> None:
+    """Else a made-up header would get round the throttle, and put any address into the audit log."""
+    name = server.account("viewer").username
+    assert forwarded_guesses(server, name) == [401] * 10 + [429] * 2
+    assert {entry["address"] for entry in entries(api, name)} == {"127.0.0.1"}
+
+
+def test_who_forwards_is_believed_if_trusted() -> None:
+    with Server(env={"TRUSTED_PROXIES": "127.0.0.1"}) as server:
+        assert forwarded_guesses(server, NAME) == [401] * 12
+        addresses = {entry["address"] for entry in server.client().all("/audit/", outcome="refused")}
+        assert addresses == {f"10.0.0.{number}" for number in range(12)}
 
 
 @pytest.mark.walls
@@ -365,7 +374,8 @@ def test_guessing_with_a_stolen_token_is_throttled_too(own: Api) -> None:
 
 
 def test_an_address_that_tries_many_accounts_is_throttled() -> None:
-    with Server() as server, httpx2.Client(base_url=f"{server.url}/api/v1", timeout=30) as http:
+    with Application() as site:
+        http = site.nobody("/api/v1")
         with ThreadPoolExecutor(4) as people:
             codes = list(
                 people.map(lambda number: login(http, f"u{number}", "guess").status_code, range(105))

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.support.server import Api, Server
+from tests.support.application import Application
+from tests.support.server import Api, Installation, Server
 from tests.support.sshd import free_port, run
 from tests.support.waiting import stays
 
@@ -30,20 +31,32 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO1T5xAEO7yMvtP0iLyzI4RxCYLbXYz9ShfTc
 
 
 @pytest.fixture(scope="module")
-def own() -> Iterator[Server]:
-    with Server(env={"ACCESS_TOKEN_SECONDS": "7200"}) as server:
-        client = server.client()
-        client.post("/platforms/", {**PLATFORM, "name": "there", "port": free_port()})
-        client.post("/keys/", {"name": "there", "public_key": KEY})
-        yield server
+def own() -> Iterator[Installation]:
+    with Application(env={"ACCESS_TOKEN_SECONDS": "7200"}) as application:
+        yield furnished(application)
 
 
 @pytest.fixture(scope="module")
-def client(own: Server) -> Api:
+def client(own: Installation) -> Api:
     return own.client()
 
 
-def state(own: Server) -> Any:
+@pytest.fixture(scope="module")
+def process() -> Iterator[Server]:
+    """A server with a socket, for what comes over a bare one."""
+    with Server(env={"ACCESS_TOKEN_SECONDS": "7200"}) as server:
+        furnished(server)
+        yield server
+
+
+def furnished(own: Installation) -> Installation:
+    client = own.client()
+    client.post("/platforms/", {**PLATFORM, "name": "there", "port": free_port()})
+    client.post("/keys/", {"name": "there", "public_key": KEY})
+    return own
+
+
+def state(own: Installation) -> Any:
     """All that a request could have changed. Refusals leave an entry in the audit log."""
     whole = ("users", "platforms", "platform_tags", "host_keys", "ssh_keys", "jobs", "task_runs")
     done = "SELECT * FROM audit_logs WHERE outcome != 'refused' AND action != 'auth.login'"
@@ -55,12 +68,23 @@ def state(own: Server) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def unchanged(own: Server) -> Iterator[None]:
-    """Nothing is lost, nothing is added, the server lives, and its log has no traceback."""
-    before, logged = state(own), own.log.stat().st_size
+def unchanged(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nothing is lost, nothing is added, testum lives, and its log has no traceback."""
+    if "process" in request.fixturenames:
+        server: Server = request.getfixturevalue("process")
+        before, logged = state(server), server.log.stat().st_size
+        yield
+        assert state(server) == before
+        assert "Traceback" not in server.log.read_text(errors="replace")[logged:]
+        return
+    own: Installation = request.getfixturevalue("own")
+    caplog: pytest.LogCaptureFixture = request.getfixturevalue("caplog")
+    capsys: pytest.CaptureFixture[str] = request.getfixturevalue("capsys")
+    before = state(own)
     yield
     assert state(own) == before
-    assert "Traceback" not in own.log.read_text(errors="replace")[logged:]
+    told = capsys.readouterr()
+    assert "Traceback" not in told.out + told.err + caplog.text
 
 
 def assert_problem(response: Any, *statuses: int) -> Any:
@@ -322,7 +346,7 @@ def test_an_object_that_is_not_there(client: Api, method: str, path: str) -> Non
 @pytest.mark.parametrize(
     ("method", "path"), [("PUT", "/keys/"), ("DELETE", "/keys/"), ("POST", "/audit/"), ("PATCH", "/settings")]
 )
-def test_a_method_that_is_not_there(client: Api, own: Server, method: str, path: str) -> None:
+def test_a_method_that_is_not_there(client: Api, own: Installation, method: str, path: str) -> None:
     answer = client.http.request(method, path)
     assert assert_problem(answer, 405)["code"] == "method_not_allowed"
     documented = client.http.get(own.url + "/openapi.json").json()["paths"][f"/api/v1{path}"]
@@ -341,7 +365,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path[:60])
-def test_a_path_that_leads_nowhere(client: Api, own: Server, path: str) -> None:
+def test_a_path_that_leads_nowhere(client: Api, own: Installation, path: str) -> None:
     answer = client.http.get(own.url + path)
     assert_problem(answer, 404, 422)
     assert "root:" not in answer.text
@@ -423,9 +447,15 @@ def test_odd_filters_that_fit_nothing(client: Api, path: str) -> None:
 # -- over a bare socket: what no HTTP library sends -------------------------------------------------
 
 
-def exchange(own: Server, data: bytes) -> tuple[int, bytes, bytes]:
+@pytest.fixture(scope="module")
+def token(process: Server) -> str:
+    access: str = process.client().tokens["access_token"]
+    return access
+
+
+def exchange(process: Server, data: bytes) -> tuple[int, bytes, bytes]:
     """Status, head and body of the answer to exactly these bytes."""
-    with socket.create_connection(("127.0.0.1", own.port), 20) as connection:
+    with socket.create_connection(("127.0.0.1", process.port), 20) as connection:
         # A request may be refused before all of it was sent.
         with suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(data)
@@ -473,8 +503,8 @@ RAW = {
 
 
 @pytest.mark.parametrize("kind", RAW)
-def test_bytes_that_no_client_sends(own: Server, kind: str) -> None:
-    status, head, body = exchange(own, RAW[kind])
+def test_bytes_that_no_client_sends(process: Server, kind: str) -> None:
+    status, head, body = exchange(process, RAW[kind])
     assert 400 <= status < 500, body
     assert b"content-type: application/problem+json" in head
     problem = json.loads(body)
@@ -485,36 +515,37 @@ def test_bytes_that_no_client_sends(own: Server, kind: str) -> None:
 @pytest.mark.parametrize(
     "host", [b"[::1", b"a b", b"\xff", b"x:99999999", b"x:abc", b"", b"evil.example", b"a" * 5_000]
 )
-def test_an_odd_host_header(own: Server, host: bytes) -> None:
+def test_an_odd_host_header(process: Server, host: bytes) -> None:
     for path in (b"/api/v1/auth/me", b"/api/v1/keys/?limit=0", b"/nothing"):
         request = b"GET " + path + b" HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
-        status, head, _ = exchange(own, request)
+        status, head, _ = exchange(process, request)
         assert status in (400, 401, 404) and b"application/problem+json" in head
 
 
 @pytest.mark.parametrize(
     "origin", ["http://[", "null", "", "http://", "://", "x", "http://evil.example", "http://[::1]:x"]
 )
-def test_an_odd_origin_is_another_site(own: Server, client: Api, origin: str) -> None:
-    cookie = client.tokens["access_token"].encode()
+def test_an_odd_origin_is_another_site(process: Server, token: str, origin: str) -> None:
+    cookie = token.encode()
     length = b"Connection: close\r\nContent-Length: 2\r\n"
     headers = b"Cookie: access_token=" + cookie + b"\r\nOrigin: " + origin.encode() + b"\r\n" + length
-    status, _, body = exchange(own, POST + headers + b"\r\n{}")
+    status, _, body = exchange(process, POST + headers + b"\r\n{}")
     assert (status, json.loads(body)["code"]) == (403, "cross_site")
 
 
-def test_a_client_that_leaves_in_the_middle_harms_nobody(own: Server, client: Api) -> None:
+def test_a_client_that_leaves_in_the_middle_harms_nobody(process: Server, token: str) -> None:
     for half in (
         b"GET /api",
         GET,
         POST + b"Content-Length: 500\r\n\r\n{",
         POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
         b"POST /run HTTP/1.1\r\nHost: testum\r\nSec-Fetch-Site: same-origin\r\nCookie: access_token="
-        + client.tokens["access_token"].encode()
+        + token.encode()
         + b"\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 500\r\n\r\ncommand=",
     ):
-        with socket.create_connection(("127.0.0.1", own.port), 10) as connection:
+        with socket.create_connection(("127.0.0.1", process.port), 10) as connection:
             connection.sendall(half)
             connection.shutdown(socket.SHUT_WR)
-    client.get("/auth/me")
-    stays(lambda: "ClientDisconnect" not in own.log.read_text(), 0.3)
+    with process.nobody("/api/v1") as client:
+        assert client.get("/auth/me", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    stays(lambda: "ClientDisconnect" not in process.log.read_text(), 0.3)

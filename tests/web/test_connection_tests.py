@@ -11,7 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.server import Api, Server
+from tests.support.application import Application, doing_work
+from tests.support.server import Api, Installation, Server
 from tests.support.sshd import RealSshd, free_port, run
 from tests.support.tools import make_key, unique
 
@@ -239,7 +240,7 @@ def test_naming_a_key_opens_nothing_where_none_would_be_taken(
         platform = api.add_platform(unique(), real_sshd, host_key_policy="strict")
         assert refusal(api, 422, platform["id"], **body)["errors"][0]["field"] == "password"
         return
-    with Server(env={"SSH_HOST_KEY_POLICY": "strict"}) as strict:
+    with Application(env={"SSH_HOST_KEY_POLICY": "strict"}) as strict:
         client = strict.client()
         platform = client.add_platform(unique(), real_sshd)
         assert refusal(client, 422, platform["id"], **body)["errors"][0]["field"] == "password"
@@ -300,9 +301,17 @@ def test_hanging_up_ends_the_connection(api: Api, real_sshd: RealSshd, listener:
     assert time.monotonic() - begun < 4, "well before the host would have been given up"
 
 
-def test_it_takes_no_longer_than_connecting_may(listener: socket.socket, real_sshd: RealSshd) -> None:
-    with Server(env={"CONNECT_TIMEOUT_SECONDS": "5"}) as server:
-        told = attempt(server.client(), **fields(real_sshd, port=port_of(listener)))
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[Installation]:
+    """One that gives up a host sooner."""
+    with doing_work({"CONNECT_TIMEOUT_SECONDS": "5"}) as installation:
+        yield installation
+
+
+def test_it_takes_no_longer_than_connecting_may(
+    impatient: Installation, listener: socket.socket, real_sshd: RealSshd
+) -> None:
+    told = attempt(impatient.client(), **fields(real_sshd, port=port_of(listener)))
     assert told["error_code"] == "connect_timeout" and "within 5 seconds" in told["error_message"]
 
 
@@ -320,10 +329,9 @@ def test_one_account_cannot_have_many_at_once(server: Server, real_sshd: RealSsh
 
 
 @pytest.mark.servers
-def test_a_zone_that_no_worker_serves(real_sshd: RealSshd) -> None:
-    with Server(env={"CONNECT_TIMEOUT_SECONDS": "5"}) as server:
-        api = server.client()
-        told = attempt(api, **fields(real_sshd, zone="nobody-there"))
-        assert (told["error_code"], told["success"]) == ("no_answer", False)
-        assert "nobody-there" in told["error_message"]
-        assert attempt(api, **fields(real_sshd))["success"]
+def test_a_zone_that_no_worker_serves(impatient: Installation, real_sshd: RealSshd) -> None:
+    api = impatient.client()
+    told = attempt(api, **fields(real_sshd, zone="nobody-there"))
+    assert (told["error_code"], told["success"]) == ("no_answer", False)
+    assert "nobody-there" in told["error_message"]
+    assert attempt(api, **fields(real_sshd))["success"]

@@ -5,13 +5,14 @@ import time
 import httpx2
 import pytest
 
-from tests.support.server import Api, Server, walls
-from tests.support.sshd import RealSshd
+from tests.support.application import Application
+from tests.support.server import Api, Installation, Server, walls
 from tests.support.waiting import until
 
 
-def ready(server: Server) -> tuple[int, str, dict[str, str]]:
-    answer = httpx2.get(f"{server.url}/health/ready", timeout=10)
+def ready(site: Installation) -> tuple[int, str, dict[str, str]]:
+    with site.nobody() as client:
+        answer = client.get("/health/ready", timeout=10)
     body = answer.json()
     return answer.status_code, body["status"], body["walls"]
 
@@ -32,15 +33,15 @@ def test_workers_are_listed(server: Server, api: Api) -> None:
 
 
 @pytest.mark.embedded
-def test_a_data_directory_that_is_gone(real_sshd: RealSshd) -> None:
-    with Server() as server:
-        server.data_dir.rename(server.data_dir.with_name(server.data_dir.name + "-away"))
+def test_a_data_directory_that_is_gone() -> None:
+    with Application() as site:
+        site.data_dir.rename(site.data_dir.with_name(site.data_dir.name + "-away"))
         try:
-            _, status, state = ready(server)
+            _, status, state = ready(site)
             assert (status, state["artifacts"]) != ("ok", "ok")
         finally:
-            server.data_dir.with_name(server.data_dir.name + "-away").rename(server.data_dir)
-        assert ready(server) == (200, "ok", ALL)
+            site.data_dir.with_name(site.data_dir.name + "-away").rename(site.data_dir)
+        assert ready(site) == (200, "ok", ALL)
 
 
 @pytest.mark.servers

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.server import Api, Server
+from tests.support.application import doing_work
+from tests.support.server import Api
 from tests.support.sshd import RealSshd, free_port, run
 from tests.support.tools import unique
 from tests.support.waiting import until
@@ -141,7 +142,7 @@ def test_a_connection_test_runs_nothing(api: Api, platform: Any, real_sshd: Real
 
 @dataclass
 class Fleet:
-    """Four platforms on a server of their own: web-1, web-2 and db-1 are `prod`, web-2 and db-2 are `old`."""
+    """Four platforms on an installation of their own: web-1, web-2 and db-1 are `prod`, web-2 and db-2 are `old`."""
 
     api: Api
 
@@ -158,8 +159,8 @@ class Fleet:
 
 @pytest.fixture(scope="module")
 def fleet(real_sshd: RealSshd) -> Iterator[Fleet]:
-    with Server(env={"ACCESS_TOKEN_SECONDS": "7200"}) as server:
-        api = server.client()
+    with doing_work({"ACCESS_TOKEN_SECONDS": "7200"}) as installation:
+        api = installation.client()
         for name, tags in (
             ("web-1", ["prod"]), ("web-2", ["prod", "old"]), ("db-1", ["prod"]), ("db-2", ["old"]),
         ):  # fmt: skip

@@ -18,7 +18,8 @@ from joserfc.jwk import OctKey
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.support.server import Api, Server
+from tests.support.application import Application
+from tests.support.server import Api, Installation, Server
 from tests.support.sshd import free_port
 from testum.core.permissions import GRANTS, Permission, Role
 from testum.settings import Settings
@@ -89,9 +90,9 @@ HIDDEN = {"/openapi.json", "/docs"}
 
 @dataclass
 class Site:
-    """A server with an account of each role, a platform that refuses connections, and an ended job on it."""
+    """An installation with an account of each role, a platform that refuses connections, and an ended job on it."""
 
-    server: Server
+    server: Installation
     bare: httpx2.Client
     clients: dict[str, Api]
     operations: dict[str, tuple[str, str]]
@@ -184,27 +185,33 @@ def assert_problem(response: Any, status: int, code: str) -> None:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with (
-        Server(env={"ACCESS_TOKEN_SECONDS": "7200", "TRUSTED_PROXIES": "127.0.0.1"}) as server,
-        httpx2.Client(base_url=server.url, timeout=30) as bare,
-    ):
-        document = httpx2.get(f"{server.url}/openapi.json", timeout=60).json()
-        operations = {
-            operation["operationId"]: (method.upper(), path)
-            for path, methods in document["paths"].items()
-            for method, operation in methods.items()
-        }
-        admin = server.client()
-        clients = {
-            Role.ADMIN: admin,
-            **{role: server.account(role) for role in (Role.OPERATOR, Role.VIEWER)},
-        }
-        made = Site(server, bare, clients, operations, free_port(), "", "", "")
-        made.platform_id = admin.post("/platforms/", made.new_platform())["id"]
-        job = admin.post(f"/platforms/{made.platform_id}/run_command", {"command": "true"})
-        made.job_id, made.task_id = job["job_id"], job["task_id"]
-        admin.wait_job(made.job_id)
-        yield made
+    with Application(env={"ACCESS_TOKEN_SECONDS": "7200", "TRUSTED_PROXIES": "127.0.0.1"}) as application:
+        yield furnished(application, application.client())
+
+
+@pytest.fixture(scope="module")
+def live(server: Server, api: Api) -> Site:
+    """The same on the shared server, for WebSockets."""
+    return furnished(server, api)
+
+
+def furnished(server: Installation, admin: Api) -> Site:
+    bare = server.nobody()
+    operations = {
+        operation["operationId"]: (method.upper(), path)
+        for path, methods in bare.get("/openapi.json").json()["paths"].items()
+        for method, operation in methods.items()
+    }
+    clients = {
+        Role.ADMIN: admin,
+        **{role: server.account(role) for role in (Role.OPERATOR, Role.VIEWER)},
+    }
+    made = Site(server, bare, clients, operations, free_port(), "", "", "")
+    made.platform_id = admin.post("/platforms/", made.new_platform())["id"]
+    job = admin.post(f"/platforms/{made.platform_id}/run_command", {"command": "true"})
+    made.job_id, made.task_id = job["job_id"], job["task_id"]
+    admin.wait_job(made.job_id)
+    return made
 
 
 def test_every_operation_of_the_document_has_a_rule(site: Site) -> None:
@@ -403,68 +410,67 @@ def close_of(site: Site, path: str, headers: dict[str, str]) -> tuple[int, list[
 
 @pytest.mark.parametrize("kind", ["", "garbage", "expired", "foreign"])
 @pytest.mark.parametrize("path", sorted(SOCKETS))
-def test_a_websocket_wants_a_login(site: Site, path: str, kind: str) -> None:
-    headers = {"Authorization": f"Bearer {forged(site, kind)}"} if kind else {}
-    assert close_of(site, path.format(task_id=site.task_id, job_id=site.job_id), headers) == (4401, [])
+def test_a_websocket_wants_a_login(live: Site, path: str, kind: str) -> None:
+    headers = {"Authorization": f"Bearer {forged(live, kind)}"} if kind else {}
+    assert close_of(live, path.format(task_id=live.task_id, job_id=live.job_id), headers) == (4401, [])
 
 
 @pytest.mark.parametrize("role", list(Role))
 @pytest.mark.parametrize("path", sorted(SOCKETS))
 @pytest.mark.walls
-def test_every_role_may_follow(site: Site, path: str, role: Role) -> None:
-    token = site.clients[role].tokens["access_token"]
-    path = path.format(task_id=site.task_id, job_id=site.job_id)
-    code, messages = close_of(site, path, {"Authorization": f"Bearer {token}"})
+def test_every_role_may_follow(live: Site, path: str, role: Role) -> None:
+    token = live.clients[role].tokens["access_token"]
+    path = path.format(task_id=live.task_id, job_id=live.job_id)
+    code, messages = close_of(live, path, {"Authorization": f"Bearer {token}"})
     assert (code, messages[-1]["type"]) == (1000, "done")
 
 
 @pytest.mark.parametrize("path", ["/ws/tasks/{}", "/ws/jobs/{}"])
-def test_a_websocket_of_nothing(site: Site, path: str) -> None:
-    headers = {"Authorization": f"Bearer {site.admin.tokens['access_token']}"}
+def test_a_websocket_of_nothing(live: Site, path: str) -> None:
+    headers = {"Authorization": f"Bearer {live.admin.tokens['access_token']}"}
     for unknown in (str(uuid.uuid4()), "nonsense", "%00"):
-        assert close_of(site, path.format(unknown), headers) == (4404, [])
+        assert close_of(live, path.format(unknown), headers) == (4404, [])
     for after in ("x", "1e3", "9" * 30, "--1", "%00"):
-        assert close_of(site, path.format(site.task_id) + f"?after={after}", headers)[0] == 4422
+        assert close_of(live, path.format(live.task_id) + f"?after={after}", headers)[0] == 4422
 
 
 @pytest.mark.parametrize("path", sorted(SOCKETS))
-def test_a_websocket_by_cookie_is_for_our_own_pages(site: Site, path: str) -> None:
-    cookie = {"Cookie": f"access_token={site.admin.tokens['access_token']}"}
-    path = path.format(task_id=site.task_id, job_id=site.job_id)
-    before = site.refusals()
-    assert close_of(site, path, {**cookie, "Origin": "http://evil.example"}) == (4403, [])
-    assert close_of(site, path, {**cookie, "Sec-Fetch-Site": "cross-site"}) == (4403, [])
-    new = [entry for key, entry in site.refusals().items() if key not in before]
+def test_a_websocket_by_cookie_is_for_our_own_pages(live: Site, path: str) -> None:
+    cookie = {"Cookie": f"access_token={live.admin.tokens['access_token']}"}
+    path = path.format(task_id=live.task_id, job_id=live.job_id)
+    before = live.refusals()
+    assert close_of(live, path, {**cookie, "Origin": "http://evil.example"}) == (4403, [])
+    assert close_of(live, path, {**cookie, "Sec-Fetch-Site": "cross-live"}) == (4403, [])
+    new = [entry for key, entry in live.refusals().items() if key not in before]
     assert [entry["meta"]["reason"] for entry in new] == ["cross_site", "cross_site"]
-    assert close_of(site, path, {**cookie, "Origin": site.server.url})[0] == 1000
+    assert close_of(live, path, {**cookie, "Origin": live.server.url})[0] == 1000
 
 
 def test_an_account_that_must_change_its_password_may_do_nothing_else() -> None:
-    with Server(env={"ADMIN_PASSWORD": "admin123"}) as server:
-        api = Api(server.url, "admin", "admin123")
-        try:
-            assert api.tokens["user"]["must_change_password"] is True
-            for path in ("/platforms/", "/keys/", "/jobs/", "/tasks/", "/audit/", "/settings"):
-                assert_problem(api.http.get(path), 403, "password_change_required")
-            api.get("/auth/me")
-            change = {"current_password": "admin123", "new_password": "a-better-password"}
-            assert api.post("/auth/change-password", change)["must_change_password"] is False
-            refused = api.get("/audit/", outcome="refused")
-            assert {entry["meta"]["reason"] for entry in refused} == {"password_change_required"}
-            assert len(refused) == 6
-        finally:
-            api.http.close()
+    with Application(env={"ADMIN_PASSWORD": "admin123"}) as application:
+        api = application.client("admin", "admin123")
+        assert api.tokens["user"]["must_change_password"] is True
+        for path in ("/platforms/", "/keys/", "/jobs/", "/tasks/", "/audit/", "/settings"):
+            assert_problem(api.http.get(path), 403, "password_change_required")
+        api.get("/auth/me")
+        change = {"current_password": "admin123", "new_password": "a-better-password"}
+        assert api.post("/auth/change-password", change)["must_change_password"] is False
+        refused = api.get("/audit/", outcome="refused")
+        assert {entry["meta"]["reason"] for entry in refused} == {"password_change_required"}
+        assert len(refused) == 6
 
 
 @pytest.mark.walls
-def test_refusals_without_a_login_do_not_fill_the_audit_log(site: Site) -> None:
-    before = int(site.admin.http.get("/audit/").headers["x-total-count"])
-    begun = int(time.time()) // 60
-    for _ in range(200):
-        answer = site.bare.get("/api/v1/auth/me", headers={"X-Forwarded-For": "198.51.100.7"})
-        assert answer.status_code == 401
-    minutes = int(time.time()) // 60 - begun + 1
-    after = int(site.admin.http.get("/audit/").headers["x-total-count"])
+def test_refusals_without_a_login_do_not_fill_the_audit_log() -> None:
+    with Application(env={"TRUSTED_PROXIES": "127.0.0.1"}) as application:
+        admin, bare = application.client(), application.nobody()
+        before = int(admin.http.get("/audit/").headers["x-total-count"])
+        begun = int(time.time()) // 60
+        for _ in range(200):
+            answer = bare.get("/api/v1/auth/me", headers={"X-Forwarded-For": "198.51.100.7"})
+            assert answer.status_code == 401
+        minutes = int(time.time()) // 60 - begun + 1
+        after = int(admin.http.get("/audit/").headers["x-total-count"])
     assert 0 < after - before <= 60 * minutes, "60 a minute"
 
 
