@@ -112,7 +112,7 @@ async def check_secrets(source: AsyncConnection, open_secret: Callable[[UUID, st
         sealed = [
             await platforms.newest_secret(session),
             await keys.newest_secret(session),
-            *(await session.execute(select(Installation.id, Installation.key_check))).tuples().all(),
+            *(await session.execute(select(Installation.id, Installation.key_check))).all(),
         ]
     for secret in sealed:
         if secret is not None and secret[1] is not None:
