@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -123,6 +124,8 @@ class Testum:
     def __init__(self, settings: Settings, role: Role) -> None:
         keys = settings.fernet_key.get_secret_value()
         self._sealer, self._opener = Sealer(keys), Opener(keys)
+        self._closing: list[Callable[[], Awaitable[None]]] = []
+        """What else is to be closed."""
         self.settings = settings
         self._role = role
         self.process_id = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -224,14 +227,17 @@ class Testum:
         if not url:
             return None
         from limits.aio.storage import RedisStorage
+        from redis.asyncio import ConnectionPool
 
+        # Ours, because the storage has no way to close its own.
+        pool = ConnectionPool.from_url(url, socket_timeout=2, socket_connect_timeout=2)
+        self._closing.append(pool.aclose)
         return RedisStorage(
             f"async+{url}",
             wrap_exceptions=True,
             implementation="redispy",
             key_prefix="testum:attempts",
-            socket_timeout=2,
-            socket_connect_timeout=2,
+            connection_pool=pool,  # type: ignore[arg-type] # its options are typed as plain values
         )
 
     def _checks(self) -> dict[str, Check]:
@@ -276,11 +282,16 @@ class Testum:
         Raises ConfigurationError."""
         logs.configure()
         lock = _lock(settings) if settings.embedded_database else None
-        if settings.embedded_database:
-            await migrate.upgrade(settings.effective_database_url)
-        else:
-            await migrate.prepare(settings.effective_database_url)
-        self = cls(settings, role)
+        try:
+            if settings.embedded_database:
+                await migrate.upgrade(settings.effective_database_url)
+            else:
+                await migrate.prepare(settings.effective_database_url)
+            self = cls(settings, role)
+        except BaseException:
+            if lock is not None:
+                lock.close()
+            raise
         self._lock = lock
         try:
             await self._begin()
@@ -343,6 +354,8 @@ class Testum:
         await self.likenesses.close()
         await self.output_store.close()
         await self.events.close()
+        for close in self._closing:
+            await close()
         await self.database.close()
         if self._lock is not None:
             self._lock.close()
