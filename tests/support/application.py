@@ -16,6 +16,7 @@ import uvloop
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from tests.support.server import Installation, Server
+from tests.support.waiting import LIMIT_SECONDS
 from testum.app import Role, Testum
 from testum.errors import TestumError
 from testum.settings import Settings, load_settings
@@ -72,7 +73,9 @@ class Application(Installation):
         self.data_dir.mkdir(exist_ok=True)
         settings = settings_of(self.env)
         started: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, args=(settings, started), name="application")
+        self._thread = threading.Thread(
+            target=self._run, args=(settings, started), name="application", daemon=True
+        )
         self._thread.start()
         started.result()
         return self
@@ -82,7 +85,8 @@ class Application(Installation):
         if self._thread is not None and self._thread.is_alive():
             assert self._loop is not None and self._stop is not None
             self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join()
+            self._thread.join(LIMIT_SECONDS)
+            assert not self._thread.is_alive(), "it does not stop; something it opened may not be closed"
         self._thread = None
 
     def close(self) -> None:
