@@ -1,4 +1,7 @@
-"""Starting and stopping: broken settings, a second server, an orderly stop."""
+"""Starting and stopping: broken settings, a second server, an orderly stop.
+
+Why a start is refused is asked in the process; where the command's exit status or its own line matters, it is run.
+"""
 
 import os
 import signal
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.application import Application, refusal
 from tests.support.server import Server
 from tests.support.sshd import RealSshd, free_port
 from tests.support.waiting import until
@@ -26,6 +30,11 @@ def serve(data_dir: Path, *options: str, **env: str) -> subprocess.CompletedProc
         timeout=60,
         check=False,
     )
+
+
+def refused(data_dir: Path, **env: str) -> str:
+    """Why no testum starts on this directory: one line."""
+    return refusal({"DATA_DIR": str(data_dir), "ADMIN_PASSWORD": "correct-horse-battery", **env})
 
 
 BROKEN = [
@@ -46,9 +55,19 @@ BROKEN = [
 
 @pytest.mark.parametrize(("env", "setting"), BROKEN, ids=str)
 def test_a_broken_setting_is_named_in_one_line(tmp_path: Path, env: dict[str, str], setting: str) -> None:
+    assert setting in refused(tmp_path / "data", **env)
+
+
+@pytest.mark.parametrize(
+    ("env", "setting", "status"),
+    [({"FERNET_KEY": "short"}, "FERNET_KEY", 2), ({"ADMIN_PASSWORD": "short"}, "ADMIN_PASSWORD", 3)],
+    ids=["read", "used"],
+)
+def test_how_a_broken_setting_is_told(tmp_path: Path, env: dict[str, str], setting: str, status: int) -> None:
+    """When the settings are read, and when they are used."""
     done = serve(tmp_path / "data", **env)
-    assert done.returncode not in (0, None)
     lines = done.stderr.strip().splitlines()
+    assert done.returncode == status
     assert len(lines) == 1 and setting in lines[0], done.stderr
     assert "Traceback" not in done.stderr + done.stdout
 
@@ -59,37 +78,33 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (2, 1) and ".env" in done.stderr, done.stderr
     (tmp_path / ".env").unlink()
     (tmp_path / "data" / "secret_key").mkdir(parents=True)
-    done = serve(tmp_path / "data")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "SECRET_KEY" in done.stderr, done.stderr
+    assert "SECRET_KEY" in refused(tmp_path / "data")
 
 
 def test_a_database_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "testum.db").write_bytes(b"not a database\n" * 100)
-    done = serve(tmp_path / "data")
-    assert done.returncode != 0 and len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert "DATABASE_URL" in done.stderr and "testum.db" in done.stderr
+    told = refused(tmp_path / "data")
+    assert "DATABASE_URL" in told and "testum.db" in told
 
 
 @pytest.mark.embedded
 def test_another_key_than_the_datas(tmp_path: Path, real_sshd: RealSshd) -> None:
     """The key was lost or mixed up: said at the start, not when the first password is needed."""
-    with Server(data_dir=tmp_path / "data") as server:
-        server.client().add_platform("one", real_sshd)
-        server.stop()
-        (server.data_dir / "fernet_key").unlink()
-        done = serve(server.data_dir)
-        assert done.returncode != 0
-        assert "FERNET_KEY" in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    with Application(data_dir=tmp_path / "data") as application:
+        application.client().add_platform("one", real_sshd)
+        application.stop()
+        (application.data_dir / "fernet_key").unlink()
+        assert "FERNET_KEY" in refused(application.data_dir)
 
 
 @pytest.mark.embedded
 def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
-    with Server(data_dir=tmp_path / "data") as server:
-        done = serve(server.data_dir)
+    with Application(data_dir=tmp_path / "data") as first:
+        done = serve(first.data_dir)
         assert done.returncode != 0
-        assert len(done.stderr.strip().splitlines()) == 1 and str(server.data_dir) in done.stderr, done.stderr
-        assert server.client().get("/platforms/") == []
+        assert len(done.stderr.strip().splitlines()) == 1 and str(first.data_dir) in done.stderr, done.stderr
+        assert first.client().get("/platforms/") == []
 
 
 def test_a_port_in_use(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
-"""Starting on servers: each broken setting is named in one line with the remedy, by `serve` and by `worker`."""
+"""Starting on servers: each broken setting is named in one line with the remedy, by `serve` and by `worker`.
 
-import os
+Why a start is refused is asked in the process, in the role that the command has; one start of each shows how the
+command tells it.
+"""
+
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,44 +16,44 @@ import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
-from tests.support.server import ADMIN, Process, Server, walls
+from tests.support.application import Application, refusal, refusal_of, settings_of
+from tests.support.server import ADMIN, Installation, Process, Server, walls
 from tests.support.sshd import free_port
 from tests.support.waiting import until
+from testum import worker
+from testum.app import Role
 
 pytestmark = pytest.mark.servers
 
+Refused = Callable[..., None]
+
 
 @pytest.fixture(scope="module")
-def installed() -> Iterator[Server]:
+def installed() -> Iterator[Installation]:
     """An installation that has started once, so that its database belongs to its keys."""
-    with Server() as server:
-        server.stop()
-        yield server
+    with Application() as application:
+        application.stop()
+        yield application
 
 
-def start(command: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    options = ["--port", str(free_port())] if command == "serve" else []
-    return subprocess.run(
-        [sys.executable, "-m", "testum", command, *options],
-        env={**os.environ, "DATA_DIR": str(folder / "data"), "ADMIN_PASSWORD": ADMIN[1], **env},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
+    """Fails unless a start is refused with one line that has these parts, and without the password."""
+
+    def check(role: Role, env: dict[str, str], *parts: str, hidden: str = "") -> None:
+        told = refusal(with_folder(tmp_path, env), role)
+        for part in parts:
+            assert part in told, told
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.out + printed.err
+        if hidden:
+            assert hidden not in told + printed.out + printed.err
+
+    return check
 
 
-def refused(command: str, folder: Path, env: dict[str, str], *parts: str, hidden: str = "") -> None:
-    """It ends with one line that has these parts, and not the password."""
-    done = start(command, folder, env)
-    said = done.stderr.strip().splitlines()
-    assert done.returncode in (2, 3) and len(said) == 1, done.stderr + done.stdout
-    for part in parts:
-        assert part in said[0], said[0]
-    assert "Traceback" not in done.stdout
-    if hidden:
-        assert hidden not in done.stderr + done.stdout
+def with_folder(folder: Path, env: dict[str, str]) -> dict[str, str]:
+    return {"DATA_DIR": str(folder / "data"), "ADMIN_PASSWORD": ADMIN[1], **env}
 
 
 def other(url: str, port: int) -> str:
@@ -59,10 +62,29 @@ def other(url: str, port: int) -> str:
     return f"{front}:{port}/{back.partition('/')[2]}"
 
 
-PARTS = ("serve", "worker")
+ROLES = pytest.mark.parametrize("role", list(Role))
 
 
-@pytest.mark.parametrize("command", PARTS)
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_how_a_refusal_is_told(installed: Installation, tmp_path: Path, command: str) -> None:
+    """By one line and the exit status."""
+    options = ["--port", str(free_port())] if command == "serve" else []
+    done = subprocess.run(
+        [sys.executable, "-m", "testum", command, *options],
+        env=with_folder(tmp_path, installed.env | {"MINIO_SECRET_KEY": "wrong-secret"}),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    said = done.stderr.strip().splitlines()
+    assert done.returncode == (3 if command == "serve" else 2) and len(said) == 1, done.stderr + done.stdout
+    assert "MINIO_SECRET_KEY" in said[0]
+    assert "Traceback" not in done.stdout and "wrong-secret" not in done.stderr + done.stdout
+
+
+@ROLES
 @pytest.mark.parametrize(
     ("changed", "setting"),
     [
@@ -88,51 +110,55 @@ PARTS = ("serve", "worker")
     ids=str,
 )
 def test_a_broken_setting(
-    installed: Server, tmp_path: Path, command: str, changed: dict[str, str], setting: str
+    installed: Installation, refused: Refused, role: Role, changed: dict[str, str], setting: str
 ) -> None:
-    refused(command, tmp_path, installed.env | changed, setting, hidden="wrong-secret")
+    refused(role, installed.env | changed, setting, hidden="wrong-secret")
 
 
-@pytest.mark.parametrize("command", PARTS)
+@ROLES
 @pytest.mark.parametrize("setting", ["DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "MINIO_ENDPOINT"])
-def test_a_server_that_is_not_there(installed: Server, tmp_path: Path, command: str, setting: str) -> None:
+def test_a_server_that_is_not_there(
+    installed: Installation, refused: Refused, role: Role, setting: str
+) -> None:
     env = installed.env | {setting: other(installed.env[setting], free_port()).removesuffix("/")}
-    refused(command, tmp_path, env, setting, hidden=walls().postgres.password)
+    refused(role, env, setting, hidden=walls().postgres.password)
 
 
-@pytest.mark.parametrize("command", PARTS)
+@ROLES
 @pytest.mark.parametrize("setting", ["DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"])
-def test_a_wrong_password(installed: Server, tmp_path: Path, command: str, setting: str) -> None:
+def test_a_wrong_password(installed: Installation, refused: Refused, role: Role, setting: str) -> None:
     wrong = "wrong-" + secrets.token_hex(6)
     right = walls().postgres.password if setting == "DATABASE_URL" else walls().redis.password
     env = installed.env | {setting: installed.env[setting].replace(right, wrong)}
-    refused(command, tmp_path, env, setting, "password", hidden=wrong)
+    refused(role, env, setting, "password", hidden=wrong)
 
 
-@pytest.mark.parametrize("command", PARTS)
-def test_a_database_that_is_not_there(installed: Server, tmp_path: Path, command: str) -> None:
+@ROLES
+def test_a_database_that_is_not_there(installed: Installation, refused: Refused, role: Role) -> None:
     env = installed.env | {"DATABASE_URL": walls().postgres.url("nowhere")}
-    refused(command, tmp_path, env, "DATABASE_URL", "nowhere", hidden=walls().postgres.password)
+    refused(role, env, "DATABASE_URL", "nowhere", hidden=walls().postgres.password)
 
 
-@pytest.mark.parametrize("command", PARTS)
-def test_another_key_than_the_databases(installed: Server, tmp_path: Path, command: str) -> None:
+@ROLES
+def test_another_key_than_the_databases(installed: Installation, refused: Refused, role: Role) -> None:
     key = Fernet.generate_key().decode()
-    refused(command, tmp_path, installed.env | {"FERNET_KEY": key}, "FERNET_KEY", hidden=key)
+    refused(role, installed.env | {"FERNET_KEY": key}, "FERNET_KEY", hidden=key)
     # As one of several it does no harm: keys rotate.
     both = installed.env | {"FERNET_KEY": f"{key},{installed.env['FERNET_KEY']}"}
-    refused(command, tmp_path, both | {"MINIO_BUCKET": "-"}, "MINIO_BUCKET")
+    refused(role, both | {"MINIO_BUCKET": "-"}, "MINIO_BUCKET")
 
 
-@pytest.mark.parametrize("command", PARTS)
+@ROLES
 @pytest.mark.parametrize(("version", "remedy"), [("0001", "testum db upgrade"), ("9999", "newer")])
-def test_another_schema(installed: Server, tmp_path: Path, command: str, version: str, remedy: str) -> None:
+def test_another_schema(
+    installed: Installation, refused: Refused, role: Role, version: str, remedy: str
+) -> None:
     change = "UPDATE alembic_version SET version_num = %s, oldest_code = %s"
     with psycopg.connect(installed.env["DATABASE_URL"], autocommit=True) as connection:
         (own,) = connection.execute("SELECT version_num, oldest_code FROM alembic_version").fetchall()
         connection.execute(change, (version, None))
         try:
-            refused(command, tmp_path, installed.env, "DATABASE_URL", remedy)
+            refused(role, installed.env, "DATABASE_URL", remedy)
         finally:
             connection.execute(change, own)
 
@@ -147,15 +173,20 @@ def test_another_schema(installed: Server, tmp_path: Path, command: str, version
     ids=str,
 )
 def test_a_workers_own_settings(
-    installed: Server, tmp_path: Path, changed: dict[str, str], setting: str
+    installed: Installation, tmp_path: Path, changed: dict[str, str], setting: str
 ) -> None:
-    refused("worker", tmp_path, installed.env | changed, setting)
+    """These are refused before anything starts."""
+
+    async def work() -> None:
+        worker.run(settings_of(with_folder(tmp_path, installed.env | changed)), 1)
+
+    assert setting in refusal_of(work())
 
 
-def test_settings_that_do_not_go_together(tmp_path: Path) -> None:
+def test_settings_that_do_not_go_together(refused: Refused) -> None:
     """Workers on other machines cannot open a SQLite file."""
     env = {"CELERY_BROKER_URL": walls().redis.url(), "FERNET_KEY": "", "SECRET_KEY": ""}
-    refused("serve", tmp_path, env, "DATABASE_URL")
+    refused(Role.WEB, env, "DATABASE_URL")
 
 
 def test_a_worker_that_starts_first_makes_no_account() -> None:
