@@ -1,5 +1,9 @@
-"""`testum db migrate-from`: an installation on SQLite goes over to PostgreSQL and S3, all of it, or nothing of it."""
+"""`testum db migrate-from`: an installation on SQLite goes over to PostgreSQL and S3, all of it, or nothing of it.
 
+What the move itself decides is asked in the process; the command is run for what it prints and for its exit status.
+"""
+
+import asyncio
 import os
 import shutil
 import signal
@@ -11,14 +15,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
-from tests.support.server import ADMIN, Api, Server, walls
+from tests.support.application import Application, refusal_of, settings_of
+from tests.support.server import Api, Installation, Server, walls
 from tests.support.sshd import RealSshd
 from tests.support.stream import follow
 from tests.support.tools import make_key
 from tests.support.waiting import pause, until
+from testum.moving import Moved, move
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 
@@ -32,13 +37,13 @@ SEEN = (
 )
 
 
-def environment(old: Server) -> dict[str, str]:
+def environment(old: Installation) -> dict[str, str]:
     """The settings of an empty installation on servers that an old one may move to."""
     return {**os.environ, **walls().environment(), "FERNET_KEY": old.fernet_key, "SECRET_KEY": old.secret_key}
 
 
 def migrate(
-    old: Server, env: dict[str, str], folder: Path, address: str | None = None
+    old: Installation, env: dict[str, str], folder: Path, address: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "testum", "db", "migrate-from", address or f"sqlite:///{old.data_dir}/testum.db"],
@@ -49,6 +54,27 @@ def migrate(
         timeout=100,
         check=False,
     )  # fmt: skip
+
+
+async def moving(old: Installation, env: dict[str, str], folder: Path, address: str | None = None) -> Moved:
+    """`migrate` in this process. Raises what `move` does."""
+    settings = settings_of({**env, "DATA_DIR": str(folder / "new")})
+    return await move(settings, address or f"sqlite:///{old.data_dir}/testum.db", lambda _: None)
+
+
+def moved(old: Installation, env: dict[str, str], folder: Path) -> None:
+    """Moves all of it, now."""
+    assert asyncio.run(moving(old, env, folder)).fresh
+
+
+def kept_from(
+    old: Installation, env: dict[str, str], folder: Path, *parts: str, address: str | None = None
+) -> str:
+    """Why it is not moved: one line that has these parts."""
+    told = refusal_of(moving(old, env, folder, address))
+    for part in parts:
+        assert part in told, told
+    return told
 
 
 def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
@@ -75,7 +101,7 @@ def everything(api: Api) -> dict[str, Any]:
     return seen
 
 
-def rows(server: Server, table: str) -> int:
+def rows(server: Installation, table: str) -> int:
     return int(server.execute(f"SELECT count(*) FROM {table}")[0][0])
 
 
@@ -153,13 +179,13 @@ def test_without_s3_output_goes_into_the_new_data_directory(old: Server, tmp_pat
     env = environment(old)
     for name in [name for name in env if name.startswith("MINIO_")]:
         del env[name]
-    assert migrate(old, env, tmp_path).returncode == 0
+    moved(old, env, tmp_path)
     found = list((tmp_path / "new" / "artifacts").rglob("*.frames"))
     assert sum(path.stat().st_size for path in found) > 23_000_000
 
 
 def test_a_server_at_work_is_not_moved(old: Server, tmp_path: Path) -> None:
-    with Server(mode="embedded") as running:
+    with Application(mode="embedded") as running:
         refused(migrate(running, environment(running), tmp_path), "Stop it", str(running.data_dir))
 
 
@@ -180,8 +206,8 @@ def test_what_was_cut_off_is_moved_and_closed(real_sshd: RealSshd, tmp_path: Pat
         env = environment(server)
         done = migrate(server, env, tmp_path)
         assert done.returncode == 0 and "missing" not in done.stdout, done.stderr + done.stdout
-        with Server(env=env) as moved:
-            client = moved.client()
+        with Server(env=env) as new:
+            client = new.client()
             client.wait_job(job, 90)
             ends = {task["platform_name"]: task for task in client.tasks(job)}
             assert sorted(task["status"] for task in ends.values()) == ["lost", "success"]
@@ -208,9 +234,9 @@ def test_interrupted_it_is_not_there(old: Server, tmp_path: Path) -> None:
 
 
 def test_a_database_with_data_of_its_own_is_left_alone(old: Server, tmp_path: Path) -> None:
-    with Server(env={"FERNET_KEY": old.fernet_key, "SECRET_KEY": old.secret_key}) as other:
+    with Application(env={"FERNET_KEY": old.fernet_key, "SECRET_KEY": old.secret_key}) as other:
         before = rows(other, "users"), rows(other, "audit_logs")
-        refused(migrate(old, {**os.environ, **other.env}, tmp_path), "DATABASE_URL", "data of its own")
+        kept_from(old, other.env, tmp_path, "DATABASE_URL", "data of its own")
         assert (rows(other, "users"), rows(other, "audit_logs")) == before
 
 
@@ -228,8 +254,8 @@ def test_settings_that_do_not_fit(
     old: Server, tmp_path: Path, changed: dict[str, str], parts: tuple[str, ...]
 ) -> None:
     env = environment(old)
-    refused(migrate(old, env | changed, tmp_path), *parts)
-    assert migrate(old, env, tmp_path).returncode == 0, "nothing of it was kept"
+    kept_from(old, env | changed, tmp_path, *parts)
+    moved(old, env, tmp_path)  # nothing of it was kept
 
 
 @pytest.mark.parametrize(
@@ -252,9 +278,8 @@ def test_addresses_of_something_else(old: Server, tmp_path: Path, address: str, 
         shutil.copy(old.data_dir / "testum.db", tmp_path / f"{name}.db")
         with closing(sqlite3.connect(tmp_path / f"{name}.db")) as database, database:
             database.execute("UPDATE alembic_version SET version_num = ?", (revision,))
-    done = migrate(old, environment(old), tmp_path, address.format(folder=tmp_path))
-    refused(done, part)
-    assert "secret" not in done.stderr
+    told = kept_from(old, environment(old), tmp_path, part, address=address.format(folder=tmp_path))
+    assert "secret" not in told
 
 
 def test_outputs_that_were_missing_before(old: Server, tmp_path: Path) -> None:
@@ -268,15 +293,14 @@ def test_outputs_that_were_missing_before(old: Server, tmp_path: Path) -> None:
     assert done.returncode == 0 and "outputs of 1 tasks were missing" in done.stdout, (
         done.stderr + done.stdout
     )
-    with Server(env=env) as server:
-        api = server.client()
+    with Application(env=env) as application:
+        api = application.client()
         answer = api.http.get(f"/tasks/{file.stem}/output")
         assert (answer.status_code, answer.content) == (200, b"")
 
 
 def test_the_login_stays(old: Server, tmp_path: Path) -> None:
     env = environment(old)
-    assert migrate(old, env, tmp_path).returncode == 0
-    with Server(env=env) as server:
-        body = {"username": ADMIN[0], "password": ADMIN[1]}
-        assert httpx2.post(f"{server.url}/api/v1/auth/login", json=body).status_code == 200
+    moved(old, env, tmp_path)
+    with Application(env=env) as application:
+        assert application.client().get("/auth/me")["role"] == "admin"
