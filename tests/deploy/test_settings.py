@@ -53,6 +53,14 @@ def test_env_example_has_every_setting_with_its_default() -> None:
             assert shown[name.upper()] == str(default), name
 
 
+@pytest.mark.parametrize("service", ["web", "worker"])
+def test_its_servers_are_stopped_after_testum(service: str) -> None:
+    """Compose stops a service before those that it names, and before no others: without PostgreSQL nobody could write
+    down how a task ended."""
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    assert {"postgres", "redis", "s3"} <= set(services[service]["depends_on"])
+
+
 def test_compose_passes_every_setting_on() -> None:
     named = re.findall(r"^ +([A-Z0-9_]+): *(.*)$", COMPOSE.read_text(), re.MULTILINE)
     passed_on = {name for name, value in named if not value or value.startswith(f"${{{name}:")}

@@ -52,7 +52,7 @@ def ready(page: Page) -> None:
 
 
 def own_time(page: Page) -> None:
-    """From its next load on, time passes in the page as in all the world, and faster when `page.clock` says so."""
+    """From its next load on, `page.clock` can move the page's time on; without that it passes as usual."""
     page.clock.install()
     # Playwright's clock leaves this one alone.
     page.add_init_script(

@@ -24,7 +24,7 @@ def healthy(url: str) -> bool:
 
 
 def all_taken(broker_url: str) -> bool:
-    """Whether a worker works on, or keeps, each message of the zone `default`: none waits, or is on its way."""
+    """Whether no message of the zone `default` waits in the broker, or is with a worker that has not acknowledged it."""
     with redis.Redis.from_url(broker_url) as broker:
         return not broker.llen(queue_name("default")) and not broker.hlen("unacked")
 
