@@ -4,7 +4,7 @@ import { renewParts } from "./jobs/fresh";
 import { Summary } from "./jobs/summary";
 import { FINAL, type Task, tasksOf, type Vocabulary } from "./jobs/tasks";
 import { asked, Views } from "./jobs/views";
-import { ask } from "./live/ask";
+import { askJson, Refused } from "./live/ask";
 import { type Message, type State, Stream } from "./live/socket";
 import { gettext } from "./messages";
 import { fitToWindow } from "./shell/fit";
@@ -22,13 +22,34 @@ async function start(root: HTMLElement): Promise<void> {
     errors: JSON.parse(data.errors ?? "{}"),
     endings: new Map(Object.entries(JSON.parse(data.endings ?? "{}"))),
   };
-  const load = async (): Promise<Task[]> => {
-    const answer = await ask(`/jobs/${job}/tasks`);
-    if (!answer.ok) throw new Error(String(answer.status));
-    return tasksOf(await answer.json());
+  const load = async (): Promise<Task[]> => tasksOf(await askJson(`/jobs/${job}/tasks`));
+  const line = document.getElementById("line");
+  const onState = (state: State): void => {
+    const said: Record<State, string> = {
+      live: gettext("live"),
+      waiting: gettext("The connection is lost; trying again ..."),
+      ended: "",
+      refused: gettext("The server tells no more. Load the page again."),
+    };
+    if (line) {
+      line.textContent = said[state];
+      line.dataset.state = state;
+    }
+  };
+  /** Ask until there is an answer, or the server refuses. */
+  const persist = async <Answer>(get: () => Promise<Answer>): Promise<Answer> => {
+    for (;;) {
+      try {
+        return await get();
+      } catch (error) {
+        if (error instanceof Refused) throw error;
+        onState("waiting");
+        await new Promise((done) => window.setTimeout(done, AGAIN_MS));
+      }
+    }
   };
   const pressAgain = pressedMeanwhile(root, "[data-by], [data-only]");
-  let tasks = await load();
+  let tasks = await persist(load);
   let byId = new Map(tasks.map((task) => [task.id, task]));
   const over = FINAL.has(data.status ?? "");
   const summary = new Summary(words, Number(data.usual), (only) => views.filter(only));
@@ -54,7 +75,10 @@ async function start(root: HTMLElement): Promise<void> {
       views.update(tasks);
     }, DRAW_MS);
   };
-  if (over) return;
+  if (over) {
+    onState("ended");
+    return;
+  }
 
   summary.run(Number(data.elapsed) + (performance.now() - opened) / 1000);
   /** What happened is the server's to say, once more and as after a reload. */
@@ -71,7 +95,7 @@ async function start(root: HTMLElement): Promise<void> {
     if (message.task_id === null) {
       if (message.type === "progress") summary.tell(message.payload.status);
       if (message.type === "done") {
-        void end(message.payload.status);
+        end(message.payload.status).catch(failed);
       }
       return;
     }
@@ -87,30 +111,6 @@ async function start(root: HTMLElement): Promise<void> {
       task.finished = Date.parse(message.ts) / 1000;
     } else return;
     draw();
-  };
-  const line = document.getElementById("line");
-  const onState = (state: State): void => {
-    const said: Record<State, string> = {
-      live: gettext("live"),
-      waiting: gettext("The connection is lost; trying again ..."),
-      ended: "",
-      refused: gettext("The server tells no more. Load the page again."),
-    };
-    if (line) {
-      line.textContent = said[state];
-      line.dataset.state = state;
-    }
-  };
-  /** Ask until there is an answer. */
-  const persist = async <Answer>(get: () => Promise<Answer>): Promise<Answer> => {
-    for (;;) {
-      try {
-        return await get();
-      } catch {
-        onState("waiting");
-        await new Promise((done) => window.setTimeout(done, AGAIN_MS));
-      }
-    }
   };
   const stream = new Stream(`/ws/jobs/${job}?output=0`, Number(data.after), onMessage, onState);
   window.addEventListener("pagehide", () => stream.close());

@@ -3,15 +3,16 @@
 import datetime as dt
 import re
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
-from tests.support.browser import DESKTOP, PHONE, QUIET_MS, Tab, drawn, own_time, ready
+from tests.support.browser import DESKTOP, PHONE, QUIET_MS, Tab, drawn, ready
 from tests.support.proxy import Proxy
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
@@ -20,6 +21,8 @@ from testum.web.pages.jobs import _late
 from testum.web.pages.languages import languages
 
 Hosts = list[dict[str, Any]]
+AGAIN_MS = 3_000
+"""After so long the page asks again for what it could not get (frontend/src/job.ts)."""
 
 
 def row(page: Page, name: str) -> Any:
@@ -197,6 +200,43 @@ def test_groups_grow_while_the_job_runs(page: Page, hosts: Hosts, api: Api, flag
     chooser.close()
 
 
+def test_a_list_that_does_not_come_is_asked_for_again(open_tab: Open, api: Api, hosts: Hosts) -> None:
+    """What it is told instead, one after the other: nothing, that the server cannot, and at last the list."""
+    tab = open_tab()
+    tab.expected = ["ERR_", "503"]
+    page = tab.page
+    job = api.start_job("true", targets={"platform_ids": [host["id"] for host in hosts[:2]]})
+    api.wait_job(job)
+    answers: list[Callable[[Route], None]] = [
+        lambda route: route.abort(),
+        lambda route: route.fulfill(status=503),
+        lambda route: route.continue_(),
+    ]
+
+    def answer(route: Route) -> None:
+        answers.pop(0)(route)
+
+    page.route(f"**/jobs/{job}/tasks", answer)
+    page.clock.install()
+    page.goto(f"/jobs/{job}")
+    for status in (503, 200):
+        expect(page.locator("#line")).to_have_text("The connection is lost; trying again ...")
+        with page.expect_response(lambda answer: answer.url.endswith("/tasks")) as waiting:
+            page.clock.fast_forward(AGAIN_MS)
+        assert waiting.value.status == status
+    expect(row(page, "host-0")).to_contain_text("Succeeded")
+    expect(page.locator("#line")).to_have_text("")
+
+
+def test_a_list_that_is_refused_is_not_asked_for_again(open_tab: Open, api: Api, hosts: Hosts) -> None:
+    tab = open_tab()
+    tab.expected = ["404"]
+    job = api.start_job("true", targets={"platform_ids": [hosts[0]["id"]]})
+    tab.page.route(f"**/jobs/{job}/tasks", lambda route: route.fulfill(status=404))
+    tab.page.goto(f"/jobs/{job}")
+    expect(tab.page.locator("#toasts")).to_contain_text("The list of platforms could not be loaded.")
+
+
 def test_a_job_whose_connection_falls_silent_goes_on(
     open_tab: Open, way: Proxy, api: Api, hosts: Hosts, flag: Path
 ) -> None:
@@ -208,7 +248,7 @@ def test_a_job_whose_connection_falls_silent_goes_on(
         f"i=0; until [ -e {flag} ]; do i=$((i+1)); echo number $i; sleep 0.5; done; echo over",
         targets={"platform_ids": [host["id"] for host in hosts[:2]]},
     )
-    own_time(page)
+    page.clock.install()
     page.goto(f"/jobs/{job}")
     expect(page.locator('.x-line-row[data-number="3"]')).to_be_visible()
     expect(page.locator("#line")).to_have_text("live")
@@ -654,6 +694,8 @@ def test_the_time_stands_against_the_usual(
     page.goto(f"/jobs/{job}")
     expect(page.locator("#usual")).to_have_attribute("data-late", "false")
     expect(meter(page)).to_have_attribute("aria-valuetext", re.compile("sec of the usual"))
+    # A jump would end its question for the list, which lasts 30 s at most.
+    expect(page.locator("#line")).to_have_text("live")
     page.clock.fast_forward(80_000)
     begun_earlier(server, api, job, 80)
     expect(page.locator("#usual")).to_have_attribute("data-late", "true")

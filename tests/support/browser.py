@@ -51,19 +51,6 @@ def ready(page: Page) -> None:
     page.wait_for_function("() => document.documentElement.dataset.ready === '1'")
 
 
-def own_time(page: Page) -> None:
-    """From its next load on, `page.clock` can move the page's time on; without that it passes as usual."""
-    page.clock.install()
-    # Playwright's clock leaves this one alone.
-    page.add_init_script(
-        """AbortSignal.timeout = (milliseconds) => {
-            const late = new AbortController();
-            setTimeout(() => late.abort(new DOMException("signal timed out", "TimeoutError")), milliseconds);
-            return late.signal;
-        };"""
-    )
-
-
 def drawn(page: Page) -> None:
     """Wait until the page has drawn what was done last."""
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")

@@ -28,3 +28,33 @@ export async function ask(
   leaveForLogin();
   return answer;
 }
+
+interface Problem {
+  detail?: string;
+  code?: string;
+  errors?: { message: string }[];
+}
+
+/** The server said no; asking again will not help. */
+export class Refused extends Error {
+  readonly code: string;
+  /** What is wrong with the one value that is at fault. */
+  readonly reason: string;
+
+  constructor(
+    readonly status: number,
+    problem: Problem,
+  ) {
+    super(problem.detail ?? String(status));
+    this.code = problem.code ?? "";
+    this.reason = problem.errors?.[0]?.message ?? this.message;
+  }
+}
+
+/** Ask for JSON. Raises `Refused` where the server says no, another error where it could not answer: try again then. */
+export async function askJson<Answer>(address: URL | string, asking: Asking = {}): Promise<Answer> {
+  const answer = await ask(address, asking);
+  if (answer.ok) return (await answer.json()) as Answer;
+  if (answer.status >= 500 || answer.status === 429) throw new Error(String(answer.status));
+  throw new Refused(answer.status, await answer.json().catch(() => ({})));
+}

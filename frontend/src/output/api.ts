@@ -1,5 +1,5 @@
 // The lines API, as the viewer asks it (docs/guide/api.md, "Output").
-import { ask } from "../live/ask";
+import { askJson } from "../live/ask";
 
 export interface Line {
   /** Null in the last lines of an output whose lines are not all counted yet. */
@@ -38,28 +38,6 @@ export interface Query {
   text: string;
   case: boolean;
   regex: boolean;
-}
-
-interface Problem {
-  detail?: string;
-  code?: string;
-  errors?: { message: string }[];
-}
-
-/** The server said no; asking again will not help. */
-export class Refused extends Error {
-  readonly code: string;
-  /** What is wrong with the one value that is at fault. */
-  readonly reason: string;
-
-  constructor(
-    readonly status: number,
-    problem: Problem,
-  ) {
-    super(problem.detail ?? String(status));
-    this.code = problem.code ?? "";
-    this.reason = problem.errors?.[0]?.message ?? this.message;
-  }
 }
 
 /** One task's output. */
@@ -104,8 +82,5 @@ async function get<Answer>(
 ): Promise<Answer> {
   const url = new URL(path, location.href);
   for (const [name, value] of Object.entries(values)) url.searchParams.set(name, String(value));
-  const answer = await ask(url, { signal });
-  if (answer.ok) return (await answer.json()) as Answer;
-  if (answer.status >= 500 || answer.status === 429) throw new Error(String(answer.status));
-  throw new Refused(answer.status, await answer.json().catch(() => ({})));
+  return await askJson<Answer>(url, { signal });
 }

@@ -1,7 +1,9 @@
 // Looking for text in all of an output, on the server: a counter, and from match to match.
+
+import { Refused } from "../live/ask";
 import { formatNumber, gettext, ngettext } from "../messages";
 import { visible } from "../visible";
-import { type Found, type OutputApi, type Query, Refused } from "./api";
+import type { Found, OutputApi, Query } from "./api";
 import { button, press } from "./parts";
 
 const TYPING_MS = 150;

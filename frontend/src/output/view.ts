@@ -1,10 +1,12 @@
 // One task's output in the viewer. Lines come from the lines API by their numbers; the WebSocket only says that there may
 // be more. So nothing can be missing or come twice, whatever happens to the connection.
+
+import { Refused } from "../live/ask";
 import { type State, Stream } from "../live/socket";
 import { formatNumber, gettext, ngettext } from "../messages";
 import { toast } from "../shell/toasts";
 import { visible } from "../visible";
-import { type OutputApi, type Page, Refused } from "./api";
+import type { OutputApi, Page } from "./api";
 import { LineCache } from "./cache";
 import { draw } from "./line";
 import { keepInAddress, type Range } from "./picked";
