@@ -38,8 +38,10 @@ def long_job(
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """An `exec` under way, and its job."""
     mark = unique("mark")
+    repeat = f"while :; do echo {mark}; sleep 0.01; done"
     client = subprocess.Popen(
-        command("exec", f"while :; do echo {mark}; sleep 0.01; done", "--on", platform["name"]),
+        # The tests may have been started with `nohup`: what is started with SIGHUP ignored goes on ignoring it.
+        ["env", "--default-signal=HUP", *command("exec", repeat, "--on", platform["name"])],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
