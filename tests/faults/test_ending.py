@@ -1,9 +1,10 @@
 """Cancel and timeout through the API: `confirmed` only if a look at the host agrees, and in time."""
 
 import datetime as dt
-import secrets
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.ssh.test_terminate import CASES, commands
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
+from tests.support.tools import unique
 from tests.support.waiting import stays, until
 
 pytestmark = pytest.mark.walls
@@ -29,7 +31,7 @@ def host() -> Iterator[RealSshd]:
 
 @pytest.fixture
 def platform(api: Api, host: RealSshd) -> Any:
-    return api.add_platform(f"end-{secrets.token_hex(5)}", host)
+    return api.add_platform(unique("end"), host)
 
 
 def begun(api: Api, platform: Any, command: str, **values: Any) -> tuple[str, str]:
@@ -46,16 +48,36 @@ def check(api: Api, host: RealSshd, task_id: str, case: str) -> None:
     assert ended["state"] == "confirmed", ended
     assert not commands(host, "3971", task_id)
     assert task["stdout"].startswith("go\n") or task["stderr"].startswith("go\n")
-    if "TERM" in case:
+    if case == STUBBORN:
         assert "KILL" in ended["detail"]
 
 
-# A stop has few seconds more than what ignores TERM is given.
-LASTING = [
-    pytest.param(case, marks=[pytest.mark.alone] if "TERM" in case else [])
-    for case in CASES
-    if case != "forked away, and the leader is gone"
-]
+STUBBORN = "ignores TERM"
+LASTING = [case for case in CASES if case not in (STUBBORN, "forked away, and the leader is gone")]
+
+
+def cancel(api: Api, job_id: str, task_id: str, cut: bool) -> None:
+    """Cancel the job and wait for its end, in time."""
+    asked = time.monotonic()
+    assert api.http.post(f"/jobs/{job_id}/cancel").status_code in (200, 202)
+    job = api.wait_job(job_id)
+    assert time.monotonic() - asked < GRACE + 2
+    task = api.get(f"/tasks/{task_id}")
+    # The server may hear of the cut first or of the cancel: the processes are gone either way.
+    assert (task["status"], task["error_code"]) in (
+        ("cancelled", "cancelled"),
+        *([("failed", "connection_lost")] if cut else []),
+    )
+    assert job["status"] in ("cancelled", "failed")
+
+
+def run_out(api: Api, job_id: str, task_id: str) -> None:
+    """Wait until the job, which has three seconds, is ended for it, in time."""
+    job = api.wait_job(job_id)
+    task = api.get(f"/tasks/{task_id}")
+    took = dt.datetime.fromisoformat(task["finished_at"]) - dt.datetime.fromisoformat(task["started_at"])
+    assert took.total_seconds() < 3 + GRACE + 2
+    assert (job["status"], task["error_code"]) == ("failed", "timeout")
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["", "cut"])
@@ -63,30 +85,39 @@ LASTING = [
 def test_cancel(api: Api, platform: Any, host: RealSshd, case: str, cut: bool) -> None:
     job_id, task_id = begun(api, platform, CASES[case])
     if cut:
-        # The server may hear of the cut first or of the cancel: the processes are gone either way.
         host.cut()
-    asked = time.monotonic()
-    assert api.http.post(f"/jobs/{job_id}/cancel").status_code in (200, 202)
-    job = api.wait_job(job_id)
-    assert time.monotonic() - asked < GRACE + 2
-    task = api.get(f"/tasks/{task_id}")
-    assert (task["status"], task["error_code"]) in (
-        ("cancelled", "cancelled"),
-        *([("failed", "connection_lost")] if cut else []),
-    )
-    assert job["status"] in ("cancelled", "failed")
+    cancel(api, job_id, task_id, cut)
     check(api, host, task_id, case)
 
 
-@pytest.mark.parametrize("case", LASTING)
-def test_timeout(api: Api, platform: Any, host: RealSshd, case: str) -> None:
-    job_id, task_id = begun(api, platform, CASES[case], timeout=3)
-    job = api.wait_job(job_id)
-    task = api.get(f"/tasks/{task_id}")
-    took = dt.datetime.fromisoformat(task["finished_at"]) - dt.datetime.fromisoformat(task["started_at"])
-    assert took.total_seconds() < 3 + GRACE + 2
-    assert (job["status"], api.get(f"/tasks/{task_id}")["error_code"]) == ("failed", "timeout")
-    check(api, host, task_id, case)
+def test_timeout(api: Api, platform: Any, host: RealSshd) -> None:
+    """All of them side by side: they wait for the same seconds."""
+    jobs = {case: begun(api, platform, CASES[case], timeout=3) for case in LASTING}
+    for job_id, task_id in jobs.values():
+        run_out(api, job_id, task_id)
+    for case, (_, task_id) in jobs.items():
+        check(api, host, task_id, case)
+
+
+@pytest.mark.alone
+def test_what_ignores_term(api: Api) -> None:
+    """A stop has few seconds more than it is given. Cancelled, cut off and cancelled, and out of time side by side."""
+
+    def seen(cut: bool | None) -> None:
+        with closing(RealSshd()) as host:
+            platform = api.add_platform(unique("stubborn"), host)
+            job_id, task_id = begun(api, platform, CASES[STUBBORN], timeout=3 if cut is None else 60)
+            if cut:
+                host.cut()
+            if cut is None:
+                run_out(api, job_id, task_id)
+            else:
+                cancel(api, job_id, task_id, cut)
+            check(api, host, task_id, STUBBORN)
+
+    with ThreadPoolExecutor() as threads:
+        for _ in threads.map(seen, (False, True, None)):
+            pass
 
 
 def test_what_cannot_be_looked_at_is_unconfirmed(api: Api, platform: Any, host: RealSshd) -> None:
