@@ -116,8 +116,7 @@ def test_what_ignores_term(api: Api) -> None:
             check(api, host, task_id, STUBBORN)
 
     with ThreadPoolExecutor() as threads:
-        for _ in threads.map(seen, (False, True, None)):
-            pass
+        list(threads.map(seen, (False, True, None)))
 
 
 def test_what_cannot_be_looked_at_is_unconfirmed(api: Api, platform: Any, host: RealSshd) -> None:

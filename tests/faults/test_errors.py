@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -110,19 +111,22 @@ def hurried() -> Iterator[Server]:
         yield running
 
 
-def test_filtered(hurried: Server, real_sshd: RealSshd) -> None:
+def test_who_does_not_answer(hurried: Server, real_sshd: RealSshd) -> None:
+    """A port that is filtered, and a server that says nothing."""
     api = hurried.client()
-    with unanswered() as port:
-        platform = api.add_platform(unique(), real_sshd, port=port)
+    with (
+        unanswered() as filtered,
+        answering(lambda connection: None) as silent,
+        ThreadPoolExecutor() as threads,
+    ):
+
+        def seen(port: int) -> None:
+            platform = api.add_platform(unique(), real_sshd, port=port)
+            failed(api, platform, "connect_timeout", f"127.0.0.1:{port}", "within 5 seconds")
+
         begun = time.monotonic()
-        failed(api, platform, "connect_timeout", f"127.0.0.1:{port}", "within 5 seconds")
+        list(threads.map(seen, (filtered, silent)))
         assert time.monotonic() - begun < 40
-
-
-def test_a_server_that_says_nothing(hurried: Server, real_sshd: RealSshd) -> None:
-    api = hurried.client()
-    with answering(lambda connection: None) as port:
-        failed(api, api.add_platform(unique(), real_sshd, port=port), "connect_timeout", str(port))
 
 
 @pytest.mark.parametrize(
@@ -198,17 +202,19 @@ def test_a_connection_cut_mid_command(api: Api, host: RealSshd) -> None:
     assert not running(host, "sleep 4021")
 
 
-def test_a_timeout(api: Api, platform: Any, real_sshd: RealSshd) -> None:
-    task = failed(api, platform, "timeout", "4 seconds", command="echo begun; sleep 4022", timeout=4)
-    assert task["stdout"] == "begun\n" and task["metadata"]["termination"]["state"] == "confirmed"
-    assert not running(real_sshd, "sleep 4022")
-
-
-def test_an_idle_timeout(api: Api, platform: Any, real_sshd: RealSshd) -> None:
-    command = "echo a; sleep 0.5; echo b; sleep 4023"
-    task = failed(api, platform, "idle_timeout", "5 seconds", command=command, idle_timeout=5)
-    assert task["stdout"] == "a\nb\n" and task["metadata"]["termination"]["state"] == "confirmed"
-    assert not running(real_sshd, "sleep 4023")
+def test_timeouts(api: Api, platform: Any, real_sshd: RealSshd) -> None:
+    """Of a command that takes too long, and of one that is silent for too long."""
+    silent = "echo a; sleep 0.5; echo b; sleep 4023"
+    with ThreadPoolExecutor() as threads:
+        long = threads.submit(
+            failed, api, platform, "timeout", "4 seconds", command="echo begun; sleep 4022", timeout=4
+        )
+        idle = threads.submit(
+            failed, api, platform, "idle_timeout", "5 seconds", command=silent, idle_timeout=5
+        )
+    for task, printed in ((long.result(), "begun\n"), (idle.result(), "a\nb\n")):
+        assert task["stdout"] == printed and task["metadata"]["termination"]["state"] == "confirmed"
+    assert not running(real_sshd, "sleep 4022") and not running(real_sshd, "sleep 4023")
 
 
 @pytest.mark.parametrize("status", [1, 255])

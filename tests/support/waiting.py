@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 LIMIT_SECONDS = 30.0
 """Enough for what takes a second on a machine that has much else to do."""
 _LOOK_SECONDS = 0.02
+_SELDOM_SECONDS = 0.1
+"""A look may be a request: the longer it is waited, the less often."""
 
 T = TypeVar("T")
 
@@ -25,12 +27,11 @@ def until(
 ) -> T:
     """Wait until the condition's answer is true; that answer. Fails when it is not after so many seconds, and says
     `otherwise` then."""
-    deadline = time.monotonic() + seconds
+    begun = time.monotonic()
     while not (answer := condition()):
-        assert time.monotonic() < deadline, (
-            f"not so after {seconds} seconds{f': {otherwise()}' if otherwise else ''}"
-        )
-        time.sleep(_LOOK_SECONDS)
+        waited = time.monotonic() - begun
+        assert waited < seconds, f"not so after {seconds} seconds{f': {otherwise()}' if otherwise else ''}"
+        time.sleep(_until_next(waited))
     return answer
 
 
@@ -46,10 +47,11 @@ def stays(condition: Callable[[], object], seconds: float) -> None:
 
 async def eventually(condition: Callable[[], Any], seconds: float = LIMIT_SECONDS) -> Any:
     """`until` for an event loop; the condition may be a coroutine's function."""
-    deadline = time.monotonic() + seconds
+    begun = time.monotonic()
     while not (answer := await _answer(condition)):
-        assert time.monotonic() < deadline, f"not so after {seconds} seconds"
-        await asyncio.sleep(_LOOK_SECONDS)
+        waited = time.monotonic() - begun
+        assert waited < seconds, f"not so after {seconds} seconds"
+        await asyncio.sleep(_until_next(waited))
     return answer
 
 
@@ -82,3 +84,8 @@ async def lag(seconds: float) -> None:
 async def _answer(condition: Callable[[], Any]) -> Any:
     answer = condition()
     return await answer if isawaitable(answer) else answer
+
+
+def _until_next(waited: float) -> float:
+    """How long to wait for the next look."""
+    return min(_SELDOM_SECONDS, max(_LOOK_SECONDS, waited / 10))
