@@ -1,20 +1,25 @@
 """A task's stream without its output: that there may be more is told soon, not too often, and again and again."""
 
-import itertools
 import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from tests.support.application import Listening
 from tests.support.server import Api
+from tests.support.sshd import RealSshd
 from tests.support.stream import messages, watch
+from tests.support.waiting import until
+from testum.services import streams
 
 pytestmark = pytest.mark.walls
 
 
 def test_that_there_is_more_is_told_and_no_output(api: Api, platform: Any) -> None:
     job_id = api.start_job(
-        "for i in $(seq 1 100); do echo line $i; sleep 0.05; done; exit 3",
+        "for i in $(seq 1 50); do echo line $i; sleep 0.02; done; exit 3",
         targets={"platform_ids": [platform["id"]]},
     )
     (task,) = api.tasks(job_id)
@@ -34,15 +39,27 @@ def test_that_there_is_more_is_told_and_no_output(api: Api, platform: Any) -> No
         assert list(messages(watching)) == []
 
 
-def test_a_silent_task_is_told_of_all_the_same(api: Api, platform: Any) -> None:
-    """Who hears nothing for long may take the connection for lost."""
-    job_id = api.start_job("sleep 60", targets={"platform_ids": [platform["id"]]})
-    (task,) = api.tasks(job_id)
-    with watch(api, f"tasks/{task['id']}?output=0&after=1") as watching:
-        came = [time.monotonic() for _ in range(3) if watching.recv(timeout=30)]
-    assert all(later - one < 15 for one, later in itertools.pairwise(came))
-    with watch(api, f"jobs/{job_id}?output=0&after=1") as watching:
-        came = [time.monotonic() for _ in range(4) if watching.recv(timeout=30)]
-    assert came[-1] - came[0] > 4, "not the crowd of the beginning"
-    api.post(f"/jobs/{job_id}/cancel")
-    api.wait_job(job_id)
+def test_a_silent_task_is_told_of_all_the_same(real_sshd: RealSshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who hears nothing for 15 seconds takes the connection for lost."""
+    assert streams._POLL_SECONDS + streams._TOGETHER_SECONDS < 15 / 2
+    every = 0.3
+    monkeypatch.setattr(streams, "_POLL_SECONDS", every)
+    with Listening() as site, ThreadPoolExecutor() as threads:
+        api = site.client()
+        api.add_platform("silent", real_sshd)
+        job_id = api.start_job("sleep 60")
+        until(lambda: api.get(f"/jobs/{job_id}")["counts"]["running"])
+        (task,) = api.tasks(job_id)
+
+        def moments(path: str) -> list[float]:
+            """When it was asked for, and when each message came."""
+            begun = time.monotonic()
+            with watch(api, f"{path}?output=0&after=1") as watching:
+                return [begun, *(time.monotonic() for _ in range(4) if watching.recv(timeout=30))]
+
+        paths = (f"tasks/{task['id']}", f"jobs/{job_id}")
+        for came in threads.map(moments, paths):
+            assert all(later - one < 15 for one, later in pairwise(came))
+            assert came[-1] - came[0] > 2 * every, "not the crowd of the beginning"
+        api.post(f"/jobs/{job_id}/cancel")
+        api.wait_job(job_id)

@@ -1,9 +1,11 @@
-"""testum's application in this process, for tests that only need other settings: a start costs it a tenth of what a
-process costs. Whatever only a process shows (kill, signals, its log, WebSockets, the web server itself) is for Server.
+"""testum's application in this process, for tests that only need other settings, or other intervals than the product's:
+a start costs it a tenth of what a process costs. Whatever only a process shows (kill, signals, its log, the command that
+starts the web server) is for Server.
 """
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
@@ -12,12 +14,14 @@ from typing import Any, Self, TypeVar
 from unittest.mock import patch
 
 import httpx2
+import uvicorn
 import uvloop
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from tests.support.server import Installation, Server
 from tests.support.waiting import LIMIT_SECONDS
 from testum.app import Role, Testum
+from testum.cli.protocol import Protocol
 from testum.errors import TestumError
 from testum.settings import Settings, load_settings
 from testum.web.factory import build
@@ -133,11 +137,53 @@ class Application(Installation):
             self._transport = httpx2.ASGITransport(front)
             async with app.router.lifespan_context(app):
                 started.set_result(None)
-                await self._stop.wait()
+                await self._serve(front, self._stop)
         except BaseException as error:
             if started.done():
                 raise
             started.set_exception(error)
+
+    async def _serve(self, front: Any, stop: asyncio.Event) -> None:
+        """What it does between its start and its stop: nothing but answer what is carried to it."""
+        await stop.wait()
+
+
+class Listening(Application):
+    """One with a port, for what needs connections: WebSockets, the command line. It does its jobs itself in both modes,
+    also where they are on the servers: it has no broker."""
+
+    def __init__(self, env: Mapping[str, str] | None = None) -> None:
+        super().__init__(env={"CELERY_BROKER_URL": "", **(env or {})})
+        # From now on connections wait until it takes them.
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def close(self) -> None:
+        """Stop, and leave nothing behind."""
+        super().close()
+        self._listener.close()
+
+    def transport(self) -> None:
+        """The network."""
+        return
+
+    async def _serve(self, front: Any, stop: asyncio.Event) -> None:
+        # As the web process has it (testum.cli.webserver).
+        server = uvicorn.Server(
+            uvicorn.Config(
+                front,
+                lifespan="off",
+                http=Protocol,
+                ws="websockets-sansio",
+                ws_per_message_deflate=False,
+                log_config=None,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        serving = asyncio.create_task(server.serve(sockets=[self._listener]))
+        await stop.wait()
+        server.should_exit = True
+        await serving
 
 
 class _Carrier(httpx2.BaseTransport):
