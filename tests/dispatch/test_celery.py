@@ -140,6 +140,25 @@ async def test_a_broker_that_is_away(
     assert str(submitted.job_id) in [shard[0] for shard in remote.queued("testum.default")]
 
 
+async def test_a_broker_that_is_not_there_is_asked_once() -> None:
+    """Who starts with its address, or asks, hears of it at once and not after attempts that come later."""
+    came = 0
+
+    def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal came
+        came += 1
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1") as listening:
+        dispatcher = CeleryDispatcher(f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
+        try:
+            with pytest.raises(StorageUnavailable, match="The broker does not answer"):
+                await dispatcher.check()
+            assert came == 1
+        finally:
+            await dispatcher.close()
+
+
 async def test_a_broker_that_refuses(own_broker: RedisServer, remote: Remote) -> None:
     """As one does whose memory is full."""
     await remote.dispatcher.submit(work())

@@ -21,8 +21,8 @@ from tests.support.application import Application, refusal_of, settings_of
 from tests.support.server import Api, Installation, Server, walls
 from tests.support.sshd import RealSshd
 from tests.support.stream import follow
-from tests.support.tools import make_key
-from tests.support.waiting import pause, until
+from tests.support.tools import make_key, unique
+from tests.support.waiting import until
 from testum.moving import Moved, move
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
@@ -172,7 +172,7 @@ def test_all_of_it_is_there(old: Server, real_sshd: RealSshd, tmp_path: Path) ->
         largest = max(seen["/tasks/"], key=lambda task: int(task["metadata"].get("output_bytes", 0)))
         assert api.http.get(f"/tasks/{largest['id']}/output").status_code == 200
     # Used since: a third run must not take it for untouched, nor change it.
-    refused(migrate(old, env, tmp_path), "DATABASE_URL", "has been used since")
+    kept_from(old, env, tmp_path, "DATABASE_URL", "has been used since")
 
 
 def test_without_s3_output_goes_into_the_new_data_directory(old: Server, tmp_path: Path) -> None:
@@ -192,21 +192,31 @@ def test_a_server_at_work_is_not_moved(old: Server, tmp_path: Path) -> None:
 def test_what_was_cut_off_is_moved_and_closed(real_sshd: RealSshd, tmp_path: Path) -> None:
     """After kill -9 of the old server: what ran is lost in the new one, with the output there was; what had not begun
     is done there."""
+    gate = real_sshd.user.home / unique("gate")
     with Server(env={"WORKER_CONCURRENCY": "1"}, mode="embedded") as server:
         api = server.client()
         for number in range(2):
             api.add_platform(f"p{number}", real_sshd, host=real_sshd.address(number))
-        job = api.start_job("head -c 300000 /dev/zero | tr '\\0' x; sleep 5", concurrency=1)
+        job = api.start_job(
+            f"head -c 300000 /dev/zero | tr '\\0' x; while [ ! -e {gate} ]; do sleep 0.1; done", concurrency=1
+        )
         outputs = server.data_dir / "artifacts"
         until(lambda: any(path.stat().st_size > 300_000 for path in outputs.rglob("*.frames")))
         server.kill()
+        gate.touch()
         with next(outputs.rglob("*.frames")).open("ab") as file:
             # A write that the crash cut off.
             file.write(b"\x01\x02\x03")
         env = environment(server)
         done = migrate(server, env, tmp_path)
         assert done.returncode == 0 and "missing" not in done.stdout, done.stderr + done.stdout
-        with Server(env=env) as new:
+        # None of its processes closes anything before it has seen one lease go by: a short one, as little is done.
+        new = Server(env=env | {"LEASE_SECONDS": "4"})
+        # As if it started when the dead server's lease is over. Not in the old database: what the crash left of that
+        # is what is moved.
+        ended = "UPDATE task_runs SET lease_expires_at = clock_timestamp() WHERE lease_expires_at IS NOT NULL"
+        assert len(new.execute(f"{ended} RETURNING id")) == 1
+        with new:
             client = new.client()
             client.wait_job(job, 90)
             ends = {task["platform_name"]: task for task in client.tasks(job)}
@@ -215,22 +225,43 @@ def test_what_was_cut_off_is_moved_and_closed(real_sshd: RealSshd, tmp_path: Pat
                 assert client.output(task["id"]) == b"x" * 300000
 
 
+KILLED = """
+import asyncio, os, signal, sys
+from testum.moving import move
+from testum.settings import load_settings
+
+def say(text):
+    if sys.argv[2] in text:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.stdin.readline()
+asyncio.run(move(load_settings(), sys.argv[1], say))
+"""
+"""A move that is killed when it says this, once it is told to begin."""
+
+
 def test_interrupted_it_is_not_there(old: Server, tmp_path: Path) -> None:
-    """kill -9 at any moment: the database stays empty, and the next run moves all."""
+    """kill -9 while it copies rows, stores outputs, or verifies: the database stays empty, and the next run moves all."""
     env = environment(old)
-    for delay in (0.9, 1.6, 2.3):
-        running = subprocess.Popen(
-            [sys.executable, "-m", "testum", "db", "migrate-from", f"{old.data_dir}/testum.db"],
+    # One after the other; but what takes long is that they start.
+    killed = [
+        subprocess.Popen(
+            [sys.executable, "-c", KILLED, f"{old.data_dir}/testum.db", moment],
             env={**env, "DATA_DIR": str(tmp_path / "new")},
             cwd=tmp_path,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
         )
-        pause(delay)
-        running.send_signal(signal.SIGKILL)
-        running.wait(10)
-    done = migrate(old, env, tmp_path)
-    assert done.returncode == 0, done.stderr
+        for moment in ("task_runs: ", "output: ", "rows verified")
+    ]
+    try:
+        for running in killed:
+            running.communicate(b"\n", timeout=60)
+            assert running.returncode == -signal.SIGKILL
+    finally:
+        for running in killed:
+            running.kill()
+            running.wait(10)
+    moved(old, env, tmp_path)
 
 
 def test_a_database_with_data_of_its_own_is_left_alone(old: Server, tmp_path: Path) -> None:
