@@ -50,8 +50,9 @@ async def test_the_total_timeout_of_a_silent_command(pool, endpoint):
 
 
 async def test_the_idle_timeout(pool, endpoint):
-    text = "for i in 1 2 3 4 5; do echo $i; sleep 1; done; sleep 60"
-    got, ended = await collect(await started(pool, endpoint(), Command(text), idle=4))
+    # In all it lasts longer than it may be silent.
+    text = "for i in 1 2 3 4 5; do echo $i; sleep 0.5; done; sleep 60"
+    got, ended = await collect(await started(pool, endpoint(), Command(text), idle=2))
     assert (got, ended.code) == (b"1\n2\n3\n4\n5\n", "idle_timeout")
 
 

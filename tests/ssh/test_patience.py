@@ -18,8 +18,8 @@ def freeze(seconds: float, *, after: float = 0.0) -> None:
 
 @pytest.mark.parametrize("after", [0.0, 0.01, 0.03])
 async def test_while_it_connects(pool, endpoint, after):
-    freeze(6.0, after=after)
-    assert (await run(pool, endpoint(), Command("echo out"), connect=5))[0] == b"out\n"
+    freeze(3.5, after=after)
+    assert (await run(pool, endpoint(), Command("echo out"), connect=3))[0] == b"out\n"
 
 
 async def test_as_the_command_is_sent(pool, endpoint):
