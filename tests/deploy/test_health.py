@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import TESTUM
-from tests.support.server import Server
+from tests.support.server import LEASE_SECONDS, Server
 from tests.support.sshd import free_port
 from tests.support.waiting import until
 
@@ -62,6 +62,8 @@ def test_of_a_worker() -> None:
         assert (ran.returncode, ran.stdout) == (0, f"The worker of {name} lives: 2 processes.\n")
         assert server.worker is not None
         server.worker.kill()
+        # As if a lease had gone by since.
+        server.execute(f"UPDATE workers SET seen_at = seen_at - interval '{LEASE_SECONDS} seconds'")
         until(lambda: health("--worker", env=server.env).returncode == 1, 30)
         # Its database's absence is nothing that a new start would mend.
         away = server.env | {"DATABASE_URL": f"postgresql://x:y@127.0.0.1:{free_port()}/z"}

@@ -20,21 +20,21 @@ def proxies() -> Iterator[Proxies]:
     made.close()
 
 
-@pytest.mark.parametrize(("type", "what"), [("run_command", "of='a host key'"), ("gather_facts", "of=facts")])
 def test_what_is_learned_of_a_host_is_stored_when_it_is_back(
-    server: Server, api: Api, real_sshd: RealSshd, proxies: Proxies, type: str, what: str
+    server: Server, api: Api, real_sshd: RealSshd, proxies: Proxies
 ) -> None:
-    """The host's key, on the first connection, and its facts."""
-    way = proxies.add(real_sshd.port)
-    platform = api.add_platform(unique(), real_sshd, port=way.port)
-    if type == "gather_facts":
-        # Its key is known by then.
-        api.run("true", targets={"platform_ids": [platform["id"]]})
-    # Some answers of the host later, the database is away.
-    way.delay = 0.3
-    body = {"command": "echo done"} if type == "run_command" else {}
-    job = api.start_job(type=type, targets={"platform_ids": [platform["id"]]}, **body)
-    until(lambda: api.tasks(job)[0]["status"] == "running")
+    """The host's key, on the first connection, and the facts of another one whose key is known."""
+    ways = [proxies.add(real_sshd.port) for _ in range(2)]
+    new, known = (api.add_platform(unique(), real_sshd, port=way.port)["id"] for way in ways)
+    api.run("true", targets={"platform_ids": [known]})
+    # The hosts answer only once the database is away.
+    for way in ways:
+        way.hold()
+    jobs = [
+        api.start_job("echo done", targets={"platform_ids": [new]}),
+        api.start_job(type="gather_facts", targets={"platform_ids": [known]}),
+    ]
+    until(lambda: all(way.holding for way in ways))
     before = len(server.log.read_text())
 
     def said() -> str:
@@ -42,12 +42,17 @@ def test_what_is_learned_of_a_host_is_stored_when_it_is_back(
 
     walls().postgres.stop(immediate=True)
     try:
-        # What the task has learned it cannot store now.
-        until(lambda: what in said(), 20, otherwise=said)
+        for way in ways:
+            way.release()
+        # What the tasks have learned they cannot store now.
+        for what in ("of='a host key'", "of=facts"):
+            until(lambda what=what: what in said(), 20, otherwise=said)
     finally:
         walls().postgres.start()
-    until(lambda: api.http.get(f"/jobs/{job}").status_code == 200)
-    api.wait_job(job)
-    (task,) = api.tasks(job)
-    assert (task["status"], task["error_code"]) == ("success", None), task
-    assert api.get(f"/platforms/{platform['id']}")["known_host_fingerprint"]
+    until(lambda: api.http.get(f"/jobs/{jobs[0]}").status_code == 200)
+    for job in jobs:
+        api.wait_job(job)
+        (task,) = api.tasks(job)
+        assert (task["status"], task["error_code"]) == ("success", None), task
+    for platform in (new, known):
+        assert api.get(f"/platforms/{platform}")["known_host_fingerprint"]

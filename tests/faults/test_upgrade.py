@@ -90,10 +90,13 @@ def test_processes_go_on_and_start_on_a_schema_that_suits_them(
     api = own.client()
     mark = unique("tag")
     platforms = [api.add_platform(f"{mark}-{number}", real_sshd, tags=[mark]) for number in range(12)]
-    under_way = api.start_job("sleep 3; echo done", targets={"tags": [mark]}, concurrency=3)
+    gate = real_sshd.user.home / unique("gate")
+    command = f"while [ ! -e {gate} ]; do sleep 0.1; done; echo done"
+    under_way = api.start_job(command, targets={"tags": [mark]}, concurrency=3)
     until(lambda: api.get(f"/jobs/{under_way}")["counts"]["running"] == 3)
     upgrade(own, tmp_path, suits=True)
-    # Nothing that was under way minds.
+    gate.touch()
+    # Nothing that was under way minds, nor what begins now.
     assert api.wait_job(under_way)["counts"]["success"] == 12
     works(api, platforms[0]["id"])
     # A process of a worker that dies is replaced, by code of the older release.

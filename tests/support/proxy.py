@@ -50,7 +50,8 @@ class Proxies:
 
 
 class Proxy:
-    """One way. `delay` (seconds) is what each byte is late in each direction."""
+    """One way. `delay` (seconds) is what each byte is late in each direction; `holding`: something has come since `hold`
+    and waits."""
 
     server: asyncio.Server
 
@@ -58,6 +59,9 @@ class Proxy:
         self._target = target
         self._loop = loop
         self.delay = 0.0
+        self.holding = False
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self.port = 0
         self._open: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[Any]] = set()
@@ -95,6 +99,14 @@ class Proxy:
         """Break all connections, as a line that is cut would; new ones are carried."""
         self._loop.call_soon_threadsafe(self._abort)
 
+    def hold(self) -> None:
+        """Carry nothing until `release`."""
+        self._loop.call_soon_threadsafe(self._flowing.clear)
+
+    def release(self) -> None:
+        """Carry what was held, and go on."""
+        self._loop.call_soon_threadsafe(self._flowing.set)
+
     def _abort(self) -> None:
         for writer in self._open:
             writer.transport.abort()
@@ -115,14 +127,17 @@ class Proxy:
         finally:
             sender.cancel()
 
-    @staticmethod
-    async def _send(queue: "asyncio.Queue[tuple[float, bytes]]", target: asyncio.StreamWriter) -> None:
+    async def _send(self, queue: "asyncio.Queue[tuple[float, bytes]]", target: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()
         with suppress(OSError):
             while True:
                 due, data = await queue.get()
                 if due > loop.time():
                     await lag(due - loop.time())
+                if not self._flowing.is_set():
+                    self.holding = True
+                    await self._flowing.wait()
+                    self.holding = False
                 if not data:
                     # Both ends close their side: half-open connections are nothing testum's servers use.
                     target.close()
