@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Any
 
@@ -131,8 +132,8 @@ def test_a_watcher_from_before_the_start_sees_it_all(api: Api, tag: str) -> None
 @pytest.mark.parametrize("command", ["while :; do echo more; sleep 0.001; done", "seq 1 99999999"])
 def test_what_was_shown_is_kept_by_a_cancel_at_any_moment(api: Api, platform: Any, command: str) -> None:
     """Ended while its output is on its way to the disk, small enough for the row or not."""
-    chance = random.Random(5)
-    for _ in range(12):
+
+    def round_of(chance: random.Random) -> None:
         job_id = api.start_job(command, targets={"platform_ids": [platform["id"]]})
         (task,) = api.tasks(job_id)
         shown = b""
@@ -150,10 +151,14 @@ def test_what_was_shown_is_kept_by_a_cancel_at_any_moment(api: Api, platform: An
         assert api.get(f"/tasks/{task['id']}")["output_bytes"] == len(kept)
         assert output_of(follow(api, f"tasks/{task['id']}"), "stdout") == kept
 
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(round_of, map(random.Random, range(12))))
+
 
 def test_the_stream_goes_on_after_a_restart(real_sshd: Any) -> None:
     """What was told before the server died is told again the same, and the rest after it."""
-    with Server() as server:
+    # The task is lost once its worker's lease is over.
+    with Server(env={"LEASE_SECONDS": "2"}) as server:
         api = server.client()
         api.add_platform("one", real_sshd)
         job_id = api.start_job("for i in $(seq 1 3000); do echo $i; sleep 0.02; done")

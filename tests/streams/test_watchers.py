@@ -9,9 +9,12 @@ import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.application import Listening
 from tests.support.server import Api, Server
+from tests.support.sshd import RealSshd
 from tests.support.stream import data_of, follow, messages, output_of, watch
 from tests.support.waiting import until
+from testum.web import streams
 
 pytestmark = pytest.mark.walls
 
@@ -133,19 +136,24 @@ def test_watchers_that_go_away_leave_nothing_behind(server: Server, api: Api, pl
     assert api.wait_job(job_id)["status"] == "cancelled"
 
 
-def test_a_stream_ends_with_the_login(server: Server, api: Api, platform: Any) -> None:
-    viewer = server.account("viewer")
-    job_id = api.start_job("while :; do echo on; sleep 0.1; done", targets={"platform_ids": [platform["id"]]})
-    with watch(viewer, f"jobs/{job_id}") as watching:
-        watching.recv(timeout=30)
-        viewer.post("/auth/logout")
-        begun = time.monotonic()
-        with pytest.raises(ConnectionClosed) as closed:
-            while True:
-                watching.recv(timeout=30)
-    assert closed.value.rcvd is not None and closed.value.rcvd.code == 4401
-    assert time.monotonic() - begun < 15
-    api.post(f"/jobs/{job_id}/cancel")
+def test_a_stream_ends_with_the_login(real_sshd: RealSshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert streams._RECHECK_SECONDS < 15 / 2
+    monkeypatch.setattr(streams, "_RECHECK_SECONDS", 0.3)
+    with Listening() as site:
+        api, viewer = site.client(), site.account("viewer")
+        api.add_platform("on", real_sshd)
+        job_id = api.start_job("while :; do echo on; sleep 0.1; done")
+        with watch(viewer, f"jobs/{job_id}") as watching:
+            watching.recv(timeout=30)
+            viewer.post("/auth/logout")
+            begun = time.monotonic()
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    watching.recv(timeout=30)
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 4401
+        assert time.monotonic() - begun < 15
+        api.post(f"/jobs/{job_id}/cancel")
+        api.wait_job(job_id)
 
 
 def test_a_viewer_may_watch(server: Server, api: Api, platform: Any) -> None:

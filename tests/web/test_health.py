@@ -1,6 +1,7 @@
 """Health: what load balancers and people are told, with all there and with parts away."""
 
 import time
+from collections.abc import Iterator
 
 import httpx2
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.support.application import Application
 from tests.support.server import Api, Installation, Server, walls
 from tests.support.waiting import until
+from testum.services import status
 
 
 def ready(site: Installation) -> tuple[int, str, dict[str, str]]:
@@ -44,6 +46,15 @@ def test_a_data_directory_that_is_gone() -> None:
         assert ready(site) == (200, "ok", ALL)
 
 
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[Application]:
+    """A web process that waits a shorter time for a wall than others do."""
+    assert status._PATIENCE_SECONDS < 9 / 2
+    with pytest.MonkeyPatch.context() as patched, Application() as site:
+        patched.setattr(status, "_PATIENCE_SECONDS", 1.0)
+        yield site
+
+
 @pytest.mark.servers
 @pytest.mark.parametrize(
     ("wall", "leave", "back", "away", "code"),
@@ -57,19 +68,22 @@ def test_a_data_directory_that_is_gone() -> None:
     ],
 )
 def test_a_wall_that_is_away_is_named(
-    server: Server, wall: str, leave: str, back: str, away: set[str], code: int
+    hasty: Application, server: Server, wall: str, leave: str, back: str, away: set[str], code: int
 ) -> None:
     part = getattr(walls(), wall)
     getattr(part, leave)()
     try:
         begun = time.monotonic()
-        told = ready(server)
+        told = ready(hasty)
         assert time.monotonic() - begun < 9
         assert told[2] == ALL | dict.fromkeys(away, "unavailable")
         assert told[:2] == (code, "unavailable" if code == 503 else "degraded")
         # The process itself needs no restart.
-        assert httpx2.get(f"{server.url}/health/live", timeout=60).status_code == 200
-        assert httpx2.get(f"{server.url}/health", timeout=10).status_code == code
+        with hasty.nobody() as client:
+            assert client.get("/health/live", timeout=60).status_code == 200
+            assert client.get("/health", timeout=10).status_code == code
     finally:
         getattr(part, back)()
-    until(lambda: ready(server) == (200, "ok", ALL))
+    # Others go on with the server.
+    for site in (hasty, server):
+        until(lambda site=site: ready(site) == (200, "ok", ALL))

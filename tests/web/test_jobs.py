@@ -69,9 +69,11 @@ def test_a_command(api: Api, platform: Any) -> None:
 
 
 def test_a_command_ended_by_a_signal_and_one_that_is_too_slow(api: Api, platform: Any) -> None:
+    slow_id = api.start_job("echo before; sleep 60", targets=on(platform), timeout=2)
     killed = one(api, command="kill -9 $$", targets=on(platform))
     assert (killed["error_code"], killed["exit_signal"], killed["exit_code"]) == ("signal", "KILL", None)
-    slow = one(api, command="echo before; sleep 60", targets=on(platform), timeout=4)
+    api.wait_job(slow_id)
+    (slow,) = api.tasks(slow_id)
     assert (slow["status"], slow["error_code"], slow["stdout"]) == ("failed", "timeout", "before\n")
     assert slow["metadata"]["termination"]["state"] == "confirmed"
 

@@ -9,20 +9,26 @@ from typing import Any
 
 import pytest
 
-from tests.support.server import Api, Server
+from tests.support.application import Listening
+from tests.support.server import Api
 from tests.support.sshd import RealSshd
 from tests.support.stream import follow, output_of
 from tests.support.waiting import until
+from testum import app
+from testum.execution import watch
 
 pytestmark = pytest.mark.walls
 
 LARGE = "seq 30000; echo end >&2; exit 4"
 
 
-@pytest.fixture(scope="module")
-def keeps() -> Iterator[Server]:
-    """A server that keeps output for a week."""
-    with Server(env={"OUTPUT_RETENTION_DAYS": "7", "ACCESS_TOKEN_SECONDS": "7200"}) as running:
+@pytest.fixture
+def keeps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listening]:
+    """One that keeps output for a week, and soon sees that it is older."""
+    assert app.EXPIRE_SECONDS < 60 / 2
+    monkeypatch.setattr(app, "EXPIRE_SECONDS", 0.5)
+    monkeypatch.setattr(watch, "_TICK_SECONDS", 0.2)
+    with Listening(env={"OUTPUT_RETENTION_DAYS": "7", "ACCESS_TOKEN_SECONDS": "7200"}) as running:
         yield running
 
 
@@ -43,7 +49,7 @@ def without(told: list[Any], *types: str) -> list[Any]:
     return [message for message in told if message["type"] not in types]
 
 
-def test_output_that_is_older_than_it_is_kept(keeps: Server, real_sshd: RealSshd, tmp_path: Path) -> None:
+def test_output_that_is_older_than_it_is_kept(keeps: Listening, real_sshd: RealSshd, tmp_path: Path) -> None:
     api = keeps.client()
     one, two = (api.add_platform(f"old-{number}", real_sshd) for number in range(2))
     large, small, young = (
