@@ -10,7 +10,8 @@ S3_VENV := .venv-s3
 BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
-WORKERS ?= $(shell nproc)
+# One more than processors: tests wait for hosts a third of their time.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 TESTS ?= tests
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 # As docker-compose.yml has them: from the environment, or .env, or the default.
