@@ -157,8 +157,7 @@ def test_what_was_shown_is_kept_by_a_cancel_at_any_moment(api: Api, platform: An
 
 def test_the_stream_goes_on_after_a_restart(real_sshd: Any) -> None:
     """What was told before the server died is told again the same, and the rest after it."""
-    # The task is lost once its worker's lease is over.
-    with Server(env={"LEASE_SECONDS": "2"}) as server:
+    with Server() as server:
         api = server.client()
         api.add_platform("one", real_sshd)
         job_id = api.start_job("for i in $(seq 1 3000); do echo $i; sleep 0.02; done")
@@ -171,6 +170,7 @@ def test_the_stream_goes_on_after_a_restart(real_sshd: Any) -> None:
                 if len(before) == 20:
                     server.kill()
                     break
+        server.end_leases()
         server.start()
         api.wait_job(job_id)
         after = follow(api, path, before[-1]["seq"])

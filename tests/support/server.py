@@ -287,6 +287,13 @@ class Server(Installation):
             if process is not None:
                 process.kill()
 
+    def end_leases(self) -> None:
+        """After `kill`, where leases say who is dead: they are over, and the processes that start next wait only for a
+        short one before they believe it. So nothing must run then that needs a long one."""
+        if self.servers:
+            self.execute("UPDATE task_runs SET lease_expires_at = clock_timestamp() WHERE status = 'running'")
+            self.env["LEASE_SECONDS"] = "2"
+
     def stop(self) -> int:
         """Stop in order; the exit status of the web process."""
         assert self.web is not None
