@@ -16,12 +16,17 @@ from tests.support.postgres import PostgresServer
 from tests.support.waiting import until
 from testum.db.migrate import upgrade
 
-PERIOD = 1.0
+PERIOD = 0.5
+SETTLED = 2.0
 _PROCESS = """
 import asyncio, os
 from testum.db.audit import AuditLog
 from testum.db.session import Database
+from testum.execution import watch as product
 from testum.execution.watch import Duty, Watch
+
+# They look more often than the product does.
+product._TICK_SECONDS = product._RETRY_SECONDS = 0.2
 
 async def main():
     database = Database(os.environ["URL"])
@@ -39,7 +44,7 @@ async def main():
         [
             Duty("counted", PERIOD, lambda: note("counted")),
             Duty("fails", PERIOD, fail),
-            Duty("settled", PERIOD, lambda: note("settled"), settled=4.0),
+            Duty("settled", PERIOD, lambda: note("settled"), settled=SETTLED),
             Duty("rare", 3600.0, lambda: note("rare")),
         ],
         alone=False,
@@ -67,7 +72,7 @@ def url(postgres_server: PostgresServer) -> str:
 @pytest.fixture
 def processes(url: str) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Five processes that begin at once and have the same duties."""
-    code = _PROCESS.replace("PERIOD", str(PERIOD))
+    code = _PROCESS.replace("PERIOD", str(PERIOD)).replace("SETTLED", str(SETTLED))
     made = [
         subprocess.Popen(
             [sys.executable, "-c", code],
@@ -138,5 +143,5 @@ def test_a_settled_duty_waits_after_an_outage(
     postgres_server.start()
     until(lambda: done(url, "settled")[-1][1] > back and done(url, "counted")[-1][1] > back, 60)
     first = min(moment for _, moment in done(url, "settled") if moment > back)
-    assert first > back + 3.5, first - back
+    assert first > back + SETTLED - 0.5, first - back
     assert min(moment for _, moment in done(url, "counted") if moment > back) < first
