@@ -10,7 +10,8 @@ S3_VENV := .venv-s3
 BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
-# One more than processors: tests wait for hosts a third of their time.
+# Tests wait for hosts a third of their time, a browser is busy all the time (docs/decisions/0023).
+BROWSERS ?= $(shell nproc)
 WORKERS ?= $(shell expr $$(nproc) + 1)
 TESTS ?= tests
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
@@ -100,7 +101,7 @@ generate-key: $(VENV)/.runtime ## Print a new key for FERNET_KEY or SECRET_KEY
 # How Python runs pytest; `make coverage` measures it.
 PYTEST = $(BIN)/python $(MEASURE) -m pytest
 TIMINGS := build/timings
-MANY := -n $(WORKERS) --dist worksteal -m "not slow and not alone" --timings $(TIMINGS)
+MANY := --dist worksteal -m "not slow and not alone" --timings $(TIMINGS)
 ALONE := -m "alone and not slow" --timings $(TIMINGS)
 CHECKED := $(VENV)/.development assets $(MODULES) $(S3_VENV)/.ready began
 
@@ -117,9 +118,9 @@ began: $(VENV)/.development $(MODULES) $(S3_VENV)/.ready
 # What promises a time is measured with nothing beside it.
 .PHONY: tests
 tests: $(CHECKED)
-	$(PYTEST) $(MANY) --ignore tests/pages $(TESTS)
-	$(PYTEST) $(MANY) --ignore tests/pages --mode servers $(TESTS)
-	$(PYTEST) $(MANY) tests/pages
+	$(PYTEST) -n $(WORKERS) $(MANY) --ignore tests/pages $(TESTS)
+	$(PYTEST) -n $(WORKERS) $(MANY) --ignore tests/pages --mode servers $(TESTS)
+	$(PYTEST) -n $(BROWSERS) $(MANY) tests/pages
 	$(PYTEST) $(ALONE) $(TESTS)
 	$(PYTEST) $(ALONE) --ignore tests/pages --mode servers $(TESTS)
 	$(BIN)/python -m tests.faults.rounds --rounds 1 --platforms 100
