@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.ssh.test_run import marker, run
-from tests.support.waiting import pause, remains, turns
+from tests.support.waiting import lag, pause, remains, turns
 from testum.ssh import Command, Exit, Output, Timeouts
 from testum.ssh.patience import Patience
 
@@ -16,10 +16,16 @@ def freeze(seconds: float, *, after: float = 0.0) -> None:
     asyncio.get_running_loop().call_later(after, pause, seconds)
 
 
-@pytest.mark.parametrize("after", [0.0, 0.01, 0.03])
-async def test_while_it_connects(pool, endpoint, after):
-    freeze(3.5, after=after)
-    assert (await run(pool, endpoint(), Command("echo out"), connect=3))[0] == b"out\n"
+async def test_while_it_connects(pool, endpoint):
+    """Three connections, which the freeze meets on their way."""
+
+    async def connect(begun_before):
+        await lag(0.03 - begun_before)
+        return await run(pool, endpoint(), Command("echo out"), connect=5)
+
+    freeze(6.0, after=0.03)
+    for out, _, _ in await asyncio.gather(*map(connect, (0.03, 0.02, 0.0))):
+        assert out == b"out\n"
 
 
 async def test_as_the_command_is_sent(pool, endpoint):
