@@ -489,7 +489,7 @@ def one_round(fleet: Fleet, seed: int) -> Told:
     allowed = {"success", "lost worker_died", "lost worker_stopped", "lost lease_lost"}
     assert set(told.ends) <= allowed, told.ends
     # What was lost may run on on its host for a moment.
-    until(lambda: not commands(fleet.host, counter.name))
+    until(lambda: not commands(fleet.host, "TESTUM_TASK="))
     ran = Counter(counter.read_text().split()) if counter.exists() else Counter()
     assert max(ran.values(), default=0) <= 1, f"ran twice: {[key for key in ran if ran[key] > 1]}"
     done = {key for key, task in tasks.items() if task["status"] == "success"}

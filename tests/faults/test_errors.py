@@ -293,7 +293,8 @@ def test_a_disk_filled_by_others(real_sshd: RealSshd, tmp_path: Path) -> None:
         api.run("true")
         gate = real_sshd.user.home / unique("gate")
         job_id = api.start_job(f"while [ ! -e {gate} ]; do sleep 0.05; done; echo done")
-        until(lambda: commands(real_sshd, gate.name))
+        (task,) = api.tasks(job_id)
+        until(lambda: commands(real_sshd, task["id"]))
         filler = folder / "filler"
         with filler.open("wb", buffering=0) as file:
             try:
@@ -302,7 +303,7 @@ def test_a_disk_filled_by_others(real_sshd: RealSshd, tmp_path: Path) -> None:
             except OSError:
                 pass
         gate.touch()
-        until(lambda: not commands(real_sshd, gate.name))
+        until(lambda: not commands(real_sshd, task["id"]))
         # What it printed and how it ended cannot be written down now.
         stays(lambda: server.process.poll() is None, 0.5)
         answer = api.http.post(

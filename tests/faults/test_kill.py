@@ -126,7 +126,7 @@ def crash(server: Server, host: RealSshd, seed: int, number: int) -> Counter[str
         same = api.get(f"/tasks/{task_id}") if "stdout" in task else after[task_id]
         assert same == task, "what was reported has changed"
     # The killed server's commands may still run on the host.
-    until(lambda: not commands(host, counter.name))
+    until(lambda: not commands(host, "TESTUM_TASK="))
     ran = Counter(counter.read_text().split()) if counter.exists() else Counter()
     assert not [key for key, times in ran.items() if times > 1], "a command ran twice"
     assert {key for key, task in after.items() if task["status"] == "success"} <= set(ran)

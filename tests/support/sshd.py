@@ -52,9 +52,10 @@ def _kill(pids: Iterable[int]) -> None:
 
 
 class LoginUser:
-    """A system user made for one test run, with /bin/sh as the shell: root's own start-up is slow."""
+    """A system user made for one test run; /bin/sh is its shell where the shell is not the point, because that reads no
+    start-up files."""
 
-    def __init__(self, password: str | None = None) -> None:
+    def __init__(self, password: str | None = None, shell: str = "/bin/sh") -> None:
         if os.geteuid() != 0:
             raise RuntimeError("these tests need root: they make login users for a real sshd")
         self.name = f"testum-t-{secrets.token_hex(4)}"
@@ -64,7 +65,7 @@ class LoginUser:
 
         def added() -> bool:
             try:
-                run("useradd", "-m", "-s", "/bin/sh", "-p", hashed, self.name)
+                run("useradd", "-m", "-s", shell, "-p", hashed, self.name)
             except RuntimeError as error:
                 # Another worker may hold the lock of /etc/passwd.
                 refused.append(error)

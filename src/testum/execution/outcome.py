@@ -37,10 +37,16 @@ class Context:
     database: Database
     may_run: bool = False
     """Whether anything may have been started on the host: True from before the request is sent."""
+    begun: bool = False
+    """Whether the program has proven that it began."""
 
     def sending(self) -> None:
         """The request goes out next."""
         self.may_run = True
+
+    def beginning(self) -> None:
+        """The program begins."""
+        self.begun = True
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from testum.execution.recorder import OutputLimit, Recorder
 from testum.execution.slots import Slots, UnderWay
 from testum.execution.work import load_work
 from testum.output.base import OutputStore, Owner, TakenOver
-from testum.ssh import Endpoint, Pool, SSHError
+from testum.ssh import Endpoint, NotBegun, Pool, SSHError
 
 log = structlog.get_logger(__name__)
 
@@ -251,6 +251,8 @@ class Runner:
         """The action's outcome, whatever it raises."""
         try:
             return await ACTIONS[JobType(context.work.spec.type)](context)
+        except NotBegun as error:
+            return Outcome.failed(error.code, error.message, exit_code=error.status)
         except SSHError as error:
             details = {}
             if error.host_key is not None:
@@ -269,7 +271,11 @@ class Runner:
         if not context.may_run:
             return {"state": "confirmed", "detail": "Nothing had been started on the host."}
         ended = await self._pool.terminate(
-            context.endpoint, context.marker, grace=self._grace, connect_timeout=self._connect_timeout
+            context.endpoint,
+            context.marker,
+            grace=self._grace,
+            connect_timeout=self._connect_timeout,
+            begun=context.begun,
         )
         return {"state": ended.state, "detail": ended.detail}
 

@@ -3,7 +3,7 @@ looked at. Uses asyncssh; knows nothing of the rest of testum."""
 
 from testum.ssh.authorized_keys import DeployResult, deploy_keys
 from testum.ssh.endpoint import Endpoint, HostKey, HostTrust, KeyAuth, PasswordAuth, Timeouts
-from testum.ssh.errors import ConnectionLost, HostKeyChanged, HostKeyUnknown, SSHError
+from testum.ssh.errors import ConnectionLost, HostKeyChanged, HostKeyUnknown, NotBegun, SSHError
 from testum.ssh.execution import Execution, Exit, Output
 from testum.ssh.pool import Pool, PoolLimits, Probe
 from testum.ssh.program import Command, Program, Script
@@ -21,6 +21,7 @@ __all__ = [
     "HostKeyUnknown",
     "HostTrust",
     "KeyAuth",
+    "NotBegun",
     "Output",
     "PasswordAuth",
     "Pool",

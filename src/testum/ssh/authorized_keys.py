@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from testum.ssh.endpoint import Endpoint, Timeouts
 from testum.ssh.errors import SSHError
-from testum.ssh.execution import Exit, Output
+from testum.ssh.execution import Exit
 from testum.ssh.program import Script
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ async def deploy_keys(
     marker: str,
     timeouts: Timeouts,
     on_send: Callable[[], None] | None = None,
+    on_begin: Callable[[], None] | None = None,
 ) -> DeployResult:
     """Add the key lines (`type base64 comment`) that are not there yet. Raises SSHError."""
     tag = f"testum-{secrets.token_hex(8)}"
@@ -118,15 +119,17 @@ async def deploy_keys(
         for number, line in enumerate(keys)
     )
     script = Script(_SCRIPT.replace("@TAG@", tag).replace("@PLACES@", places))
-    execution = await pool.start(endpoint, script, marker=marker, timeouts=timeouts, on_send=on_send)
+    execution = await pool.start(
+        endpoint, script, marker=marker, timeouts=timeouts, on_send=on_send, on_begin=on_begin
+    )
     answer, complaint = bytearray(), bytearray()
     try:
         async for event in execution:
-            if isinstance(event, Output):
+            if isinstance(event, Exit):
+                break
+            if not event.early:
                 kept = answer if event.stream == "stdout" else complaint
                 kept += event.data[: _MAX_ANSWER - len(kept)]
-            elif isinstance(event, Exit):
-                break
     finally:
         await execution.aclose()
     return _read(endpoint, keys, answer.decode("utf-8", "replace"), complaint.decode("utf-8", "replace"), tag)

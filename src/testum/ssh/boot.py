@@ -1,36 +1,69 @@
-"""The remote beginnings of programs whose text or settings come over stdin. POSIX sh (tried with dash,
-bash, busybox ash, mksh, zsh).
+"""The remote beginnings of programs, whose text and settings come over stdin.
 
-`read` is a builtin and takes no byte too many from a pipe (POSIX, read); `cat` takes the rest. Secrets
-are never arguments of a command that may not be a builtin: printf is none in mksh and OpenBSD's sh. The
-pieces stand on one line where they can, so that the line numbers in a shell's messages are the script's.
+What sshd gives the login shell is one line that all of them read alike: sh, bash, dash, busybox ash, ksh, mksh, zsh,
+rbash go on in it, csh, tcsh and fish hand over to /bin/sh. Only csh and tcsh take `:q` after a variable for a modifier
+without taking `[1]` for an index (zsh takes both), and only fish takes the first element of a variable that has one for
+all of it. What follows is a single-quoted word without newline, backslash or exclamation mark, which mean something to
+those.
+
+Start-up files come before: they may print, read from stdin or put another shell in this one's place. So stdin begins with
+lines that end whatever runs them, which may be eaten, and the program proves by a mark on stdout that all of it arrived
+and begins now. The mark is a sum: who only repeats the line does not print it.
+
+`read` is a builtin and takes no byte too many from a pipe (POSIX, read), but one by one; `cat` takes the rest. Secrets are
+never arguments of a command that may not be a builtin: printf is none in mksh and OpenBSD's sh. The pieces stand on one
+line where they can, so that the line numbers in a shell's messages are the program's.
 """
 
+LINE = (
+    'test "$SHELL:q[1]" = "$SHELL[1]" && exec /bin/sh -c @IT@ ; '
+    'test "$SHELL[1]" = "$SHELL" && exec /bin/sh -c @IT@ ; eval @IT@'
+)
+"""The exec request. @IT@ is a quoted beginning."""
+
+HEADER = b"exit 255;a=1\n" * 3
+"""Goes first over stdin, before the line with the nonce: nothing is run by a shell that was put in place of ours. fish reads
+all before it runs anything, and prints the line that it cannot read: this one, and none with secrets."""
+
+MARK = 'echo "testum-$((@SUM@))"; '
+"""Prints the mark. echo is a builtin of every shell."""
+
+# Without its newline a line was cut, and nothing is run.
+_BEGIN = (
+    "TESTUM_TASK=@MARKER@; export TESTUM_TASK; TESTUM_IN=; "
+    'until [ "$TESTUM_IN" = "@NONCE@" ]; do IFS= read -r TESTUM_IN || { '
+    'echo "testum: the program did not arrive; a start-up file of this account may read it. Nothing was run." >&2; '
+    "exit 255; }; done; IFS= read -r TESTUM_IN || exit 255; "
+)
+
+COMMAND = (
+    # A shell with a trap does not replace itself by its last command; this one does nothing.
+    f'{_BEGIN}exec </dev/null; {MARK}trap : EXIT; eval "unset TESTUM_IN; $TESTUM_IN"'
+)
+"""The beginning of a command, which is the line after the nonce. Its stdin is empty."""
+
+SCRIPT = f'{_BEGIN}eval "$TESTUM_IN"'
+"""The beginning of a script. The line after the nonce starts its interpreter, which takes the rest."""
+
 # A newline that survives $(...), which strips those at the end.
-_NEWLINE = r'TESTUM_NL=$(printf "\n."); TESTUM_NL=${TESTUM_NL%.}; '
-
-# Without its newline the line was cut, and nothing is run.
-_READ_LINE = "IFS= read -r TESTUM_IN || exit 255; "
-
-READ_SETTINGS = f'{_READ_LINE}{_NEWLINE}exec </dev/null; eval "$TESTUM_IN"; unset TESTUM_IN TESTUM_NL; '
-"""Goes before a command: takes the settings line and leaves an empty stdin."""
+NEWLINE = r'TESTUM_NL=$(printf "\n."); TESTUM_NL=${TESTUM_NL%.}; '
 
 _READ_PROGRAM = (
-    _READ_LINE + "TESTUM_TEXT=$(cat); "
+    "IFS= read -r TESTUM_IN || exit 255; TESTUM_TEXT=$(cat); "
     'case $TESTUM_TEXT in *"@END@") ;; '
     '*) echo "testum: the script did not arrive whole; nothing of it was run." >&2; exit 255 ;; esac; '
-    'TESTUM_TEXT=${TESTUM_TEXT%"@END@"}; ' + _NEWLINE
+    'TESTUM_TEXT=${TESTUM_TEXT%"@END@"}; '
 )
 
 RUN_IN_SHELL = (
-    _READ_PROGRAM + 'exec </dev/null; eval "$TESTUM_IN"; '
+    f'{_READ_PROGRAM}exec </dev/null; eval "$TESTUM_IN"; {MARK}'
     # `exit` keeps the shell from replacing itself by the last command; it passes on the status.
     'eval "unset TESTUM_IN TESTUM_TEXT TESTUM_NL; @OPTIONS@ $TESTUM_TEXT"; exit'
 )
 """For a shell's -c: the script is run by the shell itself. @END@ is its trailer, @OPTIONS@ a `set ...;`."""
 
 RUN_ON_STDIN = (
-    _READ_PROGRAM + 'eval "$TESTUM_IN"\n'
+    f'{_READ_PROGRAM}eval "$TESTUM_IN"; {MARK}\n'
     "case $(command -v printf) in\n"
     # A here-document works anywhere, but some shells need room in /tmp for it.
     '*/*) "$@" <<TESTUM_EOF\n'

@@ -112,6 +112,16 @@ class ChannelRefused(SSHError):
     code = "channel_refused"
 
 
+class NotBegun(SSHError):
+    """The account's shell ended without having begun the program. `status`: how, if not by a signal."""
+
+    code = "not_begun"
+
+    def __init__(self, message: str, status: int | None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class ProgramInvalid(SSHError):
     """The command or script cannot be sent as it is written."""
 

@@ -10,7 +10,7 @@ import asyncssh
 from asyncssh.constants import EXTENDED_DATA_STDERR
 
 from testum.ssh.endpoint import Timeouts
-from testum.ssh.errors import CommandTimeout, ConnectionLost, IdleTimeout, SSHError
+from testum.ssh.errors import CommandTimeout, ConnectionLost, IdleTimeout, NotBegun, SSHError
 from testum.ssh.quick import keep_window, open_window
 
 MAX_OUTPUT = 256 * 1024
@@ -26,10 +26,12 @@ StreamName = Literal["stdout", "stderr"]
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Some bytes of one stream, as they came."""
+    """Some bytes of one stream, as they came. `early`: before the program was begun, so from the account's start-up
+    files."""
 
     stream: StreamName
     data: bytes
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,18 @@ class Exit:
 class Session(asyncssh.SSHClientSession[bytes]):
     """Takes what the channel delivers. `sent` turns true just before the request goes out: up to then
     nothing can have been run, and the program may be sent again over another connection. `stdin` is
-    what the program gets there, before the end."""
+    what the program gets there, before the end. `mark` is what comes on stdout when it begins (program.Request); `on_begin` is
+    called then."""
 
-    def __init__(self, stdin: bytes = b"") -> None:
+    def __init__(
+        self, stdin: bytes = b"", mark: bytes = b"", on_begin: Callable[[], None] | None = None
+    ) -> None:
         self._stdin = stdin
+        self._mark = mark
+        self._on_begin = on_begin
+        self._unclear = b""
+        self.begun = not mark
+        """Whether the program is known to have begun, or nobody can know."""
         self.sent = False
         self.channel: asyncssh.SSHClientChannel[bytes] | None = None
         self.closed = False
@@ -57,7 +67,7 @@ class Session(asyncssh.SSHClientSession[bytes]):
         self.failure: SSHError | None = None
         self.exit: Exit | None = None
         self.last_output = 0.0
-        self._held: deque[tuple[StreamName, bytes]] = deque()
+        self._held: deque[Output] = deque()
         self._held_bytes = 0
         self._taken = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -82,10 +92,35 @@ class Session(asyncssh.SSHClientSession[bytes]):
         it from ever being told."""
         if self.failure is not None:
             return
-        self._held.append(("stderr" if datatype == EXTENDED_DATA_STDERR else "stdout", data))
-        self._held_bytes += len(data)
+        if datatype == EXTENDED_DATA_STDERR:
+            self._hold("stderr", data)
+        elif self.begun:
+            self._hold("stdout", data)
+        else:
+            self._look_for_mark(data)
         self.last_output = self._loop.time()
         self.wake()
+
+    def _hold(self, stream: StreamName, data: bytes) -> None:
+        if data:
+            self._held.append(Output(stream, data, early=not self.begun))
+            self._held_bytes += len(data)
+
+    def _look_for_mark(self, data: bytes) -> None:
+        """Take the mark out of stdout. What may be its first part waits for the rest."""
+        before, mark, after = (self._unclear + data).partition(self._mark)
+        if mark:
+            self._unclear = b""
+            self._hold("stdout", before)
+            self.begun = True
+            if self._on_begin is not None:
+                self._on_begin()
+            self._hold("stdout", after)
+            return
+        most = min(len(before), len(self._mark) - 1)
+        kept = next(size for size in range(most, -1, -1) if before.endswith(self._mark[:size]))
+        self._unclear = before[len(before) - kept :]
+        self._hold("stdout", before[: len(before) - kept])
 
     def exit_status_received(self, status: int) -> None:
         """The program ended by itself."""
@@ -104,6 +139,8 @@ class Session(asyncssh.SSHClientSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         """The channel is closed, in order or with the connection."""
         self.closed = True
+        if self.failure is None:
+            self._hold("stdout", self._unclear)
         if self.channel is not None:
             # A connection that is gone has no peer any more.
             alive = exc is None and self.channel.get_extra_info("peername") is not None
@@ -140,15 +177,14 @@ class Session(asyncssh.SSHClientSession[bytes]):
         """The next output: all that follows of the same stream, up to MAX_OUTPUT."""
         if not self._held:
             return None
-        stream, first = self._held.popleft()
-        size = len(first)
-        if self._held and self._held[0][0] == stream and size < MAX_OUTPUT:
-            pieces = [first]
-            while self._held and self._held[0][0] == stream and size + len(self._held[0][1]) <= MAX_OUTPUT:
-                piece = self._held.popleft()[1]
-                pieces.append(piece)
-                size += len(piece)
-            first = b"".join(pieces)
+        output = self._held.popleft()
+        size = len(output.data)
+        pieces = [output.data]
+        while self._held and self._follows(output, size):
+            pieces.append(self._held.popleft().data)
+            size += len(pieces[-1])
+        if len(pieces) > 1:
+            output = Output(output.stream, b"".join(pieces), output.early)
         if self.held_back:
             # The program may not have been able to print: it was not idle of its own.
             self.last_output = self._loop.time()
@@ -157,7 +193,26 @@ class Session(asyncssh.SSHClientSession[bytes]):
         if self._taken >= _GIVE_BACK and self.channel is not None and not self.closed:
             open_window(self.channel, self._taken)
             self._taken = 0
-        return Output(stream, first)
+        return output
+
+    def _follows(self, output: Output, size: int) -> bool:
+        """Whether what is held next goes on where `output`, of so many bytes by now, ends."""
+        following = self._held[0]
+        return (
+            following.stream == output.stream
+            and following.early == output.early
+            and size + len(following.data) <= MAX_OUTPUT
+        )
+
+
+def _not_begun(address: str, ended: Exit) -> NotBegun:
+    how = f"by signal {ended.signal}" if ended.signal else f"with exit status {ended.status}"
+    return NotBegun(
+        f"{address}: the shell ended {how} without having begun the program. The account may not be allowed to run it, "
+        "have a shell that testum cannot use or a command of its own (ForceCommand), or a start-up file that ends the "
+        "shell or runs another one. What was printed may say more.",
+        ended.status,
+    )
 
 
 class Execution:
@@ -195,7 +250,7 @@ class Execution:
         return self
 
     async def __anext__(self) -> Output | Exit:
-        """The next event. Raises CommandTimeout, IdleTimeout or ConnectionLost after the last output."""
+        """The next event. Raises CommandTimeout, IdleTimeout, ConnectionLost or NotBegun after the last output."""
         session = self._session
         while True:
             output = session.take()
@@ -206,6 +261,8 @@ class Execution:
             if session.failure is not None:
                 raise session.failure
             if session.closed and session.complete and session.exit is not None:
+                if not session.begun:
+                    raise _not_begun(self._address, session.exit)
                 self._ended = True
                 return session.exit
             if session.closed:

@@ -80,6 +80,7 @@ async def start_program(
     timeouts: Timeouts,
     *,
     on_send: Callable[[], None] | None,
+    on_begin: Callable[[], None] | None,
     release: Callable[[], None],
 ) -> Execution:
     """Open a channel and send the request. `release` is for the Execution to call at its end.
@@ -87,7 +88,7 @@ async def start_program(
     Raises NotSent where another connection may do, ChannelRefused where none will, ConnectionLost where
     the program may have been started.
     """
-    session = Session(request.stdin)
+    session = Session(request.stdin, request.mark, on_begin)
 
     def factory() -> Session:
         if on_send is not None:

@@ -14,7 +14,7 @@ from testum.ssh.errors import ConnectionLost, JumpLoop, SSHError
 from testum.ssh.execution import Execution
 from testum.ssh.keys import KeyRing
 from testum.ssh.link import Link, NotSent, start_program
-from testum.ssh.program import Program, Request, encode
+from testum.ssh.program import Program, encode
 from testum.ssh.termination import Termination, terminate
 
 _MAX_JUMPS = 8
@@ -76,17 +76,16 @@ class Pool:
         *,
         marker: str,
         timeouts: Timeouts,
-        stdin: bytes = b"",
         on_send: Callable[[], None] | None = None,
+        on_begin: Callable[[], None] | None = None,
     ) -> Execution:
-        """Run a program; `stdin` follows what the program itself sends there. `on_send` is called when it
-        may have been sent: a failure or cancellation before that means that nothing was run.
+        """Run a program. `on_send` is called when it may have been sent: a failure or cancellation before that means
+        that nothing was run. `on_begin` is called when it has proven that it began; a plain one never does.
 
         A pooled connection that turns out dead, or full, before the program was sent is replaced; after
         that the program is never sent again. Raises SSHError.
         """
         request = encode(program, marker)
-        request = Request(request.line, request.stdin + stdin)
         if program.plain:
             self._remember_plain(marker)
         dead = 0
@@ -95,7 +94,7 @@ class Pool:
             release = partial(self._release, link)
             try:
                 return await start_program(
-                    link, request, endpoint, timeouts, on_send=on_send, release=release
+                    link, request, endpoint, timeouts, on_send=on_send, on_begin=on_begin, release=release
                 )
             except NotSent as error:
                 release()
@@ -115,16 +114,25 @@ class Pool:
             del self._plain[next(iter(self._plain))]
 
     async def terminate(
-        self, endpoint: Endpoint, marker: str, *, grace: float, connect_timeout: float = 10.0
+        self,
+        endpoint: Endpoint,
+        marker: str,
+        *,
+        grace: float,
+        connect_timeout: float = 10.0,
+        begun: bool = True,
     ) -> Termination:
         """End everything on the host that bears `marker`, and look whether it is gone. Never raises
-        for what SSH does: then nothing is confirmed, and the reason says why."""
+        for what SSH does: then nothing is confirmed, and the reason says why. `begun`: whether the program has proven
+        that it began; if not, that nothing bears the marker says nothing."""
         if marker in self._plain:
             return Termination(
                 "unconfirmed",
                 "The program was started as it is (plain), without a mark to find its processes by.",
             )
-        return await terminate(self, endpoint, marker, grace=grace, connect_timeout=connect_timeout)
+        return await terminate(
+            self, endpoint, marker, grace=grace, connect_timeout=connect_timeout, begun=begun
+        )
 
     async def check(self, endpoint: Endpoint, timeouts: Timeouts) -> Probe:
         """Connect anew, log in and leave. Raises SSHError."""

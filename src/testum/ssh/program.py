@@ -6,8 +6,8 @@ twice and after the connection is gone: `terminate` finds it all by that. The le
 the program has ended: it would otherwise replace itself by its last command, and one that belongs to
 another user (sudo) shows no environment to look at.
 
-Whatever may be secret (environment, script text, a shell script's arguments) goes over stdin, where no
-process list shows it. See boot.py for the remote part.
+Text, arguments and environment go over stdin, where no process list shows them and no login shell reads them in its own
+way. See boot.py for the remote part, and for how a program proves that it was begun.
 """
 
 import re
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from testum.ssh.boot import READ_SETTINGS, RUN_IN_SHELL, RUN_ON_STDIN
+from testum.ssh import boot
 from testum.ssh.errors import ProgramInvalid, Unsupported
 
 _MARKER = re.compile(r"[0-9a-zA-Z-]{8,64}\Z")
@@ -29,8 +29,9 @@ _SETTABLE = re.compile(r"-[abefhkmnsuvxCEHT]*o?\Z")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Text for the user's login shell, as in `ssh host text`. Its stdin is empty. `plain`: nothing is put
-    around it, for hosts without a POSIX shell; what it leaves running can then not be found again."""
+    """Text for the user's login shell, as in `ssh host text`; for /bin/sh where that is fish, csh or tcsh. Its stdin is
+    empty. `plain`: nothing is put around it, for hosts without a POSIX shell; what it leaves running can then not be found
+    again, and that it was begun is not proven."""
 
     text: str
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -55,10 +56,12 @@ Program = Command | Script
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An exec request's command line, and what goes to stdin before its end."""
+    """An exec request's command line, and what goes to stdin before its end. `mark`: what comes on stdout right before the
+    program's own output; where it does not, the program was not begun. Empty for a plain one, of which nobody knows."""
 
     line: str
     stdin: bytes = b""
+    mark: bytes = b""
 
 
 def encode(program: Program, marker: str) -> Request:
@@ -69,29 +72,55 @@ def encode(program: Program, marker: str) -> Request:
     _check(program)
     if program.plain:
         return _encode_plain(program)
-    prefix = f"TESTUM_TASK={marker}; export TESTUM_TASK; "
+    # Sums of these fit into 32 bits.
+    first, second = (secrets.randbelow(10**9) for _ in range(2))
+    nonce = f"n{secrets.token_hex(4)}"
     if isinstance(program, Command):
-        # A shell with a trap does not replace itself by its last command; this one does nothing.
-        prefix += "trap : EXIT; "
-        if not program.environment:
-            return Request(prefix + program.text)
-        return Request(f"{prefix}{READ_SETTINGS}{program.text}", _settings(program.environment))
+        begin = boot.COMMAND
+        line = _one_line(_settings(program.environment), program.text)
+        body = b""
+    else:
+        begin = boot.SCRIPT
+        # The whole program ends with this; half of one is not run. The marker is in it so that the shell
+        # that waits for the program bears it in its command line.
+        end = f"#TESTUM_TASK={marker}-{secrets.token_hex(8)}"
+        called = _boot(program, end).replace("@SUM@", f"{first}+{second}")
+        line = _one_line(f"exec {called}")
+        by_shell = _shell_index(_words(program.interpreter)) is not None
+        # Other interpreters get their arguments on their command line.
+        settings = _one_line(_settings(program.environment, program.arguments if by_shell else ()))
+        body = f"{settings}\n{program.text}{end}".encode()
+    begin = begin.replace("@MARKER@", marker).replace("@NONCE@", nonce).replace("@SUM@", f"{first}+{second}")
+    return Request(
+        boot.LINE.replace("@IT@", f"'{begin}'"),
+        boot.HEADER + f"{nonce}\n{line}\n".encode() + body,
+        f"testum-{first + second}\n".encode(),
+    )
+
+
+def _one_line(settings: str, text: str = "") -> str:
+    """Shell that does the settings and then the text, whose newlines are quoted too."""
+    if "\n" in text:
+        settings += f"eval {_quote(f'unset TESTUM_NL; {text}')}"
+    elif "$TESTUM_NL" in settings and text:
+        settings += f"unset TESTUM_NL; {text}"
+    else:
+        settings += text
+    return f"{boot.NEWLINE}{settings}" if "$TESTUM_NL" in settings else settings
+
+
+def _boot(program: Script, end: str) -> str:
+    """The words, quoted for one line, that start the script's interpreter."""
     words = _words(program.interpreter)
-    # The whole program ends with this; half of one is not run. The marker is in it so that the shell
-    # that waits for the program bears it in its command line.
-    end = f"#TESTUM_TASK={marker}-{secrets.token_hex(8)}"
-    body = (program.text + end).encode()
     shell = _shell_index(words)
     if shell is None:
-        line = shlex.join(
-            ["/bin/sh", "-c", RUN_ON_STDIN.replace("@END@", end), "sh", *_called(words, program)]
-        )
-        return Request(f"{prefix}exec {line}", _settings(program.environment) + body)
-    kept, options = _set_options(words[shell + 1 :])
-    boot = RUN_IN_SHELL.replace("@END@", end).replace("@OPTIONS@", options)
-    name = PurePosixPath(words[shell]).name
-    line = shlex.join([*words[: shell + 1], *kept, "-c", boot, name])
-    return Request(f"{prefix}exec {line}", _settings(program.environment, program.arguments) + body)
+        start = boot.RUN_ON_STDIN.replace("@END@", end)
+        called = ["/bin/sh", "-c", start, "sh", *_called(words, program)]
+    else:
+        kept, options = _set_options(words[shell + 1 :])
+        start = boot.RUN_IN_SHELL.replace("@END@", end).replace("@OPTIONS@", options)
+        called = [*words[: shell + 1], *kept, "-c", start, PurePosixPath(words[shell]).name]
+    return " ".join(map(_quote, called))
 
 
 def _check(program: Program) -> None:
@@ -179,14 +208,14 @@ def _encode_plain(program: Program) -> Request:
     return Request(shlex.join(_called(_words(program.interpreter), program)), program.text.encode())
 
 
-def _settings(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> bytes:
-    """One line of shell that sets arguments and environment. A newline within a value is written as
-    $TESTUM_NL, because the line ends at the first one."""
-    parts = [f"export {name}={_quote(value)}" for name, value in environment.items()]
+def _settings(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> str:
+    """Shell that sets arguments and environment, on one line; what follows it may stand behind it."""
+    parts = [f"export {name}={_quote(value)}; " for name, value in environment.items()]
     if arguments:
-        parts.insert(0, "set -- " + " ".join(map(_quote, arguments)))
-    return "; ".join(parts).encode() + b"\n"
+        parts.insert(0, "set -- " + " ".join(map(_quote, arguments)) + "; ")
+    return "".join(parts)
 
 
 def _quote(value: str) -> str:
+    """One word of shell. A newline within is written as $TESTUM_NL, because the line ends at the first one."""
     return '"$TESTUM_NL"'.join(shlex.quote(part) for part in value.split("\n"))

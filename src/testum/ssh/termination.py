@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 from testum.ssh.endpoint import Endpoint, Timeouts
 from testum.ssh.errors import SSHError
-from testum.ssh.execution import Exit, Output
+from testum.ssh.execution import Exit
 from testum.ssh.patience import Patience
-from testum.ssh.program import Command
+from testum.ssh.program import Script
 
 if TYPE_CHECKING:
     from testum.ssh.pool import Pool
@@ -107,6 +107,7 @@ async def terminate(
     *,
     grace: float,
     connect_timeout: float,
+    begun: bool = True,
     proc: str = "/proc",
 ) -> Termination:
     """End all that bears `marker` on the host. See Pool.terminate. `proc`: where the host's proc(5) is."""
@@ -127,36 +128,35 @@ async def terminate(
         return Termination("unconfirmed", f"Nobody could look at the host: {error.message}")
     except TimeoutError:
         return Termination("unconfirmed", f"The host did not answer within {limit:g} seconds.")
-    return _verdict(answer, tag)
+    return _verdict(answer, tag, begun)
 
 
 async def _ask(pool: "Pool", endpoint: Endpoint, script: str, timeouts: Timeouts) -> bytes:
-    """Run the script by sh, which reads it from stdin: login shells of any kind can start that."""
-    execution = await pool.start(
-        endpoint,
-        Command("exec /bin/sh -s", plain=True),
-        marker="testum-look",
-        timeouts=timeouts,
-        stdin=script.encode(),
-    )
+    execution = await pool.start(endpoint, Script(script), marker="testum-look", timeouts=timeouts)
     answer = bytearray()
     try:
         async for event in execution:
             if isinstance(event, Exit):
                 break
-            if isinstance(event, Output) and event.stream == "stdout" and len(answer) < _MAX_ANSWER:
+            if event.stream == "stdout" and not event.early and len(answer) < _MAX_ANSWER:
                 answer += event.data
     finally:
         await execution.aclose()
     return bytes(answer)
 
 
-def _verdict(answer: bytes, tag: str) -> Termination:
+def _verdict(answer: bytes, tag: str, begun: bool) -> Termination:
     for line in answer.decode("utf-8", "replace").splitlines():
         words = line.split()
         if words[:1] != [tag]:
             continue
         match words[1:]:
+            case ["gone", "0"] if not begun:
+                return Termination(
+                    "unconfirmed",
+                    "Looked at the host: nothing bears the task's mark. But the account's shell never said that it began "
+                    "the program, and what it may have run instead cannot be found.",
+                )
             case ["gone", "0"]:
                 return Termination("confirmed", "Looked at the host: it had already ended.")
             case ["gone", hundredths, *signals] if hundredths.isdigit():

@@ -39,9 +39,10 @@ test_connection.__test__ = False  # type: ignore[attr-defined]
 
 async def gather_facts(context: Context) -> Outcome:
     """Ask the host what it is; the answers are kept with the platform."""
-    outcome = await run_program(context, Script(text=FACTS_SCRIPT, plain=context.plain))
+    answer = bytearray()
+    outcome = await run_program(context, Script(text=FACTS_SCRIPT, plain=context.plain), answer)
     if outcome.status is not TaskStatus.SUCCESS:
         return outcome
-    facts = parse_facts(context.recorder.text(Stream.STDOUT))
+    facts = parse_facts(answer.decode("utf-8", "replace"))
     gathered_at = await store_facts(context.database, context.platform_id, facts)
     return replace(outcome, details={"facts": facts, "gathered_at": gathered_at.isoformat()})

@@ -17,6 +17,7 @@ async def deploy(context: Context) -> Outcome:
         marker=context.marker,
         timeouts=context.work.timeouts,
         on_send=context.sending,
+        on_begin=context.beginning,
     )
     added = [names.get(_identity(line), line) for line in result.added]
     present = [names.get(_identity(line), line) for line in result.present]

@@ -5,6 +5,7 @@ from testum.core.states import TaskStatus
 from testum.execution.outcome import Context, Outcome
 from testum.ssh import Command, Exit, Output, Script
 
+_MOST_OF_ANSWER = 64 * 1024
 _STREAMS = {"stdout": Stream.STDOUT, "stderr": Stream.STDERR}
 
 
@@ -33,20 +34,26 @@ async def run_script(context: Context) -> Outcome:
     )
 
 
-async def run_program(context: Context, program: Command | Script) -> Outcome:
-    """Run a program to its end, recording all it prints."""
+async def run_program(
+    context: Context, program: Command | Script, answer: bytearray | None = None
+) -> Outcome:
+    """Run a program to its end, recording all it prints; `answer` takes the beginning of its stdout, without what the
+    account's start-up files print there."""
     execution = await context.pool.start(
         context.endpoint,
         program,
         marker=context.marker,
         timeouts=context.work.timeouts,
         on_send=context.sending,
+        on_begin=context.beginning,
     )
     ended: Exit | None = None
     try:
         async for event in execution:
             if isinstance(event, Output):
                 await context.recorder.write(_STREAMS[event.stream], event.data)
+                if answer is not None and event.stream == "stdout" and not event.early:
+                    answer += event.data[: _MOST_OF_ANSWER - len(answer)]
             else:
                 ended = event
     finally:

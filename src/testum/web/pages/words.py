@@ -140,6 +140,12 @@ ERRORS: Mapping[str, tuple[str, str]] = {
         N_("The host opened no session"),
         N_("See whether the account may run commands and is below its limit of sessions."),
     ),
+    "not_begun": (
+        N_("The account's shell did not begin it"),
+        N_(
+            "See what was printed; the account's shell, its start-up files or a forced command may be the reason."
+        ),
+    ),
     "program_invalid": (
         N_("The host cannot run this"),
         N_("Correct the command or script; the details say what is wrong."),
