@@ -17,10 +17,17 @@ _DRAIN = 3
 
 @pytest.fixture
 def own() -> Iterator[Server]:
-    """One worker of one process that has two slots."""
+    """One worker of one process that has two slots. The sweep has been and does not come again: it sends a job once
+    more, and the worker holds one message."""
     with Server(
-        env={"WORKER_PROCESSES": "1", "WORKER_CONCURRENCY": "2", "WORKER_DRAIN_SECONDS": str(_DRAIN)}
+        env={
+            "LEASE_SECONDS": "600",
+            "WORKER_PROCESSES": "1",
+            "WORKER_CONCURRENCY": "2",
+            "WORKER_DRAIN_SECONDS": str(_DRAIN),
+        }
     ) as running:
+        until(lambda: running.execute("SELECT name FROM duties WHERE name = 'resume jobs'"))
         yield running
 
 
