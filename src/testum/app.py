@@ -15,7 +15,7 @@ from typing import IO
 import structlog
 from limits.aio.storage import Storage
 
-from testum import __version__, logs
+from testum import __version__, descriptors, logs
 from testum.artifacts.base import Artifacts
 from testum.core.positions import Sequencer
 from testum.core.secrets import Opener, Sealer
@@ -86,7 +86,10 @@ class Engine:
     def __init__(self, testum: "Testum", opener: Opener) -> None:
         settings = testum.settings
         self.pool = Pool(
-            PoolLimits(idle_seconds=settings.ssh_idle_seconds, max_connections=settings.ssh_max_connections)
+            PoolLimits(
+                idle_seconds=settings.ssh_idle_seconds,
+                max_connections=min(settings.ssh_max_connections, descriptors.for_connections()),
+            )
         )
         self.ledger = Ledger(
             testum.database,
@@ -281,6 +284,7 @@ class Testum:
         """Start: bring the database up to date, make the first account, recover what the last stop cut off.
         Raises ConfigurationError."""
         logs.configure()
+        descriptors.raise_limit()
         lock = _lock(settings) if settings.embedded_database else None
         try:
             if settings.embedded_database:

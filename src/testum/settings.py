@@ -76,7 +76,8 @@ class Settings(BaseSettings):
     """The output of tasks that ended longer ago is removed; the tasks stay. 0: nothing is removed."""
     ssh_idle_seconds: float = Field(default=60, ge=0, le=86_400)
     """A pooled SSH connection is closed after so long without use."""
-    ssh_max_connections: int = Field(default=1024, ge=1)
+    ssh_max_connections: int = Field(default=10_000, ge=1)
+    """SSH connections of one process, idle ones with them. Fewer where it may not have so many files open."""
 
     @field_validator("admin_username")
     @classmethod

@@ -3,12 +3,14 @@
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.sshd import RealSshd
-from testum.ssh import Endpoint, HostKey, KeyAuth, PasswordAuth, Pool
+from testum.ssh import Endpoint, Execution, Exit, HostKey, KeyAuth, Output, PasswordAuth, Pool, Program
 
 
 class MemoryTrust:
@@ -26,6 +28,29 @@ class MemoryTrust:
 
     async def alarm(self, key: HostKey) -> None:
         self.alarms.append(key)
+
+
+class Running:
+    """What `Pool.run` gives, without its block: `aclose` ends that."""
+
+    def __init__(self, block: AsyncExitStack, execution: Execution) -> None:
+        self._block = block
+        self.execution = execution
+
+    def __aiter__(self) -> Execution:
+        return self.execution
+
+    async def __anext__(self) -> Output | Exit:
+        return await anext(self.execution)
+
+    async def aclose(self) -> None:
+        await self._block.aclose()
+
+
+async def begin(pool: Pool, endpoint: Endpoint, program: Program, **options: Any) -> Running:
+    """Start a program."""
+    block = AsyncExitStack()
+    return Running(block, await block.enter_async_context(pool.run(endpoint, program, **options)))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ssh.conftest import begin
 from tests.ssh.test_run import marker
 from tests.ssh.test_terminate import commands
 from tests.support.sshd import LoginUser, RealSshd
@@ -93,7 +94,7 @@ async def ask(
     async def run(sshd: RealSshd, program: Program) -> Asked:
         asked = Asked()
         host = endpoint(port=sshd.port, username=sshd.user.name)
-        execution = await pool.start(host, program, marker=marker(), timeouts=Timeouts(total=20))
+        execution = await begin(pool, host, program, marker=marker(), timeouts=Timeouts(total=20))
         try:
             async for event in execution:
                 if isinstance(event, Exit):
@@ -118,7 +119,7 @@ async def cancelled(pool, host, sshd, text=LASTING):
     name = marker()
     begun = asyncio.Event()
     program = Script(text) if "\n" in text else Command(text)
-    execution = await pool.start(host, program, marker=name, timeouts=Timeouts(total=20), on_begin=begun.set)
+    execution = await begin(pool, host, program, marker=name, timeouts=Timeouts(total=20), on_begin=begun.set)
 
     async def read():
         async for _ in execution:

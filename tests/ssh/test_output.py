@@ -5,6 +5,7 @@ import time
 import psutil
 import pytest
 
+from tests.ssh.conftest import begin
 from tests.ssh.test_run import marker, run
 from tests.support.waiting import eventually, lag, remains
 from testum.ssh import Command, ConnectionLost, Exit, Output, Script, SSHError, Timeouts
@@ -31,7 +32,7 @@ async def collect(execution, pause=0.0):
 
 
 async def started(pool, endpoint, program, **timeouts):
-    return await pool.start(endpoint, program, marker=marker(), timeouts=Timeouts(**timeouts))
+    return await begin(pool, endpoint, program, marker=marker(), timeouts=Timeouts(**timeouts))
 
 
 @pytest.mark.parametrize("pause", [0, 0.01], ids=["fast reader", "slow reader"])
@@ -59,27 +60,27 @@ async def test_the_idle_timeout(pool, endpoint):
 async def test_a_slow_reader_does_not_make_a_command_idle(pool, endpoint):
     execution = await started(pool, endpoint(), Command("head -c 8000000 /dev/zero"), idle=2)
     # For longer than it may be idle.
-    await eventually(lambda: execution._session.held_back)
-    await remains(lambda: execution._session.failure is None, 2.5)
+    await eventually(lambda: execution.execution._session.held_back)
+    await remains(lambda: execution.execution._session.failure is None, 2.5)
     got, ended = await collect(execution, pause=0.02)
     assert (len(got), ended) == (8_000_000, Exit(0, None, False))
 
 
 async def test_a_command_that_ended_in_time_is_no_timeout(pool, endpoint):
     execution = await started(pool, endpoint(), Command("echo in time"), total=60, idle=60)
-    await eventually(lambda: execution._session.closed)
+    await eventually(lambda: execution.execution._session.closed)
     # The limits come while nobody reads.
-    execution._total_over()
-    execution._check_idle(0.0)
+    execution.execution._total_over()
+    execution.execution._check_idle(0.0)
     assert await collect(execution) == (b"in time\n", Exit(0, None, False))
 
 
 async def test_a_cut_connection_keeps_what_had_come(pool, endpoint, sshd):
     text = "head -c 1500000 /dev/zero; sleep 60"
     execution = await started(pool, endpoint(), Command(text))
-    await eventually(lambda: execution._session._held_bytes >= 1_500_000)
+    await eventually(lambda: execution.execution._session._held_bytes >= 1_500_000)
     sshd.cut()
-    await eventually(lambda: execution._session.closed)
+    await eventually(lambda: execution.execution._session.closed)
     got, ended = await collect(execution)
     assert isinstance(ended, ConnectionLost)
     assert len(got) == 1_500_000
@@ -89,7 +90,7 @@ async def test_a_status_without_the_end_of_output_is_not_an_end(pool, endpoint, 
     """The shell has ended, but something still prints into the channel as the connection breaks."""
     text = "(while :; do echo more; sleep 0.1; done) & exit 0"
     execution = await started(pool, endpoint(), Command(text))
-    await eventually(lambda: execution._session.exit)
+    await eventually(lambda: execution.execution._session.exit)
     sshd.cut()
     _, ended = await collect(execution)
     assert isinstance(ended, ConnectionLost)

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.ssh.conftest import begin
 from tests.ssh.test_run import marker, run
 from tests.support.waiting import lag, pause, remains, turns
 from testum.ssh import Command, Exit, Output, Timeouts
@@ -37,8 +38,8 @@ async def test_as_the_command_is_sent(pool, endpoint):
         sent.append(True)
         pause(3)
 
-    execution = await pool.start(
-        host, Command("echo out"), marker=marker(), timeouts=Timeouts(connect=2), on_send=on_send
+    execution = await begin(
+        pool, host, Command("echo out"), marker=marker(), timeouts=Timeouts(connect=2), on_send=on_send
     )
     events = [event async for event in execution]
     await execution.aclose()

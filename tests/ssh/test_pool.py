@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import resource
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.ssh.conftest import begin
 from tests.ssh.test_run import marker, run
 from tests.support.sshd import RealSshd
 from tests.support.waiting import eventually, lag, remains
@@ -162,7 +165,8 @@ async def test_a_command_that_was_sent_is_never_sent_again(own, to):
 
         cutting = asyncio.create_task(cut())
         try:
-            execution = await pool.start(
+            execution = await begin(
+                pool,
                 target,
                 Command(f"echo {number} >> {counter}; sleep 0.3"),
                 marker=marker(),
@@ -185,7 +189,7 @@ async def test_a_command_that_was_sent_is_never_sent_again(own, to):
 async def test_a_connection_that_stops_answering_is_noticed(own, to):
     """No packet comes any more, and none says so: keepalives find out."""
     pool = Pool(PoolLimits(keepalive_interval=2, keepalive_count_max=2))
-    execution = await pool.start(to(own), Command("echo go; sleep 60"), marker=marker(), timeouts=Timeouts())
+    execution = await begin(pool, to(own), Command("echo go; sleep 60"), marker=marker(), timeouts=Timeouts())
     assert (await anext(execution)).data == b"go\n"
     stopped = own.sessions()
     for pid in stopped:
@@ -198,4 +202,66 @@ async def test_a_connection_that_stops_answering_is_noticed(own, to):
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)
     await execution.aclose()
+    await pool.close()
+
+
+async def test_a_server_that_is_full_of_logins_is_asked_again(to):
+    """sshd drops connections before the handshake while so many log in (MaxStartups)."""
+    server = RealSshd(options=["MaxStartups 2:100:2"])
+    try:
+        pool = Pool()
+        async with asyncio.timeout(60):
+            results = await asyncio.gather(
+                *(run(pool, to(server), Command(f"echo {n}"), connect=30) for n in range(20))
+            )
+        assert [out for out, _, _ in results] == [b"%d\n" % n for n in range(20)]
+        await pool.close()
+    finally:
+        server.close()
+
+
+async def test_who_goes_round_more_hosts_than_there_are_places_finds_some_of_them_warm(own, to):
+    pool = Pool(PoolLimits(max_connections=12))
+    hosts = [to(own) for _ in range(24)]
+
+    async def round_of_all():
+        """The ports of our ends: the same ones where the connections are."""
+        turn = asyncio.Semaphore(4)
+
+        async def one(host):
+            async with turn:
+                return (await run(pool, host, Command("echo $SSH_CONNECTION")))[0].split()[1]
+
+        return await asyncio.gather(*map(one, hosts))
+
+    first, second = await round_of_all(), await round_of_all()
+    warm = sum(before == after for before, after in zip(first, second, strict=True))
+    assert warm >= len(hosts) / 3, warm
+    await pool.close()
+
+
+@contextmanager
+def few_files():
+    """This process may have twenty more files open than it has."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 20, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_files_that_are_short_are_no_hosts_fault(own, to, host):
+    pool = Pool()
+    hosts = [to(own, host=host) for _ in range(60)]
+    with few_files():
+        # One after the other they are served: what is idle gives way.
+        for one in hosts[:30]:
+            assert (await run(pool, one, Command("echo in")))[0] == b"in\n"
+        ended = await asyncio.gather(
+            *(run(pool, one, Command("sleep 1")) for one in hosts[30:]), return_exceptions=True
+        )
+    codes = {getattr(error, "code", error) for error in ended if isinstance(error, Exception)}
+    assert codes == {"out_of_descriptors"}
     await pool.close()

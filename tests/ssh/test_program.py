@@ -6,6 +6,7 @@ import uuid
 import asyncssh
 import pytest
 
+from tests.ssh.conftest import begin
 from tests.ssh.test_run import marker, run
 from testum.ssh import Command, Script, Timeouts
 from testum.ssh.errors import ProgramInvalid, Unsupported
@@ -165,4 +166,4 @@ def test_secrets_do_not_show_in_a_repr():
 
 async def test_a_refused_program_starts_nothing(pool, endpoint):
     with pytest.raises(ProgramInvalid):
-        await pool.start(endpoint(port=1), Command(""), marker=marker(), timeouts=Timeouts())
+        await begin(pool, endpoint(port=1), Command(""), marker=marker(), timeouts=Timeouts())

@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 
+from tests.ssh.conftest import begin
 from tests.support.waiting import eventually, remains
 from testum.ssh import Command, Exit, Output, Script, Timeouts
 from testum.ssh.execution import Session
@@ -16,7 +17,7 @@ def marker() -> str:
 
 
 async def run(pool, endpoint, program, **timeouts):
-    execution = await pool.start(endpoint, program, marker=marker(), timeouts=Timeouts(**timeouts))
+    execution = await begin(pool, endpoint, program, marker=marker(), timeouts=Timeouts(**timeouts))
     got = {"stdout": b"", "stderr": b""}
     ended = None
     try:
@@ -96,15 +97,16 @@ async def test_bytes_come_exactly(pool, endpoint):
 
 
 async def test_a_slow_reader_holds_the_sender_back(pool, endpoint):
-    execution = await pool.start(
+    execution = await begin(
+        pool,
         endpoint(),
         Command("head -c 50000000 /dev/zero; echo sent >&2"),
         marker=marker(),
         timeouts=Timeouts(),
     )
-    await eventually(lambda: execution._session.held_back)
+    await eventually(lambda: execution.execution._session.held_back)
     # All of it would come within a part of a second.
-    await remains(lambda: execution._session._held_bytes < 8 * 1024 * 1024, 0.5)
+    await remains(lambda: execution.execution._session._held_bytes < 8 * 1024 * 1024, 0.5)
     digest, size = hashlib.sha256(), 0
     async for event in execution:
         if isinstance(event, Output) and event.stream == "stdout":

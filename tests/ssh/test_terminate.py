@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ssh.conftest import begin
 from tests.support.sshd import LoginUser
 from tests.support.waiting import eventually
 from testum.ssh import Command, Endpoint, Output, Script, Timeouts
@@ -14,7 +15,7 @@ from testum.ssh.termination import terminate
 
 async def start(pool, endpoint, text, wait_for=b"go\n"):
     marker = str(uuid.uuid4())
-    execution = await pool.start(endpoint, Command(text), marker=marker, timeouts=Timeouts())
+    execution = await begin(pool, endpoint, Command(text), marker=marker, timeouts=Timeouts())
     got = b""
     while wait_for not in got:
         event = await anext(execution)
@@ -56,7 +57,7 @@ async def test_everything_is_ended_and_confirmed(pool, endpoint, sshd, case, cut
     marker, execution = await start(pool, target, CASES[case])
     if cut:
         sshd.cut()
-        await eventually(lambda: execution._session.closed)
+        await eventually(lambda: execution.execution._session.closed)
     begun = time.monotonic()
     ended = await pool.terminate(target, marker, grace=1)
     taken = time.monotonic() - begun
@@ -122,7 +123,7 @@ async def test_scripts_are_found_too(pool, endpoint, sshd):
         ("python3 -u", "import time\nprint('go')\ntime.sleep(3975)"),
     ):
         marker = str(uuid.uuid4())
-        execution = await pool.start(target, Script(text, interpreter), marker=marker, timeouts=Timeouts())
+        execution = await begin(pool, target, Script(text, interpreter), marker=marker, timeouts=Timeouts())
         assert (await anext(execution)).data.startswith(b"go")
         ended = await pool.terminate(target, marker, grace=1)
         assert ended.state == "confirmed", ended

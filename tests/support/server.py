@@ -85,10 +85,19 @@ def walls() -> Walls:
 class Process:
     """A process of testum in a group of its own, with its log."""
 
-    def __init__(self, arguments: Sequence[str], env: Mapping[str, str], folder: Path, log: Path) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        folder: Path,
+        log: Path,
+        files: int | None = None,
+    ) -> None:
+        """`files`: the most that it may have open."""
+        limit = ["prlimit", f"--nofile={files}:{files}"] if files else []
         with log.open("ab") as file:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "testum", *arguments],
+                [*limit, sys.executable, "-m", "testum", *arguments],
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -239,9 +248,15 @@ class Server(Installation):
     """
 
     def __init__(
-        self, data_dir: Path | None = None, env: Mapping[str, str] | None = None, mode: str | None = None
+        self,
+        data_dir: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        mode: str | None = None,
+        files: int | None = None,
     ) -> None:
+        """`files`: the most that its web process may have open."""
         super().__init__(data_dir, env, mode)
+        self._files = files
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = self.data_dir / "server.log"
@@ -257,7 +272,8 @@ class Server(Installation):
     def start(self, *, wait: float = 90.0) -> Self:
         """Start and wait until it is healthy, and its worker takes work."""
         self.data_dir.mkdir(exist_ok=True)
-        self.web = Process(["serve", "--port", str(self.port)], self.env, self.data_dir, self.log)
+        arguments = ["serve", "--port", str(self.port)]
+        self.web = Process(arguments, self.env, self.data_dir, self.log, self._files)
         if self.servers:
             self.worker = Process(["worker"], self.env, self.data_dir, self.log)
         until(

@@ -119,19 +119,16 @@ async def deploy_keys(
         for number, line in enumerate(keys)
     )
     script = Script(_SCRIPT.replace("@TAG@", tag).replace("@PLACES@", places))
-    execution = await pool.start(
-        endpoint, script, marker=marker, timeouts=timeouts, on_send=on_send, on_begin=on_begin
-    )
     answer, complaint = bytearray(), bytearray()
-    try:
+    async with pool.run(
+        endpoint, script, marker=marker, timeouts=timeouts, on_send=on_send, on_begin=on_begin
+    ) as execution:
         async for event in execution:
             if isinstance(event, Exit):
                 break
             if not event.early:
                 kept = answer if event.stream == "stdout" else complaint
                 kept += event.data[: _MAX_ANSWER - len(kept)]
-    finally:
-        await execution.aclose()
     return _read(endpoint, keys, answer.decode("utf-8", "replace"), complaint.decode("utf-8", "replace"), tag)
 
 

@@ -1,6 +1,6 @@
 """The client's side of a handshake: which host key is accepted, and how to log in."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -50,6 +50,27 @@ class Client(asyncssh.SSHClient):
         self.failure: SSHError | None = None
         self.presented: HostKey | None = None
         self.first_use = False
+        self.made: asyncssh.SSHClientConnection | None = None
+        self._on_loss: Callable[[], None] | None = None
+
+    @property
+    def connection(self) -> asyncssh.SSHClientConnection:
+        """The connection, once it is made."""
+        assert self.made is not None
+        return self.made
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        """The transport stands; the handshake comes next."""
+        self.made = conn
+
+    def when_lost(self, call: Callable[[], None]) -> None:
+        """What to call when the connection is gone."""
+        self._on_loss = call
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        if self._on_loss is not None:
+            self._on_loss()
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Accept only a key the host is trusted by, or under `auto_add` the first one seen."""

@@ -1,6 +1,12 @@
 """Making one connection: name lookup, TCP, handshake, host key, login."""
 
+import asyncio
+import errno
+import random
 import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import asyncssh
 
@@ -15,14 +21,23 @@ from testum.ssh.errors import (
     HostKeyChanged,
     HostNotFound,
     KeyRejected,
+    OutOfDescriptors,
     SSHError,
     Unreachable,
 )
 from testum.ssh.keys import KeyRing
 from testum.ssh.patience import Patience
 
+_CLOSE_SECONDS = 2.0
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 2.0
+_CLOSED = (asyncssh.ConnectionLost, ConnectionResetError, BrokenPipeError)
+"""What is raised when a server closes the connection before or in the handshake."""
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
-async def dial(
+
+@asynccontextmanager
+async def connect(
     endpoint: Endpoint,
     *,
     keys: KeyRing,
@@ -30,44 +45,97 @@ async def dial(
     timeout: float,
     keepalive_interval: float,
     keepalive_count: int,
-) -> tuple[asyncssh.SSHClientConnection, Client]:
-    """A connection that is logged in, and whose host key is trusted and recorded.
+) -> AsyncIterator[Client]:
+    """A connection that is logged in, and whose host key is trusted and recorded; it is closed at the end of the block.
 
     `tunnel` is the connection to the jump host, if there is one. Raises SSHError.
     """
     key = await keys.load(endpoint.auth) if isinstance(endpoint.auth, KeyAuth) else None
     client = Client(endpoint, key)
     try:
+        options = options_for(endpoint, keepalive_interval, keepalive_count)
+        await _log_in(endpoint, client, options, tunnel, timeout)
+        if client.first_use and client.presented is not None:
+            await endpoint.trust.record(client.presented)
+        yield client
+    finally:
+        if client.made is not None:
+            await _hang_up(client.made)
+
+
+async def _log_in(
+    endpoint: Endpoint,
+    client: Client,
+    options: Any,
+    tunnel: asyncssh.SSHClientConnection | None,
+    timeout: float,
+) -> None:
+    """A server that closes the connection before it has shown its key has too many others that log in (sshd_config(5),
+    MaxStartups): it is asked again within the timeout."""
+    closed: Exception | None = None
+    through = tunnel is not None
+    try:
         async with Patience(timeout):
-            connection = await quick.connect(
-                endpoint.host,
-                endpoint.port,
-                endpoint.username,
-                client,
-                options_for(endpoint, keepalive_interval, keepalive_count),
-                tunnel,
-            )
+            for pause in _pauses():
+                try:
+                    await quick.connect(
+                        endpoint.host, endpoint.port, endpoint.username, client, options, tunnel
+                    )
+                    return
+                except _CLOSED as error:
+                    if client.presented is not None or client.failure is not None:
+                        raise
+                    closed = error
+                await asyncio.sleep(pause)
     except TimeoutError:
+        if closed is not None:
+            raise _typed(endpoint, client, closed, through=through) from closed
         raise ConnectTimeout(
             f"{endpoint.address}: no answer within {timeout:g} seconds. Is the host up, and does a firewall let this through?"
         ) from None
     except (asyncssh.Error, OSError) as error:
         if isinstance(client.failure, HostKeyChanged) and client.presented is not None:
             await endpoint.trust.alarm(client.presented)
-        raise _typed(endpoint, client, error, through=tunnel is not None) from error
-    if client.first_use and client.presented is not None:
-        try:
-            await endpoint.trust.record(client.presented)
-        except BaseException:
-            connection.abort()
-            raise
-    return connection, client
+        raise _typed(endpoint, client, error, through=through) from error
+
+
+async def _hang_up(connection: asyncssh.SSHClientConnection) -> None:
+    """Close a connection; what runs over it is cut off. Returns when its descriptor is free."""
+    connection.abort()
+    with suppress(asyncssh.Error, OSError, TimeoutError):
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await connection.wait_closed()
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between attempts: longer each time, and never the same for those who were refused together."""
+    longest = _FIRST_PAUSE
+    while True:
+        yield longest * random.uniform(0.5, 1)  # noqa: S311 (nothing secret)
+        longest = min(2 * longest, _LONGEST_PAUSE)
+
+
+def _out_of_descriptors(error: Exception) -> bool:
+    """Whether this process may open no more files. A name does not resolve then, and nothing says why."""
+    if isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS:
+        return True
+    if not isinstance(error, socket.gaierror) and "Too many open files" not in str(error):
+        return False
+    try:
+        socket.socket().close()
+    except OSError:
+        return True
+    return False
 
 
 def _typed(endpoint: Endpoint, client: Client, error: Exception, *, through: bool) -> SSHError:
     where = endpoint.address
     if client.failure is not None:
         return client.failure
+    if _out_of_descriptors(error):
+        return OutOfDescriptors(
+            f"{where}: testum has as many files and connections open as its process may (ulimit -n). The host was not asked."
+        )
     match error:
         case asyncssh.PermissionDenied() if isinstance(endpoint.auth, KeyAuth):
             return KeyRejected(

@@ -40,6 +40,12 @@ class Unreachable(SSHError):
     code = "unreachable"
 
 
+class OutOfDescriptors(SSHError):
+    """testum has as many files and connections open as its process may."""
+
+    code = "out_of_descriptors"
+
+
 class HandshakeFailed(SSHError):
     """Something answered that does not speak SSH, or with which no algorithm is shared."""
 

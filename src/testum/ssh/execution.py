@@ -216,19 +216,20 @@ def _not_begun(address: str, ended: Exit) -> NotBegun:
 
 
 class Execution:
-    """A started program. Iterate over it: Output as it comes, then one Exit. `aclose` gives the channel
-    back; a program that still runs is not ended by that (see Pool.terminate)."""
+    """A started program. Iterate over it: Output as it comes, then one Exit. Its channel is closed by whoever opened it
+    (Pool.run); a program that still runs is not ended by that (see Pool.terminate)."""
 
-    def __init__(
-        self, session: Session, timeouts: Timeouts, address: str, release: Callable[[], None]
-    ) -> None:
+    def __init__(self, session: Session, timeouts: Timeouts, address: str) -> None:
         self._session = session
         self._timeouts = timeouts
         self._address = address
-        self._release: Callable[[], None] | None = release
         self._ended = False
         self._loop = asyncio.get_running_loop()
         self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def begin(self) -> None:
+        """It was sent: its time begins."""
+        timeouts = self._timeouts
         if timeouts.total is not None:
             self._timers["total"] = self._loop.call_later(timeouts.total, self._total_over)
         if timeouts.idle is not None:
@@ -271,12 +272,9 @@ class Execution:
                 )
             await session.wait()
 
-    async def aclose(self) -> None:
-        """Close the channel and give its place in the connection back."""
+    def close(self) -> None:
+        """Close the channel."""
         for timer in self._timers.values():
             timer.cancel()
         if self._session.channel is not None and not self._session.closed:
             self._session.channel.close()
-        if self._release is not None:
-            self._release()
-            self._release = None

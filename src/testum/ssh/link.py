@@ -1,7 +1,8 @@
 """One connection in the pool, and how a program is started over it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import asyncssh
 
@@ -26,40 +27,77 @@ class NotSent(Exception):
 
 
 class Link:
-    """One connection and who uses it: `channels` programs, and `pins` of those who go through it or are about
-    to use it."""
+    """One connection, from when it is wanted until it is closed."""
 
-    def __init__(
-        self,
-        endpoint_id: str,
-        connection: asyncssh.SSHClientConnection,
-        client: Client,
-        jump: "Link | None",
-        capacity: int,
-    ) -> None:
+    def __init__(self, endpoint_id: str, capacity: int) -> None:
         self.endpoint_id = endpoint_id
-        self.connection = connection
-        self.client = client
-        self.jump = jump
         self.capacity = capacity
-        self.channels = 0
-        self.pins = 0
-        self.used = False
+        """The most programs at once; 0: no more."""
+        self.users: dict[object, int] = {}
+        """Who uses it or waits for it, and with how many programs: 0 for one that goes through it."""
+        self.times_used = 0
+        self.has_run = False
         """Whether it has run a program: one that never did says more about the server when it fails."""
-        self.dropped = False
-        """Whether we closed it. asyncssh itself says so only a moment later."""
+        self.has_begun = False
+        """Whether it is being made, and does not wait for a place below the limit any more."""
+        self.has_place = False
+        """Whether it is one of those below the limit."""
+        self.closing = asyncio.Event()
+        """It is to be closed, or is gone."""
         self.idle_timer: asyncio.TimerHandle | None = None
-        self.idle_since = 0.0
+        self._client: Client | None = None
+        self._error: BaseException | None = None
+        self._changed = asyncio.Event()
 
     @property
-    def idle(self) -> bool:
-        """Whether nobody uses it."""
-        return self.channels == 0 and self.pins == 0
+    def seats(self) -> int:
+        """How many programs use it or wait for it."""
+        return sum(self.users.values())
+
+    @property
+    def opening(self) -> bool:
+        """Whether it is wanted or being made."""
+        return self._client is None and self._error is None
+
+    @property
+    def connection(self) -> asyncssh.SSHClientConnection:
+        """What it consists of, once it stands."""
+        assert self._client is not None
+        return self._client.connection
+
+    def stand(self, client: Client) -> None:
+        """It is made."""
+        self._client = client
+        self.stir()
+
+    def fail(self, error: BaseException) -> None:
+        """It could not be made."""
+        if self.opening:
+            self._error = error
+            self.stir()
+
+    def check(self) -> None:
+        """Raises why it could not be made, if so."""
+        if self._error is not None:
+            raise self._error
+
+    async def change(self) -> None:
+        """Until it is made or has failed, or `stir` is called."""
+        await self._changed.wait()
+
+    def stir(self) -> None:
+        """Let those who wait look again."""
+        self._changed.set()
+        self._changed.clear()
 
     @property
     def alive(self) -> bool:
         """Whether the connection stands, as far as is known."""
-        return not self.dropped and not self.connection.is_closed()
+        return self._client is not None and not self.closing.is_set() and not self.connection.is_closed()
+
+    def takes(self, seats: int) -> bool:
+        """Whether so many more programs may run."""
+        return self.capacity > 0 and self.seats + seats <= self.capacity
 
     def retire(self) -> None:
         """Take no more programs. Those under way go on, and it is closed when they have ended."""
@@ -67,12 +105,14 @@ class Link:
 
     def trusted_by(self, endpoint: Endpoint) -> bool:
         """Whether what is trusted now still covers the key that this connection was made with."""
-        trust, shown = endpoint.trust, self.client.presented
+        assert self._client is not None
+        trust, shown = endpoint.trust, self._client.presented
         if not trust.known:
             return trust.policy == "auto_add"
         return shown is not None and any(known.public_key == shown.public_key for known in trust.known)
 
 
+@asynccontextmanager
 async def start_program(
     link: Link,
     request: Request,
@@ -81,31 +121,47 @@ async def start_program(
     *,
     on_send: Callable[[], None] | None,
     on_begin: Callable[[], None] | None,
-    release: Callable[[], None],
-) -> Execution:
-    """Open a channel and send the request. `release` is for the Execution to call at its end.
+) -> AsyncIterator[Execution]:
+    """Open a channel and send the request; the channel is closed at the end of the block.
 
     Raises NotSent where another connection may do, ChannelRefused where none will, ConnectionLost where
     the program may have been started.
     """
     session = Session(request.stdin, request.mark, on_begin)
+    execution = Execution(session, timeouts, endpoint.address)
+    try:
+        await _open(link, session, request.line, endpoint, timeouts, on_send)
+        link.has_run = True
+        execution.begin()
+        yield execution
+    finally:
+        execution.close()
 
+
+async def _open(
+    link: Link,
+    session: Session,
+    line: str,
+    endpoint: Endpoint,
+    timeouts: Timeouts,
+    on_send: Callable[[], None] | None,
+) -> None:
     def factory() -> Session:
         if on_send is not None:
             on_send()
         return session
 
     limit = max(timeouts.connect, 1.0)
-    if link.used:
+    if link.has_run:
         limit = min(limit, _SILENT_AFTER)
+    clock = Patience(limit)
     try:
-        async with Patience(limit) as clock:
-            opening = link.connection.create_session(factory, request.line, encoding=None, window=WINDOW)
-            await opening
+        async with clock:
+            await link.connection.create_session(factory, line, encoding=None, window=WINDOW)
     except BaseException as error:
         if session.channel is not None:
             session.channel.abort()
-        elif isinstance(error, asyncio.CancelledError | TimeoutError):
+        elif not isinstance(error, asyncssh.ChannelOpenError):
             # The channel may still open, with nobody to close it. It goes with the connection.
             link.retire()
         if isinstance(error, asyncssh.ChannelOpenError) and link.alive:
@@ -119,14 +175,12 @@ async def start_program(
                 "not known."
             ) from error
         if clock.expired():
-            if not session.sent and link.used:
+            if not session.sent and link.has_run:
                 raise NotSent(dead=True) from None
             raise ConnectionLost(
                 f"{endpoint.address}: the server stopped answering as the command was sent."
             ) from None
         raise
-    link.used = True
-    return Execution(session, timeouts, endpoint.address, release)
 
 
 def _refused(
@@ -134,8 +188,8 @@ def _refused(
 ) -> NotSent | ChannelRefused:
     """What a refused channel means. With others open, the server allows fewer than we thought; on a
     connection that has run programs, some that we let go of may hold their place on the server."""
-    if not session.sent and link.capacity and (link.channels > 1 or link.used):
-        link.capacity = min(link.capacity, link.channels - 1)
+    if not session.sent and link.capacity and (link.seats > 1 or link.has_run):
+        link.capacity = min(link.capacity, link.seats - 1)
         return NotSent(dead=False)
     return ChannelRefused(
         f"{endpoint.address}: the server lets nothing be run ({_printable(error.reason)}). Is the account "

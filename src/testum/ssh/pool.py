@@ -1,16 +1,22 @@
-"""The pool: warm connections, shared by whatever runs on the same endpoint."""
+"""The pool: warm connections, shared by whatever runs on the same endpoint.
+
+Each connection is kept by one task of its own (`_keep`), which takes all that it needs in scopes, one within the other:
+its place below the limit, its way through a jump host, the connection. Each program takes its seat on a connection in a
+scope (`_seat`). So nothing that is taken can be left taken, whatever is raised or cancelled between.
+"""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import asyncssh
 
-from testum.ssh.connection import dial
+from testum.ssh.client import Client
+from testum.ssh.connection import connect
 from testum.ssh.endpoint import Endpoint, HostKey, Timeouts
-from testum.ssh.errors import ConnectionLost, JumpLoop, SSHError
+from testum.ssh.errors import ConnectionLost, JumpLoop, OutOfDescriptors, SSHError
 from testum.ssh.execution import Execution
 from testum.ssh.keys import KeyRing
 from testum.ssh.link import Link, NotSent, start_program
@@ -45,15 +51,54 @@ class Probe:
     server_version: str
 
 
-@dataclass(slots=True)
-class _Dial:
-    """A connection in the making, and how many wait for it. `counted`: it has its place below the limit,
-    and does not wait for one any more."""
+class _Places:
+    """How many connections there may be at once."""
 
-    task: "asyncio.Task[Link]"
-    counted: asyncio.Event
-    waiting: int = 0
-    settled: bool = False
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._taken: set[object] = set()
+        self._waiting: dict[object, asyncio.Future[None]] = {}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for a place."""
+        return bool(self._waiting)
+
+    @asynccontextmanager
+    async def one(self, *, at_once: bool, make_room: Callable[[], object]) -> AsyncIterator[bool]:
+        """A place. Where none is free, `make_room` is called and one is waited for, first come, first served; `at_once`:
+        none is waited for, and the connection is one beyond the limit. Gives whether there is a place."""
+        who = object()
+        try:
+            if not self._take(who) and not at_once:
+                place = self._queue(who)
+                make_room()
+                await place
+            yield who in self._taken
+        finally:
+            self._give(who)
+
+    def _take(self, who: object) -> bool:
+        if self._waiting or len(self._taken) >= self._number:
+            return False
+        self._taken.add(who)
+        return True
+
+    def _queue(self, who: object) -> asyncio.Future[None]:
+        place = self._waiting[who] = asyncio.get_running_loop().create_future()
+        return place
+
+    def _give(self, who: object) -> None:
+        """Give back what there is of it: a place, or the wait for one. Whoever is next has the place at once, also where
+        he is being cancelled: he then gives it to the next."""
+        self._waiting.pop(who, None)
+        self._taken.discard(who)
+        while self._waiting and len(self._taken) < self._number:
+            following = next(iter(self._waiting))
+            place = self._waiting.pop(following)
+            self._taken.add(following)
+            if not place.done():
+                place.set_result(None)
 
 
 class Pool:
@@ -62,14 +107,17 @@ class Pool:
     def __init__(self, limits: PoolLimits | None = None) -> None:
         self._limits = limits or PoolLimits()
         self._keys = KeyRing()
+        self._places = _Places(self._limits.max_connections)
         self._links: dict[str, list[Link]] = {}
-        self._dials: dict[str, _Dial] = {}
-        self._count = 0
-        self._room = asyncio.Condition()
+        self._keepers: dict[Link, asyncio.Task[None]] = {}
+        """Who keeps which connection: those in `_links`, and those that are being closed."""
+        self._idle: dict[Link, None] = {}
+        """What nobody uses, the longest idle first."""
         self._closed = False
         self._plain: dict[str, None] = {}
 
-    async def start(
+    @asynccontextmanager
+    async def run(
         self,
         endpoint: Endpoint,
         program: Program,
@@ -78,9 +126,10 @@ class Pool:
         timeouts: Timeouts,
         on_send: Callable[[], None] | None = None,
         on_begin: Callable[[], None] | None = None,
-    ) -> Execution:
-        """Run a program. `on_send` is called when it may have been sent: a failure or cancellation before that means
-        that nothing was run. `on_begin` is called when it has proven that it began; a plain one never does.
+    ) -> AsyncIterator[Execution]:
+        """Run a program: `async with pool.run(...) as execution`, which is closed at the end of the block. `on_send` is
+        called when it may have been sent: a failure or cancellation before that means that nothing was run. `on_begin` is
+        called when it has proven that it began; a plain one never does.
 
         A pooled connection that turns out dead, or full, before the program was sent is replaced; after
         that the program is never sent again. Raises SSHError.
@@ -90,20 +139,18 @@ class Pool:
             self._remember_plain(marker)
         dead = 0
         for _ in range(_MOST_TRIES):
-            link = await self._acquire(endpoint, timeouts.connect)
-            release = partial(self._release, link)
-            try:
-                return await start_program(
-                    link, request, endpoint, timeouts, on_send=on_send, on_begin=on_begin, release=release
-                )
-            except NotSent as error:
-                release()
-                dead += error.dead
-                if dead > 1:
-                    break
-            except BaseException:
-                release()
-                raise
+            async with AsyncExitStack() as stack:
+                link = await stack.enter_async_context(self._seat(endpoint, timeouts.connect))
+                started = start_program(link, request, endpoint, timeouts, on_send=on_send, on_begin=on_begin)
+                try:
+                    execution = await stack.enter_async_context(started)
+                except NotSent as error:
+                    dead += error.dead
+                    if dead > 1:
+                        break
+                    continue
+                yield execution
+                return
         raise ConnectionLost(
             f"{endpoint.address}: the connection broke before the command could be sent, and so did the next one."
         )
@@ -137,23 +184,11 @@ class Pool:
     async def check(self, endpoint: Endpoint, timeouts: Timeouts) -> Probe:
         """Connect anew, log in and leave. Raises SSHError."""
         loop = asyncio.get_running_loop()
-        jump = await self._jump(endpoint, timeouts.connect)
-        try:
+        async with self._through(endpoint, timeouts.connect) as tunnel:
             begun = loop.time()
-            connection, client = await dial(
-                endpoint,
-                keys=self._keys,
-                tunnel=jump.connection if jump else None,
-                timeout=timeouts.connect,
-                keepalive_interval=0,
-                keepalive_count=1,
-            )
-            taken = loop.time() - begun
-            version = str(connection.get_extra_info("server_version", ""))
-            connection.abort()
-        finally:
-            if jump is not None:
-                self._unpin(jump)
+            async with self._connected(endpoint, timeouts.connect, tunnel, keepalive_interval=0) as client:
+                taken = loop.time() - begun
+                version = str(client.connection.get_extra_info("server_version", ""))
         assert client.presented is not None
         shown = "".join(character for character in version if character.isprintable())[:200]
         return Probe(client.presented, taken, shown)
@@ -161,207 +196,214 @@ class Pool:
     async def forget(self, endpoint_id: str) -> None:
         """Close the endpoint's connections that nothing uses."""
         for link in list(self._links.get(endpoint_id, ())):
-            if link.idle:
-                self._drop(link)
+            if link in self._idle:
+                self._leave(link)
 
     async def close(self) -> None:
         """Close everything."""
         self._closed = True
-        for entry in list(self._dials.values()):
-            entry.task.cancel()
-        links = [link for links in self._links.values() for link in links]
-        for link in links:
-            self._drop(link)
-        for link in links:
-            with suppress(asyncssh.Error, OSError, TimeoutError):
-                await asyncio.wait_for(link.connection.wait_closed(), 2)
+        for links in list(self._links.values()):
+            for link in list(links):
+                self._leave(link)
+        if self._keepers:
+            await asyncio.wait(list(self._keepers.values()))
 
-    # -- connections ------------------------------------------------------------------------------
+    # -- seats: what a program or a tunnel has of a connection --------------------------------------
 
-    async def _acquire(self, endpoint: Endpoint, timeout: float, *, as_jump: bool = False) -> Link:
-        """A connection with room for one more program, which is counted.
-
-        One that another connection goes through is made at once, also beyond the limit: that other one has
-        its place already, and would keep it while both wait.
-        """
+    @asynccontextmanager
+    async def _seat(self, endpoint: Endpoint, timeout: float) -> AsyncIterator[Link]:
+        """A standing connection with room for one more program, which is counted. Raises SSHError."""
         while True:
-            if self._closed:
-                raise ConnectionLost("testum is stopping.")
-            link = self._free_link(endpoint)
-            if link is not None:
-                self._take(link)
-                return link
-            entry = self._dials.get(endpoint.id)
-            full = entry is not None and entry.waiting >= self._capacity(endpoint.id)
-            if entry is None or full or (as_jump and not entry.counted.is_set()):
-                entry = self._begin_dial(endpoint, timeout, as_jump=as_jump)
-                entry.task.add_done_callback(partial(self._dialed, endpoint.id, entry))
-            entry.waiting += 1
+            link = self._standing(endpoint, seats=1) or self._opening(endpoint, timeout, seats=1)
+            with self._using(link, seats=1):
+                # A place for another connection may be long in coming: a seat on one that stands is as good.
+                while link.opening and self._standing(endpoint, seats=1) is None:
+                    await link.change()
+                link.check()
+                # A server that shows to allow fewer programs than were waiting gets the others over another connection.
+                if link.alive and link.seats <= link.capacity:
+                    yield link
+                    return
+
+    @asynccontextmanager
+    async def _through(
+        self, endpoint: Endpoint, timeout: float
+    ) -> AsyncIterator[asyncssh.SSHClientConnection | None]:
+        """The connection to the endpoint's jump host, which stays while it is used; None where there is none. It is made
+        at once, also beyond the limit: who goes through it has a place already, and would keep that while both wait.
+        Raises SSHError."""
+        jump = endpoint.jump
+        if jump is None:
+            yield None
+            return
+        hops, hop = 0, jump
+        while hop.jump is not None:
+            hops, hop = hops + 1, hop.jump
+            if hops >= _MAX_JUMPS:
+                raise JumpLoop(f"{endpoint.address}: more than {_MAX_JUMPS} jump hosts; do they form a loop?")
+        link = self._standing(jump, seats=0) or self._opening(jump, timeout, seats=0)
+        with self._using(link, seats=0):
             try:
-                link = await asyncio.shield(entry.task)
-            except asyncio.CancelledError:
-                if entry.task.cancelled():
-                    raise ConnectionLost("testum is stopping.") from None
-                self._leave(entry)
-                raise
-            # What `_dialed` pinned for us, so that nobody closes it as idle before we come.
-            link.pins -= 1
-            if link.alive and link.channels < link.capacity:
-                self._take(link)
-                return link
-            self._rest(link)
+                while link.opening:
+                    await link.change()
+                link.check()
+            except SSHError as error:
+                raise type(error)(
+                    f"jump host {error.message}", host_key=error.host_key, of_jump_host=True
+                ) from None
+            yield link.connection
 
-    def _leave(self, entry: _Dial) -> None:
-        """One that waits for the connection does not want it any more."""
-        entry.waiting -= 1
-        if entry.settled:
-            if entry.task.exception() is None:
-                self._unpin(entry.task.result())
-        elif entry.waiting == 0:
-            entry.task.cancel()
-
-    def _begin_dial(self, endpoint: Endpoint, timeout: float, *, as_jump: bool) -> _Dial:
-        counted = asyncio.Event()
-        if as_jump:
-            self._count += 1
-            counted.set()
-        task = asyncio.create_task(self._dial(endpoint, timeout, counted), name=f"dial-{endpoint.address}")
-        entry = self._dials[endpoint.id] = _Dial(task, counted)
-        return entry
-
-    def _dialed(self, endpoint_id: str, entry: _Dial, task: "asyncio.Task[Link]") -> None:
-        if self._dials.get(endpoint_id) is entry:
-            del self._dials[endpoint_id]
-        entry.settled = True
-        if not task.cancelled() and task.exception() is None:
-            link = task.result()
-            link.pins += entry.waiting
-            self._unpin(link)
-
-    def _free_link(self, endpoint: Endpoint) -> Link | None:
-        for link in list(self._links.get(endpoint.id, ())):
-            if not link.alive:
-                self._drop(link)
-            elif not link.trusted_by(endpoint):
-                link.retire()
+    @contextmanager
+    def _using(self, link: Link, *, seats: int) -> Iterator[None]:
+        """Use a connection, with so many programs. What nobody uses may be closed after a while, or at once for
+        another's sake."""
+        user = object()
+        try:
+            link.users[user] = seats
+            link.times_used += 1
+            self._wake(link)
+            yield
+        finally:
+            link.users.pop(user, None)
+            if link.users:
+                self._stir(link)
+            else:
                 self._rest(link)
-            elif link.channels < link.capacity:
+
+    def _standing(self, endpoint: Endpoint, *, seats: int) -> Link | None:
+        """A connection that stands and has so many free seats."""
+        for link in list(self._links.get(endpoint.id, ())):
+            if link.alive and not link.trusted_by(endpoint):
+                link.retire()
+                if not link.users:
+                    self._leave(link)
+            elif link.alive and link.takes(seats):
                 return link
         return None
+
+    def _opening(self, endpoint: Endpoint, timeout: float, *, seats: int) -> Link:
+        """A connection that is being made and has so many free seats; a new one where there is none. `seats` 0: for a
+        tunnel, which waits for no place. Raises ConnectionLost."""
+        if self._closed:
+            raise ConnectionLost("testum is stopping.")
+        for link in self._links.get(endpoint.id, ()):
+            if link.opening and link.takes(seats) and (seats or link.has_begun):
+                return link
+        link = Link(endpoint.id, self._capacity(endpoint.id))
+        self._enter(link, asyncio.create_task(self._keep(link, endpoint, timeout, at_once=not seats)))
+        return link
 
     def _capacity(self, endpoint_id: str) -> int:
         """How many programs a connection takes, as far as the server has shown."""
         shown = [link.capacity for link in self._links.get(endpoint_id, ()) if link.capacity]
         return min([self._limits.channels_per_connection, *shown])
 
-    def _take(self, link: Link) -> None:
-        link.channels += 1
-        self._busy(link)
+    def _stir(self, link: Link) -> None:
+        """A seat on the connection has become free: for those who wait for another one to the same host."""
+        for other in self._links.get(link.endpoint_id, ()):
+            if other.opening:
+                other.stir()
 
-    def _busy(self, link: Link) -> None:
+    # -- connections: who keeps them, and when they are closed --------------------------------------
+
+    def _enter(self, link: Link, keeper: "asyncio.Task[None]") -> None:
+        """From now on others find the connection, until its keeper ends."""
+        self._keepers[link] = keeper
+        self._links.setdefault(link.endpoint_id, []).append(link)
+        keeper.add_done_callback(partial(self._ended, link))
+
+    def _ended(self, link: Link, keeper: "asyncio.Task[None]") -> None:
+        """What went wrong before the connection stood is for those who wait for it."""
+        if not keeper.cancelled() and (error := keeper.exception()) is not None:
+            link.fail(error)
+        self._leave(link)
+        del self._keepers[link]
+
+    async def _keep(self, link: Link, endpoint: Endpoint, timeout: float, *, at_once: bool) -> None:
+        """One connection from its beginning to its end."""
+        async with AsyncExitStack() as stack:
+            place = self._places.one(at_once=at_once, make_room=self._make_room)
+            link.has_place = await stack.enter_async_context(place)
+            link.has_begun = True
+            tunnel = await stack.enter_async_context(self._through(endpoint, timeout))
+            connected = self._connected(
+                endpoint, timeout, tunnel, keepalive_interval=self._limits.keepalive_interval
+            )
+            client = await stack.enter_async_context(connected)
+            client.when_lost(partial(self._leave, link))
+            link.stand(client)
+            await link.closing.wait()
+
+    @asynccontextmanager
+    async def _connected(
+        self,
+        endpoint: Endpoint,
+        timeout: float,
+        tunnel: asyncssh.SSHClientConnection | None,
+        *,
+        keepalive_interval: float,
+    ) -> AsyncIterator[Client]:
+        """See `connect`. Where this process has no descriptor left, idle connections give way first."""
+        while True:
+            async with AsyncExitStack() as stack:
+                connected = connect(
+                    endpoint,
+                    keys=self._keys,
+                    tunnel=tunnel,
+                    timeout=timeout,
+                    keepalive_interval=keepalive_interval,
+                    keepalive_count=self._limits.keepalive_count_max,
+                )
+                try:
+                    client = await stack.enter_async_context(connected)
+                except OutOfDescriptors:
+                    leaving = self._make_room()
+                    if leaving is None:
+                        raise
+                else:
+                    yield client
+                    return
+            await asyncio.wait({leaving})
+
+    def _wake(self, link: Link) -> None:
+        """Somebody uses the connection."""
+        self._idle.pop(link, None)
         if link.idle_timer is not None:
             link.idle_timer.cancel()
-            link.idle_timer = None
-
-    def _release(self, link: Link) -> None:
-        link.channels -= 1
-        self._rest(link)
-
-    def _unpin(self, link: Link) -> None:
-        link.pins -= 1
-        self._rest(link)
 
     def _rest(self, link: Link) -> None:
-        """If nothing uses the link any more, it may be closed after a while, or at once for another's sake."""
-        if not link.idle:
+        """Nobody uses the connection any more: it stays for a while, unless it is of no use, or has no place, or that is
+        wanted."""
+        useless = not link.alive or not link.capacity or not link.has_place
+        if useless or self._closed or self._places.wanted:
+            self._leave(link)
             return
-        if not link.alive or not link.capacity or self._closed:
-            self._drop(link)
-            return
-        loop = asyncio.get_running_loop()
-        link.idle_since = loop.time()
-        link.idle_timer = loop.call_later(self._limits.idle_seconds, self._drop, link)
-        self._signal()
+        self._idle[link] = None
+        link.idle_timer = asyncio.get_running_loop().call_later(self._limits.idle_seconds, self._leave, link)
 
-    def _signal(self) -> None:
-        """Someone may be waiting for room."""
-        if self._count >= self._limits.max_connections:
-            task = asyncio.ensure_future(self._notify())
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    def _make_room(self) -> "asyncio.Task[None] | None":
+        """Close a connection that nobody uses; who keeps it, until it is closed. None where all are in use.
 
-    async def _notify(self) -> None:
-        async with self._room:
-            self._room.notify()
-
-    async def _dial(self, endpoint: Endpoint, timeout: float, counted: asyncio.Event) -> Link:
-        if not counted.is_set():
-            await self._make_room()
-            counted.set()
-        jump: Link | None = None
-        try:
-            jump = await self._jump(endpoint, timeout)
-            connection, client = await dial(
-                endpoint,
-                keys=self._keys,
-                tunnel=jump.connection if jump else None,
-                timeout=timeout,
-                keepalive_interval=self._limits.keepalive_interval,
-                keepalive_count=self._limits.keepalive_count_max,
-            )
-        except BaseException:
-            self._count -= 1
-            if jump is not None:
-                self._unpin(jump)
-            self._signal()
-            raise
-        link = Link(endpoint.id, connection, client, jump, self._capacity(endpoint.id))
-        # Until `_dialed` knows who waits for it.
-        link.pins = 1
-        self._links.setdefault(endpoint.id, []).append(link)
-        return link
-
-    async def _make_room(self) -> None:
-        """Count one more connection; at the limit the longest idle one goes, or this one waits."""
-        async with self._room:
-            while self._count >= self._limits.max_connections:
-                idle = [link for links in self._links.values() for link in links if link.idle]
-                if idle:
-                    self._drop(min(idle, key=lambda link: link.idle_since))
-                else:
-                    await self._room.wait()
-            self._count += 1
-
-    async def _jump(self, endpoint: Endpoint, timeout: float) -> Link | None:
-        """The connection to the jump host, pinned: it stays while one goes through it."""
-        if endpoint.jump is None:
+        The newest goes, of those that have served once only while there are such. Whoever goes round more hosts than there
+        are places meets each of them again after all the others: had the oldest gone, none would be there any more.
+        """
+        once = (link for link in reversed(self._idle) if link.times_used == 1)
+        link = next(once, None) or next(reversed(self._idle), None)
+        if link is None:
             return None
-        hops, hop = 0, endpoint.jump
-        while hop.jump is not None:
-            hops, hop = hops + 1, hop.jump
-            if hops >= _MAX_JUMPS:
-                raise JumpLoop(f"{endpoint.address}: more than {_MAX_JUMPS} jump hosts; do they form a loop?")
-        try:
-            link = await self._acquire(endpoint.jump, timeout, as_jump=True)
-        except SSHError as error:
-            raise type(error)(
-                f"jump host {error.message}", host_key=error.host_key, of_jump_host=True
-            ) from None
-        link.channels -= 1
-        link.pins += 1
-        return link
+        self._leave(link)
+        return self._keepers[link]
 
-    def _drop(self, link: Link) -> None:
-        """Close a connection and forget it."""
-        links = self._links.get(link.endpoint_id)
-        if links is None or link not in links:
-            return
-        links.remove(link)
-        if not links:
-            del self._links[link.endpoint_id]
-        self._busy(link)
-        link.dropped = True
-        link.connection.abort()
-        self._signal()
-        self._count -= 1
-        if link.jump is not None:
-            self._unpin(link.jump)
+    def _leave(self, link: Link) -> None:
+        """Close a connection, or give up making it. Nobody gets it any more."""
+        links = self._links.get(link.endpoint_id, [])
+        if link in links:
+            links.remove(link)
+            if not links:
+                del self._links[link.endpoint_id]
+        self._wake(link)
+        if link.opening:
+            link.fail(ConnectionLost("testum is stopping."))
+            self._keepers[link].cancel()
+        link.closing.set()
+        link.stir()

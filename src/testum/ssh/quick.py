@@ -83,9 +83,22 @@ async def connect(
     options.username = username
     options.tunnel = tunnel
     options.protocol_factory = lambda: client
-    connection: asyncssh.SSHClientConnection = await _connect(
-        options, None, loop, 0, None, lambda: QuickConnection(loop, options, wait="auth"), "Opening"
-    )
+    given_up = False
+
+    def make() -> QuickConnection:
+        connection = QuickConnection(loop, options, wait="auth")
+        if given_up:
+            # A tunnel's channel that opens after all: asyncssh would log in with nobody there to close it.
+            loop.call_soon(connection.abort)
+        return connection
+
+    try:
+        connection: asyncssh.SSHClientConnection = await _connect(
+            options, None, loop, 0, None, make, "Opening"
+        )
+    except BaseException:
+        given_up = True
+        raise
     return connection
 
 

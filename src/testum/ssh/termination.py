@@ -132,16 +132,13 @@ async def terminate(
 
 
 async def _ask(pool: "Pool", endpoint: Endpoint, script: str, timeouts: Timeouts) -> bytes:
-    execution = await pool.start(endpoint, Script(script), marker="testum-look", timeouts=timeouts)
     answer = bytearray()
-    try:
+    async with pool.run(endpoint, Script(script), marker="testum-look", timeouts=timeouts) as execution:
         async for event in execution:
             if isinstance(event, Exit):
                 break
             if event.stream == "stdout" and not event.early and len(answer) < _MAX_ANSWER:
                 answer += event.data
-    finally:
-        await execution.aclose()
     return bytes(answer)
 
 

@@ -39,16 +39,15 @@ async def run_program(
 ) -> Outcome:
     """Run a program to its end, recording all it prints; `answer` takes the beginning of its stdout, without what the
     account's start-up files print there."""
-    execution = await context.pool.start(
+    ended: Exit | None = None
+    async with context.pool.run(
         context.endpoint,
         program,
         marker=context.marker,
         timeouts=context.work.timeouts,
         on_send=context.sending,
         on_begin=context.beginning,
-    )
-    ended: Exit | None = None
-    try:
+    ) as execution:
         async for event in execution:
             if isinstance(event, Output):
                 await context.recorder.write(_STREAMS[event.stream], event.data)
@@ -56,8 +55,6 @@ async def run_program(
                     answer += event.data[: _MOST_OF_ANSWER - len(answer)]
             else:
                 ended = event
-    finally:
-        await execution.aclose()
     assert ended is not None, "the engine yields an Exit or raises"
     if ended.signal is not None:
         dumped = " (core dumped)" if ended.core_dumped else ""

@@ -132,6 +132,12 @@ ERRORS: Mapping[str, tuple[str, str]] = {
         N_("The host did not answer in time"),
         N_("See whether the host is up, the address is right and no firewall drops the connection."),
     ),
+    "out_of_descriptors": (
+        N_("testum may open no more connections"),
+        N_(
+            "Raise the limit of open files of testum's process (ulimit -n), or lower the number of hosts at once."
+        ),
+    ),
     "handshake_failed": (
         N_("The host does not speak SSH as testum does"),
         N_("Check the port: something else may listen there, or a server that is too old or too full."),
