@@ -1,29 +1,18 @@
-"""How many tasks of a loop run at once."""
+"""How many tasks of a process and of a loop run at once."""
 
 import asyncio
 
 from tests.support.waiting import turns
-from testum.execution.slots import UnderWay
+from testum.execution.slots import Slots, UnderWay
 
 _SOON = 5.0
-
-
-def _begin(under_way: UnderWay, number: int) -> list[asyncio.Event]:
-    """So many tasks, each of which ends when its event is set."""
-    ends = [asyncio.Event() for _ in range(number)]
-    for end in ends:
-        under_way.add(asyncio.create_task(_until(end)))
-    return ends
-
-
-async def _until(end: asyncio.Event) -> None:
-    await end.wait()
 
 
 async def test_another_shard_widens_the_loop() -> None:
     """A loop that is full goes on at once with what another message allows, but not beyond the job's concurrency."""
     under_way = UnderWay(2, 5)
-    ends = _begin(under_way, 2)
+    for slot in (1, 2):
+        under_way.add(slot)
     waiting = asyncio.create_task(under_way.room())
     await turns(5)
     assert not waiting.done()
@@ -32,10 +21,9 @@ async def test_another_shard_widens_the_loop() -> None:
     assert under_way.free == 2
     under_way.widen(100)
     assert under_way.free == 3
-    for end in ends:
-        end.set()
-    await asyncio.wait_for(under_way.drain(), _SOON)
-    assert under_way.free == 5
+    for slot in (1, 2, 2):
+        under_way.remove(slot)
+    assert under_way.free == 5 and under_way.idle
 
 
 async def test_no_wider_than_the_job() -> None:
@@ -43,15 +31,22 @@ async def test_no_wider_than_the_job() -> None:
     assert UnderWay(100, 5).free == 5
 
 
-async def test_drain_waits_for_the_last() -> None:
-    """Until then it does not return, however wide the loop became meanwhile."""
-    under_way = UnderWay(2, 9)
-    ends = _begin(under_way, 2)
-    waiting = asyncio.create_task(under_way.drain())
-    ends[0].set()
-    under_way.widen(7)
-    await turns(5)
-    assert not waiting.done()
-    ends[1].set()
-    await asyncio.wait_for(waiting, _SOON)
-    assert under_way.idle
+async def test_slots_that_were_not_taken_out_are_given_back() -> None:
+    """Those that were are given back by whoever took them."""
+    slots = Slots(3)
+    async with slots.take(9) as taken:
+        assert len(taken) == 3 and slots.taken_all
+        kept = taken.pop()
+    assert not slots.taken_all
+    async with slots.take(9) as taken:
+        assert len(taken) == 2 and slots.taken_all
+        waiting = asyncio.create_task(_take_one(slots))
+        await turns(3)
+        assert not waiting.done()
+        slots.give(kept)
+        await asyncio.wait_for(waiting, _SOON)
+
+
+async def _take_one(slots: Slots) -> None:
+    async with slots.take(1):
+        pass

@@ -285,6 +285,27 @@ def test_a_full_disk(real_sshd: RealSshd, tmp_path: Path) -> None:
 
 
 @pytest.mark.embedded
+def test_output_that_cannot_be_stored(real_sshd: RealSshd, tmp_path: Path) -> None:
+    """The disk for output can only be read: a command that prints nothing more is ended at once, too."""
+    output, data = tmp_path / "output", tmp_path / "data"
+    output.mkdir()
+    data.mkdir()
+    (data / "artifacts").symlink_to(output)
+    with small_disk(output, "24m"), Server(data_dir=data) as server:
+        api = server.client()
+        platform = api.add_platform(unique(), real_sshd)
+        api.run("true")
+        subprocess.run(["mount", "-o", "remount,ro", str(output)], check=True)
+        task = failed(
+            api, platform, "storage_unavailable", "Read-only file system", command="echo out; sleep 4026"
+        )
+        assert task["metadata"]["termination"]["state"] == "confirmed"
+        assert not running(real_sshd, "sleep 4026")
+        subprocess.run(["mount", "-o", "remount,rw", str(output)], check=True)
+        assert api.run("seq 1 100000")["output_bytes"] == 588_895
+
+
+@pytest.mark.embedded
 def test_a_disk_filled_by_others(real_sshd: RealSshd, tmp_path: Path) -> None:
     """The disk has no byte left, not even for the database: what runs waits for room instead of vanishing."""
     with small_disk(tmp_path, "24m") as folder, Server(data_dir=folder) as server:

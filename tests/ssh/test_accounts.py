@@ -19,6 +19,7 @@ from testum.ssh import (
     NotBegun,
     Pool,
     Program,
+    Progress,
     Script,
     Timeouts,
     deploy_keys,
@@ -118,8 +119,10 @@ async def cancelled(pool, host, sshd, text=LASTING):
     """What is said of a program that is ended after a moment, and what of it is left."""
     name = marker()
     begun = asyncio.Event()
+    progress = Progress()
+    progress.beginning = begun.set
     program = Script(text) if "\n" in text else Command(text)
-    execution = await begin(pool, host, program, marker=name, timeouts=Timeouts(total=20), on_begin=begun.set)
+    execution = await begin(pool, host, program, marker=name, timeouts=Timeouts(total=20), progress=progress)
 
     async def read():
         async for _ in execution:

@@ -1,6 +1,7 @@
 """What is taken of the pool is given back, whatever is raised or cancelled, and whoever waits is served."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -10,24 +11,24 @@ from tests.ssh.test_run import marker, run
 from tests.support.mishaps import Mishap, Mishaps
 from tests.support.sshd import RealSshd
 from tests.support.waiting import eventually, turns
-from testum.ssh import Command, Pool, PoolLimits, SSHError, Timeouts, connection, link
+from testum.ssh import Command, Pool, PoolLimits, SSHError, Timeouts, connection, link, places
 from testum.ssh import pool as pool_module
 
 _GIVES_BACK = frozenset(
-    [
+    (
         "_enter",
         "_ended",
         "_leave",
         "_rest",
         "_stir",
         "_wake",
-        "_give",
+        "stir",
+        "give",
+        "take",
         "_queue",
-        "_take",
         "_hang_up",
         "close",
-        "stir",
-    ]
+    )
 )
 """Nothing in them waits or can fail."""
 
@@ -110,7 +111,7 @@ async def test_a_seat_on_a_connection_that_stands_is_as_good_as_another_connecti
 
 async def _round(seed, to, endpoint, closing_port):
     """One pool, whose programs meet mishaps; it must work afterwards as if there had been none."""
-    mishaps = Mishaps(seed, pool_module, link, connection, closing=_GIVES_BACK, chance_in=60)
+    mishaps = Mishaps(seed, pool_module, link, connection, places, closing=_GIVES_BACK, chance_in=60)
     pool = Pool(PoolLimits(max_connections=2, channels_per_connection=2))
     same, jump = to(), to()
     hosts = [same, same, same, to(), to(jump=jump), to(jump=jump), endpoint(port=closing_port), to()]
@@ -125,17 +126,27 @@ async def _round(seed, to, endpoint, closing_port):
         if not task.cancelled() and task.exception() is not None:
             assert isinstance(task.exception(), Mishap | SSHError), (seed, task.exception())
     # All places, and all seats on each of the connections.
-    running = [
-        await asyncio.wait_for(
-            begin(pool, host, Command("sleep 5"), marker=marker(), timeouts=Timeouts()), 20
-        )
-        for host in (same, same, hosts[3], hosts[3])
-    ]
-    for one in running:
-        await one.aclose()
+    try:
+        async with asyncio.timeout(30), AsyncExitStack() as stack:
+            for host in (same, same, hosts[3], hosts[3]):
+                started = pool.run(host, Command("sleep 5"), marker=marker(), timeouts=Timeouts())
+                await stack.enter_async_context(started)
+    except TimeoutError:
+        raise AssertionError(f"seed {seed}: {_state(pool, hosts)}") from None
     async with asyncio.timeout(20):
         await pool.close()
     return mishaps.raised
+
+
+def _state(pool, hosts):
+    """What the pool has, for whoever looks for a mistake."""
+    numbers = {host.id: number for number, host in enumerate(hosts)}
+    told = [f"places {len(pool._places._taken)}, waiting {len(pool._places._waiting)}"]
+    for one, keeper in pool._keepers.items():
+        what = "opening" if one.opening else "alive" if one.alive else "closing"
+        used = f"users {list(one.users.values())} of {one.capacity}"
+        told.append(f"{numbers.get(one.endpoint_id, 'jump')}: {what}, {used}, {keeper.get_stack()}")
+    return "; ".join(told)
 
 
 def _rounds(number):

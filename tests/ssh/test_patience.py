@@ -8,7 +8,7 @@ import pytest
 from tests.ssh.conftest import begin
 from tests.ssh.test_run import marker, run
 from tests.support.waiting import lag, pause, remains, turns
-from testum.ssh import Command, Exit, Output, Timeouts
+from testum.ssh import Command, Exit, Output, Progress, Timeouts
 from testum.ssh.patience import Patience
 
 
@@ -34,12 +34,13 @@ async def test_as_the_command_is_sent(pool, endpoint):
     await run(pool, host, Command("true"))
     sent = []
 
-    def on_send():
-        sent.append(True)
-        pause(3)
+    class Paused(Progress):
+        def sending(self):
+            sent.append(True)
+            pause(3)
 
     execution = await begin(
-        pool, host, Command("echo out"), marker=marker(), timeouts=Timeouts(connect=2), on_send=on_send
+        pool, host, Command("echo out"), marker=marker(), timeouts=Timeouts(connect=2), progress=Paused()
     )
     events = [event async for event in execution]
     await execution.aclose()

@@ -14,7 +14,7 @@ from tests.ssh.conftest import begin
 from tests.ssh.test_run import marker, run
 from tests.support.sshd import RealSshd
 from tests.support.waiting import eventually, lag, remains
-from testum.ssh import Command, ConnectionLost, Output, Pool, PoolLimits, SSHError, Timeouts
+from testum.ssh import Command, ConnectionLost, Output, Pool, PoolLimits, Progress, SSHError, Timeouts
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ async def test_a_command_that_was_sent_is_never_sent_again(own, to):
     """Cut at every moment around the start: as often as the command ran it ran once."""
     pool, target = Pool(), to(own)
     counter = own.user.home / "counter"
-    sent = []
+    sent = [Progress() for _ in range(20)]
     for number in range(20):
         await run(pool, target, Command("true"))
 
@@ -171,7 +171,7 @@ async def test_a_command_that_was_sent_is_never_sent_again(own, to):
                 Command(f"echo {number} >> {counter}; sleep 0.3"),
                 marker=marker(),
                 timeouts=Timeouts(),
-                on_send=lambda number=number: sent.append(number),
+                progress=sent[number],
             )
             async for event in execution:
                 assert not isinstance(event, Output)
@@ -183,7 +183,7 @@ async def test_a_command_that_was_sent_is_never_sent_again(own, to):
     await eventually(lambda: not own.user.processes())
     ran = counter.read_text().split() if counter.exists() else []
     assert len(ran) == len(set(ran)), ran
-    assert set(map(int, ran)) <= set(sent)
+    assert all(sent[int(number)].sent for number in ran)
 
 
 async def test_a_connection_that_stops_answering_is_noticed(own, to):

@@ -26,19 +26,26 @@ class Mishaps:
         self._sources = {str(module.__file__): _Source(str(module.__file__), closing) for module in modules}
         self._chance_in = chance_in
         self._happening = False
+        self._before: Any = None
         self.raised = 0
 
     @contextmanager
     def happening(self) -> Iterator[None]:
         """Within the block, in this thread."""
-        before = sys.gettrace()
-        self._happening = True
-        self._arm()
+        self.switch(happening=True)
         try:
             yield
         finally:
-            self._happening = False
-            sys.settrace(before)
+            self.switch(happening=False)
+
+    def switch(self, *, happening: bool) -> None:
+        """Begin, or cease, in this thread."""
+        self._happening = happening
+        if happening:
+            self._before = sys.gettrace()
+            self._arm()
+        else:
+            sys.settrace(self._before)
 
     def cancel_one(self, tasks: list["asyncio.Task[Any]"]) -> None:
         """Cancel one of the tasks."""
@@ -53,13 +60,16 @@ class Mishaps:
         if source is None:
             return None
         last = called.f_lineno
+        first = True
 
         def on_line(frame: FrameType, event: str, argument: object) -> Any:
-            nonlocal last
+            nonlocal last, first
             if event == "line":
                 before, last = last, frame.f_lineno
+                # A frame that is called again within an `await`: what it waits for goes on first.
+                resumed, first = first and before == last, False
                 if self._random.randrange(self._chance_in) == 0 and not (
-                    source.ends_block(before, last) or self._is_spared(frame)
+                    resumed or source.ends_block(before, last) or self._is_spared(frame)
                 ):
                     self._raise(frame)
             return on_line
@@ -92,6 +102,8 @@ class _Source:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name in closing:
                 self.giving_back.update(_lines(node))
             elif isinstance(node, ast.Try):
+                # No handler covers the word itself.
+                self.giving_back.add(node.lineno)
                 for statement in [*node.finalbody, *(inner for one in node.handlers for inner in one.body)]:
                     self.giving_back.update(_lines(statement))
             elif isinstance(node, ast.With | ast.AsyncWith):

@@ -3,7 +3,7 @@ while the last one was under way, so that the database does not limit a fan-out.
 
 import asyncio
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
@@ -33,13 +33,15 @@ class Wanted:
     """How many of a job's tasks may be claimed, and on whose behalf.
 
     `zones` are those that are served (None: all); `message` is the id of the message that brought the work, where one
-    did.
+    did. `begin` is called with what was claimed as soon as that is committed, whether or not whoever asked still waits:
+    from then on it answers for the tasks' ends. It must not fail.
     """
 
     job_id: UUID
     limit: int
     zones: Sequence[str] | None = None
     message: str | None = None
+    begin: Callable[[Sequence[Claim]], None] = lambda claims: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +146,11 @@ class Ledger:
             stdout=None,
             stderr=None,
         )
-        if request != bare:
-            return (await self._settle([bare]))[0]
-        # Its lease runs out then, and another's claim ends it: it must not be kept alive by nobody.
-        self._forget(request.task_id)
-        return error
+        return (await self._settle([bare]))[0] if request != bare else error
 
-    def _forget(self, task_id: UUID) -> None:
+    def forget(self, task_id: UUID) -> None:
+        """Nobody here does the task any more. Where its end could not be written, its lease runs out and the sweep ends
+        it: it must not be kept alive by nobody."""
         self._held.pop(task_id, None)
         self._ended.discard(task_id)
 
@@ -253,11 +253,14 @@ class Ledger:
             log.warning("a result came too late: the task was taken over", task=str(result.task_id))
         for request in requests:
             if isinstance(request, Result):
-                self._forget(request.task_id)
+                self.forget(request.task_id)
                 self._events.publish(Hint(request.job_id, request.task_id, Change.STATUS))
-        for answer in written.answers:
+        for request, answer in zip(requests, written.answers, strict=True):
             for claim in answer.claims:
                 self._held[claim.id] = claim
+            if isinstance(request, Wanted) and answer.claims:
+                request.begin(answer.claims)
+            for claim in answer.claims:
                 self._events.publish(Hint(claim.job_id, claim.id, Change.STATUS))
         for job_id in written.ended:
             self._events.publish(Hint(job_id, None, Change.STATUS))

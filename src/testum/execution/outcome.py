@@ -9,7 +9,7 @@ from testum.core.actions import JobSpec
 from testum.core.states import TaskStatus
 from testum.db.session import Database
 from testum.execution.recorder import Recorder
-from testum.ssh import Endpoint, Pool, Timeouts
+from testum.ssh import Endpoint, Pool, Progress, Timeouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +35,12 @@ class Context:
     pool: Pool
     recorder: Recorder
     database: Database
-    may_run: bool = False
-    """Whether anything may have been started on the host: True from before the request is sent."""
-    begun: bool = False
-    """Whether the program has proven that it began."""
+    progress: Progress = field(default_factory=Progress)
 
-    def sending(self) -> None:
-        """The request goes out next."""
-        self.may_run = True
-
-    def beginning(self) -> None:
-        """The program begins."""
-        self.begun = True
+    @property
+    def may_still_run(self) -> bool:
+        """Whether something was sent to the host, which did not say that it ended."""
+        return self.progress.sent and not self.progress.ended
 
 
 @dataclass(slots=True)
@@ -67,7 +61,7 @@ class Outcome:
 
 
 class Action(Protocol):
-    """What a type of job does on one platform. Raises SSHError, StorageFull or OutputLimit."""
+    """What a type of job does on one platform. Whatever it raises ends the task."""
 
     async def __call__(self, context: Context) -> Outcome: ...
 

@@ -1,13 +1,17 @@
 """The recorder: takes a task's output as it comes and stores it as frames before anyone is told of it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from testum.core.frames import MAX_FRAME, Piece, Stream, decode_text, encoded_size, incomplete_utf8_tail
-from testum.errors import TestumError
+from testum.errors import StorageFull, StorageUnavailable, TestumError
 from testum.events.base import Change, Events, Hint
-from testum.output.base import OutputStore, Owner, Writer
+from testum.output.base import OutputStore, Owner, TakenOver, Writer
+
+log = structlog.get_logger(__name__)
 
 SMALL_OUTPUT = 32 * 1024
 """Frames of at most this many bytes in all end in the database and leave no file."""
@@ -41,11 +45,21 @@ class Recorded:
 class Recorder:
     """Records one task. Memory is bounded: `write` waits for the store once two frames' worth are held."""
 
-    def __init__(self, owner: Owner, *, outputs: OutputStore, events: Events, limit: int) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        *,
+        outputs: OutputStore,
+        events: Events,
+        limit: int,
+        on_failure: Callable[[TestumError], None] = lambda error: None,
+    ) -> None:
+        """`on_failure` is called as soon as output cannot be stored: who prints need not print again to hear of it."""
         self._owner = owner
         self._outputs = outputs
         self._events = events
         self._limit = limit
+        self._on_failure = on_failure
         self._held: list[tuple[Stream, bytearray]] = []
         self._held_bytes = 0
         self._storing: Sequence[Piece] = ()
@@ -60,10 +74,10 @@ class Recorder:
         self._received = 0
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
-        self._failure: Exception | None = None
+        self._failure: TestumError | None = None
 
     async def write(self, stream: Stream, data: bytes) -> None:
-        """Take output. Raises StorageFull, TakenOver or OutputLimit; what came before stays
+        """Take output. Raises StorageFull, TakenOver, StorageUnavailable or OutputLimit; what came before stays
         stored."""
         if self._failure is not None:
             raise self._failure
@@ -99,8 +113,8 @@ class Recorder:
     async def _flush_in_background(self) -> None:
         try:
             await self._flush()
-        except Exception as error:  # handed to the next write: it stops the command
-            self._failure = error
+        except Exception as error:
+            self._on_failure(self._fail(error))
         finally:
             self._flushing = None
             if self._held and self._failure is None and self._timer is None:
@@ -158,8 +172,8 @@ class Recorder:
                 del tail[:-ROW_TEXT]
 
     async def finish(self) -> Recorded:
-        """Store the rest and close. Never raises for a full disk: what could not be stored was reported
-        by `write`, or is small enough for the row."""
+        """Store the rest and close. Never raises: what could not be stored is in `failure`, or is small enough for the
+        row."""
         if self._flushing is not None:
             await self._flushing
         if self._timer is not None:
@@ -167,7 +181,10 @@ class Recorder:
             self._timer = None
         rest = await self._store_rest(self._take(last=True))
         if self._writer is not None:
-            await self._writer.close()
+            try:
+                await self._writer.close()
+            except Exception as error:
+                self._fail(error)
         small = bytes(self._small) if self._failure is None and self._small is not None else None
         return Recorded(
             stdout=self.text(Stream.STDOUT),
@@ -190,9 +207,20 @@ class Recorder:
             return pieces
         try:
             await self._append(pieces)
-        except (TestumError, OSError) as error:
-            self._failure = error
+        except Exception as error:
+            self._fail(error)
         return ()
+
+    def _fail(self, error: Exception) -> TestumError:
+        if isinstance(error, StorageFull | TakenOver):
+            self._failure = error
+            return error
+        told = error.message if isinstance(error, TestumError) else (str(error) or type(error).__name__)
+        log.error("output cannot be stored", task=str(self._owner.task_id), exc_info=error)
+        self._failure = StorageUnavailable(
+            f"The output could not be stored: {told} It is kept up to there, and the command was ended."
+        )
+        return self._failure
 
     async def discard(self) -> None:
         """The row has it all (committed): what was stored before, if anything, is not needed any more."""
@@ -200,7 +228,7 @@ class Recorder:
             await self._outputs.discard(self._owner.task_id)
 
     @property
-    def failure(self) -> Exception | None:
+    def failure(self) -> TestumError | None:
         """Why the output could not be stored to its end, if so."""
         return self._failure
 

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -14,7 +15,7 @@ from testum.db import platforms
 from testum.db.claims import Claim, Result
 from testum.db.platforms import Platform
 from testum.db.session import Database
-from testum.errors import StorageFull, TestumError
+from testum.errors import StorageFull, StorageUnavailable, TestumError
 from testum.events.base import Events
 from testum.execution.actions import ACTIONS
 from testum.execution.endpoints import Endpoints
@@ -29,10 +30,10 @@ from testum.ssh import Endpoint, NotBegun, Pool, SSHError
 
 log = structlog.get_logger(__name__)
 
-_LEAVES_PROCESSES = frozenset(
-    {"timeout", "idle_timeout", "connection_lost", "output_limit", "storage_full", "taken_over"}
-)
-"""Errors after which something may still run on the host."""
+_OUTPUT_FAILED = frozenset({"storage_full", "storage_unavailable"})
+
+_Found = tuple[Mapping[UUID, Platform], Mapping[UUID, Endpoint | TestumError]]
+"""Platforms by their ids, and how to reach them, or why that is not known."""
 
 
 @dataclass(slots=True)
@@ -49,6 +50,20 @@ class _Running:
             self.reason = reason
             if self.acting is not None:
                 self.acting.cancel()
+
+    def fail(self, error: Exception) -> None:
+        """End it for an error that came beside it."""
+        self.end(_failed(error))
+
+
+@dataclass(slots=True)
+class _Begun:
+    """What a loop has begun of a job."""
+
+    work: JobWork
+    under_way: UnderWay
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    """Those of which the result is not written."""
 
 
 class Runner:
@@ -116,204 +131,189 @@ class Runner:
         if loaded is None:
             return
         work, concurrency = loaded
-        results: set[asyncio.Task[None]] = set()
         width = most or concurrency
         key = (job_id, tuple(zones or ()))
         while (going_on := self._loops.get(key)) is not None:
             going_on.widen(width)
             await going_on.claimed_all.wait()
-        under_way = self._loops[key] = UnderWay(width, concurrency)
+        begun = _Begun(work, UnderWay(width, concurrency))
         try:
-            await self._claim_all(work, under_way, results, zones, message)
+            self._loops[key] = begun.under_way
+            await self._claim_all(begun, zones, message)
         finally:
-            del self._loops[key]
-            under_way.claimed_all.set()
-        await under_way.drain()
-        if results:
-            await asyncio.wait(results)
+            self._loops.pop(key, None)
+            begun.under_way.claimed_all.set()
+        if begun.tasks:
+            await asyncio.wait(begun.tasks)
 
-    async def _claim_all(
-        self,
-        work: JobWork,
-        under_way: UnderWay,
-        results: set[asyncio.Task[None]],
-        zones: Sequence[str] | None,
-        message: str | None,
-    ) -> None:
+    async def _claim_all(self, begun: "_Begun", zones: Sequence[str] | None, message: str | None) -> None:
         """Claim and begin the job's pending tasks until there are none, or the worker stops."""
-        job_id = work.id
+        under_way = begun.under_way
         while not self._stopping:
             await under_way.room()
-            taken = await self._slots.take(under_way.free)
-            if self._stopping:
-                self._slots.give(taken)
-                break
-            claimed = await self._ledger.claim(Wanted(job_id, taken, zones, message))
-            self._slots.give(taken - len(claimed.claims))
+            async with self._slots.take(under_way.free) as slots:
+                if self._stopping:
+                    break
+                begin = partial(self._begin, begun, slots)
+                claimed = await self._ledger.claim(Wanted(begun.work.id, len(slots), zones, message, begin))
             if claimed.claims:
-                for claim in claimed.claims:
-                    self._running[claim.id] = _Running(job_id)
-                await self._begin(work, claimed.claims, under_way, results)
-            elif claimed.more and not under_way.idle:
-                await under_way.one_more()
-            else:
+                continue
+            if not claimed.more or under_way.idle:
                 # Where others have taken all that may run at once, they go on with the rest.
                 break
+            await under_way.one_more()
 
-    async def _begin(
-        self,
-        work: JobWork,
-        claims: Sequence[Claim],
-        under_way: UnderWay,
-        results: set[asyncio.Task[None]],
-    ) -> None:
-        rows, endpoints = await self._look_up([claim.platform_id for claim in claims])
+    def _begin(self, begun: "_Begun", slots: list[object], claims: Sequence[Claim]) -> None:
+        """Begin what was claimed: each task becomes a coroutine that ends it. Nothing here waits or fails."""
+        looked_up = asyncio.ensure_future(self._look_up([claim.platform_id for claim in claims]))
         for claim in claims:
-            platform, endpoint = rows.get(claim.platform_id), endpoints.get(claim.platform_id)
-            under_way.add(asyncio.create_task(self._do(work, claim, platform, endpoint, results)))
+            running = self._running[claim.id] = _Running(claim.job_id)
+            recorder = Recorder(
+                Owner(claim.id, claim.job_id, claim.fence),
+                outputs=self._outputs,
+                events=self._events,
+                limit=self._output_limit,
+                on_failure=running.fail,
+            )
+            slot = slots.pop()
+            begun.under_way.add(slot)
+            task = asyncio.create_task(self._see_to(begun, claim, slot, running, looked_up, recorder))
+            begun.tasks.add(task)
+            task.add_done_callback(begun.tasks.discard)
 
-    async def _look_up(
-        self, platform_ids: Sequence[UUID]
-    ) -> tuple[Mapping[UUID, Platform], Mapping[UUID, Endpoint | TestumError]]:
+    async def _look_up(self, platform_ids: Sequence[UUID]) -> _Found:
         """The platforms and how to reach them. The tasks are claimed: a database that is away is waited for."""
 
-        async def read() -> tuple[Mapping[UUID, Platform], Mapping[UUID, Endpoint | TestumError]]:
+        async def read() -> _Found:
             async with self._database.read() as session:
                 rows = await platforms.by_ids(session, platform_ids)
                 return rows, await self._endpoints.of_rows(session, rows.values())
 
         return await persist("platforms", read)
 
-    async def _do(
+    async def _see_to(
         self,
-        work: JobWork,
+        begun: "_Begun",
         claim: Claim,
-        platform: Platform | None,
-        endpoint: Endpoint | TestumError | None,
-        results: set[asyncio.Task[None]],
+        slot: object,
+        running: _Running,
+        looked_up: "asyncio.Future[_Found]",
+        recorder: Recorder,
     ) -> None:
         """One task from its claim to its result. The slot is free again when the host is done with;
         the result is written in the background, in a group with others."""
-        recorder = Recorder(
-            Owner(claim.id, claim.job_id, claim.fence),
-            outputs=self._outputs,
-            events=self._events,
-            limit=self._output_limit,
-        )
         try:
+            try:
+                outcome = await self._outcome(begun.work, claim, running, looked_up, recorder)
+            except Exception as error:
+                outcome = _failed(error)
+            finally:
+                self._let_go(begun, claim, slot)
+            await self._write(claim, outcome, recorder)
+        except Exception as error:
+            log.error("a result was not written", task=str(claim.id), exc_info=error)
+        finally:
+            self._ledger.forget(claim.id)
+
+    def _let_go(self, begun: "_Begun", claim: Claim, slot: object) -> None:
+        """The host is done with."""
+        begun.under_way.remove(slot)
+        self._slots.give(slot)
+        del self._running[claim.id]
+        self._ended.set()
+
+    async def _outcome(
+        self,
+        work: JobWork,
+        claim: Claim,
+        running: _Running,
+        looked_up: "asyncio.Future[_Found]",
+        recorder: Recorder,
+    ) -> Outcome:
+        """What came of a task, whatever is raised."""
+        context: Context | None = None
+        try:
+            platforms_found, endpoints = await asyncio.shield(looked_up)
+            platform, endpoint = platforms_found.get(claim.platform_id), endpoints.get(claim.platform_id)
             if platform is None or endpoint is None:
-                outcome = Outcome.failed(
+                return Outcome.failed(
                     "platform_deleted",
                     f"The platform {claim.platform_name} was deleted before the task began.",
                 )
-            elif isinstance(endpoint, TestumError):
-                outcome = Outcome.failed("credentials", endpoint.message)
-            else:
-                context = Context(
-                    work=work,
-                    endpoint=endpoint,
-                    plain=platform.shell == "plain",
-                    platform_id=platform.id,
-                    marker=str(claim.id),
-                    pool=self._pool,
-                    recorder=recorder,
-                    database=self._database,
-                )
-                outcome = await self._act(context, self._running[claim.id])
-        finally:
-            del self._running[claim.id]
-            self._ended.set()
-            self._slots.give(1)
-        writing = asyncio.create_task(self._write(claim, outcome, recorder))
-        results.add(writing)
-        writing.add_done_callback(results.discard)
-
-    async def _act(self, context: Context, running: _Running) -> Outcome:
-        """Do the action and, where it may have left processes on the host, end them and look."""
-        if running.reason is None:
-            running.acting = task = asyncio.current_task()
-            try:
-                outcome = await self._guarded(context)
-            except asyncio.CancelledError:
-                if task is None or running.reason is None:
-                    raise
-                task.uncancel()
-                outcome = running.reason
-            finally:
-                running.acting = None
-        else:
-            outcome = running.reason
-        if outcome is running.reason or outcome.error_code in _LEAVES_PROCESSES:
+            if isinstance(endpoint, TestumError):
+                return Outcome.failed("credentials", endpoint.message)
+            context = Context(
+                work=work,
+                endpoint=endpoint,
+                plain=platform.shell == "plain",
+                platform_id=platform.id,
+                marker=str(claim.id),
+                pool=self._pool,
+                recorder=recorder,
+                database=self._database,
+            )
+            outcome = await self._act(context, running)
+        except Exception as error:
+            outcome = _failed(error)
+        if context is not None and (outcome is running.reason or context.may_still_run):
             outcome.details["termination"] = await self._terminate(context)
         return outcome
 
-    async def _guarded(self, context: Context) -> Outcome:
-        """The action's outcome, whatever it raises."""
+    async def _act(self, context: Context, running: _Running) -> Outcome:
+        """What came of the action, or why it was ended before its time."""
+        if running.reason is not None:
+            return running.reason
+        running.acting = task = asyncio.current_task()
         try:
             return await ACTIONS[JobType(context.work.spec.type)](context)
-        except NotBegun as error:
-            return Outcome.failed(error.code, error.message, exit_code=error.status)
-        except SSHError as error:
-            details = {}
-            if error.host_key is not None:
-                key = error.host_key
-                details["presented_host_key"] = {"public_key": key.public_key, "fingerprint": key.fingerprint}
-            return Outcome.failed(error.code, error.message, details=details)
-        except (StorageFull, OutputLimit, TakenOver) as error:
-            return Outcome.failed(error.code, error.message)
-        except Exception as error:
-            log.exception("a task failed within testum", task_id=context.marker)
-            return Outcome.failed(
-                "internal", f"testum failed ({type(error).__name__}); the server's log says more."
-            )
+        except asyncio.CancelledError:
+            if task is None or running.reason is None:
+                raise
+            task.uncancel()
+            return running.reason
+        finally:
+            running.acting = None
 
     async def _terminate(self, context: Context) -> dict[str, str]:
-        if not context.may_run:
+        if not context.progress.sent:
             return {"state": "confirmed", "detail": "Nothing had been started on the host."}
-        ended = await self._pool.terminate(
-            context.endpoint,
-            context.marker,
-            grace=self._grace,
-            connect_timeout=self._connect_timeout,
-            begun=context.begun,
-        )
+        try:
+            ended = await self._pool.terminate(
+                context.endpoint,
+                context.marker,
+                grace=self._grace,
+                connect_timeout=self._connect_timeout,
+                begun=context.progress.begun,
+            )
+        except Exception as error:
+            log.exception("nobody could look at the host", task_id=context.marker)
+            return {"state": "unconfirmed", "detail": f"testum failed ({type(error).__name__})."}
         return {"state": ended.state, "detail": ended.detail}
 
     async def _write(self, claim: Claim, outcome: Outcome, recorder: Recorder) -> None:
-        recorded = await recorder.finish()
-        if recorder.failure is not None and outcome.error_code != "storage_full":
-            error = recorder.failure
-            code = error.code if isinstance(error, TestumError) else "internal"
-            outcome = replace(
-                outcome,
-                status=TaskStatus.FAILED,
-                error_code=code,
-                error_message=str(error)
-                if isinstance(error, TestumError)
-                else "The output could not be stored.",
-            )
-        if recorded.truncated:
-            outcome.details["output_truncated"] = True
-        await self._ledger.finish(
-            Result(
-                task_id=claim.id,
-                job_id=claim.job_id,
-                fence=claim.fence,
-                status=outcome.status,
-                exit_code=outcome.exit_code,
-                exit_signal=outcome.exit_signal,
-                error_code=outcome.error_code,
-                error_message=outcome.error_message,
-                details=outcome.details,
-                stdout=recorded.stdout,
-                stderr=recorded.stderr,
-                output_frames=recorded.output_frames,
-                output_bytes=recorded.output_bytes,
-                result_location=recorded.result_location,
-                shown=recorded.frames,
-                rest=recorded.rest,
-            )
+        result = Result(
+            task_id=claim.id,
+            job_id=claim.job_id,
+            fence=claim.fence,
+            status=outcome.status,
+            exit_code=outcome.exit_code,
+            exit_signal=outcome.exit_signal,
+            error_code=outcome.error_code,
+            error_message=outcome.error_message,
+            details=outcome.details,
         )
+        recorded = await recorder.finish()
+        if recorder.failure is not None and outcome.error_code not in _OUTPUT_FAILED:
+            lost = _failed(recorder.failure)
+            result.status = TaskStatus.FAILED
+            result.error_code, result.error_message = lost.error_code, lost.error_message
+        if recorded.truncated:
+            result.details["output_truncated"] = True
+        result.stdout, result.stderr = recorded.stdout, recorded.stderr
+        result.output_frames, result.output_bytes = recorded.output_frames, recorded.output_bytes
+        result.result_location = recorded.result_location
+        result.shown, result.rest = recorded.frames, recorded.rest
+        await self._ledger.finish(result)
         if recorded.frames is not None:
             await recorder.discard()
 
@@ -357,3 +357,20 @@ class Runner:
                     error_message="The server was stopped while the task ran; it was ended on the host.",
                 )
             )
+
+
+def _failed(error: Exception) -> Outcome:
+    """How a task ends for which an error was raised."""
+    match error:
+        case NotBegun():
+            return Outcome.failed(error.code, error.message, exit_code=error.status)
+        case SSHError():
+            details = {}
+            if error.host_key is not None:
+                key = error.host_key
+                details["presented_host_key"] = {"public_key": key.public_key, "fingerprint": key.fingerprint}
+            return Outcome.failed(error.code, error.message, details=details)
+        case StorageFull() | OutputLimit() | TakenOver() | StorageUnavailable():
+            return Outcome.failed(error.code, error.message)
+    log.error("a task failed within testum", exc_info=error)
+    return Outcome.failed("internal", f"testum failed ({type(error).__name__}); the server's log says more.")

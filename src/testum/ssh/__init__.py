@@ -4,7 +4,8 @@ looked at. Uses asyncssh; knows nothing of the rest of testum."""
 from testum.ssh.authorized_keys import DeployResult, deploy_keys
 from testum.ssh.endpoint import Endpoint, HostKey, HostTrust, KeyAuth, PasswordAuth, Timeouts
 from testum.ssh.errors import ConnectionLost, HostKeyChanged, HostKeyUnknown, NotBegun, SSHError
-from testum.ssh.execution import Execution, Exit, Output
+from testum.ssh.execution import Execution, Exit, Output, Progress
+from testum.ssh.places import Places
 from testum.ssh.pool import Pool, PoolLimits, Probe
 from testum.ssh.program import Command, Program, Script
 from testum.ssh.termination import Termination
@@ -24,10 +25,12 @@ __all__ = [
     "NotBegun",
     "Output",
     "PasswordAuth",
+    "Places",
     "Pool",
     "PoolLimits",
     "Probe",
     "Program",
+    "Progress",
     "SSHError",
     "Script",
     "Termination",

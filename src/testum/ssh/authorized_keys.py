@@ -7,13 +7,13 @@ whole new file.
 
 import secrets
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from testum.ssh.endpoint import Endpoint, Timeouts
 from testum.ssh.errors import SSHError
-from testum.ssh.execution import Exit
+from testum.ssh.execution import Exit, Progress
 from testum.ssh.program import Script
 
 if TYPE_CHECKING:
@@ -109,8 +109,7 @@ async def deploy_keys(
     *,
     marker: str,
     timeouts: Timeouts,
-    on_send: Callable[[], None] | None = None,
-    on_begin: Callable[[], None] | None = None,
+    progress: Progress | None = None,
 ) -> DeployResult:
     """Add the key lines (`type base64 comment`) that are not there yet. Raises SSHError."""
     tag = f"testum-{secrets.token_hex(8)}"
@@ -120,9 +119,7 @@ async def deploy_keys(
     )
     script = Script(_SCRIPT.replace("@TAG@", tag).replace("@PLACES@", places))
     answer, complaint = bytearray(), bytearray()
-    async with pool.run(
-        endpoint, script, marker=marker, timeouts=timeouts, on_send=on_send, on_begin=on_begin
-    ) as execution:
+    async with pool.run(endpoint, script, marker=marker, timeouts=timeouts, progress=progress) as execution:
         async for event in execution:
             if isinstance(event, Exit):
                 break

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,18 +43,39 @@ class Exit:
     core_dumped: bool
 
 
+class Progress:
+    """How far a program came: what is false while a failure or a cancellation ends it says what may be on the host."""
+
+    def __init__(self) -> None:
+        self.sent = False
+        """Whether it may have been sent; if not, nothing was run."""
+        self.begun = False
+        """Whether it has proven that it began; a plain one never does."""
+        self.ended = False
+        """Whether the host said how it ended."""
+
+    def sending(self) -> None:
+        """The request goes out next."""
+        self.sent = True
+
+    def beginning(self) -> None:
+        """The program begins."""
+        self.begun = True
+
+    def ending(self) -> None:
+        """The program has ended."""
+        self.ended = True
+
+
 class Session(asyncssh.SSHClientSession[bytes]):
     """Takes what the channel delivers. `sent` turns true just before the request goes out: up to then
     nothing can have been run, and the program may be sent again over another connection. `stdin` is
-    what the program gets there, before the end. `mark` is what comes on stdout when it begins (program.Request); `on_begin` is
-    called then."""
+    what the program gets there, before the end. `mark` is what comes on stdout when it begins (program.Request)."""
 
-    def __init__(
-        self, stdin: bytes = b"", mark: bytes = b"", on_begin: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, stdin: bytes = b"", mark: bytes = b"", progress: Progress | None = None) -> None:
         self._stdin = stdin
         self._mark = mark
-        self._on_begin = on_begin
+        self.progress = progress or Progress()
         self._unclear = b""
         self.begun = not mark
         """Whether the program is known to have begun, or nobody can know."""
@@ -113,8 +133,7 @@ class Session(asyncssh.SSHClientSession[bytes]):
             self._unclear = b""
             self._hold("stdout", before)
             self.begun = True
-            if self._on_begin is not None:
-                self._on_begin()
+            self.progress.beginning()
             self._hold("stdout", after)
             return
         most = min(len(before), len(self._mark) - 1)
@@ -262,6 +281,7 @@ class Execution:
             if session.failure is not None:
                 raise session.failure
             if session.closed and session.complete and session.exit is not None:
+                session.progress.ending()
                 if not session.begun:
                     raise _not_begun(self._address, session.exit)
                 self._ended = True

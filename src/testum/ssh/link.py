@@ -1,7 +1,7 @@
 """One connection in the pool, and how a program is started over it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncssh
@@ -9,7 +9,7 @@ import asyncssh
 from testum.ssh.client import Client
 from testum.ssh.endpoint import Endpoint, Timeouts
 from testum.ssh.errors import ChannelRefused, ConnectionLost
-from testum.ssh.execution import WINDOW, Execution, Session
+from testum.ssh.execution import WINDOW, Execution, Progress, Session
 from testum.ssh.patience import Patience
 from testum.ssh.program import Request
 
@@ -40,8 +40,6 @@ class Link:
         """Whether it has run a program: one that never did says more about the server when it fails."""
         self.has_begun = False
         """Whether it is being made, and does not wait for a place below the limit any more."""
-        self.has_place = False
-        """Whether it is one of those below the limit."""
         self.closing = asyncio.Event()
         """It is to be closed, or is gone."""
         self.idle_timer: asyncio.TimerHandle | None = None
@@ -118,19 +116,17 @@ async def start_program(
     request: Request,
     endpoint: Endpoint,
     timeouts: Timeouts,
-    *,
-    on_send: Callable[[], None] | None,
-    on_begin: Callable[[], None] | None,
+    progress: Progress,
 ) -> AsyncIterator[Execution]:
     """Open a channel and send the request; the channel is closed at the end of the block.
 
     Raises NotSent where another connection may do, ChannelRefused where none will, ConnectionLost where
     the program may have been started.
     """
-    session = Session(request.stdin, request.mark, on_begin)
+    session = Session(request.stdin, request.mark, progress)
     execution = Execution(session, timeouts, endpoint.address)
     try:
-        await _open(link, session, request.line, endpoint, timeouts, on_send)
+        await _open(link, session, request.line, endpoint, timeouts)
         link.has_run = True
         execution.begin()
         yield execution
@@ -144,11 +140,9 @@ async def _open(
     line: str,
     endpoint: Endpoint,
     timeouts: Timeouts,
-    on_send: Callable[[], None] | None,
 ) -> None:
     def factory() -> Session:
-        if on_send is not None:
-            on_send()
+        session.progress.sending()
         return session
 
     limit = max(timeouts.connect, 1.0)

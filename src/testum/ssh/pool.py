@@ -6,7 +6,7 @@ scope (`_seat`). So nothing that is taken can be left taken, whatever is raised 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +17,10 @@ from testum.ssh.client import Client
 from testum.ssh.connection import connect
 from testum.ssh.endpoint import Endpoint, HostKey, Timeouts
 from testum.ssh.errors import ConnectionLost, JumpLoop, OutOfDescriptors, SSHError
-from testum.ssh.execution import Execution
+from testum.ssh.execution import Execution, Progress
 from testum.ssh.keys import KeyRing
 from testum.ssh.link import Link, NotSent, start_program
+from testum.ssh.places import Places
 from testum.ssh.program import Program, encode
 from testum.ssh.termination import Termination, terminate
 
@@ -51,63 +52,13 @@ class Probe:
     server_version: str
 
 
-class _Places:
-    """How many connections there may be at once."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self._taken: set[object] = set()
-        self._waiting: dict[object, asyncio.Future[None]] = {}
-
-    @property
-    def wanted(self) -> bool:
-        """Whether somebody waits for a place."""
-        return bool(self._waiting)
-
-    @asynccontextmanager
-    async def one(self, *, at_once: bool, make_room: Callable[[], object]) -> AsyncIterator[bool]:
-        """A place. Where none is free, `make_room` is called and one is waited for, first come, first served; `at_once`:
-        none is waited for, and the connection is one beyond the limit. Gives whether there is a place."""
-        who = object()
-        try:
-            if not self._take(who) and not at_once:
-                place = self._queue(who)
-                make_room()
-                await place
-            yield who in self._taken
-        finally:
-            self._give(who)
-
-    def _take(self, who: object) -> bool:
-        if self._waiting or len(self._taken) >= self._number:
-            return False
-        self._taken.add(who)
-        return True
-
-    def _queue(self, who: object) -> asyncio.Future[None]:
-        place = self._waiting[who] = asyncio.get_running_loop().create_future()
-        return place
-
-    def _give(self, who: object) -> None:
-        """Give back what there is of it: a place, or the wait for one. Whoever is next has the place at once, also where
-        he is being cancelled: he then gives it to the next."""
-        self._waiting.pop(who, None)
-        self._taken.discard(who)
-        while self._waiting and len(self._taken) < self._number:
-            following = next(iter(self._waiting))
-            place = self._waiting.pop(following)
-            self._taken.add(following)
-            if not place.done():
-                place.set_result(None)
-
-
 class Pool:
     """Connections by endpoint. Belongs to one event loop."""
 
     def __init__(self, limits: PoolLimits | None = None) -> None:
         self._limits = limits or PoolLimits()
         self._keys = KeyRing()
-        self._places = _Places(self._limits.max_connections)
+        self._places = Places(self._limits.max_connections)
         self._links: dict[str, list[Link]] = {}
         self._keepers: dict[Link, asyncio.Task[None]] = {}
         """Who keeps which connection: those in `_links`, and those that are being closed."""
@@ -124,12 +75,10 @@ class Pool:
         *,
         marker: str,
         timeouts: Timeouts,
-        on_send: Callable[[], None] | None = None,
-        on_begin: Callable[[], None] | None = None,
+        progress: Progress | None = None,
     ) -> AsyncIterator[Execution]:
-        """Run a program: `async with pool.run(...) as execution`, which is closed at the end of the block. `on_send` is
-        called when it may have been sent: a failure or cancellation before that means that nothing was run. `on_begin` is
-        called when it has proven that it began; a plain one never does.
+        """Run a program: `async with pool.run(...) as execution`, which is closed at the end of the block. `progress` says
+        how far it came, also where this fails or is cancelled.
 
         A pooled connection that turns out dead, or full, before the program was sent is replaced; after
         that the program is never sent again. Raises SSHError.
@@ -141,7 +90,7 @@ class Pool:
         for _ in range(_MOST_TRIES):
             async with AsyncExitStack() as stack:
                 link = await stack.enter_async_context(self._seat(endpoint, timeouts.connect))
-                started = start_program(link, request, endpoint, timeouts, on_send=on_send, on_begin=on_begin)
+                started = start_program(link, request, endpoint, timeouts, progress or Progress())
                 try:
                     execution = await stack.enter_async_context(started)
                 except NotSent as error:
@@ -322,8 +271,10 @@ class Pool:
     async def _keep(self, link: Link, endpoint: Endpoint, timeout: float, *, at_once: bool) -> None:
         """One connection from its beginning to its end."""
         async with AsyncExitStack() as stack:
-            place = self._places.one(at_once=at_once, make_room=self._make_room)
-            link.has_place = await stack.enter_async_context(place)
+            stack.callback(self._places.give, link)
+            if not self._places.take(link) and not at_once:
+                self._make_room()
+                await self._places.wait(link)
             link.has_begun = True
             tunnel = await stack.enter_async_context(self._through(endpoint, timeout))
             connected = self._connected(
@@ -374,7 +325,7 @@ class Pool:
     def _rest(self, link: Link) -> None:
         """Nobody uses the connection any more: it stays for a while, unless it is of no use, or has no place, or that is
         wanted."""
-        useless = not link.alive or not link.capacity or not link.has_place
+        useless = not link.alive or not link.capacity or not self._places.holds(link)
         if useless or self._closed or self._places.wanted:
             self._leave(link)
             return

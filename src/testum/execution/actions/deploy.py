@@ -16,8 +16,7 @@ async def deploy(context: Context) -> Outcome:
         [line for _, line in context.work.keys],
         marker=context.marker,
         timeouts=context.work.timeouts,
-        on_send=context.sending,
-        on_begin=context.beginning,
+        progress=context.progress,
     )
     added = [names.get(_identity(line), line) for line in result.added]
     present = [names.get(_identity(line), line) for line in result.present]

@@ -45,8 +45,7 @@ async def run_program(
         program,
         marker=context.marker,
         timeouts=context.work.timeouts,
-        on_send=context.sending,
-        on_begin=context.beginning,
+        progress=context.progress,
     ) as execution:
         async for event in execution:
             if isinstance(event, Output):

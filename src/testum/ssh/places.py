@@ -1,0 +1,54 @@
+"""A bounded number of places, first come, first served, of which none can be lost."""
+
+import asyncio
+
+
+class Places:
+    """So many places. Whoever wants one is any object; what it has, or waits for, it gives back with `give`, in whatever
+    state it was cut off: always call that. Belongs to one event loop."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._taken: set[object] = set()
+        self._waiting: dict[object, asyncio.Future[None]] = {}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for a place."""
+        return bool(self._waiting)
+
+    @property
+    def full(self) -> bool:
+        """Whether none is free."""
+        return self.wanted or len(self._taken) >= self._number
+
+    def holds(self, who: object) -> bool:
+        """Whether it has a place."""
+        return who in self._taken
+
+    def take(self, who: object) -> bool:
+        """A place, if one is free."""
+        if not self.full:
+            self._taken.add(who)
+        return self.holds(who)
+
+    async def wait(self, who: object) -> None:
+        """Until it has a place."""
+        if not self.take(who):
+            await self._queue(who)
+
+    def _queue(self, who: object) -> asyncio.Future[None]:
+        place = self._waiting[who] = asyncio.get_running_loop().create_future()
+        return place
+
+    def give(self, who: object) -> None:
+        """Give back what it has: a place, or the wait for one. Whoever is next has the place at once, also while it is
+        being cancelled: it then gives it to the next."""
+        self._waiting.pop(who, None)
+        self._taken.discard(who)
+        while self._waiting and len(self._taken) < self._number:
+            following = next(iter(self._waiting))
+            place = self._waiting.pop(following)
+            self._taken.add(following)
+            if not place.done():
+                place.set_result(None)
