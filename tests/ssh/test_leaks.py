@@ -125,10 +125,11 @@ async def _round(seed, to, endpoint, closing_port):
     for task in done:
         if not task.cancelled() and task.exception() is not None:
             assert isinstance(task.exception(), Mishap | SSHError), (seed, task.exception())
-    # All places, and all seats on each of the connections.
+    # All seats, and all places.
+    assert not any(sum(one.users.values()) for one in pool._keepers), _state(pool, hosts)
     try:
         async with asyncio.timeout(30), AsyncExitStack() as stack:
-            for host in (same, same, hosts[3], hosts[3]):
+            for host in (same, hosts[3]):
                 started = pool.run(host, Command("sleep 5"), marker=marker(), timeouts=Timeouts())
                 await stack.enter_async_context(started)
     except TimeoutError:
