@@ -2,13 +2,20 @@
 
 The remote part needs a POSIX sh and the usual small tools (busybox has them). It writes a temporary file
 beside the old one and renames it: whoever looks, or whenever it is killed, there is the whole old or the
-whole new file.
+whole new file. The file is read as sshd reads it: a key is there only if it can log in by its line.
+
+One deployment at a time changes a file, also where several hosts share a home. A pool has one at a time for an account,
+so that few wait on the host itself. The lock there is a symbolic link: symlink(2)
+makes it with its content, or fails, at once, on NFS too. Whose it is says a name that no other deployment has; neither a
+process id nor a clock would mean anything on another host. A lock that stays the same for a while was left by a kill and is
+moved away; whoever moved another one than he had seen puts it back. Who was only slow finds before the rename that the
+lock is not his any more, or the file is not what he had read, and begins anew.
 """
 
 import secrets
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from testum.ssh.endpoint import Endpoint, Timeouts
@@ -20,6 +27,10 @@ if TYPE_CHECKING:
     from testum.ssh.pool import Pool
 
 _MAX_ANSWER = 256 * 1024
+_STALE_SECONDS = 15
+"""A lock that stays the same for so long was left by a kill. What it guards takes a small part of a second."""
+_WAIT_SECONDS = 300
+"""So long others may hold the lock, one after the other."""
 
 
 class DeployFailed(SSHError):
@@ -30,17 +41,21 @@ class DeployFailed(SSHError):
 
 @dataclass(frozen=True, slots=True)
 class DeployResult:
-    """Key lines that were added and that were there already, and whether the file was touched at all."""
+    """Key lines that were added and that were there already, and whether the file was touched at all. `mended`: what others
+    could write, so that sshd would not have read it (sshd_config(5), StrictModes), and cannot any more."""
 
     added: list[str]
     present: list[str]
     changed: bool
+    mended: list[str] = field(default_factory=list)
 
 
 _SCRIPT = r"""
 set -u
 umask 077
+LC_ALL=C; export LC_ALL
 tag=@TAG@
+token=@TOKEN@
 fail() { echo "$tag failed $*"; exit 1; }
 [ -n "${HOME:-}" ] && [ -d "$HOME" ] || fail "the account has no home directory"
 dir=$HOME/.ssh
@@ -51,54 +66,149 @@ if [ -L "$file" ]; then
   dir=${file%/*}
 fi
 [ ! -e "$file" ] || [ -f "$file" ] || fail "$file is not a file"
-lock=$file.testum-lock
-tries=0
-# One deployment at a time. A lock whose holder is gone was left by a kill.
-until mkdir "$lock" 2>/dev/null; do
-  [ -d "$lock" ] || [ -w "$dir" ] || fail "$dir cannot be written"
-  holder=$(cat "$lock/pid" 2>/dev/null)
-  tries=$((tries + 1))
-  if [ -n "$holder" ] && ! kill -0 "$holder" 2>/dev/null; then rm -rf "$lock"
-  elif [ -z "$holder" ] && [ "$tries" -gt 50 ]; then rm -rf "$lock"
-  elif [ "$tries" -gt 300 ]; then fail "another deployment holds $lock"
-  else sleep 0.1 2>/dev/null || sleep 1
+others_write() { [ -n "$(find "$1" -prune \( -perm -020 -o -perm -002 \) 2>/dev/null)" ]; }
+told= ; mended=
+for path in "$HOME" "$dir" "$file"; do
+  [ -e "$path" ] && others_write "$path" || continue
+  # A home that a group of its owner alone can write is nobody's else: that one is mended, too.
+  if [ "$path" = "$HOME" ]; then
+    [ "$(id -un)" = "$(id -gn)" ] && [ -n "$(find "$HOME" -prune -group "$(id -g)" ! -perm -002)" ] ||
+      fail "others can write $HOME: sshd would not accept the keys (StrictModes)"
   fi
+  chmod go-w "$path" 2>/dev/null
+  others_write "$path" && fail "others can write $path, and that cannot be changed: sshd would not accept the keys (StrictModes)"
+  mended="$mended$tag mended $path
+"
 done
-new=
-trap 'rm -rf "$lock" ${new:+"$new"}' EXIT
+lock=$file.testum-lock
+mine=$file.testum-$token
+holds() { [ "$(readlink "$lock" 2>/dev/null)" = "$token" ]; }
+leave() { rm -f "$mine".*; if holds; then rm -f "$lock"; fi; }
+trap leave EXIT
 trap 'exit 1' HUP INT TERM
-echo $$ >"$lock/pid" || fail "$dir cannot be written"
-rm -f "$file".testum-new.*
-new=$file.testum-new.$$
-if [ -f "$file" ]; then
-  cat "$file" >"$new" || fail "cannot copy $file"
-  if [ -s "$file" ] && [ -n "$(tail -c 1 "$file")" ]; then echo >>"$new" || fail "no room in $dir"; fi
-else
-  : >"$new" || fail "$dir cannot be written"
-fi
-added=0
-place() {
-  # $1: number, $2: the key's base64 part, $3: the line. Comments are no keys.
-  if [ -f "$file" ] && grep -v '^[[:space:]]*#' "$file" | grep -qF -- "$2"; then
-    echo "$tag present $1"; return
-  fi
-  if grep -v '^[[:space:]]*#' "$new" | grep -qF -- "$2"; then echo "$tag present $1"; return; fi
-  printf '%s\n' "$3" >>"$new" || fail "no room in $dir"
-  added=$((added + 1))
-  echo "$tag added $1"
+take() {
+  seen=; since=0; waited=0
+  until ln -s "$token" "$lock" 2>/dev/null; do
+    now=$(readlink "$lock" 2>/dev/null)
+    # The answer to our own attempt can get lost on the way from a server of files.
+    [ "$now" != "$token" ] || return 0
+    [ -e "$lock" ] || [ -L "$lock" ] || [ -w "$dir" ] || fail "$dir cannot be written"
+    # Whoever has waited for a while looks less often: there are many.
+    if [ "$waited" -lt 20 ]; then step=1; else step=3; fi
+    sleep "0.$step" 2>/dev/null || { sleep 1; step=10; }
+    waited=$((waited + step)); since=$((since + step))
+    [ "$now" = "$seen" ] || { seen=$now; since=0; }
+    if [ "$since" -ge @STALE@ ] && [ "$(readlink "$lock" 2>/dev/null)" = "$seen" ]; then
+      since=0
+      if mv "$lock" "$mine".old 2>/dev/null; then
+        moved=$(readlink "$mine".old 2>/dev/null)
+        rm -rf "$mine".old
+        [ "$moved" = "$seen" ] || ln -s "$moved" "$lock" 2>/dev/null
+      fi
+    fi
+    [ "$waited" -lt @WAIT@ ] || fail "other deployments hold $lock"
+  done
 }
-@PLACES@
-chmod 600 "$new" || fail "cannot set the mode"
-if [ "$added" -gt 0 ]; then
-  sync "$new" 2>/dev/null || sync
-  mv -f "$new" "$file" || fail "cannot replace $file"
-  echo "$tag done changed"
-elif [ -f "$file" ] && [ -z "$(find "$file" -prune -perm 600)" ]; then
-  chmod 600 "$file" || fail "cannot set the mode of $file"
-  echo "$tag done changed"
-else
-  echo "$tag done same"
-fi
+# Which of the wanted keys can log in, by their numbers.
+present() {
+  tr '\000' '\001' <"$mine".base | awk -v here="$(date +%Y%m%d%H%M%S)" -v utc="$(date -u +%Y%m%d%H%M%S)" '
+  function valid_until(value,   now) {
+    now = here
+    if (sub(/Z$/, "", value)) now = utc
+    if (value !~ /^[0-9]+$/ || (length(value) != 8 && length(value) != 12 && length(value) != 14)) return 0
+    while (length(value) < 14) value = value "0"
+    return (value "") > (now "")
+  }
+  function allows(option,   at, name, value) {
+    # sshd passes over them.
+    if (option == "") return 1
+    at = index(option, "=")
+    name = tolower(at ? substr(option, 1, at - 1) : option)
+    if (!at) return name ~ /^(restrict|(no-)?(port-forwarding|agent-forwarding|x11-forwarding|pty|user-rc|touch-required|verify-required))$/
+    value = substr(option, at + 1)
+    if (value !~ /^".*"$/) return 0
+    if (name == "expiry-time") return valid_until(substr(value, 2, length(value) - 2))
+    return name ~ /^(command|from|environment|permitopen|permitlisten|tunnel)$/
+  }
+  function key(text,   parts) {
+    if (split(text, parts, /[ \t]+/) < 2) return ""
+    sub(/\r$/, "", parts[2])
+    return parts[1] " " parts[2]
+  }
+  {
+    line = $0
+    if (line ~ /^testum-wanted: / && NR <= @NUMBER@) { split(line, wanted, " "); number[wanted[3] " " wanted[4]] = wanted[2]; next }
+    sub(/\001.*/, "", line); sub(/^[ \t]+/, "", line)
+    if (line == "" || line ~ /^#/) next
+    if (key(line) in number) { print number[key(line)]; next }
+    quoted = 0; fine = 1; begun = 1; end = length(line)
+    for (i = 1; i <= end; i++) {
+      c = substr(line, i, 1)
+      if (c == "\\" && substr(line, i + 1, 1) == "\"") { i++; continue }
+      if (c == "\"") quoted = !quoted
+      else if (!quoted && (c == " " || c == "\t")) break
+      else if (!quoted && c == ",") { if (!allows(substr(line, begun, i - begun))) fine = 0; begun = i + 1 }
+      if (!fine) break
+    }
+    if (!fine || !allows(substr(line, begun, i - begun))) next
+    rest = substr(line, i); sub(/^[ \t]+/, "", rest)
+    if (key(rest) in number) print number[key(rest)]
+  }'
+}
+place() {
+  case " $there " in
+    *" $1 "*) told="$told$tag present $1
+" ;;
+    *)
+      printf '%s\n' "$2" >>"$mine".new || fail "no room in $dir"
+      added=$((added + 1))
+      told="$told$tag added $1
+" ;;
+  esac
+}
+# 1: the lock or the file is not as it was; all of it again.
+change() {
+  for other in "$file".testum-*; do
+    case $other in "$lock"|"$mine".*) ;; *) rm -f "$other" ;; esac
+  done
+  told= ; added=0; was=
+  cat >"$mine".base <<'TESTUM_WANTED' || fail "no room in $dir"
+@WANTED@
+TESTUM_WANTED
+  if [ -f "$file" ]; then
+    was=1
+    cat "$file" >"$mine".new || fail "cannot copy $file"
+  else
+    : >"$mine".new || fail "$dir cannot be written"
+  fi
+  cat "$mine".new >>"$mine".base || fail "no room in $dir"
+  there=$(present) || fail "cannot read $file: awk is needed"
+  there=$(echo $there)
+  cat "$mine".new >"$mine".base || fail "no room in $dir"
+  if [ -s "$mine".new ] && [ "$(tail -c 1 "$mine".new | wc -l)" -eq 0 ]; then echo >>"$mine".new || fail "no room in $dir"; fi
+  @PLACES@
+  if [ "$added" -gt 0 ]; then
+    chmod 600 "$mine".new || fail "cannot set the mode"
+    sync "$mine".new 2>/dev/null || sync
+    holds || return 1
+    if [ -n "$was" ]; then cmp -s "$mine".base "$file" || return 1
+    else [ ! -e "$file" ] || return 1
+    fi
+    mv -f "$mine".new "$file" 2>/dev/null || { [ ! -f "$mine".new ] && return 1; fail "cannot replace $file"; }
+    told="$told$tag done changed"
+  elif [ -f "$file" ] && [ -z "$(find "$file" -prune -perm 600)" ]; then
+    chmod 600 "$file" || fail "cannot set the mode of $file"
+    told="$told$tag done changed"
+  else
+    told="$told$tag done same"
+  fi
+}
+tries=0
+while take; ! change; do
+  tries=$((tries + 1))
+  [ "$tries" -lt 20 ] || fail "$file is changed by others all the time"
+done
+printf '%s\n' "$mended$told"
 """
 
 
@@ -113,25 +223,50 @@ async def deploy_keys(
 ) -> DeployResult:
     """Add the key lines (`type base64 comment`) that are not there yet. Raises SSHError."""
     tag = f"testum-{secrets.token_hex(8)}"
-    places = "\n".join(
-        f"place {number} {shlex.quote(line.split()[1])} {shlex.quote(line)}"
-        for number, line in enumerate(keys)
-    )
-    script = Script(_SCRIPT.replace("@TAG@", tag).replace("@PLACES@", places))
     answer, complaint = bytearray(), bytearray()
-    async with pool.run(endpoint, script, marker=marker, timeouts=timeouts, progress=progress) as execution:
+    started = pool.run(endpoint, _script(keys, tag), marker=marker, timeouts=timeouts, progress=progress)
+    async with pool.turn(endpoint.address), started as execution:
         async for event in execution:
             if isinstance(event, Exit):
                 break
-            if not event.early:
-                kept = answer if event.stream == "stdout" else complaint
-                kept += event.data[: _MAX_ANSWER - len(kept)]
+            # What sshd or a start-up file says comes early; the script's own complaints may overtake its beginning.
+            if event.stream == "stderr":
+                complaint += event.data[: _MAX_ANSWER - len(complaint)]
+            elif not event.early:
+                answer += event.data[: _MAX_ANSWER - len(answer)]
     return _read(endpoint, keys, answer.decode("utf-8", "replace"), complaint.decode("utf-8", "replace"), tag)
+
+
+def _script(keys: Sequence[str], tag: str) -> Script:
+    """The remote part for these keys; each is asked for once, and known by the number of its first line."""
+    first: dict[str, int] = {}
+    for number, line in enumerate(keys):
+        first.setdefault(_key(line), number)
+    wanted = "\n".join(f"testum-wanted: {number} {key}" for key, number in first.items())
+    places = "\n".join(f"place {number} {shlex.quote(keys[number])}" for number in first.values())
+    # Some later than others, so that not all who wait take a lock for abandoned at the same moment.
+    stale = _STALE_SECONDS * 10 + secrets.randbelow(_STALE_SECONDS * 2)
+    text = (
+        _SCRIPT.replace("@TAG@", tag)
+        .replace("@TOKEN@", secrets.token_hex(8))
+        .replace("@STALE@", str(stale))
+        .replace("@WAIT@", str(_WAIT_SECONDS * 10))
+        .replace("@NUMBER@", str(len(first)))
+        .replace("@WANTED@", wanted)
+        .replace("@PLACES@", places)
+    )
+    return Script(text)
+
+
+def _key(line: str) -> str:
+    """A key line's type and base64 part."""
+    return " ".join(line.split()[:2])
 
 
 def _read(endpoint: Endpoint, keys: Sequence[str], answer: str, complaint: str, tag: str) -> DeployResult:
     added: list[str] = []
     present: list[str] = []
+    mended: list[str] = []
     reason = ""
     for line in answer.splitlines():
         if not line.startswith(tag + " "):
@@ -139,13 +274,19 @@ def _read(endpoint: Endpoint, keys: Sequence[str], answer: str, complaint: str, 
         verb, _, rest = line[len(tag) + 1 :].partition(" ")
         if verb in ("added", "present") and rest.isdigit() and int(rest) < len(keys):
             (added if verb == "added" else present).append(keys[int(rest)])
+        elif verb == "mended":
+            mended.append(_shown(rest))
         elif verb == "done":
-            return DeployResult(added, present, rest == "changed")
+            told = {_key(line) for line in (*added, *present)}
+            twice = [line for line in keys if _key(line) in told and line not in (*added, *present)]
+            return DeployResult(added, present + twice, rest == "changed" or bool(mended), mended)
         elif verb == "failed":
             reason = rest
-    shown = "".join(
-        character if character.isprintable() else " " for character in (reason or complaint.strip())
-    )
     raise DeployFailed(
-        f"{endpoint.address}: authorized_keys was not changed: {shown[:300] or 'the host gave no answer'}."
+        f"{endpoint.address}: authorized_keys was not changed: "
+        f"{_shown(reason or complaint.strip())[:300] or 'the host gave no answer'}."
     )
+
+
+def _shown(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -1,6 +1,8 @@
-"""A bounded number of places, first come, first served, of which none can be lost."""
+"""Places, first come, first served, of which none can be lost."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 
 class Places:
@@ -21,6 +23,11 @@ class Places:
     def full(self) -> bool:
         """Whether none is free."""
         return self.wanted or len(self._taken) >= self._number
+
+    @property
+    def unused(self) -> bool:
+        """Whether nobody has a place or waits for one."""
+        return not self._taken and not self._waiting
 
     def holds(self, who: object) -> bool:
         """Whether it has a place."""
@@ -52,3 +59,23 @@ class Places:
             self._taken.add(following)
             if not place.done():
                 place.set_result(None)
+
+
+class Turns:
+    """One at a time for each key."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, Places] = {}
+
+    @asynccontextmanager
+    async def of(self, key: str) -> AsyncIterator[None]:
+        """A turn, when those before have ended."""
+        who = object()
+        places = self._places.setdefault(key, Places(1))
+        try:
+            await places.wait(who)
+            yield
+        finally:
+            places.give(who)
+            if places.unused:
+                self._places.pop(key, None)

@@ -7,7 +7,7 @@ scope (`_seat`). So nothing that is taken can be left taken, whatever is raised 
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +20,7 @@ from testum.ssh.errors import ConnectionLost, JumpLoop, OutOfDescriptors, SSHErr
 from testum.ssh.execution import Execution, Progress
 from testum.ssh.keys import KeyRing
 from testum.ssh.link import Link, NotSent, start_program
-from testum.ssh.places import Places
+from testum.ssh.places import Places, Turns
 from testum.ssh.program import Program, encode
 from testum.ssh.termination import Termination, terminate
 
@@ -64,6 +64,7 @@ class Pool:
         """Who keeps which connection: those in `_links`, and those that are being closed."""
         self._idle: dict[Link, None] = {}
         """What nobody uses, the longest idle first."""
+        self._turns = Turns()
         self._closed = False
         self._plain: dict[str, None] = {}
 
@@ -129,6 +130,10 @@ class Pool:
         return await terminate(
             self, endpoint, marker, grace=grace, connect_timeout=connect_timeout, begun=begun
         )
+
+    def turn(self, key: str) -> AbstractAsyncContextManager[None]:
+        """For what only one at a time may do, to be known by this key: `async with pool.turn(key)`."""
+        return self._turns.of(key)
 
     async def check(self, endpoint: Endpoint, timeouts: Timeouts) -> Probe:
         """Connect anew, log in and leave. Raises SSHError."""

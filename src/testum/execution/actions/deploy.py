@@ -21,12 +21,18 @@ async def deploy(context: Context) -> Outcome:
     added = [names.get(_identity(line), line) for line in result.added]
     present = [names.get(_identity(line), line) for line in result.present]
     told = [f"added: {name}" for name in added] + [f"already there: {name}" for name in present]
+    told += [f"mended: others could write {path}" for path in result.mended]
     told.append("authorized_keys was changed." if result.changed else "Nothing to change.")
     await context.recorder.write(Stream.STDOUT, ("\n".join(told) + "\n").encode())
     return Outcome(
         TaskStatus.SUCCESS,
         exit_code=0,
-        details={"added": added, "present": present, "changed": result.changed},
+        details={
+            "added": added,
+            "present": present,
+            "changed": result.changed,
+            **({"mended": result.mended} if result.mended else {}),
+        },
     )
 
 
