@@ -260,6 +260,21 @@ async def test_start_up_files_that_keep_a_program_from_beginning(account, ask, p
     assert ended.state == "unconfirmed", ended
 
 
+@pytest.mark.parametrize("text", ["exec cat", "printf one; exec cat", "while read -r it; do echo $it; done"])
+async def test_a_start_up_file_that_repeats_what_it_reads_shows_no_secret(account, ask, text):
+    sshd = account(files={".bashrc": f"{text}\n"})
+    secret = "geheim1234"
+    for program in (
+        Command("true", {"V": secret}),
+        Script("true\n", arguments=(secret,), environment={"V": secret}),
+        Script("pass\n" * 100_000, "python3", (secret,)),
+    ):
+        done = await ask(sshd, program)
+        assert isinstance(done.ended, NotBegun), done.ended
+        assert secret.encode() not in done.early + done.out + done.err
+        assert len(done.early) < 100, done.early
+
+
 @pytest.mark.parametrize(
     ("forced", "runs"), [("echo forced", False), ('exec sh -c "$SSH_ORIGINAL_COMMAND"', True), ("cat", False)]
 )

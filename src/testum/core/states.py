@@ -58,7 +58,7 @@ class StateFilter(StrEnum):
 
 
 _STATES = {
-    PlatformState.OK: ("exit_status", "signal", "output_limit", "idle_timeout"),
+    PlatformState.OK: ("exit_status", "no_exit_status", "signal", "output_limit", "idle_timeout"),
     PlatformState.UNREACHABLE: (
         "unreachable",
         "host_not_found",

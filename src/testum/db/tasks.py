@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     String,
     func,
@@ -66,7 +67,7 @@ class Task(Base):
     platform_name: Mapped[str] = mapped_column(String(200))
     platform_address: Mapped[str] = mapped_column(String(420), default="")
     status: Mapped[str] = mapped_column(String(16), default=TaskStatus.PENDING)
-    exit_code: Mapped[int | None] = mapped_column()
+    exit_code: Mapped[int | None] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"))
     exit_signal: Mapped[str | None] = mapped_column(String(32))
     result_location: Mapped[str | None] = mapped_column(String(300))
     stdout: Mapped[str | None] = mapped_column(SafeText)

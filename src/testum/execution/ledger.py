@@ -146,7 +146,10 @@ class Ledger:
             stdout=None,
             stderr=None,
         )
-        return (await self._settle([bare]))[0] if request != bare else error
+        if request != bare:
+            return (await self._settle([bare]))[0]
+        self.forget(request.task_id)
+        return error
 
     def forget(self, task_id: UUID) -> None:
         """Nobody here does the task any more. Where its end could not be written, its lease runs out and the sweep ends

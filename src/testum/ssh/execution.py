@@ -10,7 +10,8 @@ from asyncssh.constants import EXTENDED_DATA_STDERR
 
 from testum.ssh.endpoint import Timeouts
 from testum.ssh.errors import CommandTimeout, ConnectionLost, IdleTimeout, NotBegun, SSHError
-from testum.ssh.quick import keep_window, open_window
+from testum.ssh.program import Request
+from testum.ssh.quick import keep_window, open_window, whole_status
 
 MAX_OUTPUT = 256 * 1024
 """The most bytes in one Output."""
@@ -69,15 +70,18 @@ class Progress:
 
 class Session(asyncssh.SSHClientSession[bytes]):
     """Takes what the channel delivers. `sent` turns true just before the request goes out: up to then
-    nothing can have been run, and the program may be sent again over another connection. `stdin` is
-    what the program gets there, before the end. `mark` is what comes on stdout when it begins (program.Request)."""
+    nothing can have been run, and the program may be sent again over another connection."""
 
-    def __init__(self, stdin: bytes = b"", mark: bytes = b"", progress: Progress | None = None) -> None:
-        self._stdin = stdin
-        self._mark = mark
+    def __init__(self, request: Request | None = None, progress: Progress | None = None) -> None:
+        request = request or Request("")
+        self._stdin = request.stdin
+        self._mark = request.mark
+        self._nonce = request.nonce
+        self._echoed = False
+        """Whether something in the shell's place repeats what it gets, and that may be secret."""
         self.progress = progress or Progress()
         self._unclear = b""
-        self.begun = not mark
+        self.begun = not self._mark
         """Whether the program is known to have begun, or nobody can know."""
         self.sent = False
         self.channel: asyncssh.SSHClientChannel[bytes] | None = None
@@ -96,6 +100,7 @@ class Session(asyncssh.SSHClientSession[bytes]):
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         """The channel is open; asyncssh sends the request next."""
         keep_window(chan)
+        whole_status(chan)
         self.channel = chan
         self.sent = True
         self.last_output = self._loop.time()
@@ -127,17 +132,27 @@ class Session(asyncssh.SSHClientSession[bytes]):
             self._held_bytes += len(data)
 
     def _look_for_mark(self, data: bytes) -> None:
-        """Take the mark out of stdout. What may be its first part waits for the rest."""
+        """Take the mark out of stdout. What may be its first part, or the nonce's, waits for the rest."""
+        if self._echoed:
+            self._taken += len(data)
+            return
         before, mark, after = (self._unclear + data).partition(self._mark)
+        shown, nonce, _ = before.partition(self._nonce)
+        if nonce:
+            self._echoed = True
+            self._unclear = b""
+            self._taken += len(before) - len(shown)
+            self._hold("stdout", shown)
+            return
         if mark:
             self._unclear = b""
+            self._taken += len(mark)
             self._hold("stdout", before)
             self.begun = True
             self.progress.beginning()
             self._hold("stdout", after)
             return
-        most = min(len(before), len(self._mark) - 1)
-        kept = next(size for size in range(most, -1, -1) if before.endswith(self._mark[:size]))
+        kept = max(_begun_at_the_end(before, self._mark), _begun_at_the_end(before, self._nonce))
         self._unclear = before[len(before) - kept :]
         self._hold("stdout", before[: len(before) - kept])
 
@@ -224,12 +239,19 @@ class Session(asyncssh.SSHClientSession[bytes]):
         )
 
 
+def _begun_at_the_end(data: bytes, word: bytes) -> int:
+    """How many bytes at the end of the data may be the beginning of the word."""
+    most = min(len(data), len(word) - 1)
+    return next(size for size in range(most, -1, -1) if data.endswith(word[:size]))
+
+
 def _not_begun(address: str, ended: Exit) -> NotBegun:
     how = f"by signal {ended.signal}" if ended.signal else f"with exit status {ended.status}"
     return NotBegun(
         f"{address}: the shell ended {how} without having begun the program. The account may not be allowed to run it, "
         "have a shell that testum cannot use or a command of its own (ForceCommand), or a start-up file that ends the "
-        "shell or runs another one. What was printed may say more.",
+        "shell or runs another one. What was printed may say more. A device without a POSIX shell needs a platform whose "
+        "shell is `plain`.",
         ended.status,
     )
 

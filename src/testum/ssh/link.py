@@ -123,7 +123,7 @@ async def start_program(
     Raises NotSent where another connection may do, ChannelRefused where none will, ConnectionLost where
     the program may have been started.
     """
-    session = Session(request.stdin, request.mark, progress)
+    session = Session(request, progress)
     execution = Execution(session, timeouts, endpoint.address)
     try:
         await _open(link, session, request.line, endpoint, timeouts)

@@ -57,11 +57,13 @@ Program = Command | Script
 @dataclass(frozen=True, slots=True)
 class Request:
     """An exec request's command line, and what goes to stdin before its end. `mark`: what comes on stdout right before the
-    program's own output; where it does not, the program was not begun. Empty for a plain one, of which nobody knows."""
+    program's own output; where it does not, the program was not begun. Empty for a plain one, of which nobody knows.
+    `nonce`: what stands in stdin before anything secret, and on stdout only where something there repeats it."""
 
     line: str
     stdin: bytes = b""
     mark: bytes = b""
+    nonce: bytes = b""
 
 
 def encode(program: Program, marker: str) -> Request:
@@ -95,6 +97,7 @@ def encode(program: Program, marker: str) -> Request:
         boot.LINE.replace("@IT@", f"'{begin}'"),
         boot.HEADER + f"{nonce}\n{line}\n".encode() + body,
         f"testum-{first + second}\n".encode(),
+        nonce.encode(),
     )
 
 

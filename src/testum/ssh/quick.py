@@ -13,7 +13,7 @@ import asyncssh
 from asyncssh.connection import _connect
 from asyncssh.constants import MSG_CHANNEL_WINDOW_ADJUST, MSG_IGNORE
 from asyncssh.logging import SSHLogger
-from asyncssh.packet import UInt32
+from asyncssh.packet import SSHPacket, UInt32
 
 from testum.ssh.client import Client
 
@@ -100,6 +100,23 @@ async def connect(
         given_up = True
         raise
     return connection
+
+
+def whole_status(channel: asyncssh.SSHClientChannel[bytes]) -> None:
+    """Take the exit status as it is sent, a number of 32 bits (RFC 4254, section 6.10): asyncssh keeps the lowest eight of
+    them, so that 256 would be a success."""
+
+    def take(packet: SSHPacket) -> bool:
+        status = packet.get_uint32()
+        packet.check_end()
+        if channel._exit_status is not None or channel._exit_signal is not None:
+            raise asyncssh.ProtocolError("more than one exit status")
+        channel._exit_status = status
+        assert channel._session is not None
+        channel._session.exit_status_received(status)
+        return True
+
+    channel._process_exit_status_request = take  # type: ignore[method-assign]
 
 
 def keep_window(channel: asyncssh.SSHClientChannel[bytes]) -> None:

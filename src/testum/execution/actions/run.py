@@ -62,6 +62,10 @@ async def run_program(
             f"The command was ended by signal {ended.signal}{dumped}.",
             exit_signal=ended.signal,
         )
+    if ended.status is None:
+        return Outcome.failed(
+            "no_exit_status", "The host said that the command ended, and not how. What it printed may tell."
+        )
     if ended.status != 0:
         return Outcome.failed(
             "exit_status", f"The command ended with exit status {ended.status}.", exit_code=ended.status

@@ -142,6 +142,10 @@ ERRORS: Mapping[str, tuple[str, str]] = {
         N_("The host does not speak SSH as testum does"),
         N_("Check the port: something else may listen there, or a server that is too old or too full."),
     ),
+    "no_exit_status": (
+        N_("The host did not say how it ended"),
+        N_("See what was printed: some network devices send no exit status."),
+    ),
     "channel_refused": (
         N_("The host opened no session"),
         N_("See whether the account may run commands and is below its limit of sessions."),
