@@ -152,6 +152,7 @@ class Testum:
             dispatcher=self.dispatcher,
             worker=self.process_id,
             lease_seconds=settings.lease_seconds,
+            held=lambda task_id: self.engine is not None and self.engine.ledger.holds(task_id),
         )
         sweep = settings.lease_seconds / 3
         self.watch = Watch(

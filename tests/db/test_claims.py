@@ -19,7 +19,7 @@ from testum.db.claims import Claim, Result
 from testum.db.duties import DutyRecord
 from testum.db.jobs import Job
 from testum.db.positions import StoredPositions
-from testum.db.session import Database, database_now
+from testum.db.session import Database, lease_now
 from testum.db.tasks import Task
 from testum.events.memory import MemoryEvents
 from testum.execution.ledger import Ledger, Wanted
@@ -174,7 +174,7 @@ async def test_nothing_of_a_job_that_was_cancelled(database: Database) -> None:
 async def take_over(database: Database, worker: str, *, at: dt.datetime | None = None) -> list[int]:
     """Take over what is abandoned, as a worker's sweep does; the new fences."""
     async with database.write() as session:
-        now = at or await database_now(session)
+        now = at or await lease_now(session)
         gone = await claims.abandoned(session, alive=None, now=now)
         await turns()
         fences = [
@@ -203,7 +203,7 @@ async def test_what_was_seen_before_another_took_over_counts_no_more(database: D
     """Not even when that one's lease has run out as well."""
     claim = await claim_one(database, lease_seconds=-1)
     async with database.write() as session:
-        now = await database_now(session)
+        now = await lease_now(session)
         seen = await claims.abandoned(session, alive=None, now=now)
         fences = [
             await claims.take_over(session, seen[0], worker=worker, now=now, lease=now - LEASE, alone=alone)
@@ -238,6 +238,19 @@ async def test_an_owner_that_lost_its_task_changes_nothing(database: Database) -
         assert (await session.get_one(Job, claim.job_id)).status == job.status == JobStatus.FAILED
 
 
+async def test_a_clock_that_is_set_ends_no_lease(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither forward nor back; where the database is a server, that has the clock."""
+    claim = await claim_one(database)
+    for days in (2, -2):
+        there = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+        monkeypatch.setattr("testum.db.session.utc_now", lambda there=there: there)
+        async with database.read() as session:
+            now = await lease_now(session)
+            assert not await claims.abandoned(session, alive=None, now=now)
+            late = now + LEASE + dt.timedelta(seconds=1)
+            assert [task.id for task in await claims.abandoned(session, alive=None, now=late)] == [claim.id]
+
+
 async def test_a_renewed_lease_counts_from_now(database: Database) -> None:
     ledger = ledger_of(database, "first", lease_seconds=5)
     claim = (await ledger.claim(Wanted(await add_job(database, 1), 1))).claims[0]
@@ -245,7 +258,7 @@ async def test_a_renewed_lease_counts_from_now(database: Database) -> None:
 
     async def now() -> dt.datetime:
         async with database.read() as session:
-            return await database_now(session)
+            return await lease_now(session)
 
     claimed = await now()
 
@@ -314,7 +327,7 @@ async def test_of_many_at_once_one_gets_a_duty(processes: list[Database]) -> Non
             assert await duties.not_due(session) == {"sweep"}
         assert not await claim_duty(processes[1])
         async with processes[0].write() as session:
-            due = await database_now(session) - dt.timedelta(seconds=0.01)
+            due = await lease_now(session) - dt.timedelta(seconds=0.01)
             await session.execute(update(DutyRecord).values(due_at=due))
         async with processes[0].read() as session:
             assert await duties.not_due(session) == set()
@@ -364,7 +377,7 @@ async def test_a_position_is_a_time(database: Database) -> None:
     job_id = await add_job(database, 1)
     async with database.write() as session:
         position = await StoredPositions(database).reserve(session, job_id, 1)
-        now = await database_now(session)
+        now = await lease_now(session)
     assert abs(tasks.moment(position) - now) < dt.timedelta(seconds=5)
 
 

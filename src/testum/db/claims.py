@@ -24,8 +24,9 @@ from sqlalchemy.types import TypeEngine
 
 from testum.core.frames import Piece, encode_row
 from testum.core.states import TaskStatus, sources_of
-from testum.db.base import SafeText, UtcDateTime, insert_into, utc_now
+from testum.db.base import SafeText, UtcDateTime, insert_into
 from testum.db.many import Given, UpdateEach, chunks
+from testum.db.session import lease_now
 from testum.db.tasks import Task, TaskOutput, moment
 
 
@@ -133,7 +134,7 @@ async def claim(
     message: str | None,
 ) -> list[Claim]:
     """Take the tasks (from `jobs.pending_tasks`, in the same transaction): they are running from the commit on, and
-    the worker's until `lease` from now, by the database's clock (see session.database_now). `message` is the id of
+    the worker's until `lease` from now, by the clock of leases (see session.lease_now). `message` is the id of
     the message that brought the work, where one did."""
     claims = [
         Claim(task.id, task.job_id, task.platform_id, task.platform_name, task.fence + 1, position)
@@ -149,7 +150,7 @@ async def claim(
                     "of": claim.id,
                     "worker": worker,
                     "new_fence": claim.fence,
-                    "lease": utc_now() + lease if on_sqlite else lease,
+                    "lease": await lease_now(session) + lease if on_sqlite else lease,
                     "begun": claim.position,
                     "begun_at": moment(claim.position),
                     "message": message,

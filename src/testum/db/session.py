@@ -7,6 +7,7 @@ in order, and never meet "database is locked".
 
 import datetime as dt
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -89,6 +90,19 @@ async def database_now(session: AsyncSession) -> dt.datetime:
         return utc_now()
     now: dt.datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
     return now.astimezone(dt.UTC)
+
+
+_STARTED, _STARTED_MONOTONIC = utc_now(), time.monotonic()
+
+
+async def lease_now(session: AsyncSession) -> dt.datetime:
+    """The present moment by the clock that leases are counted by: the database's own, where it is a server. One process
+    alone has none to share it with: it counts from its start by a clock that nobody sets, and that stands still while the
+    machine sleeps (clock_gettime(2), CLOCK_MONOTONIC)."""
+    connection = await session.connection()
+    if connection.dialect.name == "sqlite":
+        return _STARTED + dt.timedelta(seconds=time.monotonic() - _STARTED_MONOTONIC)
+    return await database_now(session)
 
 
 def _translate(error: DBAPIError | PoolTimeout) -> StorageFull | StorageUnavailable | None:

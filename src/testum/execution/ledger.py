@@ -17,7 +17,7 @@ from testum.db.base import utc_now
 from testum.db.batcher import Batcher
 from testum.db.claims import Claim, Result
 from testum.db.positions import Positions
-from testum.db.session import Database, database_now
+from testum.db.session import Database, lease_now
 from testum.errors import StorageFull, StorageUnavailable
 from testum.events.base import Change, Events, Hint
 
@@ -87,6 +87,10 @@ class Ledger:
         self._closing = True
         await self._batcher.drain()
 
+    def holds(self, task_id: UUID) -> bool:
+        """Whether the task is being done here."""
+        return task_id in self._held
+
     async def claim(self, wanted: Wanted) -> Claimed:
         """Take pending tasks of a job. What is returned is committed as ours and running."""
         return await self._batcher.ask(wanted, urgent=True)
@@ -102,7 +106,7 @@ class Ledger:
         if not held:
             return []
         async with self._database.write() as session:
-            lease = await database_now(session) + self._lease
+            lease = await lease_now(session) + self._lease
             gone = await claims.renew(session, self._worker, held, lease)
         # Those that ended meanwhile are nobody's any more either.
         return [task_id for task_id in gone if task_id in self._held]

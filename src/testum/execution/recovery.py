@@ -5,7 +5,8 @@ with a fence and a lease of its own, and then closed. Should that one die, anoth
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from uuid import UUID
 
 import structlog
 
@@ -14,7 +15,7 @@ from testum.core.states import TaskStatus
 from testum.db import claims, jobs
 from testum.db.claims import Abandoned, Result
 from testum.db.positions import Positions
-from testum.db.session import Database, database_now
+from testum.db.session import Database, lease_now
 from testum.dispatch.base import Dispatcher, Work
 from testum.events.base import Change, Events, Hint
 from testum.execution.recorder import ROW_TEXT, SMALL_OUTPUT
@@ -36,7 +37,9 @@ class Recovery:
         dispatcher: Dispatcher,
         worker: str,
         lease_seconds: float,
+        held: Callable[[UUID], bool],
     ) -> None:
+        """`held`: whether this process is doing a task. It is not gone, however late it renews its lease."""
         self._database = database
         self._positions = positions
         self._outputs = outputs
@@ -44,6 +47,7 @@ class Recovery:
         self._dispatcher = dispatcher
         self._worker = worker
         self._lease = dt.timedelta(seconds=lease_seconds)
+        self._held = held
 
     async def at_start(self) -> None:
         """The only worker there can be has started: every task that runs is an earlier process's."""
@@ -78,8 +82,9 @@ class Recovery:
                 gone = await claims.abandoned(
                     session,
                     alive=self._worker if alone else None,
-                    now=None if alone else await database_now(session),
+                    now=None if alone else await lease_now(session),
                 )
+            gone = [task for task in gone if not self._held(task.id)]
             taken = await self._take_over(gone, alone=alone)
             for result in taken:
                 await self._salvage(result)
@@ -92,7 +97,7 @@ class Recovery:
         """Become the owner of tasks, so that nobody else can write about them: their results to be."""
         taken: list[Result] = []
         async with self._database.write() as session:
-            now = await database_now(session)
+            now = await lease_now(session)
             # `gone` is in the order of jobs, in which everybody locks them.
             for job_id in dict.fromkeys(task.job_id for task in gone):
                 self._positions.release(job_id, await self._positions.reserve(session, job_id, 1))
