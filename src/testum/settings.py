@@ -7,9 +7,12 @@ from typing import Literal
 
 from cryptography.fernet import Fernet
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
 from testum.errors import ConfigurationError
+
+_NEARLY = 0.85
+"""How alike names are that may be misspelt (difflib's ratio)."""
 
 
 class Settings(BaseSettings):
@@ -148,6 +151,22 @@ def load_settings() -> Settings:
             "SECRET_KEY: needs at least 32 characters. Make one with `testum generate-key`."
         )
     return settings
+
+
+def misspelt() -> list[str]:
+    """A sentence for each name in `.env` that is no setting, but nearly one. Other names are for others that read the file
+    (Compose)."""
+    named = DotEnvSettingsSource(Settings).env_vars
+    if not named:
+        return []
+    from difflib import get_close_matches
+
+    known = list(Settings.model_fields)
+    return [
+        f".env: {name.upper()} is no setting of testum and changes nothing. Is {near[0].upper()} meant?"
+        for name in named
+        if name.lower() not in known and (near := get_close_matches(name.lower(), known, 1, _NEARLY))
+    ]
 
 
 def _secret(settings: Settings, name: str, given: SecretStr, fresh: str) -> SecretStr:

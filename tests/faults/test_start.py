@@ -4,6 +4,7 @@ Why a start is refused is asked in the process; where the command's exit status 
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -70,6 +71,20 @@ def test_how_a_broken_setting_is_told(tmp_path: Path, env: dict[str, str], setti
     assert done.returncode == status
     assert len(lines) == 1 and setting in lines[0], done.stderr
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_a_misspelt_setting_is_told(tmp_path: Path) -> None:
+    """By the name that is meant; what Compose reads there is nobody's mistake."""
+    names = re.findall(r"^#?([A-Z_]+)=", Path(".env.example").read_text(), re.MULTILINE)
+    wrong = {"TASK_TIMEOUT_SECOND": "TASK_TIMEOUT_SECONDS", "SSH_HOSTKEY_POLICY": "SSH_HOST_KEY_POLICY"}
+    given = {name: "" for name in names if name.startswith(("COMPOSE", "POSTGRES", "REDIS_", "TESTUM"))}
+    lines = [*(f"{name}={value}" for name, value in given.items()), *(f"{name}=5" for name in wrong)]
+    (tmp_path / ".env").write_text("\n".join(lines))
+    # It starts, but for this.
+    told = serve(tmp_path / "data", ADMIN_PASSWORD="short").stderr.strip().splitlines()
+    assert len(told) == 3 and "ADMIN_PASSWORD" in told[2], told
+    for line, (name, meant) in zip(told, wrong.items(), strict=False):
+        assert name in line and meant in line
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:

@@ -51,12 +51,20 @@ def to(own, endpoint):
 async def closing_port():
     """Where something accepts connections and closes them."""
 
+    accepted = []
+
     async def accept(reader, writer):
+        accepted.append(writer)
         writer.close()
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     yield server.sockets[0].getsockname()[1]
     server.close()
+    # What was accepted last is closed at the loop's next turns.
+    await turns(5)
+    for writer in accepted:
+        writer.transport.abort()
+    await turns(5)
 
 
 async def test_hosts_that_close_the_connection_hold_up_nobody(endpoint, to, closing_port):

@@ -51,11 +51,13 @@ def worker(
     from importlib import import_module
 
     from testum import logs
-    from testum.settings import load_settings
+    from testum.settings import load_settings, misspelt
 
     logs.configure()
     try:
         settings = load_settings()
+        for sentence in misspelt():
+            typer.echo(sentence, err=True)
         if queue:
             settings.worker_queues = ",".join(queue)
         # What is imported stays, and its processes share it: nobody is to look through it for garbage (gc, Python's

@@ -2,13 +2,14 @@
 
 import logging
 import socket
+import sys
 
 import uvicorn
 
 from testum.cli.failures import REFUSED, Failure, WrongUse
 from testum.cli.protocol import Protocol
 from testum.errors import TestumError
-from testum.settings import load_settings
+from testum.settings import load_settings, misspelt
 
 _SHUTDOWN_SECONDS = 5
 _BACKLOG = 2048
@@ -40,6 +41,8 @@ def run(application: str, host: str, port: int) -> None:
     try:
         # Read once before anything starts, so that a bad setting is one line and not a failed start.
         proxies = load_settings().trusted_proxies
+        for sentence in misspelt():
+            print(sentence, file=sys.stderr, flush=True)
         server = _Server(
             uvicorn.Config(
                 application,

@@ -68,6 +68,7 @@ _STATES = {
     ),
     PlatformState.AUTH_FAILED: (
         "auth_failed",
+        "auth_incomplete",
         "key_rejected",
         "key_invalid",
         "passphrase_required",

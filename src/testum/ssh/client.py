@@ -28,6 +28,7 @@ ENCRYPTION = [
     "aes192-ctr",
     "aes256-ctr",
 ]
+_MOST_OF_QUESTION = 200
 _HOST_KEY_ALGORITHMS = [
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
@@ -47,11 +48,18 @@ class Client(asyncssh.SSHClient):
         self._endpoint = endpoint
         self._key = key
         self._asked = False
+        self._given = False
         self.failure: SSHError | None = None
         self.presented: HostKey | None = None
         self.first_use = False
         self.made: asyncssh.SSHClientConnection | None = None
+        self.asked: str | None = None
+        """What the server asks for when it has accepted what it got: the names of methods, or its question."""
         self._on_loss: Callable[[], None] | None = None
+
+    def more_is_asked(self, what: str) -> None:
+        """The server accepted what it got, and asks for more."""
+        self.asked = "".join(character for character in what if character.isprintable())[:_MOST_OF_QUESTION]
 
     @property
     def connection(self) -> asyncssh.SSHClientConnection:
@@ -126,7 +134,10 @@ class Client(asyncssh.SSHClient):
         """Answer the one hidden prompt with the password; a challenge without prompts only says something."""
         if not prompts:
             return []
-        if len(prompts) != 1 or prompts[0][1]:
+        given, self._given = self._given, True
+        if given or len(prompts) != 1 or prompts[0][1]:
+            # A wrong password ends the talk; who goes on in it wants something else.
+            self.more_is_asked(" ".join(text.strip() for text, _ in prompts))
             return None
         password = self._password_once()
         return None if password is None else [password]

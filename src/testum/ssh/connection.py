@@ -15,6 +15,7 @@ from testum.ssh.client import Client, options_for
 from testum.ssh.endpoint import Endpoint, KeyAuth
 from testum.ssh.errors import (
     AuthFailed,
+    AuthIncomplete,
     ConnectionRefused,
     ConnectTimeout,
     HandshakeFailed,
@@ -137,6 +138,13 @@ def _typed(endpoint: Endpoint, client: Client, error: Exception, *, through: boo
             f"{where}: testum has as many files and connections open as its process may (ulimit -n). The host was not asked."
         )
     match error:
+        case asyncssh.PermissionDenied() if client.asked is not None:
+            given = "key" if isinstance(endpoint.auth, KeyAuth) else "password"
+            return AuthIncomplete(
+                f"{where}: the {given} of {endpoint.username} is not all that the server asks for. It asks: {client.asked}. "
+                "testum logs in with one thing: let the account log in with that (AuthenticationMethods).",
+                host_key=client.presented,
+            )
         case asyncssh.PermissionDenied() if isinstance(endpoint.auth, KeyAuth):
             return KeyRejected(
                 f"{where}: the server does not accept the key. Is its public half in authorized_keys of {endpoint.username}?",

@@ -64,6 +64,12 @@ class KeyRejected(SSHError):
     code = "key_rejected"
 
 
+class AuthIncomplete(SSHError):
+    """The server accepted what it got, and asks for more (RFC 4252, section 5.1)."""
+
+    code = "auth_incomplete"
+
+
 class PassphraseRequired(SSHError):
     """The private key is encrypted, and no passphrase is stored."""
 

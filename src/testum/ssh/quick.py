@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncssh
 from asyncssh.connection import _connect
-from asyncssh.constants import MSG_CHANNEL_WINDOW_ADJUST, MSG_IGNORE
+from asyncssh.constants import MSG_CHANNEL_WINDOW_ADJUST, MSG_IGNORE, MSG_USERAUTH_FAILURE
 from asyncssh.logging import SSHLogger
 from asyncssh.packet import SSHPacket, UInt32
 
@@ -36,6 +36,7 @@ class QuickConnection(asyncssh.SSHClientConnection):
     """
 
     _unsent: list[bytes] | None = None
+    _owner: Client
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -59,6 +60,19 @@ class QuickConnection(asyncssh.SSHClientConnection):
         """Send a packet, unless it is one to be ignored. The handler would only log it."""
         if pkttype != MSG_IGNORE:
             super().send_packet(pkttype, *args)
+
+    def _process_userauth_failure(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        """asyncssh passes over whether what was tried was right and is not all that is asked for (RFC 4252, 5.1)."""
+        answer = SSHPacket(packet.get_remaining_payload())
+        methods, partial = answer.get_namelist(), answer.get_boolean()
+        if partial:
+            self._owner.more_is_asked(", ".join(method.decode("ascii", "replace") for method in methods))
+        super()._process_userauth_failure(pkttype, pktid, packet)
+
+    _packet_handlers = {  # noqa: RUF012 - as asyncssh has it
+        **asyncssh.SSHClientConnection._packet_handlers,
+        MSG_USERAUTH_FAILURE: _process_userauth_failure,
+    }
 
     def log_sent_packet(self, *args: Any, **kwargs: Any) -> None:
         """Not logged: making the text costs more than encrypting the packet."""

@@ -100,6 +100,10 @@ ERRORS: Mapping[str, tuple[str, str]] = {
         N_("The host refused the login"),
         N_("Check the user name and the password, and whether sshd there allows logging in by password."),
     ),
+    "auth_incomplete": (
+        N_("The host asks for more than one thing to log in"),
+        N_("Let the account log in with the key or the password alone (AuthenticationMethods of sshd)."),
+    ),
     "key_rejected": (
         N_("The host refused the key"),
         N_("Put the key's public half into authorized_keys of that account, or choose another key."),
