@@ -7,6 +7,7 @@ import pytest
 
 from tests.ssh.conftest import MemoryTrust
 from tests.support.sshd import RealSshd
+from tests.support.waiting import turns
 from testum.ssh import Endpoint, KeyAuth, PasswordAuth, Pool, SSHError, Timeouts
 
 
@@ -89,3 +90,5 @@ async def test_a_second_question():
     finally:
         server.close()
         await server.wait_closed()
+        # The ends of what it refused are closed at the loop's next turns.
+        await turns(5)

@@ -8,8 +8,18 @@ from typing import Any
 import asyncssh
 from asyncssh.packet import UInt32
 
+from tests.support.waiting import turns
+
 
 class _Server(asyncssh.SSHServer):
+    """One connection to the device."""
+
+    def __init__(self, connections: "list[asyncssh.SSHServerConnection]") -> None:
+        self._connections = connections
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connections.append(conn)
+
     def password_auth_supported(self) -> bool:
         return True
 
@@ -24,6 +34,7 @@ class Device:
     password = "of-the-device"
 
     def __init__(self) -> None:
+        self._connections: list[asyncssh.SSHServerConnection] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="device", daemon=True)
         self._thread.start()
@@ -33,7 +44,11 @@ class Device:
     async def _listen(self) -> asyncssh.SSHAcceptor:
         key = asyncssh.generate_private_key("ssh-ed25519")
         return await asyncssh.listen(
-            "127.0.0.1", 0, server_factory=_Server, server_host_keys=[key], process_factory=self._run
+            "127.0.0.1",
+            0,
+            server_factory=lambda: _Server(self._connections),
+            server_host_keys=[key],
+            process_factory=self._run,
         )
 
     @staticmethod
@@ -50,10 +65,12 @@ class Device:
 
         async def end() -> None:
             self._server.close()
+            for connection in self._connections:
+                # testum keeps them.
+                connection.abort()
+                await connection.wait_closed()
             await self._server.wait_closed()
-            for task in asyncio.all_tasks():
-                if task is not asyncio.current_task():
-                    task.cancel()
+            await turns(3)
 
         asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
