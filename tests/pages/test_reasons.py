@@ -54,7 +54,7 @@ def literals(path: Path) -> Iterator[str]:
 def codes() -> set[str]:
     """Every code that a task or a test of a connection can end with."""
     found = {kind.code for kind in subclasses(SSHError)}
-    found |= set(states._STATE_OF) | runner._LEAVES_PROCESSES
+    found |= set(states._STATE_OF)
     for folder in ("execution", "ssh", "output", "db", "services"):
         for path in (SOURCE / folder).rglob("*.py"):
             if "origin" not in path.name:

@@ -183,7 +183,6 @@ ENDED = (
     N_(
         "The server died while the task was under way. Whether the command finished on the host is not known; it was not run again."
     ),
-    N_("The output could not be stored."),
 )
 """What testum itself says of how a task ended, with nothing filled in: what holds words or numbers of the host stays
 English, as it is stored."""
