@@ -85,10 +85,11 @@ class Engine:
 
     def __init__(self, testum: "Testum", opener: Opener) -> None:
         settings = testum.settings
+        slots = descriptors.for_tasks(settings.worker_concurrency)
         self.pool = Pool(
             PoolLimits(
                 idle_seconds=settings.ssh_idle_seconds,
-                max_connections=min(settings.ssh_max_connections, descriptors.for_connections()),
+                max_connections=descriptors.for_connections(settings.ssh_max_connections, slots),
             )
         )
         self.ledger = Ledger(
@@ -106,7 +107,7 @@ class Engine:
             ledger=self.ledger,
             events=testum.events,
             outputs=testum.output_store,
-            slots=settings.worker_concurrency,
+            slots=slots,
             output_limit=settings.output_limit_bytes,
             connect_timeout=settings.connect_timeout_seconds,
         )

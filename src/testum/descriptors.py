@@ -4,8 +4,8 @@ import resource
 
 _MOST = 65_536
 """More is of no use, and some programs that are started look at each of them."""
-_RESERVED = 1024
-"""Kept for clients, the database and files of output, where there are enough."""
+_LEAST_KEPT, _MOST_KEPT = 64, 1024
+"""Kept for the database, clients and what they read: a quarter, within these bounds."""
 
 
 def raise_limit() -> None:
@@ -16,9 +16,18 @@ def raise_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def for_connections() -> int:
-    """How many of them SSH connections may take: all but what is kept for the rest, and at least half."""
+def for_tasks(wanted: int) -> int:
+    """How many tasks may run at once, where so many are wanted: each may have a file for its output."""
+    return max(min(wanted, _free() // 2), 1)
+
+
+def for_connections(wanted: int, tasks: int) -> int:
+    """How many SSH connections there may be beside the files of so many tasks, where so many are wanted."""
+    return max(min(wanted, _free() - tasks), 1)
+
+
+def _free() -> int:
+    """All but what is kept."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return _MOST
-    return max(soft - _RESERVED, soft // 2, 1)
+    most = _MOST if soft == resource.RLIM_INFINITY else soft
+    return most - min(max(most // 4, _LEAST_KEPT), _MOST_KEPT)

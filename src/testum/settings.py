@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     task_concurrency: int = Field(default=32, ge=1, le=1000)
     """Tasks of one job that run at once, unless the job says otherwise."""
     worker_concurrency: int = Field(default=256, ge=1, le=4000)
-    """Tasks that run at once in this process, over all jobs."""
+    """Tasks that run at once in this process, over all jobs. Fewer where it may not have so many files open."""
     worker_processes: int = Field(default=0, ge=0, le=256)
     """Processes of one `testum worker`; 0: one for each CPU."""
     worker_queues: str = "default"

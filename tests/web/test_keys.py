@@ -115,43 +115,25 @@ def test_deploying_all_keys_keeps_what_others_wrote(api: Api, host: RealSshd, tm
     assert {entry["public_key"] for entry in api.all("/keys/")} >= set(new)
 
 
-def _many_platforms_with_one_home(
-    api: Api, host: RealSshd, folder: Path, *, platforms: int, rounds: int
-) -> None:
+@pytest.mark.parametrize("rounds", [2, pytest.param(6, marks=pytest.mark.slow)])
+def test_many_platforms_with_one_home(api: Api, host: RealSshd, tmp_path: Path, rounds: int) -> None:
     """Deploy a key in each round to all of them at once; each task that said success has its key there."""
     mark = unique("shared")
-    for number in range(platforms):
+    for number in range(30):
         # Under several names, as far as testum can know.
         api.add_platform(f"{mark}-{number}", host, host=host.address(number % 4), tags=[mark])
     lines = []
     for _ in range(rounds):
-        public = make_key(folder)[1]
+        public = make_key(tmp_path)[1]
         key = api.post("/keys/", {"name": unique(), "public_key": public})
         targets = {"tags": [mark]}
         job = api.post(
             "/jobs/",
-            {"type": "deploy", "key_ids": [key["id"]], "targets": targets, "concurrency": platforms},
+            {"type": "deploy", "key_ids": [key["id"]], "targets": targets, "concurrency": 30},
         )
-        assert api.wait_job(job["job_id"])["counts"]["success"] == platforms
+        assert api.wait_job(job["job_id"])["counts"]["success"] == 30
         lines.append(public)
         assert (host.user.home / ".ssh" / "authorized_keys").read_text().splitlines() == lines
-
-
-def test_many_platforms_with_one_home(api: Api, tmp_path: Path) -> None:
-    host = RealSshd(addresses=4)
-    try:
-        _many_platforms_with_one_home(api, host, tmp_path, platforms=30, rounds=2)
-    finally:
-        host.close()
-
-
-@pytest.mark.slow
-def test_many_platforms_with_one_home_many_times(api: Api, tmp_path: Path) -> None:
-    host = RealSshd(addresses=4)
-    try:
-        _many_platforms_with_one_home(api, host, tmp_path, platforms=30, rounds=6)
-    finally:
-        host.close()
 
 
 def test_a_deployment_by_a_job_takes_the_keys_it_names(api: Api, host: RealSshd, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from testum.ssh.pool import Pool
 
 _MAX_ANSWER = 256 * 1024
+_MOST_HOPS = 10
 _STALE_SECONDS = 15
 """A lock that stays the same for so long was left by a kill. What it guards takes a small part of a second."""
 _WAIT_SECONDS = 300
@@ -225,7 +226,7 @@ async def deploy_keys(
     tag = f"testum-{secrets.token_hex(8)}"
     answer, complaint = bytearray(), bytearray()
     started = pool.run(endpoint, _script(keys, tag), marker=marker, timeouts=timeouts, progress=progress)
-    async with pool.turn(endpoint.address), started as execution:
+    async with pool.turn(_account(endpoint)), started as execution:
         async for event in execution:
             if isinstance(event, Exit):
                 break
@@ -235,6 +236,14 @@ async def deploy_keys(
             elif not event.early:
                 answer += event.data[: _MAX_ANSWER - len(answer)]
     return _read(endpoint, keys, answer.decode("utf-8", "replace"), complaint.decode("utf-8", "replace"), tag)
+
+
+def _account(endpoint: Endpoint) -> str:
+    """The account, as far as the way to it tells: the same address behind another jump host is another one."""
+    hops = [endpoint]
+    while (jump := hops[-1].jump) is not None and len(hops) < _MOST_HOPS:
+        hops.append(jump)
+    return " ".join(hop.address for hop in hops)
 
 
 def _script(keys: Sequence[str], tag: str) -> Script:
