@@ -27,6 +27,7 @@ from testum.dispatch.local import LocalDispatcher
 from testum.errors import ConfigurationError, InvalidInput, StorageUnavailable
 from testum.events.base import Events
 from testum.events.memory import MemoryEvents
+from testum.execution.aftermath import LOOK_SECONDS, Aftermath
 from testum.execution.endpoints import Endpoints
 from testum.execution.ledger import Ledger
 from testum.execution.probing import Prober
@@ -113,9 +114,19 @@ class Engine:
         )
 
         self.prober = Prober(testum.database, testum.endpoints, self.pool, settings.connect_timeout_seconds)
+        self.aftermath = Aftermath(
+            database=testum.database,
+            positions=testum.positions,
+            events=testum.events,
+            endpoints=testum.endpoints,
+            pool=self.pool,
+            zones=None if testum.alone or not settings.celery_broker_url else settings.worker_zones,
+            connect_timeout=settings.connect_timeout_seconds,
+        )
 
     async def close(self) -> None:
         """Write what there is to write and let go of the hosts. What ran was ended before."""
+        await self.aftermath.close()
         await self.ledger.close()
         await self.pool.close()
 
@@ -330,6 +341,7 @@ class Testum:
             self.watch.over_worker(
                 self.engine.runner, self.engine.ledger, self.events, self.settings.lease_seconds
             )
+            self.watch.keep("aftermath", self.engine.aftermath.look, LOOK_SECONDS)
 
     async def drain(self, seconds: float) -> None:
         """Claim no more, leave what is left to other workers, and wait so long for what is under way."""

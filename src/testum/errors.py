@@ -3,9 +3,10 @@
 They know nothing of HTTP; `web/errors.py` is the one map from here to status codes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,20 @@ class Conflict(TestumError):
     """The request collides with what is stored: a taken name, a state that forbids it."""
 
     code = "conflict"
+
+
+class MayStillRun(Conflict):
+    """What is asked for may still be at work on hosts from before, where it would be started a second time.
+
+    `tasks` are the ended tasks that nobody knows to be gone, each with `task_id`, `job_id`, `platform_id` and
+    `platform_name`.
+    """
+
+    code = "may_still_run"
+
+    def __init__(self, message: str, tasks: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(message)
+        self.tasks = tasks
 
 
 class Unauthenticated(TestumError):

@@ -16,16 +16,17 @@ from testum.core.facts import parse_facts
 from testum.core.permissions import GRANTS, Actor, Permission, Role, allows, require
 from testum.core.secrets import Opener, Sealer
 from testum.core.sshkeys import check_private_key, parse_public_key
-from testum.core.states import FINAL, TRANSITIONS, JobStatus, TaskStatus, job_status, sources_of
+from testum.core.states import FINAL, TRANSITIONS, JobStatus, TaskStatus, job_status
 from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like
 from testum.core.text import check_name, visible
 from testum.errors import ConfigurationError, Forbidden, InvalidInput
 
 
-def test_only_final_statuses_have_no_way_out() -> None:
+def test_what_is_over_is_never_begun_again() -> None:
     assert {TaskStatus.SUCCESS, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.LOST} == FINAL
-    assert sources_of(TaskStatus.RUNNING) == {TaskStatus.PENDING}
     assert set(TRANSITIONS) == set(TaskStatus)
+    assert all(TRANSITIONS[status] <= FINAL for status in FINAL)
+    assert all(not TRANSITIONS[status] for status in FINAL - {TaskStatus.LOST})
 
 
 @pytest.mark.parametrize(

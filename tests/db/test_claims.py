@@ -5,6 +5,7 @@ import datetime as dt
 import itertools
 import random
 from collections import Counter
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,9 +14,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tests.db.conftest import add_job
 from tests.support.waiting import eventually, lag, turns
+from testum.core.frames import Stream
 from testum.core.states import JobStatus, TaskStatus
 from testum.db import claims, duties, jobs, tasks, workers
-from testum.db.claims import Claim, Result
+from testum.db.audit import AuditLog
+from testum.db.base import utc_now
+from testum.db.claims import Claim, Remains, Result
 from testum.db.duties import DutyRecord
 from testum.db.jobs import Job
 from testum.db.positions import StoredPositions
@@ -23,6 +27,7 @@ from testum.db.session import Database, lease_now
 from testum.db.tasks import Task
 from testum.events.memory import MemoryEvents
 from testum.execution.ledger import Ledger, Wanted
+from testum.output.base import TakenOver
 
 LEASE = dt.timedelta(seconds=30)
 
@@ -171,8 +176,10 @@ async def test_nothing_of_a_job_that_was_cancelled(database: Database) -> None:
 # -- fences and leases ---------------------------------------------------------------------------------------
 
 
-async def take_over(database: Database, worker: str, *, at: dt.datetime | None = None) -> list[int]:
-    """Take over what is abandoned, as a worker's sweep does; the new fences."""
+async def take_over(
+    database: Database, worker: str, *, at: dt.datetime | None = None
+) -> list[tuple[int, bool]]:
+    """Take over what is abandoned, as a worker's sweep does; the new fences, and whether nothing was sent."""
     async with database.write() as session:
         now = at or await lease_now(session)
         gone = await claims.abandoned(session, alive=None, now=now)
@@ -195,7 +202,7 @@ async def test_of_many_that_take_over_one_does(processes: list[Database]) -> Non
     fences = await asyncio.gather(
         *(take_over(database, f"heir-{n}") for n, database in enumerate(processes * 2))
     )
-    assert sorted(fences) == [[]] * 7 + [[2]]
+    assert sorted(fences) == [[]] * 7 + [[(2, True)]]
     assert (await task_of(processes[0], claim.id)).fence == 2
 
 
@@ -209,14 +216,14 @@ async def test_what_was_seen_before_another_took_over_counts_no_more(database: D
             await claims.take_over(session, seen[0], worker=worker, now=now, lease=now - LEASE, alone=alone)
             for worker, alone in (("second", False), ("third", False), ("fourth", True))
         ]
-    assert fences == [2, None, None] and (await task_of(database, claim.id)).worker_id == "second"
+    assert fences == [(2, True), None, None] and (await task_of(database, claim.id)).worker_id == "second"
 
 
 async def test_an_owner_that_lost_its_task_changes_nothing(database: Database) -> None:
     """Neither by its result, nor by saying that it lives; before and after the end that another wrote."""
     late = ledger_of(database, "first", lease_seconds=-1)
     claim = (await late.claim(Wanted(await add_job(database, 1), 1))).claims[0]
-    assert await take_over(database, "second") == [2]
+    assert await take_over(database, "second") == [(2, True)]
     before = await task_of(database, claim.id)
     assert await late.renew() == [claim.id], "it is told that it lost it"
     await late.finish(result_of(claim))
@@ -228,14 +235,76 @@ async def test_an_owner_that_lost_its_task_changes_nothing(database: Database) -
     ended = await task_of(database, claim.id)
     async with database.read() as session:
         job = await session.get_one(Job, claim.job_id)
-    await late.finish(result_of(claim))
-    await heir.finish(result_of(claim, fence=2))
+    # Nor does what came of an attempt that sent nothing: it says nothing of the one that was lost.
+    await late.finish(replace(result_of(claim), sent=False))
+    await heir.finish(result_of(claim, TaskStatus.LOST, fence=2))
     again = await task_of(database, claim.id)
     for column in Task.__table__.columns:
         name = "details" if column.name == "metadata" else column.name
         assert getattr(again, name) == getattr(ended, name), name
     async with database.read() as session:
         assert (await session.get_one(Job, claim.job_id)).status == job.status == JobStatus.FAILED
+
+
+async def test_nothing_is_sent_by_who_lost_its_task(database: Database) -> None:
+    late = ledger_of(database, "first", lease_seconds=-1)
+    claim = (await late.claim(Wanted(await add_job(database, 1), 1))).claims[0]
+    await late.sending(claim, "root@there:22")
+    sent = await task_of(database, claim.id)
+    assert (sent.unsent, sent.platform_address) == (False, "root@there:22")
+    assert await take_over(database, "second") == [(2, False)]
+    with pytest.raises(TakenOver):
+        await late.sending(claim, "root@elsewhere:22")
+    assert (await task_of(database, claim.id)).platform_address == "root@there:22"
+
+
+async def test_what_was_not_sent_is_pending_again(database: Database) -> None:
+    """As if it had never been claimed; but where its job was cancelled meanwhile, nobody would claim it again."""
+    job_id = await add_job(database, 2)
+    ledger = ledger_of(database, "first")
+    first, second = (await ledger.claim(Wanted(job_id, 2))).claims
+    await ledger.finish(result_of(first, TaskStatus.PENDING))
+    back = await task_of(database, first.id)
+    assert (back.status, back.worker_id, back.lease_expires_at) == (TaskStatus.PENDING, None, None)
+    assert (back.started_at, back.started_position, back.finished_at) == (None, None, None)
+    (again,) = (await ledger_of(database, "second").claim(Wanted(job_id, 2))).claims
+    assert (again.id, again.fence) == (first.id, 2)
+    await ledger.sending(second, "root@there:22")
+    await ledger.finish(result_of(second, TaskStatus.PENDING))
+    assert (await task_of(database, second.id)).status == TaskStatus.RUNNING, "it was sent"
+
+    async with database.write() as session:
+        (await session.get_one(Job, job_id)).cancel_requested_at = utc_now()
+    await ledger_of(database, "second").finish(result_of(again, TaskStatus.PENDING))
+    assert (await task_of(database, first.id)).status == TaskStatus.CANCELLED
+
+
+async def test_a_result_that_comes_late_is_the_lost_tasks_end(database: Database) -> None:
+    """Its worker was taken for dead. Counts, the job, the times and the place in the order follow."""
+    late = ledger_of(database, "first", lease_seconds=-1)
+    job_id = await add_job(database, 1)
+    claim = (await late.claim(Wanted(job_id, 1))).claims[0]
+    await late.sending(claim, "root@there:22")
+    assert await take_over(database, "second") == [(2, False)]
+    lost = result_of(claim, TaskStatus.LOST, fence=2)
+    lost.remains = Remains(to_be_ended=False)
+    await ledger_of(database, "second").finish(lost)
+    before = await task_of(database, claim.id)
+    assert (before.status, before.may_still_run, before.look_at is not None) == (TaskStatus.LOST, True, True)
+    printed = [(Stream.STDOUT, b"done")]
+    result = replace(result_of(claim), shown=b"", rest=printed, output_frames=1, output_bytes=4)
+    await late.finish(result)
+    task = await task_of(database, claim.id)
+    assert (task.status, task.may_still_run, task.look_at) == (TaskStatus.SUCCESS, False, None)
+    assert task.finished_position is not None and before.finished_position is not None
+    assert task.finished_position > before.finished_position
+    assert (task.stdout, task.output_bytes) == ("done", 4)
+    async with database.read() as session:
+        assert await tasks.frames_of(session, claim.id) == result.frames
+        job = await session.get_one(Job, job_id)
+        entries = list(await session.scalars(select(AuditLog).where(AuditLog.action == "task.settle")))
+    assert (job.status, job.final_counts) == (JobStatus.SUCCESS, {"success": 1})
+    assert [entry.object_id for entry in entries] == [str(claim.id)]
 
 
 async def test_a_clock_that_is_set_ends_no_lease(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +349,7 @@ async def test_renewing_and_taking_over_at_once(processes: list[Database]) -> No
         claim = (await ledger.claim(Wanted(await add_job(processes[0], 1), 1))).claims[0]
         ledger._lease = LEASE
         lost, fences = await asyncio.gather(ledger.renew(), take_over(processes[1], "second"))
-        assert (lost, fences) in (([claim.id], [2]), ([], [])), (lost, fences)
+        assert (lost, fences) in (([claim.id], [(2, True)]), ([], [])), (lost, fences)
         async with processes[0].write() as session:
             await session.execute(update(Task).values(status=TaskStatus.LOST))
 

@@ -63,7 +63,11 @@ def show(job_id: JobId, url: Url = None, as_json: Json = False) -> None:
     if as_json:
         print_json({"job": job, "tasks": found})
         return
-    fields = ("id", "type", "command", "status", "created_by", "created_at", "started_at", "finished_at")
+    if job.get("may_still_run"):
+        job["not over"] = f"{job['may_still_run']} tasks: something of them may still be at work on its host"
+    fields = (
+        "id", "type", "command", "status", "not over", "created_by", "created_at", "started_at", "finished_at",
+    )  # fmt: skip
     print_fields(job, fields)
     print()
     rows = [
@@ -92,8 +96,14 @@ def cancel(job_id: JobId, url: Url = None, as_json: Json = False) -> None:
 
     with Api(url) as api:
         answer = api.post(f"/jobs/{path_id(job_id)}/cancel")
+    left = answer.get("may_still_run")
     if as_json:
         print_json(answer)
+    elif left and answer["status"] not in ("pending", "running"):
+        print(
+            f"Job {job_id} is over; of {left} of its tasks something may still be at work. It is looked for and ended; "
+            f"see testum jobs show {job_id}."
+        )
     elif answer["status"] not in ("pending", "running"):
         print(f"Job {job_id} is over already ({answer['status']}).")
     else:
@@ -104,6 +114,7 @@ def cancel(job_id: JobId, url: Url = None, as_json: Json = False) -> None:
 def rerun(
     job_id: JobId,
     only: Annotated[Only, typer.Option(help="Which of its platforms.")] = Only.ALL,
+    force: Annotated[bool, typer.Option("--force", help="Also where it may still be at work from before.")] = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
@@ -111,7 +122,7 @@ def rerun(
     from testum.cli.api import Api, path_id
 
     with Api(url) as api:
-        job = api.post(f"/jobs/{path_id(job_id)}/rerun", {"only": only.value})
+        job = api.post(f"/jobs/{path_id(job_id)}/rerun", {"only": only.value, "force": force})
     if as_json:
         print_json(job)
     else:

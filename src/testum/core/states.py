@@ -87,26 +87,24 @@ def platform_state(status: TaskStatus, error_code: str | None) -> PlatformState 
     return _STATE_OF.get(error_code or "") if status is TaskStatus.FAILED else None
 
 
+_KNOWN_ENDS = frozenset({TaskStatus.SUCCESS, TaskStatus.FAILED, TaskStatus.CANCELLED})
+
 TRANSITIONS: Mapping[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.PENDING: frozenset({TaskStatus.RUNNING, TaskStatus.CANCELLED}),
-    TaskStatus.RUNNING: frozenset(
-        {TaskStatus.SUCCESS, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.LOST}
-    ),
+    # Back to pending: it was claimed, and its worker is gone without having sent anything to the host.
+    TaskStatus.RUNNING: _KNOWN_ENDS | {TaskStatus.LOST, TaskStatus.PENDING},
     TaskStatus.SUCCESS: frozenset(),
     TaskStatus.FAILED: frozenset(),
     TaskStatus.CANCELLED: frozenset(),
-    TaskStatus.LOST: frozenset(),
+    # How it ended may come to light later (docs/decisions/0028).
+    TaskStatus.LOST: _KNOWN_ENDS,
 }
-"""What may follow each task status; an empty set marks a final one."""
+"""What may follow each task status."""
 
-FINAL = frozenset(status for status, following in TRANSITIONS.items() if not following)
+FINAL = _KNOWN_ENDS | {TaskStatus.LOST}
+"""Nothing is done about a task any more that has one of these; nor is it ever done again."""
 UNFINISHED = frozenset(TRANSITIONS) - FINAL
 FINAL_JOB = frozenset({JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.CANCELLED})
-
-
-def sources_of(status: TaskStatus) -> frozenset[TaskStatus]:
-    """The statuses from which `status` may be reached."""
-    return frozenset(source for source, following in TRANSITIONS.items() if status in following)
 
 
 def job_status(counts: Mapping[TaskStatus, int], *, cancel_requested: bool) -> JobStatus:

@@ -1,7 +1,7 @@
 """Claims: who may do a task, and what came of it (docs/decisions/0010)."""
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -9,13 +9,13 @@ from uuid import UUID
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     ColumnElement,
     Integer,
     Interval,
     String,
     Uuid,
     func,
-    or_,
     select,
     update,
 )
@@ -23,10 +23,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
 from testum.core.frames import Piece, encode_row
-from testum.core.states import TaskStatus, sources_of
+from testum.core.states import TaskStatus
+from testum.db.audit import AuditLog
 from testum.db.base import SafeText, UtcDateTime, insert_into
 from testum.db.many import Given, UpdateEach, chunks
-from testum.db.session import lease_now
+from testum.db.session import database_now, lease_now
 from testum.db.tasks import Task, TaskOutput, moment
 
 
@@ -52,9 +53,18 @@ class Claim:
     position: int
 
 
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """Something of a task may be at work on its host. `to_be_ended`: it is to be ended, where it is found. `look`: whether
+    somebody is to look there; where nothing can be seen that is of no use."""
+
+    to_be_ended: bool
+    look: bool = True
+
+
 @dataclass(slots=True)
 class Result:
-    """How a task ended, as it goes into its row. Of a small output, `shown` is what could be read before, encoded,
+    """How a task ended, as it goes into its row, or (`pending`) that it is given back: nothing of it was sent. Of a small output, `shown` is what could be read before, encoded,
     and `rest` what comes after that; the row takes both."""
 
     task_id: UUID
@@ -73,6 +83,9 @@ class Result:
     result_location: str | None = None
     shown: bytes | None = None
     rest: Sequence[Piece] = ()
+    sent: bool = True
+    """Whether something may have gone to the host. If not, what came of it says nothing once another has the task."""
+    remains: Remains | None = None
     position: int = 0
     """The last of the `width` positions that it got."""
 
@@ -103,6 +116,7 @@ def _claiming(lease_end: Callable[[Given], ColumnElement[Any]], lease: TypeEngin
                 worker_id=given["worker"],
                 fence=given["new_fence"],
                 lease_expires_at=lease_end(given),
+                unsent=True,
                 started_position=given["begun"],
                 started_at=given["begun_at"],
                 celery_task_id=given["message"],
@@ -161,6 +175,60 @@ async def claim(
     return claims
 
 
+_SEND = UpdateEach(
+    lambda given: (
+        update(Task)
+        .where(Task.id == given["of"], Task.fence == given["of_fence"], Task.status == TaskStatus.RUNNING)
+        .values(unsent=False, platform_address=given["account"])
+    ),
+    of=Uuid(),
+    of_fence=Integer(),
+    account=String(),
+)
+
+
+async def sending(session: AsyncSession, sent: Mapping[UUID, tuple[int, str]]) -> set[UUID]:
+    """Write that the tasks are being sent, each by who has this fence, to this account of a host. Those that are not
+    theirs any more are returned: they must not be sent."""
+    connection = await session.connection()
+    rows = [{"of": task_id, "of_fence": sent[task_id][0], "account": sent[task_id][1]} for task_id in sorted(sent)]
+    if await _SEND.execute(connection, rows) == len(rows):
+        return set()
+    return set(sent) - await owned(session, {task_id: fence for task_id, (fence, _) in sent.items()})
+
+
+_GIVE_BACK = UpdateEach(
+    lambda given: (
+        update(Task)
+        .where(
+            Task.id == given["of"],
+            Task.fence == given["of_fence"],
+            Task.status == TaskStatus.RUNNING,
+            Task.unsent,
+        )
+        .values(
+            status=TaskStatus.PENDING,
+            worker_id=None,
+            lease_expires_at=None,
+            celery_task_id=None,
+            unsent=False,
+            started_position=None,
+            started_at=None,
+        )
+    ),
+    of=Uuid(),
+    of_fence=Integer(),
+)
+
+
+async def give_back(session: AsyncSession, results: Sequence[Result]) -> None:
+    """Tasks of which nothing was sent are pending again, for whoever claims them next."""
+    await _GIVE_BACK.execute(
+        await session.connection(),
+        [{"of": result.task_id, "of_fence": result.fence} for result in sorted(results, key=_task_id)],
+    )
+
+
 _FINISH = UpdateEach(
     lambda given: (
         update(Task)
@@ -172,7 +240,7 @@ _FINISH = UpdateEach(
         .values(
             {name.removeprefix("new_"): value for name, value in given.items() if name.startswith("new_")}
         )
-        .values(lease_expires_at=None)
+        .values(lease_expires_at=None, unsent=False)
     ),
     of=Uuid(),
     of_fence=Integer(),
@@ -189,7 +257,12 @@ _FINISH = UpdateEach(
     new_result_location=String(),
     new_finished_position=BigInteger(),
     new_finished_at=UtcDateTime(),
+    new_may_still_run=Boolean(),
+    new_to_be_ended=Boolean(),
+    new_look_at=UtcDateTime(),
 )
+FIRST_LOOK = dt.timedelta(seconds=5)
+"""So long after a task's end somebody looks for what it may have left on its host."""
 
 
 async def finish(session: AsyncSession, results: Sequence[Result]) -> list[Result]:
@@ -197,7 +270,10 @@ async def finish(session: AsyncSession, results: Sequence[Result]) -> list[Resul
     any more, are returned and have changed nothing."""
     connection = await session.connection()
     # In the order of ids, as others lock them who do not hold the job.
-    rows = [_finish_row(result) for result in sorted(results, key=lambda result: result.task_id)]
+    look_at = None
+    if any(result.remains for result in results):
+        look_at = await database_now(session) + FIRST_LOOK
+    rows = [_finish_row(result, look_at) for result in sorted(results, key=_task_id)]
     refused: list[Result] = []
     if await _FINISH.execute(connection, rows) != len(results):
         owned = {
@@ -223,7 +299,12 @@ async def finish(session: AsyncSession, results: Sequence[Result]) -> list[Resul
     return refused
 
 
-def _finish_row(result: Result) -> dict[str, Any]:
+def _task_id(result: Result) -> UUID:
+    return result.task_id
+
+
+def _finish_row(result: Result, look_at: dt.datetime | None) -> dict[str, Any]:
+    remains = result.remains
     return {
         "of": result.task_id,
         "of_fence": result.fence,
@@ -240,7 +321,19 @@ def _finish_row(result: Result) -> dict[str, Any]:
         "new_result_location": result.result_location,
         "new_finished_position": result.position,
         "new_finished_at": moment(result.position),
+        "new_may_still_run": remains is not None,
+        "new_to_be_ended": remains is not None and remains.to_be_ended,
+        "new_look_at": look_at if remains is not None and remains.look else None,
     }
+
+
+_NEVER_BEGUN = "Cancelled before it began: nothing was run on the platform."
+
+
+def never_begun(result: Result) -> None:
+    """The task ends as cancelled; nothing of it was sent."""
+    result.status = TaskStatus.CANCELLED
+    result.error_code, result.error_message = "cancelled", _NEVER_BEGUN
 
 
 _CANCEL = UpdateEach(
@@ -249,15 +342,12 @@ _CANCEL = UpdateEach(
         .where(
             Task.id == given["of"],
             Task.job_id == given["of_job"],
-            # Not IN: SQLAlchemy cannot expand a list in a statement that runs many times.
-            or_(
-                *(Task.status == status for status in sources_of(TaskStatus.CANCELLED) - {TaskStatus.RUNNING})
-            ),
+            Task.status == TaskStatus.PENDING,
         )
         .values(
             status=TaskStatus.CANCELLED,
             error_code="cancelled",
-            error_message="Cancelled before it began: nothing was run on the platform.",
+            error_message=_NEVER_BEGUN,
             finished_position=given["ended"],
             finished_at=given["ended_at"],
         )
@@ -279,6 +369,57 @@ async def cancel_pending(
             {"of": task_id, "of_job": job_id, "ended": position, "ended_at": moment(position)}
             for task_id, position in zip(ids, positions, strict=True)
         ],
+    )
+
+
+async def settle_lost(session: AsyncSession, results: Sequence[Result]) -> list[Result]:
+    """Write how lost tasks ended, as far as came to light later: by who was taken for dead and has their result, or by who
+    found their command on the host and ended it. In the transaction that holds their jobs. The results that were written
+    are returned; of the others, nobody is known to have sent the task, or it is not lost.
+
+    Of what a result says of the output, it counts where all of that is small; else it is kept as it was found.
+    """
+    given = {result.task_id: result for result in results if result.sent}
+    written: list[Result] = []
+    for chunk in chunks(sorted(given)):
+        found = await session.scalars(
+            select(Task).where(Task.id.in_(chunk), Task.status == TaskStatus.LOST).with_for_update()
+        )
+        for task in found:
+            result = given[task.id]
+            if result.status is TaskStatus.LOST and "termination" not in result.details:
+                continue
+            task.details = {**task.details, **result.details}
+            task.may_still_run = result.remains is not None
+            task.to_be_ended = result.remains is not None and result.remains.to_be_ended
+            task.look_at = await database_now(session) if result.remains and result.remains.look else None
+            if result.status is not TaskStatus.LOST:
+                task.status = result.status
+                task.exit_code, task.exit_signal = result.exit_code, result.exit_signal
+                task.error_code, task.error_message = result.error_code, result.error_message
+                task.finished_position, task.finished_at = result.position, moment(result.position)
+                await _settle_output(session, task, result)
+                told = {"job_id": str(task.job_id), "before": TaskStatus.LOST, "after": result.status}
+                session.add(
+                    AuditLog(
+                        user="testum", action="task.settle", object_type="task", object_id=str(task.id), meta=told
+                    )
+                )
+            written.append(result)
+    return written
+
+
+async def _settle_output(session: AsyncSession, task: Task, result: Result) -> None:
+    if not result.frames or task.result_location is not None or task.output_expired_at is not None:
+        return
+    task.stdout, task.stderr = result.stdout, result.stderr
+    task.output_frames, task.output_bytes = result.output_frames, result.output_bytes
+    connection = await session.connection()
+    stored = insert_into(TaskOutput, connection).values(task_id=task.id, frames=result.frames)
+    await connection.execute(
+        stored.on_conflict_do_update(
+            index_elements=[TaskOutput.task_id], set_={"frames": stored.excluded.frames}
+        )
     )
 
 
@@ -326,21 +467,22 @@ async def abandoned(
 
 async def take_over(
     session: AsyncSession, task: Abandoned, *, worker: str, now: dt.datetime, lease: dt.datetime, alone: bool
-) -> int | None:
-    """Take a task from its owner, who can write nothing about it any more; the new fence is returned, or None
-    where its owner turned out to live, or another was quicker. `alone`: no other worker can exist."""
+) -> tuple[int, bool] | None:
+    """Take a task from its owner, who can write nothing about it any more, and send nothing of it; the new fence is
+    returned, and whether nothing was sent, or None where its owner turned out to live, or another was quicker. `alone`:
+    no other worker can exist."""
     statement = update(Task).where(
         Task.id == task.id, Task.fence == task.fence, Task.status == TaskStatus.RUNNING
     )
     if not alone:
         statement = statement.where(Task.lease_expires_at < now)
     fence = task.fence + 1
-    taken = await session.scalar(
+    unsent = await session.scalar(
         statement.values(fence=fence, worker_id=worker, lease_expires_at=lease)
-        .returning(Task.id)
+        .returning(Task.unsent)
         .execution_options(synchronize_session=False)
     )
-    return fence if taken is not None else None
+    return (fence, unsent) if unsent is not None else None
 
 
 async def owned(session: AsyncSession, owners: Mapping[UUID, int]) -> set[UUID]:
@@ -351,4 +493,16 @@ async def owned(session: AsyncSession, owners: Mapping[UUID, int]) -> set[UUID]:
             select(Task.id, Task.fence).where(Task.id.in_(chunk), Task.status == TaskStatus.RUNNING)
         )
         found.update(row.id for row in rows if row.fence == owners[row.id])
+    return found
+
+
+async def running(session: AsyncSession, task_ids: Collection[UUID]) -> set[UUID]:
+    """Those of the tasks that run, whoever has them."""
+    found: set[UUID] = set()
+    for chunk in chunks(list(task_ids)):
+        found.update(
+            await session.scalars(
+                select(Task.id).where(Task.id.in_(chunk), Task.status == TaskStatus.RUNNING)
+            )
+        )
     return found

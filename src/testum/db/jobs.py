@@ -12,8 +12,9 @@ from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from testum.core.actions import JobType
 from testum.core.states import FINAL_JOB, UNFINISHED, JobStatus, TaskStatus, job_status
+from testum.db import claims
 from testum.db.base import Base, new_id, utc_now
-from testum.db.claims import PendingTask
+from testum.db.claims import PendingTask, Remains, Result
 from testum.db.many import read_ids
 from testum.db.platforms import Platform, Target
 from testum.db.session import database_now
@@ -115,6 +116,37 @@ async def settle(session: AsyncSession, job_ids: Iterable[UUID]) -> dict[UUID, J
         job.finished_at = await database_now(session)
         ended[job_id] = JobStatus(job.status)
     return ended
+
+
+async def resettle(session: AsyncSession, job_ids: Iterable[UUID]) -> None:
+    """Bring ended jobs in line with their tasks, of which some turned out to have ended otherwise."""
+    for job_id in job_ids:
+        job = await session.get(Job, job_id, with_for_update=True)
+        if job is None or job.status not in FINAL_JOB:
+            continue
+        number = (await _count(session, [job_id])).get(job_id, {})
+        job.final_counts = {status.value: tasks for status, tasks in number.items()}
+        job.status = job_status(number, cancel_requested=job.cancel_requested_at is not None)
+        job.finished_at = await database_now(session)
+
+
+async def end_tasks(session: AsyncSession, results: Sequence[Result]) -> list[Result]:
+    """Write what came of tasks, in the transaction that holds their jobs: that they ended, or are given back. Those
+    results are returned that were refused, because their task is not the writer's any more."""
+    back = [result for result in results if result.status is TaskStatus.PENDING]
+    left = [result for result in results if result.remains is not None and not result.remains.to_be_ended]
+    if back or left:
+        cancelled = set(await cancel_requested(session, [result.job_id for result in [*back, *left]]))
+        for result in left:
+            result.remains = Remains(to_be_ended=result.job_id in cancelled)
+        for result in back:
+            if result.job_id in cancelled:
+                # Nobody would claim it again.
+                claims.never_begun(result)
+        back = [result for result in back if result.status is TaskStatus.PENDING]
+        await claims.give_back(session, back)
+    ended = [result for result in results if result.status is not TaskStatus.PENDING]
+    return await claims.finish(session, ended) if ended else []
 
 
 _others = aliased(Task)

@@ -67,6 +67,8 @@ class UpdateEach:
 
     async def execute(self, connection: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> int:
         """Do it for each of the rows, in their order as far as the database keeps to one; how many it changed."""
+        if not rows:
+            return 0
         if connection.dialect.name == "sqlite":
             return (await connection.execute(self._of_one, list(rows))).rowcount
         arrays = {

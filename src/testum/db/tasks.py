@@ -13,6 +13,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     String,
+    false,
     func,
     select,
     text,
@@ -27,14 +28,21 @@ from testum.db.many import chunks
 
 OUTPUT_KEPT = text("output_expired_at IS NULL AND output_bytes > 0")
 """Which tasks have output. As text, so that both databases see that it is the index's own condition."""
+LOOKED_FOR = text("look_at IS NOT NULL")
+REMAINING = text("may_still_run")
 
 
 class Task(Base):
-    """A task. `platform_name` and `platform_address` are as they were: deleting a platform keeps its history.
+    """A task. `platform_name` is as it was: deleting a platform keeps its history. `platform_address` is the account of the
+    host that it was sent to.
 
     `worker_id`, `fence` and `lease_expires_at` say who owns a running task: a write about a task counts only
     while the fence is the one its writer got with the claim. `output_expired_at` is when its output was removed
     because it was old; what it was is counted all the same.
+
+    `unsent`: it is claimed, and nothing of it has gone to its host. `may_still_run`: it is over, and something of it may
+    be at work on its host; at `look_at` somebody looks there the next time, and with `to_be_ended` ends what is found
+    (docs/decisions/0028). `boot_id` is the host's at the first look.
     """
 
     __tablename__ = "task_runs"
@@ -47,6 +55,10 @@ class Task(Base):
         Index("ix_task_runs_finished", "job_id", "finished_position"),
         Index(
             "ix_task_runs_output_kept", "finished_at", postgresql_where=OUTPUT_KEPT, sqlite_where=OUTPUT_KEPT
+        ),
+        Index("ix_task_runs_look", "look_at", postgresql_where=LOOKED_FOR, sqlite_where=LOOKED_FOR),
+        Index(
+            "ix_task_runs_remaining", "job_id", postgresql_where=REMAINING, sqlite_where=REMAINING
         ),
         Index(
             "ix_task_runs_outcome",
@@ -81,6 +93,11 @@ class Task(Base):
     worker_id: Mapped[str | None] = mapped_column(String(100))
     fence: Mapped[int] = mapped_column(default=0)
     lease_expires_at: Mapped[dt.datetime | None] = mapped_column()
+    unsent: Mapped[bool] = mapped_column(default=False, server_default=false())
+    may_still_run: Mapped[bool] = mapped_column(default=False, server_default=false())
+    look_at: Mapped[dt.datetime | None] = mapped_column()
+    to_be_ended: Mapped[bool] = mapped_column(default=False, server_default=false())
+    boot_id: Mapped[str | None] = mapped_column(String(64))
     started_position: Mapped[int | None] = mapped_column(BigInteger)
     finished_position: Mapped[int | None] = mapped_column(BigInteger)
     started_at: Mapped[dt.datetime | None] = mapped_column()

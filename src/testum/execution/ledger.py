@@ -4,6 +4,7 @@ while the last one was under way, so that the database does not limit a fan-out.
 import asyncio
 import datetime as dt
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from testum.db.positions import Positions
 from testum.db.session import Database, lease_now
 from testum.errors import StorageFull, StorageUnavailable
 from testum.events.base import Change, Events, Hint
+from testum.output.base import TakenOver
 
 log = structlog.get_logger(__name__)
 
@@ -52,15 +54,30 @@ class Claimed:
     more: bool = False
 
 
-_Request = Wanted | Result
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A task is about to be sent to this account of a host."""
+
+    task_id: UUID
+    fence: int
+    account: str
+
+
+class _NotClosed(Exception):
+    """Another has the task, and has not ended it."""
+
+
+_Request = Wanted | Result | Sending
 
 
 @dataclass(slots=True)
 class _Written:
     """What one transaction did, to be told of after its commit."""
 
-    answers: list[Claimed] = field(default_factory=list)
+    answers: list[Claimed | Exception] = field(default_factory=list)
     refused: list[Result] = field(default_factory=list)
+    late: list[Result] = field(default_factory=list)
+    """Those of the refused that say how a task ended that was taken for lost."""
     ended: dict[UUID, JobStatus] = field(default_factory=dict)
 
 
@@ -95,10 +112,26 @@ class Ledger:
         """Take pending tasks of a job. What is returned is committed as ours and running."""
         return await self._batcher.ask(wanted, urgent=True)
 
+    async def sending(self, claim: Claim, account: str) -> None:
+        """Write that a task is about to be sent to this account of a host: whoever finds it without this may do it again. Raises
+        TakenOver where it is not ours any more."""
+        await self._batcher.ask(Sending(claim.id, claim.fence, account), urgent=True)
+
     async def finish(self, result: Result) -> None:
-        """Write how a task ended. Where the task is not ours any more, nothing is changed."""
+        """Write how a task ended, or that it is given back. Where it is not ours any more, because this process was taken
+        for dead, it counts if the task was closed as lost, and was sent by us."""
         self._ended.add(result.task_id)
-        await self._batcher.ask(result)
+        with suppress(_NotClosed):
+            await self._batcher.ask(result)
+            return
+        # Whoever has taken the task over is about to close it.
+        closing = asyncio.get_running_loop().time() + 2 * self._lease.total_seconds()
+        while not self._closing and asyncio.get_running_loop().time() < closing:
+            await asyncio.sleep(_RETRY_SECONDS)
+            with suppress(_NotClosed):
+                await self._batcher.ask(result)
+                return
+        log.warning("a result came too late: another has the task", task=str(result.task_id))
 
     async def renew(self) -> list[UUID]:
         """Say that this worker lives. Tasks that were taken from it are returned: their leases had run out."""
@@ -136,7 +169,7 @@ class Ledger:
 
     async def _refused(self, request: _Request, error: Exception) -> Claimed | Exception:
         """A request that cannot be written as it is. A result is written without all that its host had a say in."""
-        if isinstance(request, Wanted):
+        if not isinstance(request, Result):
             return error
         log.error("a result cannot be written", task=str(request.task_id), exc_info=error)
         bare = replace(
@@ -172,24 +205,52 @@ class Ledger:
                     free[result.job_id] += result.width
                     result.position = free[result.job_id]
                 if results:
-                    written.refused = await claims.finish(session, results)
-                    await self._note_states(session, results, written.refused)
-                for request in requests:
-                    if isinstance(request, Wanted):
-                        written.answers.append(await self._claim(session, request, free, written.answers))
-                    else:
-                        written.answers.append(Claimed())
-                written.ended = await jobs.settle(session, self._perhaps_over(results, written.answers))
+                    written.refused = await jobs.end_tasks(session, results)
+                    written.late = await claims.settle_lost(session, written.refused)
+                    await self._note_states(session, results, written)
+                answers = await self._answer(session, requests, free, written)
+                over = self._perhaps_over(results, answers)
+                written.ended = await jobs.settle(session, over)
+                await jobs.resettle(session, dict.fromkeys(result.job_id for result in written.late))
         finally:
             for job_id, position in reserved:
                 self._positions.release(job_id, position)
         return written
 
+    async def _answer(
+        self,
+        session: AsyncSession,
+        requests: Sequence[_Request],
+        free: dict[UUID, int],
+        written: _Written,
+    ) -> list[Claimed]:
+        """Do what the requests ask for apart from results, and answer all of them; what was claimed is returned."""
+        sent = {
+            request.task_id: (request.fence, request.account)
+            for request in requests
+            if isinstance(request, Sending)
+        }
+        not_ours = await claims.sending(session, sent) if sent else set()
+        unsettled = {result.task_id for result in written.refused if result not in written.late}
+        running = await claims.running(session, unsettled) if unsettled else set()
+        claimed: list[Claimed] = []
+        for request in requests:
+            answer: Claimed | Exception = Claimed()
+            if isinstance(request, Wanted):
+                answer = await self._claim(session, request, free, claimed)
+                claimed.append(answer)
+            elif isinstance(request, Sending) and request.task_id in not_ours:
+                answer = TakenOver("The task was taken over before it was sent; nothing was run on the platform.")
+            elif request.task_id in running:
+                answer = _NotClosed()
+            written.answers.append(answer)
+        return claimed
+
     async def _note_states(
-        self, session: AsyncSession, results: Sequence[Result], refused: Sequence[Result]
+        self, session: AsyncSession, results: Sequence[Result], written: _Written
     ) -> None:
         """Keep with the platforms what the ends of these tasks say about them."""
-        gone = {result.task_id for result in refused}
+        gone = {result.task_id for result in written.refused}
         told = {
             self._held[result.task_id].platform_id: state
             for result in results
@@ -218,6 +279,8 @@ class Ledger:
         """
         widths: dict[UUID, int] = {}
         for request in requests:
+            if isinstance(request, Sending):
+                continue
             width = request.width if isinstance(request, Result) else request.limit
             widths[request.job_id] = widths.get(request.job_id, 0) + width
         free: dict[UUID, int] = {}
@@ -256,18 +319,20 @@ class Ledger:
         return Claimed(taken, pending.more)
 
     def _tell(self, requests: Sequence[_Request], written: _Written) -> None:
-        for result in written.refused:
-            log.warning("a result came too late: the task was taken over", task=str(result.task_id))
+        for result in written.late:
+            log.warning("a lost task turned out to have ended", task=str(result.task_id), status=result.status)
         for request in requests:
             if isinstance(request, Result):
                 self.forget(request.task_id)
                 self._events.publish(Hint(request.job_id, request.task_id, Change.STATUS))
         for request, answer in zip(requests, written.answers, strict=True):
+            if isinstance(answer, Exception):
+                continue
             for claim in answer.claims:
                 self._held[claim.id] = claim
             if isinstance(request, Wanted) and answer.claims:
                 request.begin(answer.claims)
             for claim in answer.claims:
                 self._events.publish(Hint(claim.job_id, claim.id, Change.STATUS))
-        for job_id in written.ended:
+        for job_id in [*written.ended, *dict.fromkeys(result.job_id for result in written.late)]:
             self._events.publish(Hint(job_id, None, Change.STATUS))

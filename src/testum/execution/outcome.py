@@ -7,6 +7,7 @@ from uuid import UUID
 
 from testum.core.actions import JobSpec
 from testum.core.states import TaskStatus
+from testum.db.claims import Remains
 from testum.db.session import Database
 from testum.execution.recorder import Recorder
 from testum.ssh import Endpoint, Pool, Progress, Timeouts
@@ -53,6 +54,10 @@ class Outcome:
     error_code: str | None = None
     error_message: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    sent: bool = True
+    """Whether something may have gone to the host."""
+    remains: Remains | None = None
+    """What may still be at work there."""
 
     @classmethod
     def failed(cls, code: str, message: str, **more: Any) -> "Outcome":

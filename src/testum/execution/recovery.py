@@ -13,7 +13,7 @@ import structlog
 from testum.core.frames import Stream, decode_text
 from testum.core.states import TaskStatus
 from testum.db import claims, jobs
-from testum.db.claims import Abandoned, Result
+from testum.db.claims import Abandoned, Remains, Result
 from testum.db.positions import Positions
 from testum.db.session import Database, lease_now
 from testum.dispatch.base import Dispatcher, Work
@@ -53,7 +53,7 @@ class Recovery:
         """The only worker there can be has started: every task that runs is an earlier process's."""
         closed = await self._close(alone=True)
         if closed:
-            log.warning("closed tasks that the last stop cut off", tasks=closed)
+            log.warning("took up tasks that the last stop cut off", tasks=closed)
         await self.resume()
 
     async def close_abandoned(self) -> None:
@@ -87,7 +87,11 @@ class Recovery:
             gone = [task for task in gone if not self._held(task.id)]
             taken = await self._take_over(gone, alone=alone)
             for result in taken:
-                await self._salvage(result)
+                if result.status is TaskStatus.PENDING:
+                    # Whoever does it again begins its output anew.
+                    await self._outputs.discard(result.task_id)
+                else:
+                    await self._salvage(result)
             await self._finish(taken)
             closed += len(taken)
             if not taken:
@@ -104,11 +108,11 @@ class Recovery:
                 for task in gone:
                     if task.job_id != job_id:
                         continue
-                    fence = await claims.take_over(
+                    found = await claims.take_over(
                         session, task, worker=self._worker, now=now, lease=now + self._lease, alone=alone
                     )
-                    if fence is not None:
-                        taken.append(_lost(task, fence))
+                    if found is not None:
+                        taken.append(_result(task, *found))
         return taken
 
     async def _finish(self, results: Sequence[Result]) -> None:
@@ -121,7 +125,7 @@ class Recovery:
                 try:
                     for number, result in enumerate(of_job):
                         result.position = last - (len(of_job) - 1 - number) * result.width
-                    await claims.finish(session, of_job)
+                    await jobs.end_tasks(session, of_job)
                     ended = await jobs.settle(session, [job_id])
                     await session.commit()
                 finally:
@@ -146,7 +150,9 @@ class Recovery:
             result.details["output_truncated"] = True
 
 
-def _lost(task: Abandoned, fence: int) -> Result:
+def _result(task: Abandoned, fence: int, unsent: bool) -> Result:
+    if unsent:
+        return Result(task.id, task.job_id, fence, TaskStatus.PENDING, sent=False)
     return Result(
         task_id=task.id,
         job_id=task.job_id,
@@ -157,4 +163,5 @@ def _lost(task: Abandoned, fence: int) -> Result:
             "The server died while the task was under way. Whether the command finished on the host "
             "is not known; it was not run again."
         ),
+        remains=Remains(to_be_ended=False),
     )

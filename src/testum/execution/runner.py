@@ -12,7 +12,7 @@ from testum.core.actions import JobType
 from testum.core.secrets import Opener
 from testum.core.states import TaskStatus
 from testum.db import platforms
-from testum.db.claims import Claim, Result
+from testum.db.claims import Claim, Remains, Result
 from testum.db.platforms import Platform
 from testum.db.session import Database
 from testum.errors import StorageFull, StorageUnavailable, TestumError
@@ -26,7 +26,7 @@ from testum.execution.recorder import OutputLimit, Recorder
 from testum.execution.slots import Slots, UnderWay
 from testum.execution.work import load_work
 from testum.output.base import OutputStore, Owner, TakenOver
-from testum.ssh import Endpoint, NotBegun, Pool, SSHError
+from testum.ssh import Endpoint, NotBegun, Pool, Progress, SSHError
 
 log = structlog.get_logger(__name__)
 
@@ -251,12 +251,19 @@ class Runner:
                 pool=self._pool,
                 recorder=recorder,
                 database=self._database,
+                progress=Progress(partial(self._ledger.sending, claim, endpoint.address)),
             )
             outcome = await self._act(context, running)
         except Exception as error:
             outcome = _failed(error)
+        sent = context is not None and context.progress.sent
+        if not sent and outcome is running.reason and outcome.status is TaskStatus.LOST:
+            return Outcome(TaskStatus.PENDING, sent=False)
+        outcome.sent = sent
         if context is not None and (outcome is running.reason or context.may_still_run):
             outcome.details["termination"] = await self._terminate(context)
+            if outcome.details["termination"]["state"] != "confirmed":
+                outcome.remains = Remains(to_be_ended=True, look=not context.plain)
         return outcome
 
     async def _act(self, context: Context, running: _Running) -> Outcome:
@@ -274,7 +281,7 @@ class Runner:
         finally:
             running.acting = None
 
-    async def _terminate(self, context: Context) -> dict[str, str]:
+    async def _terminate(self, context: Context) -> dict[str, object]:
         if not context.progress.sent:
             return {"state": "confirmed", "detail": "Nothing had been started on the host."}
         try:
@@ -288,7 +295,11 @@ class Runner:
         except Exception as error:
             log.exception("nobody could look at the host", task_id=context.marker)
             return {"state": "unconfirmed", "detail": f"testum failed ({type(error).__name__})."}
-        return {"state": ended.state, "detail": ended.detail}
+        told: dict[str, object] = {"state": ended.state, "detail": ended.detail}
+        if ended.state != "confirmed" and not context.progress.begun:
+            # That nothing bears its mark will say nothing later either.
+            told["begun"] = False
+        return told
 
     async def _write(self, claim: Claim, outcome: Outcome, recorder: Recorder) -> None:
         result = Result(
@@ -301,9 +312,13 @@ class Runner:
             error_code=outcome.error_code,
             error_message=outcome.error_message,
             details=outcome.details,
+            sent=outcome.sent,
+            remains=outcome.remains,
         )
         recorded = await recorder.finish()
-        if recorder.failure is not None and outcome.error_code not in _OUTPUT_FAILED:
+        # Where another has the task by now, how it ended counts all the same.
+        taken_over = isinstance(recorder.failure, TakenOver)
+        if recorder.failure is not None and not taken_over and outcome.error_code not in _OUTPUT_FAILED:
             lost = _failed(recorder.failure)
             result.status = TaskStatus.FAILED
             result.error_code, result.error_message = lost.error_code, lost.error_message
@@ -370,7 +385,9 @@ def _failed(error: Exception) -> Outcome:
                 key = error.host_key
                 details["presented_host_key"] = {"public_key": key.public_key, "fingerprint": key.fingerprint}
             return Outcome.failed(error.code, error.message, details=details)
-        case StorageFull() | OutputLimit() | TakenOver() | StorageUnavailable():
+        case TakenOver():
+            return Outcome(TaskStatus.LOST, error_code=error.code, error_message=error.message)
+        case StorageFull() | OutputLimit() | StorageUnavailable():
             return Outcome.failed(error.code, error.message)
     log.error("a task failed within testum", exc_info=error)
     return Outcome.failed("internal", f"testum failed ({type(error).__name__}); the server's log says more.")

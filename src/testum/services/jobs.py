@@ -18,18 +18,19 @@ from testum.core.permissions import Actor, Permission
 from testum.core.secrets import Sealer
 from testum.core.states import FINAL_JOB, JobStatus, TaskStatus
 from testum.core.targets import Targets, no_match, no_such
-from testum.db import claims, jobs, keys, paging, platforms, reports, tasks
+from testum.db import claims, jobs, keys, paging, platforms, remains, reports, tasks
 from testum.db.base import new_id, utc_now
 from testum.db.jobs import Job
 from testum.db.keys import SSHKey
 from testum.db.paging import Page, PageRequest
 from testum.db.platforms import Target
 from testum.db.positions import Positions
+from testum.db.remains import Unsure
 from testum.db.reports import TaskRow
 from testum.db.session import Database
 from testum.db.tasks import Task
 from testum.dispatch.base import Dispatcher, Work
-from testum.errors import Conflict, InvalidInput, NotFound
+from testum.errors import Conflict, InvalidInput, MayStillRun, NotFound
 from testum.events.base import Change, Events, Hint
 from testum.services.access import Gate
 
@@ -39,16 +40,19 @@ _COMMANDS_SIZE = 64 * 1024
 """So many characters of them go into a page."""
 _DEPLOYMENTS_AMONG = 2000
 """So many jobs are looked at for deployments of a key."""
+_NAMES_TOLD = 5
 _AHEAD = dt.timedelta(hours=1)
 """So far may a new job's id be ahead of this clock: jobs are shown in the order of their ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job and how many of its tasks are in each status."""
+    """A job and how many of its tasks are in each status. `may_still_run`: of how many ended ones something may still be
+    at work on its host."""
 
     job: Job
     counts: Mapping[TaskStatus, int]
+    may_still_run: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +149,14 @@ class Jobs:
     async def _check(self, actor: Actor, spec: JobSpec) -> None:
         await self._gate.check(actor, _permission(spec.type), f"job.{spec.type}", "job")
 
-    async def rerun(self, actor: Actor, job_id: UUID, which: RerunOf, *, new: UUID | None = None) -> Started:
+    async def rerun(
+        self, actor: Actor, job_id: UUID, which: RerunOf, *, new: UUID | None = None, force: bool = False
+    ) -> Started:
         """Do an ended job again, on all or some of its platforms that are still there; `new` is as for `start`.
 
-        Raises NotFound, Conflict while the job is under way (a command would run twice at once), InvalidInput
-        (code `no_targets` when nothing is left to run on).
+        Raises NotFound, Conflict while the job is under way (a command would run twice at once), MayStillRun where it
+        may still be at work on one of them from before, unless `force`, and InvalidInput (code `no_targets` when nothing
+        is left to run on).
         """
         new = _checked(new)
         old = await self.to_rerun(actor, job_id)
@@ -158,6 +165,8 @@ class Jobs:
             selected = await jobs.targets_left(session, job_id, _wanted(which))
             if not selected:
                 raise _nothing_left()
+            if not force and (unsure := await _unsure(session, old, selected)):
+                raise _may_still_run(unsure)
             job = Job(
                 id=new,
                 type=old.type,
@@ -185,6 +194,14 @@ class Jobs:
         if not number:
             raise _nothing_left()
         return job, number
+
+    async def unsure(self, actor: Actor, job: Job, which: RerunOf) -> list[Unsure]:
+        """The tasks that `rerun` would ask about: of this job, or of one that does the same, on the platforms that it
+        would run on."""
+        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job", job.id)
+        async with self._database.read() as session:
+            selected = await jobs.targets_left(session, job.id, _wanted(which))
+            return await _unsure(session, job, selected)
 
     async def platforms_left(self, actor: Actor, job_id: UUID) -> list[str]:
         """The ids, as 32 hexadecimal digits and in their order, of a job's platforms that are still there."""
@@ -268,8 +285,9 @@ class Jobs:
             raise InvalidInput.field("key_ids", f"no key has the id {missing[0]}.")
 
     async def cancel(self, actor: Actor, job_id: UUID) -> JobView:
-        """Cancel a job: what has not begun never will, what runs is ended on its host. Cancelling a
-        job that is over, or again, changes nothing. Raises NotFound."""
+        """Cancel a job: what has not begun never will, what runs is ended on its host, and so is what may still be at work
+        there of tasks that are over, which each then says. Where there is nothing of all that, nothing is changed. Raises
+        NotFound."""
         await self._gate.check(actor, Permission.JOBS_CANCEL, "job.cancel", "job", job_id)
         ids: list[UUID] = []
         last: int | None = None
@@ -280,16 +298,22 @@ class Jobs:
                 job = await jobs.get(session, job_id)
                 if job is None:
                     raise NotFound("There is no such job.")
-                if job.status not in FINAL_JOB and job.cancel_requested_at is None:
+                left = await remains.end_those(session, job_id)
+                asked = job.cancel_requested_at is not None
+                if not asked and (left or job.status not in FINAL_JOB):
                     job.cancel_requested_at = utc_now()
                     job.cancel_requested_by = actor.username
+                if not asked and job.status not in FINAL_JOB:
                     ids = await tasks.pending_ids(session, job_id)
                     if ids:
                         first = last - most + claims.ENDING_WIDTH
                         positions = range(first, last + 1, claims.ENDING_WIDTH)[: len(ids)]
                         await claims.cancel_pending(session, job_id, positions, ids)
                     await jobs.settle(session, [job_id])
-                    self._gate.log(session, actor, "job.cancel", "job", job_id, not_begun=len(ids))
+                if left or (not asked and job.cancel_requested_at is not None):
+                    self._gate.log(
+                        session, actor, "job.cancel", "job", job_id, not_begun=len(ids), may_still_run=left
+                    )
         finally:
             if last is not None:
                 self._positions.release(job_id, last)
@@ -306,8 +330,8 @@ class Jobs:
             job = await jobs.get(session, job_id)
             if job is None:
                 raise NotFound("There is no such job.")
-            counts = await jobs.counts(session, [job_id])
-        return JobView(job, counts[job_id])
+            (view,) = await views(session, [job])
+        return view
 
     async def get_many(self, actor: Actor, job_ids: Collection[UUID]) -> Sequence[Job]:
         """Those of the jobs that there are, in no order."""
@@ -332,8 +356,7 @@ class Jobs:
                 )
             ][:limit]
             found = {job.id: job for job in await jobs.get_many(session, ids)}
-            counts = await jobs.counts(session, ids)
-        return [JobView(found[job_id], counts[job_id]) for job_id in ids]
+            return await views(session, [found[job_id] for job_id in ids])
 
     async def rows(self, actor: Actor, job_id: UUID) -> list[TaskRow]:
         """All tasks of a job in order, as a list shows them. Raises NotFound."""
@@ -396,10 +419,31 @@ class Jobs:
                 key=Job.id,
                 default_sort="-created_at",
             )
-            counts = await jobs.counts(session, [job.id for job in page.items])
-        return Page(
-            [JobView(job, counts[job.id]) for job in page.items], page.total, page.next, page.previous
-        )
+            found = await views(session, page.items)
+        return Page(found, page.total, page.next, page.previous)
+
+
+async def views(session: AsyncSession, found: Sequence[Job]) -> list[JobView]:
+    """How the jobs stand."""
+    ids = [job.id for job in found]
+    counts = await jobs.counts(session, ids)
+    left = await remains.counts(session, ids)
+    return [JobView(job, counts[job.id], left.get(job.id, 0)) for job in found]
+
+
+async def _unsure(session: AsyncSession, job: Job, selected: Sequence[Target]) -> list[Unsure]:
+    wanted = {target.id for target in selected}
+    return [task for task in await remains.like(session, job) if task.platform_id in wanted]
+
+
+def _may_still_run(unsure: Sequence[Unsure]) -> MayStillRun:
+    names = list(dict.fromkeys(task.platform_name for task in unsure))
+    more = f" and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else ""
+    return MayStillRun(
+        f"It may still be at work from before on {', '.join(names[:_NAMES_TOLD])}{more}: it would run there twice at once. "
+        "Cancel that job to have it ended there, or start it all the same with `force`.",
+        [task._asdict() for task in unsure],
+    )
 
 
 def _work(job: Job, selected: Sequence[Target]) -> Work:

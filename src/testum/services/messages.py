@@ -94,6 +94,7 @@ def ending(task: Task, last: int) -> list[Message]:
         "error_code": task.error_code,
         "error_message": task.error_message,
         "termination": task.details.get("termination"),
+        "may_still_run": task.may_still_run,
         **_platform(task),
     }
     if task.output_expired_at is not None:

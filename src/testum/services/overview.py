@@ -17,7 +17,7 @@ from testum.db.platforms import Platform
 from testum.db.reports import Failure
 from testum.db.session import Database
 from testum.services.access import Gate
-from testum.services.jobs import JobView
+from testum.services.jobs import JobView, views
 
 HOURS = 24
 _SETTLED = dt.timedelta(minutes=5)
@@ -76,7 +76,7 @@ class Overview:
         async with self._database.read() as session:
             by_state = await platforms.count_by_state(session)
             in_work = await reports.count_unfinished(session)
-            failures = await _with_counts(
+            failures = await views(
                 session, await jobs.newest(session, JobStatus.FAILED, most_failures)
             )
             trouble = await _troubled(session, most_trouble)
@@ -85,7 +85,7 @@ class Overview:
                 keys=await keys.count(session),
                 running=in_work.get("running", 0),
                 waiting=in_work.get("pending", 0),
-                jobs=await _with_counts(session, await jobs.unfinished(session, most_jobs)),
+                jobs=await views(session, await jobs.unfinished(session, most_jobs)),
                 hours=await self._hours(session),
                 failures=failures,
                 reasons=await self._find_reasons(session, failures),
@@ -117,11 +117,6 @@ class Overview:
             if now - hour.start - dt.timedelta(hours=1) > _SETTLED
         }
         return hours
-
-
-async def _with_counts(session: AsyncSession, found: Sequence[Job]) -> list[JobView]:
-    counts = await jobs.counts(session, [job.id for job in found])
-    return [JobView(job, counts[job.id]) for job in found]
 
 
 async def _troubled(session: AsyncSession, limit: int) -> list[Platform]:

@@ -8,7 +8,7 @@ from testum.ssh.execution import Execution, Exit, Output, Progress
 from testum.ssh.places import Places
 from testum.ssh.pool import Pool, PoolLimits, Probe
 from testum.ssh.program import Command, Program, Script
-from testum.ssh.termination import Termination
+from testum.ssh.termination import Found, Sought, Termination
 
 __all__ = [
     "Command",
@@ -33,6 +33,8 @@ __all__ = [
     "Progress",
     "SSHError",
     "Script",
+    "Found",
+    "Sought",
     "Termination",
     "Timeouts",
     "deploy_keys",

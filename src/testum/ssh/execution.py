@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,7 @@ from asyncssh.constants import EXTENDED_DATA_STDERR
 from testum.ssh.endpoint import Timeouts
 from testum.ssh.errors import CommandTimeout, ConnectionLost, IdleTimeout, NotBegun, SSHError
 from testum.ssh.program import Request
-from testum.ssh.quick import keep_window, open_window, whole_status
+from testum.ssh.quick import before_request, keep_window, open_window, whole_status
 
 MAX_OUTPUT = 256 * 1024
 """The most bytes in one Output."""
@@ -47,13 +48,22 @@ class Exit:
 class Progress:
     """How far a program came: what is false while a failure or a cancellation ends it says what may be on the host."""
 
-    def __init__(self) -> None:
+    def __init__(self, before_sending: Callable[[], Awaitable[None]] | None = None) -> None:
+        """`before_sending` is waited for once, when all is ready, before anything goes out. What it raises ends the
+        attempt: nothing is sent then."""
+        self._before_sending = before_sending
         self.sent = False
         """Whether it may have been sent; if not, nothing was run."""
         self.begun = False
         """Whether it has proven that it began; a plain one never does."""
         self.ended = False
         """Whether the host said how it ended."""
+
+    async def permission(self) -> None:
+        """Wait until the request may go out."""
+        if self._before_sending is not None:
+            await self._before_sending()
+            self._before_sending = None
 
     def sending(self) -> None:
         """The request goes out next."""
@@ -84,6 +94,8 @@ class Session(asyncssh.SSHClientSession[bytes]):
         self.begun = not self._mark
         """Whether the program is known to have begun, or nobody can know."""
         self.sent = False
+        self.before_request: Callable[[], Awaitable[None]] = self.progress.permission
+        """What is waited for once the channel is open."""
         self.channel: asyncssh.SSHClientChannel[bytes] | None = None
         self.closed = False
         self.complete = False
@@ -98,14 +110,21 @@ class Session(asyncssh.SSHClientSession[bytes]):
         self._loop = asyncio.get_running_loop()
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
-        """The channel is open; asyncssh sends the request next."""
+        """The channel is open; asyncssh sends the request when `before_request` is over."""
         keep_window(chan)
         whole_status(chan)
+        before_request(chan, self.before_request)
         self.channel = chan
+
+    def sending(self) -> None:
+        """The request goes out next. Raises asyncssh.ConnectionLost where the channel is closed by now."""
+        if self.closed or self.channel is None:
+            raise asyncssh.ConnectionLost("the channel was closed before the request")
         self.sent = True
+        self.progress.sending()
         self.last_output = self._loop.time()
         # Right behind the request, without waiting for its answer: one write and one turn less.
-        self._loop.call_soon(self._send_stdin, chan)
+        self._loop.call_soon(self._send_stdin, self.channel)
 
     def _send_stdin(self, channel: asyncssh.SSHClientChannel[bytes]) -> None:
         if self._stdin and not channel.is_closing():

@@ -141,17 +141,19 @@ async def _open(
     endpoint: Endpoint,
     timeouts: Timeouts,
 ) -> None:
-    def factory() -> Session:
-        session.progress.sending()
-        return session
+    async def permission() -> None:
+        with clock.paused():
+            await session.progress.permission()
+        session.sending()
 
+    session.before_request = permission
     limit = max(timeouts.connect, 1.0)
     if link.has_run:
         limit = min(limit, _SILENT_AFTER)
     clock = Patience(limit)
     try:
         async with clock:
-            await link.connection.create_session(factory, line, encoding=None, window=WINDOW)
+            await link.connection.create_session(lambda: session, line, encoding=None, window=WINDOW)
     except BaseException as error:
         if session.channel is not None:
             session.channel.abort()

@@ -5,6 +5,8 @@ meanwhile wait to be read, and what the host was about to answer takes some more
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 _STALLED_SECONDS = 1.0
@@ -31,6 +33,16 @@ class Patience:
         assert self._timer is not None
         self._timer.cancel()
         await self._limit.__aexit__(kind, error, trace)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is waited for within this block is not the host's to hasten: its time does not count."""
+        assert self._timer is not None
+        self._timer.cancel()
+        try:
+            yield
+        finally:
+            self._wait()
 
     def expired(self) -> bool:
         """Whether the limit ended the block."""

@@ -6,7 +6,7 @@ scope (`_seat`). So nothing that is taken can be left taken, whatever is raised 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from testum.ssh.keys import KeyRing
 from testum.ssh.link import Link, NotSent, start_program
 from testum.ssh.places import Places, Turns
 from testum.ssh.program import Program, encode
-from testum.ssh.termination import Termination, terminate
+from testum.ssh.termination import Found, Sought, Termination, look, terminate
 
 _MAX_JUMPS = 8
 _MOST_TRIES = 12
@@ -130,6 +130,18 @@ class Pool:
         return await terminate(
             self, endpoint, marker, grace=grace, connect_timeout=connect_timeout, begun=begun
         )
+
+    async def look(
+        self,
+        endpoint: Endpoint,
+        sought: Sequence[Sought],
+        *,
+        grace: float,
+        connect_timeout: float = 10.0,
+    ) -> Found:
+        """Look on the host for what bears the markers, and end what is to be ended; all in one go. Never raises for what
+        SSH does: then nothing is confirmed, and the reason says why."""
+        return await look(self, endpoint, sought, grace=grace, connect_timeout=connect_timeout)
 
     def turn(self, key: str) -> AbstractAsyncContextManager[None]:
         """For what only one at a time may do, to be known by this key: `async with pool.turn(key)`."""

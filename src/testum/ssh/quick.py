@@ -7,6 +7,7 @@ is measured by `make bench`; without the connection everything works as before, 
 
 import asyncio
 import copy
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncssh
@@ -131,6 +132,17 @@ def whole_status(channel: asyncssh.SSHClientChannel[bytes]) -> None:
         return True
 
     channel._process_exit_status_request = take  # type: ignore[method-assign]
+
+
+def before_request(channel: asyncssh.SSHClientChannel[bytes], step: Callable[[], Awaitable[None]]) -> None:
+    """Wait for `step` once the channel is open, before the request that starts the program goes out."""
+    make_request = channel._make_request
+
+    async def after_step(request: bytes, *args: bytes) -> bool | None:
+        await step()
+        return await make_request(request, *args)
+
+    channel._make_request = after_step  # type: ignore[method-assign]
 
 
 def keep_window(channel: asyncssh.SSHClientChannel[bytes]) -> None:

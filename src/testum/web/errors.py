@@ -1,7 +1,7 @@
 """The one map from domain errors to HTTP: RFC 9457 problem documents with a stable `code`."""
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -18,6 +18,7 @@ from testum.errors import (
     FieldProblem,
     Forbidden,
     InvalidInput,
+    MayStillRun,
     NotFound,
     OutputExpired,
     StorageFull,
@@ -36,6 +37,7 @@ _STATUS: dict[type[TestumError], int] = {
     InvalidInput: 422,
     NotFound: 404,
     Conflict: 409,
+    MayStillRun: 409,
     OutputExpired: 410,
     TooLarge: 413,
     Unauthenticated: 401,
@@ -78,7 +80,9 @@ class ProblemResponse(Response):
         *,
         fields: Sequence[FieldProblem] = (),
         headers: dict[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
+        """`more`: members of this kind of problem alone (RFC 9457, section 3.2)."""
         body: dict[str, Any] = {
             "type": "about:blank",
             "title": _TITLES.get(status, "Error"),
@@ -88,6 +92,7 @@ class ProblemResponse(Response):
         }
         if fields:
             body["errors"] = [{"field": item.field, "message": item.message} for item in fields]
+        body.update(more or {})
         super().__init__(dump(body), status, headers)
 
 
@@ -108,7 +113,8 @@ def problem_of(error: TestumError) -> ProblemResponse:
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="testum"'
     fields = error.fields if isinstance(error, InvalidInput) else ()
-    return ProblemResponse(status, error.code, error.message, fields=fields, headers=headers)
+    more = {"tasks": error.tasks} if isinstance(error, MayStillRun) else None
+    return ProblemResponse(status, error.code, error.message, fields=fields, headers=headers, more=more)
 
 
 ShowError = Callable[[Request, TestumError], Awaitable[Response | None]]

@@ -69,7 +69,7 @@ async def get_job(job_id: UUID, actor: CurrentActor, app: App) -> JobOut:
 )
 async def cancel_job(job_id: UUID, actor: CurrentActor, app: App) -> JobOut:
     """End a job: what has not begun never will, what runs is ended on its host, and each task says
-    whether its processes are confirmed gone."""
+    whether its processes are confirmed gone. What may still be at work of tasks that are over is looked for, and ended."""
     return show.job(await app.jobs.cancel(actor, job_id))
 
 
@@ -79,5 +79,7 @@ async def cancel_job(job_id: UUID, actor: CurrentActor, app: App) -> JobOut:
 async def rerun_job(
     job_id: UUID, actor: CurrentActor, app: App, body: Annotated[RerunBody | None, Body()] = None
 ) -> AcceptedOut:
-    """Do a job again: on all its platforms, on those that failed, or on all that did not succeed."""
-    return show.accepted(await app.jobs.rerun(actor, job_id, (body or RerunBody()).only))
+    """Do a job again: on all its platforms, on those that failed, or on all that did not succeed. Where it may still be at
+    work from before on one of them, the answer is 409 `may_still_run` with the `tasks`, unless with `force`."""
+    asked = body or RerunBody()
+    return show.accepted(await app.jobs.rerun(actor, job_id, asked.only, force=asked.force))

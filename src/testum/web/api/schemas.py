@@ -30,6 +30,9 @@ class Problem(BaseModel):
     detail: str
     code: str
     errors: list[dict[str, str]] | None = None
+    tasks: list[dict[str, str]] | None = Field(
+        None, description="With `may_still_run`: the tasks that nobody knows to be gone."
+    )
 
 
 class LoginBody(Body):
@@ -426,9 +429,10 @@ class JobBody(Body):
 
 
 class RerunBody(Body):
-    """Which of the job's platforms to run on again."""
+    """Which of the job's platforms to run on again. `force`: also where it may still be at work from before."""
 
     only: RerunOf = RerunOf.ALL
+    force: bool = False
 
 
 class Counts(BaseModel):
@@ -458,6 +462,9 @@ class JobOut(BaseModel):
     concurrency: int
     task_count: int
     counts: Counts
+    may_still_run: int = Field(
+        description="Of so many ended tasks something may still be at work on its host; testum looks there until it knows."
+    )
     rerun_of: UUID | None
     created_by: str
     created_at: dt.datetime
@@ -499,6 +506,10 @@ class TaskOut(BaseModel):
     error_code: str | None
     error_message: str | None
     metadata: dict[str, Any]
+    may_still_run: bool = Field(
+        description="The task is over, and something of it may still be at work on its host; `metadata.termination` says "
+        "what was seen there last."
+    )
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
     created_at: dt.datetime

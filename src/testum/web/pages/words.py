@@ -68,6 +68,7 @@ ACTIONS: Mapping[str, str] = {
     "job.gather_facts": N_("Ask hosts what they are"),
     "job.rerun": N_("Run a job again"),
     "job.cancel": N_("Cancel a job"),
+    "task.settle": N_("A lost task's end came to light"),
     "job.read": N_("Read jobs"),
     "job.follow": N_("Watch a job"),
     "task.read": N_("Read what a task printed"),
@@ -269,6 +270,7 @@ FACTS: Mapping[str, str] = {
 OBJECTS: Mapping[str, str] = {
     "platform": N_("Platform"),
     "job": N_("Job"),
+    "task": N_("Task"),
     "key": N_("Key"),
     "selection": N_("Selection"),
     "user": N_("Account"),

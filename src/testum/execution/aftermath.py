@@ -1,0 +1,211 @@
+"""The aftermath: looking for what may still be at work on a host though its task is over, until it is known
+(docs/decisions/0028).
+
+Each process that runs tasks looks, at a few hosts at once, and once at each for all its tasks. What was to be ended when
+its task ended, or was cancelled since, is ended where it is found; the rest is only looked at.
+"""
+
+import asyncio
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from uuid import UUID
+
+import structlog
+
+from testum.core.states import TaskStatus
+from testum.db import claims, jobs, platforms, remains
+from testum.db.claims import Result
+from testum.db.positions import Positions
+from testum.db.remains import Look, Remaining
+from testum.db.session import Database, database_now
+from testum.errors import TestumError
+from testum.events.base import Change, Events, Hint
+from testum.execution.endpoints import Endpoints
+from testum.execution.persist import persist
+from testum.ssh import Endpoint, Pool, Sought, Termination
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 2.0
+_HOSTS = 32
+"""So many hosts are looked at at once by one process."""
+_OF_HOST = 50
+"""For so many tasks at once at one host."""
+_SOONEST, _LATEST = dt.timedelta(seconds=5), dt.timedelta(hours=1)
+_PART = 4
+"""The next look comes after a quarter of the time that has passed since the task's end."""
+_FOR = dt.timedelta(days=7)
+
+
+class Aftermath:
+    """Looks, as often as `look` is called. `close` it before the pool."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        positions: Positions,
+        events: Events,
+        endpoints: Endpoints,
+        pool: Pool,
+        zones: Sequence[str] | None,
+        connect_timeout: float,
+        grace: float = 5.0,
+    ) -> None:
+        """`zones` are the network zones that this process can reach (None: all)."""
+        self._database = database
+        self._positions = positions
+        self._events = events
+        self._endpoints = endpoints
+        self._pool = pool
+        self._zones = zones
+        self._connect_timeout = connect_timeout
+        self._grace = grace
+        self._looking: set[asyncio.Task[None]] = set()
+
+    async def look(self) -> None:
+        """Begin to look where it is due, at no more hosts than may be looked at at once."""
+        room = _HOSTS - len(self._looking)
+        if room <= 0:
+            return
+        async with self._database.read() as session:
+            if not await remains.any_due(session):
+                return
+        async with self._database.write() as session:
+            taken = await remains.take_due(session, zones=self._zones, hosts=room)
+        taken.sort(key=lambda task: task.platform_id)
+        for platform_id, of_host in groupby(taken, key=lambda task: task.platform_id):
+            looking = asyncio.create_task(self._look_at(platform_id, list(of_host)), name="look")
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
+
+    async def close(self) -> None:
+        """Look no more. What was begun is looked at again later."""
+        for looking in self._looking:
+            looking.cancel()
+        await asyncio.gather(*self._looking, return_exceptions=True)
+
+    async def _look_at(self, platform_id: UUID, tasks: Sequence[Remaining]) -> None:
+        try:
+            for start in range(0, len(tasks), _OF_HOST):
+                await self._look_for(platform_id, tasks[start : start + _OF_HOST])
+        except Exception as error:
+            log.error("a look at a host failed; it is done again", platform=str(platform_id), exc_info=error)
+
+    async def _look_for(self, platform_id: UUID, tasks: Sequence[Remaining]) -> None:
+        endpoint = await persist("a platform", lambda: self._endpoint(platform_id))
+        if isinstance(endpoint, _Unseen):
+            await self._write([(task, endpoint) for task in tasks], None)
+            return
+        here = [task for task in tasks if task.platform_address == endpoint.address]
+        await self._write([(task, _MOVED) for task in tasks if task not in here], None)
+        if here:
+            found = await self._pool.look(
+                endpoint,
+                [Sought(str(task.id), task.to_be_ended) for task in here],
+                grace=self._grace,
+                connect_timeout=self._connect_timeout,
+            )
+            await self._write(list(zip(here, found.of_each, strict=True)), found.boot_id)
+
+    async def _endpoint(self, platform_id: UUID) -> "Endpoint | _Unseen":
+        """How to reach the platform, or why nobody can look there."""
+        async with self._database.read() as session:
+            platform = (await platforms.by_ids(session, [platform_id])).get(platform_id)
+            if platform is None:
+                return _DELETED
+            if platform.shell == "plain":
+                return _PLAIN
+            made = (await self._endpoints.of_rows(session, [platform]))[platform_id]
+        if isinstance(made, TestumError):
+            return _Unseen(f"Nobody could look at the host: {made.message}", again=True)
+        return made
+
+    async def _write(
+        self, found: "Sequence[tuple[Remaining, Termination | _Unseen]]", boot_id: str | None
+    ) -> None:
+        """Write what was found of a host's tasks."""
+        if not found:
+            return
+
+        async def write() -> list[Look]:
+            async with self._database.write() as session:
+                now = await database_now(session)
+                looks = [_seen(task, seen, boot_id, now) for task, seen in found]
+                await remains.note(session, looks)
+            return looks
+
+        looks = await persist("what was found on a host", write)
+        for look, (task, seen) in zip(looks, found, strict=True):
+            if task.cancelled and isinstance(seen, Termination) and seen.signalled:
+                await persist("a cancelled task", partial(self._cancelled, look))
+            self._events.publish(Hint(task.job_id, task.id, Change.STATUS))
+
+    async def _cancelled(self, look: Look) -> None:
+        """A lost task whose job was cancelled was found at work and ended: so it is known how it ended."""
+        task = look.of
+        result = Result(
+            task_id=task.id,
+            job_id=task.job_id,
+            fence=0,
+            status=TaskStatus.CANCELLED,
+            error_code="cancelled",
+            error_message="Cancelled after its worker was gone; it was still at work, and was ended on the host.",
+            details=look.details,
+        )
+        async with self._database.write() as session:
+            result.position = await self._positions.reserve(session, task.job_id, result.width)
+            try:
+                if await claims.settle_lost(session, [result]):
+                    await jobs.resettle(session, [task.job_id])
+                await session.commit()
+            finally:
+                self._positions.release(task.job_id, result.position)
+        self._events.publish(Hint(task.job_id, None, Change.STATUS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Unseen:
+    """Why nobody can look at a host. `again`: later it may be possible; `open`: something may still be at work there."""
+
+    detail: str
+    again: bool = False
+    open: bool = True
+
+
+_DELETED = _Unseen("The platform was deleted: nobody looks at the host any more.", open=False)
+_PLAIN = _Unseen("The program was started as it is (plain), without a mark to find its processes by.")
+_MOVED = _Unseen(
+    "The platform has another address or account now than when the task ran: nobody can look where it ran."
+)
+
+
+def _seen(task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now: dt.datetime) -> Look:
+    """What a look says of a task, and when to look again."""
+    before = task.details.get("termination", {})
+    detail = seen.detail
+    if isinstance(seen, _Unseen):
+        is_open, again = seen.open, seen.again
+    else:
+        is_open = again = seen.state != "confirmed"
+        if boot_id is not None and task.boot_id is not None and boot_id != task.boot_id:
+            is_open = again = False
+            detail = "The host was started anew since: nothing of the task can be at work."
+        elif not is_open and before.get("begun") is False:
+            # What was run in the program's place bears no mark.
+            is_open, again, detail = True, True, before["detail"]
+    age = max(now - task.finished_at, dt.timedelta())
+    if again and age > _FOR:
+        again = False
+        detail = f"{detail} It was looked for over a week; nobody looks any more."
+    told = {
+        **before,
+        "state": "unconfirmed" if is_open or isinstance(seen, _Unseen) else "confirmed",
+        "detail": detail,
+        "looked_at": now.isoformat(),
+    }
+    next_look = now + min(max(age / _PART, _SOONEST), _LATEST) if again else None
+    return Look(task, {"termination": told}, is_open, next_look, boot_id)
