@@ -127,7 +127,12 @@ def test_what_cannot_be_looked_at_is_unconfirmed(api: Api, platform: Any, host: 
     assert task["error_code"] == "connection_lost"
     ended = task["metadata"]["termination"]
     assert ended["state"] == "unconfirmed" and "refused" in ended["detail"], ended
-    assert commands(host, "3971"), "it does run on: the answer was right"
+    assert task["may_still_run"] and commands(host, "3971", task_id)
+    host.start()
+    until(lambda: not api.get(f"/tasks/{task_id}")["may_still_run"])
+    task = api.get(f"/tasks/{task_id}")
+    assert (task["status"], task["metadata"]["termination"]["state"]) == ("failed", "confirmed")
+    assert not commands(host, "3971", task_id)
 
 
 def test_a_job_that_waits_for_a_slot_is_cancelled_at_once(host: RealSshd) -> None:

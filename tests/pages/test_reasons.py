@@ -138,7 +138,7 @@ def test_a_task_that_fails_while_it_is_watched(
 
 
 GONE = "Its processes are confirmed gone."
-NOT_KNOWN = "It is not confirmed that its processes are gone: look on the host."
+NOT_KNOWN = "It is not confirmed that its processes are gone: testum looks on the host until it is known."
 
 
 def test_how_a_cancelled_task_was_ended(open_tab: Open, hosts: list[dict[str, Any]], api: Api) -> None:

@@ -11,10 +11,12 @@ from playwright.sync_api import APIResponse, Page, Route, expect
 
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
+from tests.ssh.test_terminate import commands
 from tests.support.browser import PHONE, told
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from tests.support.tools import unique
+from tests.support.waiting import until
 from testum.db.base import new_id
 from testum.web.pages.run import _MOST_CHIPS
 
@@ -570,3 +572,42 @@ def test_very_many_that_are_chosen_are_chosen_in_the_list(
     )
     ids = {each["name"]: each["id"].replace("-", "") for each in api.all("/platforms/", q=tag)}
     assert sorted(sent) == sorted(ids[name] for name in names if name != names[1])
+
+
+def test_what_may_still_be_at_work_is_asked_about_and_ended(page: Page, api: Api) -> None:
+    """The job's page says so and follows; running again and the dashboard's Retry ask first."""
+    host = RealSshd()
+    try:
+        platform = api.add_platform(unique("left"), host)
+        command = f"echo {unique('left')}; sleep 3979"
+        job_id = api.start_job(command, targets={"platform_ids": [platform["id"]]})
+        (task,) = api.tasks(job_id)
+        until(lambda: api.output(task["id"]))
+        host.stop()
+        api.wait_job(job_id)
+        page.goto(f"/jobs/{job_id}")
+        note = page.locator("#left")
+        expect(note).to_contain_text("Of 1 task that is over, something may still be at work")
+        page.get_by_role("button", name="Run again where it failed").click()
+        expect(page.get_by_text("It may still be at work from before on 1 platform")).to_be_visible()
+        expect(page.get_by_role("link", name=platform["name"])).to_be_visible()
+        assert not violations(page)
+        page.get_by_role("button", name="Run on 1 platform").click()
+        page.wait_for_url(lambda url: "/jobs/" in url and job_id not in url)
+        (again,) = [job["id"] for job in jobs_of(api, command) if job["id"] != job_id]
+        api.http.post(f"/jobs/{again}/cancel")
+        api.wait_job(again)
+
+        page.goto("/")
+        page.locator(f"#failed-{job_id}").get_by_role("button", name="Retry").click()
+        expect(page.get_by_text("It may still be at work from before on 1 platform")).to_be_visible()
+        assert len(jobs_of(api, command)) == 2
+
+        page.goto(f"/jobs/{job_id}")
+        page.get_by_role("button", name="End it there").click()
+        expect(note).to_contain_text("What is found is ended.")
+        host.start()
+        expect(note).to_be_empty(timeout=60_000)
+        assert not commands(host, "3979")
+    finally:
+        host.close()

@@ -7,7 +7,7 @@ import type { Vocabulary } from "./tasks";
 
 interface Details {
   error_message: string | null;
-  metadata: { termination?: { state: string; detail: string } };
+  metadata: { termination?: { state: string; detail: string; looking?: boolean } };
 }
 
 export class Why {
@@ -59,7 +59,11 @@ export class Why {
         this.ended.dataset.end = end.state;
         this.ended.textContent = isGone
           ? gettext("Its processes are confirmed gone.")
-          : gettext("It is not confirmed that its processes are gone: look on the host.");
+          : end.looking
+            ? gettext(
+                "It is not confirmed that its processes are gone: testum looks on the host until it is known.",
+              )
+            : gettext("It is not confirmed that its processes are gone: look on the host.");
       }
       this.ended.hidden = !end;
       // How it is known that they are gone is of no use here; why it is not known is.

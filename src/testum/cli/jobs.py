@@ -114,7 +114,9 @@ def cancel(job_id: JobId, url: Url = None, as_json: Json = False) -> None:
 def rerun(
     job_id: JobId,
     only: Annotated[Only, typer.Option(help="Which of its platforms.")] = Only.ALL,
-    force: Annotated[bool, typer.Option("--force", help="Also where it may still be at work from before.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where it may still be at work from before.")
+    ] = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:

@@ -191,7 +191,9 @@ async def sending(session: AsyncSession, sent: Mapping[UUID, tuple[int, str]]) -
     """Write that the tasks are being sent, each by who has this fence, to this account of a host. Those that are not
     theirs any more are returned: they must not be sent."""
     connection = await session.connection()
-    rows = [{"of": task_id, "of_fence": sent[task_id][0], "account": sent[task_id][1]} for task_id in sorted(sent)]
+    rows = [
+        {"of": task_id, "of_fence": sent[task_id][0], "account": sent[task_id][1]} for task_id in sorted(sent)
+    ]
     if await _SEND.execute(connection, rows) == len(rows):
         return set()
     return set(sent) - await owned(session, {task_id: fence for task_id, (fence, _) in sent.items()})
@@ -402,7 +404,11 @@ async def settle_lost(session: AsyncSession, results: Sequence[Result]) -> list[
                 told = {"job_id": str(task.job_id), "before": TaskStatus.LOST, "after": result.status}
                 session.add(
                     AuditLog(
-                        user="testum", action="task.settle", object_type="task", object_id=str(task.id), meta=told
+                        user="testum",
+                        action="task.settle",
+                        object_type="task",
+                        object_id=str(task.id),
+                        meta=told,
                     )
                 )
             written.append(result)

@@ -58,16 +58,16 @@ def _due(now: dt.datetime) -> Any:
     return or_(Task.look_at <= now, Task.look_at > now + _AHEAD)
 
 
-async def take_due(
-    session: AsyncSession, *, zones: Sequence[str] | None, hosts: int
-) -> list[Remaining]:
+async def take_due(session: AsyncSession, *, zones: Sequence[str] | None, hosts: int) -> list[Remaining]:
     """All that is to be looked for on up to so many hosts, of which something is due; nobody else takes it meanwhile.
     `zones` are the network zones that can be reached (None: all)."""
     now = await database_now(session)
     due = select(Task.platform_id).where(text(LOOKED_FOR.text), _due(now))
     if zones is not None:
         due = due.where(Task.zone.in_(zones))
-    chosen = (await session.scalars(due.group_by(Task.platform_id).order_by(func.min(Task.look_at)).limit(hosts))).all()
+    chosen = (
+        await session.scalars(due.group_by(Task.platform_id).order_by(func.min(Task.look_at)).limit(hosts))
+    ).all()
     if not chosen:
         return []
     rows = await session.execute(
@@ -136,7 +136,7 @@ async def counts(session: AsyncSession, job_ids: Collection[UUID]) -> dict[UUID,
         .where(text(REMAINING.text), Task.job_id.in_(job_ids))
         .group_by(Task.job_id)
     )
-    return {job_id: number for job_id, number in rows}
+    return dict(rows.tuples().all())
 
 
 class Unsure(NamedTuple):
@@ -156,6 +156,4 @@ async def like(session: AsyncSession, job: Job) -> list[Unsure]:
         .where(text(REMAINING.text), Job.type == job.type)
         .order_by(Task.job_id, Task.ordinal)
     )
-    return [
-        Unsure(*row[:4]) for row in rows if row.job_id == job.id or row.parameters == job.parameters
-    ]
+    return [Unsure(*row[:4]) for row in rows if row.job_id == job.id or row.parameters == job.parameters]

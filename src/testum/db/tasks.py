@@ -57,9 +57,7 @@ class Task(Base):
             "ix_task_runs_output_kept", "finished_at", postgresql_where=OUTPUT_KEPT, sqlite_where=OUTPUT_KEPT
         ),
         Index("ix_task_runs_look", "look_at", postgresql_where=LOOKED_FOR, sqlite_where=LOOKED_FOR),
-        Index(
-            "ix_task_runs_remaining", "job_id", postgresql_where=REMAINING, sqlite_where=REMAINING
-        ),
+        Index("ix_task_runs_remaining", "job_id", postgresql_where=REMAINING, sqlite_where=REMAINING),
         Index(
             "ix_task_runs_outcome",
             "status",

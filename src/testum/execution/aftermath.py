@@ -206,6 +206,7 @@ def _seen(task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now
         "state": "unconfirmed" if is_open or isinstance(seen, _Unseen) else "confirmed",
         "detail": detail,
         "looked_at": now.isoformat(),
+        "looking": again,
     }
     next_look = now + min(max(age / _PART, _SOONEST), _LATEST) if again else None
     return Look(task, {"termination": told}, is_open, next_look, boot_id)

@@ -240,15 +240,15 @@ class Ledger:
                 answer = await self._claim(session, request, free, claimed)
                 claimed.append(answer)
             elif isinstance(request, Sending) and request.task_id in not_ours:
-                answer = TakenOver("The task was taken over before it was sent; nothing was run on the platform.")
+                answer = TakenOver(
+                    "The task was taken over before it was sent; nothing was run on the platform."
+                )
             elif request.task_id in running:
                 answer = _NotClosed()
             written.answers.append(answer)
         return claimed
 
-    async def _note_states(
-        self, session: AsyncSession, results: Sequence[Result], written: _Written
-    ) -> None:
+    async def _note_states(self, session: AsyncSession, results: Sequence[Result], written: _Written) -> None:
         """Keep with the platforms what the ends of these tasks say about them."""
         gone = {result.task_id for result in written.refused}
         told = {
@@ -320,7 +320,9 @@ class Ledger:
 
     def _tell(self, requests: Sequence[_Request], written: _Written) -> None:
         for result in written.late:
-            log.warning("a lost task turned out to have ended", task=str(result.task_id), status=result.status)
+            log.warning(
+                "a lost task turned out to have ended", task=str(result.task_id), status=result.status
+            )
         for request in requests:
             if isinstance(request, Result):
                 self.forget(request.task_id)

@@ -263,6 +263,7 @@ class Runner:
         if context is not None and (outcome is running.reason or context.may_still_run):
             outcome.details["termination"] = await self._terminate(context)
             if outcome.details["termination"]["state"] != "confirmed":
+                outcome.details["termination"]["looking"] = not context.plain
                 outcome.remains = Remains(to_be_ended=True, look=not context.plain)
         return outcome
 

@@ -12,7 +12,6 @@ from testum.core.permissions import Actor, Permission
 from testum.core.states import TROUBLE, JobStatus, PlatformState
 from testum.db import jobs, keys, platforms, reports
 from testum.db.base import utc_now
-from testum.db.jobs import Job
 from testum.db.platforms import Platform
 from testum.db.reports import Failure
 from testum.db.session import Database
@@ -76,9 +75,7 @@ class Overview:
         async with self._database.read() as session:
             by_state = await platforms.count_by_state(session)
             in_work = await reports.count_unfinished(session)
-            failures = await views(
-                session, await jobs.newest(session, JobStatus.FAILED, most_failures)
-            )
+            failures = await views(session, await jobs.newest(session, JobStatus.FAILED, most_failures))
             trouble = await _troubled(session, most_trouble)
             return Standing(
                 platforms={state: by_state[state] for state in _STATES if by_state.get(state)},

@@ -174,7 +174,9 @@ def _script(sought: Sequence[Sought], tag: str, grace: float, proc: str) -> str:
         if not re.fullmatch(r"[0-9a-zA-Z-]{8,64}", program.marker):
             raise ValueError("a marker is 8 to 64 letters, digits and dashes")
     calls = [
-        f"( seek {tag}-{number} {program.marker} 1 ) &" if program.end else f"seek {tag}-{number} {program.marker} 0"
+        f"( seek {tag}-{number} {program.marker} 1 ) &"
+        if program.end
+        else f"seek {tag}-{number} {program.marker} 0"
         for number, program in enumerate(sought)
     ]
     script = _SCRIPT.replace("@PROC@", proc).replace("@GRACE@", str(max(0, round(grace * 100))))
@@ -228,7 +230,9 @@ def _verdict(answer: str, tag: str, tag_of_all: str, begun: bool) -> Termination
                     signalled=True,
                 )
             case ["runs", *pids] if all(pid.isdigit() for pid in pids):
-                return Termination("unconfirmed", f"Looked at the host: still running: processes {', '.join(pids[:20])}.")
+                return Termination(
+                    "unconfirmed", f"Looked at the host: still running: processes {', '.join(pids[:20])}."
+                )
             case ["left", *pids] if all(pid.isdigit() for pid in pids):
                 return Termination(
                     "unconfirmed",

@@ -12,8 +12,8 @@ from testum.core.states import FINAL_JOB, JobStatus
 from testum.db.base import utc_now
 from testum.db.jobs import Job
 from testum.db.reports import TaskRow
-from testum.errors import InvalidInput
-from testum.services.jobs import no_new_job
+from testum.errors import InvalidInput, MayStillRun
+from testum.services.jobs import JobView, no_new_job
 from testum.services.messages import count_json
 from testum.web.errors import dump
 from testum.web.pages.forms import Form, read_form
@@ -26,6 +26,7 @@ router = page_router(prefix="/jobs")
 
 _LATE_SECONDS = 1.0
 _LATE_SHARE = 0.1
+_MOST_NAMED = 20
 _BACK_US = 5_000_000
 """A page follows its job from so long before it was made: what it shows already is told again and changes nothing."""
 
@@ -71,7 +72,6 @@ async def show_job(job_id: UUID, view: PageView) -> Response:
     found = await view.app.jobs.get(view.actor, job_id)
     job = found.job
     what = describe(job)
-    over = job.status in FINAL_JOB
     elapsed = ((job.finished_at or utc_now()) - (job.started_at or job.created_at)).total_seconds()
     usual = await view.app.jobs.usual_seconds(view.actor, job)
     key_ids = [UUID(key) for key in job.parameters.get("key_ids", ())]
@@ -85,7 +85,7 @@ async def show_job(job_id: UUID, view: PageView) -> Response:
         key_ids=key_ids,
         keys={key.id: key for key in await view.app.keys.names(view.actor, key_ids)} if key_ids else {},
         counts=count_json(found.counts),
-        over=over,
+        **_left(found),
         elapsed=elapsed,
         usual=usual,
         late=_late(elapsed, usual),
@@ -93,6 +93,22 @@ async def show_job(job_id: UUID, view: PageView) -> Response:
         after=int(utc_now().timestamp() * 1_000_000) - _BACK_US,
         task=view.request.query_params.get("task", "")[:36],
     )
+
+
+@router.get("/{job_id}/left")
+async def show_left(job_id: UUID, view: PageView) -> Response:
+    """Of how many of its tasks something may still be at work, as the job's page shows it."""
+    return view.render("jobs/left.html", **_left(await view.app.jobs.get(view.actor, job_id)))
+
+
+def _left(found: JobView) -> dict[str, Any]:
+    job = found.job
+    return {
+        "job_id": job.id,
+        "over": job.status in FINAL_JOB,
+        "left": found.may_still_run,
+        "asked": job.cancel_requested_at is not None,
+    }
 
 
 def _late(elapsed: float, usual: float | None) -> float:
@@ -127,16 +143,18 @@ def _row(row: TaskRow) -> list[object]:
 @router.post("/{job_id}/cancel")
 async def cancel_job(job_id: UUID, view: PageView) -> Response:
     """End a job."""
-    await view.app.jobs.cancel(view.actor, job_id)
+    found = await view.app.jobs.cancel(view.actor, job_id)
+    over = found.job.status in FINAL_JOB
     # With what its list is filtered by.
     page, behind = f"/jobs/{job_id}", view.here
     there = behind if urlsplit(behind).path == page else page
-    return view.redirect(there, view.gettext("The job is being cancelled."))
+    told = view.gettext("What may still be at work is looked for and ended.") if over else ""
+    return view.redirect(there, told or view.gettext("The job is being cancelled."))
 
 
 @router.get("/{job_id}/rerun")
 async def ask_rerun(job_id: UUID, view: PageView) -> Response:
-    """The second question, before what cannot be undone is done again."""
+    """The second question, before what cannot be undone, or may still be at work, is done again."""
     only = _only(view.request.query_params.get("only", RerunOf.ALL))
     job, number = await view.app.jobs.left_to_rerun(view.actor, job_id, only)
     when = view.language.moment(job.created_at)
@@ -153,6 +171,8 @@ async def ask_rerun(job_id: UUID, view: PageView) -> Response:
         danger=looks_destructive(describe(job)),
         only=only,
         number=number,
+        unsure=await view.app.jobs.unsure(view.actor, job, only),
+        most_named=_MOST_NAMED,
     )
 
 
@@ -164,7 +184,12 @@ async def rerun_job(job_id: UUID, request: Request, view: PageView) -> Response:
     job = await view.app.jobs.to_rerun(view.actor, job_id)
     if looks_destructive(describe(job)) and not form.flag("confirmed"):
         return view.redirect(address(f"/jobs/{job_id}/rerun", only=only))
-    started = await view.app.jobs.rerun(view.actor, job_id, only, new=new_job(form))
+    try:
+        started = await view.app.jobs.rerun(
+            view.actor, job_id, only, new=new_job(form), force=form.flag("force")
+        )
+    except MayStillRun:
+        return view.redirect(address(f"/jobs/{job_id}/rerun", only=only))
     return view.redirect(f"/jobs/{started.job.id}")
 
 

@@ -179,6 +179,7 @@ SAID = (
 ENDED = (
     N_("Cancelled while it ran."),
     N_("Cancelled before it began: nothing was run on the platform."),
+    N_("Cancelled after its worker was gone; it was still at work, and was ended on the host."),
     N_("The server was stopped while the task ran; it was ended on the host."),
     N_(
         "The server died while the task was under way. Whether the command finished on the host is not known; it was not run again."

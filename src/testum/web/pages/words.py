@@ -270,7 +270,6 @@ FACTS: Mapping[str, str] = {
 OBJECTS: Mapping[str, str] = {
     "platform": N_("Platform"),
     "job": N_("Job"),
-    "task": N_("Task"),
     "key": N_("Key"),
     "selection": N_("Selection"),
     "user": N_("Account"),

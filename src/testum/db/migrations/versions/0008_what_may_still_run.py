@@ -19,9 +19,7 @@ _REMAINING = sa.text("may_still_run")
 def upgrade() -> None:
     # An earlier release says of none of its tasks that it is unsent: they are taken for sent, as they were by it.
     for name in ("unsent", "may_still_run", "to_be_ended"):
-        op.add_column(
-            "task_runs", sa.Column(name, sa.Boolean(), nullable=False, server_default=sa.false())
-        )
+        op.add_column("task_runs", sa.Column(name, sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("task_runs", sa.Column("look_at", UtcDateTime(timezone=True), nullable=True))
     op.add_column("task_runs", sa.Column("boot_id", sa.String(length=64), nullable=True))
     op.create_index(
