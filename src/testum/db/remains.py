@@ -136,7 +136,7 @@ async def counts(session: AsyncSession, job_ids: Collection[UUID]) -> dict[UUID,
         .where(text(REMAINING.text), Task.job_id.in_(job_ids))
         .group_by(Task.job_id)
     )
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
 
 
 class Unsure(NamedTuple):
