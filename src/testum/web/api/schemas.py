@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from testum.core.actions import MAX_CONCURRENCY, MAX_TIMEOUT, JobType, RerunOf
 from testum.core.difference import Change
@@ -321,7 +321,7 @@ class TargetsBody(Body):
         list[Annotated[str, StringConstraints(min_length=1, max_length=200)]], Field(max_length=1000)
     ] = Field(default=[], description="Names, or patterns such as `web*`; several add up.")
     tags: Tags = Field(default=[], description="All must be there.")
-    all: bool = False
+    all: StrictBool = False
 
 
 class JobTargetsBody(TargetsBody):
@@ -432,7 +432,7 @@ class RerunBody(Body):
     """Which of the job's platforms to run on again. `force`: also where it may still be at work from before."""
 
     only: RerunOf = RerunOf.ALL
-    force: bool = False
+    force: StrictBool = False
 
 
 class Counts(BaseModel):
