@@ -1,17 +1,23 @@
 """A task's stream without its output: that there may be more is told soon, not too often, and again and again."""
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from tests.support.application import Listening
+from tests.support.application import Listening, settings_of
 from tests.support.server import Api
 from tests.support.sshd import RealSshd
 from tests.support.stream import messages, watch
 from tests.support.waiting import until
+from testum.core.states import TaskStatus
+from testum.db import claims
+from testum.db.claims import Result
+from testum.db.session import Database
 from testum.services import streams
 
 pytestmark = pytest.mark.walls
@@ -61,5 +67,46 @@ def test_a_silent_task_is_told_of_all_the_same(real_sshd: RealSshd, monkeypatch:
         for came in threads.map(moments, paths):
             assert all(later - one < 15 for one, later in pairwise(came))
             assert came[-1] - came[0] > 2 * every, "not the crowd of the beginning"
+        api.post(f"/jobs/{job_id}/cancel")
+        api.wait_job(job_id)
+
+
+def test_another_end_of_a_lost_task_is_told(real_sshd: RealSshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its job goes on, to those who were told that it is lost; the counts follow."""
+    monkeypatch.setattr(streams, "_POLL_SECONDS", 0.3)
+    with Listening() as site:
+        api = site.client()
+        for name in ("soon", "long"):
+            api.add_platform(name, real_sshd)
+        job_id = api.start_job("sleep 60", targets={"names": ["long"]})
+        until(lambda: api.get(f"/jobs/{job_id}")["counts"]["running"])
+        done = api.start_job("true", targets={"names": ["soon"]})
+        api.wait_job(done)
+        (ended,) = api.tasks(done)
+        # As a worker leaves it that was taken for dead; in the job that still runs.
+        site.execute(
+            "UPDATE task_runs SET status = 'lost', job_id = :job, ordinal = 1 WHERE id = :id",
+            {"job": UUID(job_id).hex, "id": UUID(ended["id"]).hex},
+        )
+
+        async def settle() -> None:
+            database = Database(settings_of(site.env).effective_database_url)
+            async with database.write() as session:
+                result = Result(UUID(ended["id"]), UUID(job_id), 1, TaskStatus.SUCCESS, exit_code=0)
+                result.position = time.time_ns() // 1000
+                assert await claims.settle_lost(session, [result]) == [result]
+            await database.close()
+
+        with watch(api, f"jobs/{job_id}?output=0") as watching:
+            told = messages(watching)
+            ends = (message for message in told if message["type"] == "done" and message["task_id"])
+            assert next(ends)["payload"]["status"] == "lost"
+            asyncio.run(settle())
+            again = next(ends)
+            assert (again["task_id"], again["payload"]["status"]) == (ended["id"], "success")
+            counted = next(
+                message for message in told if message["type"] == "progress" and not message["task_id"]
+            )
+            assert counted["payload"]["counts"]["success"] == 1
         api.post(f"/jobs/{job_id}/cancel")
         api.wait_job(job_id)

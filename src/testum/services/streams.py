@@ -169,7 +169,8 @@ class _JobFollower:
         self._mark: int | None = None
         """Up to where everything was seen."""
         self._open: dict[UUID, _TaskFollower] = {}
-        self._told: set[UUID] = set()
+        self._told: dict[UUID, int | None] = {}
+        """The tasks that were told to their end, and where that stood: a lost one may get another end later."""
         self.finished = False
         self.behind = False
 
@@ -180,11 +181,13 @@ class _JobFollower:
         else:
             rows = await tasks.changed_after(session, self._job_id, self._mark)
         for row in rows:
-            if row.id in self._told:
+            if row.id in self._told and row.finished_position == self._told[row.id]:
                 continue
             follower = self._open.get(row.id)
             if follower is None:
                 follower = self._open[row.id] = _TaskFollower(self._outputs, row, output=self._with_output)
+                if row.id in self._told:
+                    follower.tell_end()
             follower.renew(row)
         return bool(rows)
 
@@ -237,7 +240,7 @@ class _JobFollower:
         self.position = max(self.position, self._after)
         for key, follower in list(self._open.items()):
             if follower.told:
-                self._told.add(key)
+                self._told[key] = follower.task.finished_position
                 await follower.close()
                 del self._open[key]
         self.behind = any(follower.task.status in FINAL or follower.held for follower in self._open.values())
@@ -263,6 +266,12 @@ class _TaskFollower:
         self.told = False
         self.exhausted = False
         """Whether all that was stored has been read, and the task goes on."""
+
+    def tell_end(self) -> None:
+        """Tell only how the task ended: the rest was told before."""
+        self._start_told = True
+        base = 1 if self.task.started_position is not None else 0
+        self._endings = self._end(base + self.task.output_frames)
 
     def renew(self, task: Task) -> None:
         """Go on with the task as its row is now: it may have more to tell than new output."""
