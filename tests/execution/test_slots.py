@@ -26,6 +26,18 @@ async def test_another_shard_widens_the_loop() -> None:
     assert under_way.free == 5 and under_way.idle
 
 
+async def test_a_loop_that_could_claim_nothing_waits_until_a_task_has_ended() -> None:
+    """Also where it has room, else it would ask the database again and again."""
+    under_way = UnderWay(3, 5)
+    for slot in (1, 2):
+        under_way.add(slot)
+    waiting = asyncio.create_task(under_way.one_more())
+    await turns(5)
+    assert not waiting.done()
+    under_way.remove(1)
+    await asyncio.wait_for(waiting, _SOON)
+
+
 async def test_no_wider_than_the_job() -> None:
     """What a message allows ends where the job's own concurrency does."""
     assert UnderWay(100, 5).free == 5
