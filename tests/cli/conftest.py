@@ -78,7 +78,11 @@ class Cli:
 
     @property
     def env(self) -> dict[str, str]:
-        return {
+        # Nothing of the tester's own but which testum is run, and whether it is measured.
+        python = {
+            name: value for name, value in os.environ.items() if name.startswith(("PYTHON", "COVERAGE_"))
+        }
+        return python | {
             "PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8", "TERM": "xterm",
             "TESTUM_CONFIG": str(self.config), "TESTUM_URL": self.fake.url, "USER": "me",
         } | self.extra  # fmt: skip
