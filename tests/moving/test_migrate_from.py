@@ -23,6 +23,7 @@ from tests.support.sshd import RealSshd
 from tests.support.stream import follow
 from tests.support.tools import make_key, unique
 from tests.support.waiting import until
+from testum.app import make_artifacts
 from testum.moving import Moved, move
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
@@ -328,6 +329,30 @@ def test_outputs_that_were_missing_before(old: Server, tmp_path: Path) -> None:
         api = application.client()
         answer = api.http.get(f"/tasks/{file.stem}/output")
         assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_output_that_is_in_a_bucket_already(old: Server, tmp_path: Path) -> None:
+    """An installation on SQLite with a bucket moves to servers that have that bucket, and to no others."""
+    folder = tmp_path / "old"
+    shutil.copytree(old.data_dir, folder, ignore=shutil.ignore_patterns("*.frames"))
+    key = unique("tasks/kept")
+    with closing(sqlite3.connect(folder / "testum.db")) as database, database:
+        database.execute(
+            "INSERT INTO output_segments (task_id, start, size, frames, payload, job_id, last_position, object_key)"
+            " SELECT id, 0, 3, 1, 1, job_id, 1, ? FROM task_runs WHERE result_location IS NULL LIMIT 1",
+            (key,),
+        )
+    env = environment(old)
+    address = str(folder / "testum.db")
+    kept_from(old, env, tmp_path, "MINIO_BUCKET", key, address=address)
+    asyncio.run(_put(env, key))
+    assert asyncio.run(moving(old, env, tmp_path, address)).fresh
+
+
+async def _put(env: dict[str, str], key: str) -> None:
+    artifacts = make_artifacts(settings_of(env))
+    assert artifacts is not None
+    await artifacts.put(key, b"old")
 
 
 def test_the_login_stays(old: Server, tmp_path: Path) -> None:
