@@ -16,6 +16,7 @@ from testum.services import passwords
 ADDRESS = "127.0.0.1"
 
 
+@pytest.mark.parametrize("testum", ["sqlite", "postgresql"], indirect=True)
 async def test_of_two_that_change_the_password_at_once_one_wins(
     testum: Testum, monkeypatch: pytest.MonkeyPatch
 ) -> None:
