@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from testum.cli import config
-from testum.cli.account import read_secret
+from testum.cli.account import login, read_secret
 from testum.cli.failures import WrongUse
 from testum.cli.session import normal_url
 
@@ -58,6 +58,25 @@ def test_a_refused_login_stores_nothing(anonymous: Cli) -> None:
     ran = anonymous("login", "-u", "admin", "--password-stdin", stdin=b"wrong\n")
     assert (ran.returncode, ran.stderr) == (3, b"testum: The user name or the password is wrong.\n")
     assert not anonymous.config.exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "warned"), [("127.0.0.1", False), ("[::1]", False), ("localhost", False), ("host.invalid", True)]
+)
+def test_a_password_that_others_could_read_on_its_way(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    host: str,
+    warned: bool,
+) -> None:
+    """It is said before the password is asked for."""
+    monkeypatch.setenv("TESTUM_CONFIG", str(tmp_path / "config.json"))
+    monkeypatch.delenv("TESTUM_PASSWORD", raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(WrongUse, match="nothing came"):
+        login(f"http://{host}:8000", "admin", password_stdin=True)
+    assert ("is not encrypted" in capsys.readouterr().err) == warned
 
 
 def test_no_password_to_be_had_is_wrong_use(monkeypatch: pytest.MonkeyPatch) -> None:
