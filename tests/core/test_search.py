@@ -84,6 +84,10 @@ def test_a_row_without_end_is_searched_in_parts() -> None:
     assert (hits.found, hits.rows) == ([7, 8], 8)
     hits.finish()
     assert (hits.found, hits.rows) == ([7, 8, 9], 9)
+    hits.take(Stream.STDERR, b"needle" + b"x" * 1_200_000)
+    hits.take(Stream.STDERR, b"x\n")
+    hits.finish()
+    assert (hits.found, hits.rows) == ([7, 8, 9, 10], 10), "its end alone does not match"
 
 
 @pytest.mark.parametrize("text", ["", "a\nb", "x" * (MAX_PATTERN + 1)])

@@ -14,7 +14,7 @@ from tests.dispatch.conftest import CeleryWorker, Remote, until_brought, work
 from tests.support.redis import RedisServer
 from tests.support.waiting import eventually, pause, turns
 from testum.dispatch import celery as module
-from testum.dispatch.celery import CeleryDispatcher, queue_name
+from testum.dispatch.celery import CeleryDispatcher, make_celery, queue_name, send_answer
 from testum.errors import ConfigurationError, StorageUnavailable
 
 
@@ -218,6 +218,15 @@ async def test_a_question_that_nobody_waits_for_any_more_is_dropped(redis_server
     finally:
         worker.close()
         await remote.dispatcher.close()
+
+
+def test_an_answer_that_nobody_takes_expires(redis_server: RedisServer) -> None:
+    broker = redis_server.fresh_url()
+    with make_celery(broker) as celery:
+        send_answer(celery, "testum.answer.late", "yes")
+    with redis.Redis.from_url(broker) as client:
+        assert client.lrange("testum.answer.late", 0, -1) == [b"yes"]
+        assert 0 < client.ttl("testum.answer.late") <= 60
 
 
 async def test_a_password_that_is_refused(hurried: None, own_broker: RedisServer) -> None:
