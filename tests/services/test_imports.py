@@ -85,6 +85,7 @@ async def test_jump_hosts_are_found_in_their_own_batch(testum: Testum) -> None:
         "loop-a": "loop-b",
         "loop-b": "loop-a",
         "lost": "loop-a",
+        "astray": "elsewhere",
     }
     text = "".join(
         f"Host {name}\n HostName 192.0.2.4\n" + (f" ProxyJump {via}\n" if via else "")
@@ -96,6 +97,7 @@ async def test_jump_hosts_are_found_in_their_own_batch(testum: Testum) -> None:
         "loop-a": "the jump hosts would form a loop.",
         "loop-b": "the jump hosts would form a loop.",
         "lost": "its jump host loop-a could not be added",
+        "astray": "its jump host elsewhere is no platform, and not in the list",
     }
     await testum.imports.apply(ACTOR, inventory, LOGIN, update=False)
     page = await testum.platforms.find(ACTOR, PageRequest(500, counted=False))
