@@ -24,6 +24,7 @@ from tests.support.stream import follow
 from tests.support.tools import make_key, unique
 from tests.support.waiting import until
 from testum.app import make_artifacts
+from testum.db import origin
 from testum.moving import Moved, move
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
@@ -331,22 +332,29 @@ def test_outputs_that_were_missing_before(old: Server, tmp_path: Path) -> None:
         assert (answer.status_code, answer.content) == (200, b"")
 
 
-def test_output_that_is_in_a_bucket_already(old: Server, tmp_path: Path) -> None:
-    """An installation on SQLite with a bucket moves to servers that have that bucket, and to no others."""
+def test_output_that_is_in_a_bucket_already(
+    old: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An installation on SQLite with a bucket moves to servers that have that bucket, and to no others. No row is lost
+    between the pages that tables are read in."""
+    monkeypatch.setattr(origin, "_ROWS", 2)
     folder = tmp_path / "old"
     shutil.copytree(old.data_dir, folder, ignore=shutil.ignore_patterns("*.frames"))
     key = unique("tasks/kept")
     with closing(sqlite3.connect(folder / "testum.db")) as database, database:
-        database.execute(
+        database.executemany(
             "INSERT INTO output_segments (task_id, start, size, frames, payload, job_id, last_position, object_key)"
-            " SELECT id, 0, 3, 1, 1, job_id, 1, ? FROM task_runs WHERE result_location IS NULL LIMIT 1",
-            (key,),
+            " SELECT id, ?, 3, 1, 1, job_id, 1, ? FROM task_runs WHERE result_location IS NULL ORDER BY id LIMIT 1",
+            [(start, key) for start in (0, 3, 6)],
         )
     env = environment(old)
     address = str(folder / "testum.db")
     kept_from(old, env, tmp_path, "MINIO_BUCKET", key, address=address)
     asyncio.run(_put(env, key))
-    assert asyncio.run(moving(old, env, tmp_path, address)).fresh
+    arrived = asyncio.run(moving(old, env, tmp_path, address)).rows
+    with closing(sqlite3.connect(folder / "testum.db")) as database:
+        there = {table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in arrived}
+    assert arrived == there and there["output_segments"] == 3
 
 
 async def _put(env: dict[str, str], key: str) -> None:
