@@ -89,13 +89,17 @@ def test_another_end_of_a_lost_task_is_told(real_sshd: RealSshd, monkeypatch: py
             "UPDATE task_runs SET status = 'lost', job_id = :job, ordinal = 1 WHERE id = :id",
             {"job": UUID(job_id).hex, "id": UUID(ended["id"]).hex},
         )
+        # Where several processes write, the job has the last position (db/positions.py).
+        site.execute(
+            "UPDATE jobs SET position = (SELECT max(finished_position) FROM task_runs) WHERE id = :job",
+            {"job": UUID(job_id).hex},
+        )
 
         async def settle() -> None:
             database = Database(settings_of(site.env).effective_database_url)
             async with database.write() as session:
                 result = Result(UUID(ended["id"]), UUID(job_id), 1, TaskStatus.SUCCESS, exit_code=0)
                 result.position = time.time_ns() // 1000
-                # Where several processes write, the job has the last position (db/positions.py).
                 (await session.get_one(Job, result.job_id)).position = result.position
                 assert await claims.settle_lost(session, [result]) == [result]
             await database.close()
