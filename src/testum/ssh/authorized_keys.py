@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from testum.ssh.endpoint import Endpoint, Timeouts
-from testum.ssh.errors import SSHError
+from testum.ssh.errors import NotBegun, SSHError
 from testum.ssh.execution import Exit, Progress
 from testum.ssh.program import Script
 
@@ -224,17 +224,22 @@ async def deploy_keys(
 ) -> DeployResult:
     """Add the key lines (`type base64 comment`) that are not there yet. Raises SSHError."""
     tag = f"testum-{secrets.token_hex(8)}"
-    answer, complaint = bytearray(), bytearray()
+    answer, complaint, early = bytearray(), bytearray(), bytearray()
     started = pool.run(endpoint, _script(keys, tag), marker=marker, timeouts=timeouts, progress=progress)
-    async with pool.turn(_account(endpoint)), started as execution:
-        async for event in execution:
-            if isinstance(event, Exit):
-                break
-            # What sshd or a start-up file says comes early; the script's own complaints may overtake its beginning.
-            if event.stream == "stderr":
-                complaint += event.data[: _MAX_ANSWER - len(complaint)]
-            elif not event.early:
-                answer += event.data[: _MAX_ANSWER - len(answer)]
+    try:
+        async with pool.turn(_account(endpoint)), started as execution:
+            async for event in execution:
+                if isinstance(event, Exit):
+                    break
+                # What sshd or a start-up file says comes early; the script's own complaints may overtake its beginning.
+                into = complaint if event.stream == "stderr" else early if event.early else answer
+                into += event.data[: _MAX_ANSWER - len(into)]
+    except NotBegun as error:
+        # Nobody else is shown what the shell printed.
+        words = _shown((early + complaint).decode("utf-8", "replace")).strip()
+        raise NotBegun(
+            f"{error.message} Printed: {words[:300]}" if words else error.message, error.status
+        ) from None
     return _read(endpoint, keys, answer.decode("utf-8", "replace"), complaint.decode("utf-8", "replace"), tag)
 
 
