@@ -137,7 +137,9 @@ def test_a_task_that_fails_while_it_is_watched(
     expect(page.locator(".x-output-why [lang=en]")).to_contain_text("signal KILL")
 
 
-GONE = "Its processes are confirmed gone."
+GONE = (
+    "Its processes are confirmed gone: none bears its mark, descends from one that did, or is in its session."
+)
 NOT_KNOWN = "It is not confirmed that its processes are gone: testum looks on the host until it is known."
 
 

@@ -1,5 +1,7 @@
 """Ending programs: `confirmed` only when a look at the host agrees."""
 
+import os
+import signal
 import time
 import uuid
 from pathlib import Path
@@ -84,6 +86,43 @@ async def test_others_are_left_alone(pool, endpoint, sshd):
 async def test_what_had_ended_is_confirmed_as_such(pool, endpoint):
     ended = await pool.terminate(endpoint(), str(uuid.uuid4()), grace=1)
     assert (ended.state, "already" in ended.detail) == ("confirmed", True)
+
+
+ESCAPES = {
+    "left": "env -i setsid -f sleep 3976 >/dev/null 2>&1 </dev/null; echo go; sleep 3971",
+    "left, and the leader is gone": "env -i setsid -f sleep 3976 >/dev/null 2>&1 </dev/null; echo go",
+    "left with a child": "env -i setsid -f sh -c 'sleep 3976; :' >/dev/null 2>&1 </dev/null; echo go; sleep 3971",
+}
+
+
+@pytest.mark.parametrize("case", ESCAPES)
+async def test_what_left_session_and_environment_is_told(pool, endpoint, sshd, case):
+    """It bears nothing to find it by: it is left, and nothing is confirmed."""
+    sent_at = time.monotonic()
+    target = endpoint()
+    marker, execution = await start(pool, target, ESCAPES[case])
+    await eventually(lambda: commands(sshd, "3976"))
+    try:
+        ended = await pool.terminate(target, marker, grace=1, sent_at=sent_at)
+        assert ended.state == "unconfirmed" and not commands(sshd, "3971"), ended
+        left = [pid for pid in sshd.user.processes() if "3976" in _line(pid)]
+        assert any(str(pid) in ended.detail for pid in left), ended
+        # What was there before is nobody's who comes later; what bears another task's mark is that one's.
+        other, second = await start(pool, target, "setsid -f sleep 3977 >/dev/null 2>&1 </dev/null; echo go")
+        sent_at = time.monotonic()
+        later, third = await start(
+            pool, target, "setsid -f sleep 3978 >/dev/null 2>&1 </dev/null; echo go; sleep 3971"
+        )
+        await eventually(lambda: commands(sshd, "3977") and commands(sshd, "3978"))
+        ended = await pool.terminate(target, later, grace=1, sent_at=sent_at)
+        assert ended.state == "confirmed" and commands(sshd, "3977") and not commands(sshd, "3978"), ended
+        assert (await pool.terminate(target, other, grace=1, sent_at=sent_at)).state == "confirmed"
+        for each in (execution, second, third):
+            await each.aclose()
+    finally:
+        for pid in sshd.user.processes():
+            if "3976" in _line(pid):
+                os.kill(pid, signal.SIGKILL)
 
 
 async def test_a_process_of_another_user_is_named(pool, endpoint, sshd):

@@ -143,7 +143,10 @@ def show_task(task_id: TaskId, url: Url = None, as_json: Json = False) -> None:
         return
     from testum.cli.watch import termination_of
 
+    ended = (task.get("metadata") or {}).get("termination") or {}
     task["processes"] = termination_of(task)
+    if ended.get("state") == "confirmed":
+        task["processes"] += f": {ended.get('detail', '')}"
     task["output"] = f"{task.get('output_bytes', 0)} bytes"
     if task.get("output_expired_at"):
         task["output"] += f", removed at {task['output_expired_at']}: older than output is kept"

@@ -105,7 +105,7 @@ class Aftermath:
         if here:
             found = await self._pool.look(
                 endpoint,
-                [Sought(str(task.id), task.to_be_ended) for task in here],
+                [Sought(str(task.id), task.to_be_ended, _strays(task)) for task in here],
                 grace=self._grace,
                 connect_timeout=self._connect_timeout,
             )
@@ -183,6 +183,11 @@ _MOVED = _Unseen(
 )
 
 
+def _strays(task: Remaining) -> tuple[str, ...]:
+    """What may be of the task as far as was seen when it ended: it bears no mark."""
+    return tuple(task.details.get("termination", {}).get("strays", ()))
+
+
 def _seen(task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now: dt.datetime) -> Look:
     """What a look says of a task, and when to look again."""
     before = task.details.get("termination", {})
@@ -207,6 +212,7 @@ def _seen(task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now
         "detail": detail,
         "looked_at": now.isoformat(),
         "looking": again,
+        **({"strays": list(seen.strays)} if isinstance(seen, Termination) else {}),
     }
     next_look = now + min(max(age / _PART, _SOONEST), _LATEST) if again else None
     return Look(task, {"termination": told}, is_open, next_look, boot_id)

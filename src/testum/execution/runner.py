@@ -292,6 +292,7 @@ class Runner:
                 grace=self._grace,
                 connect_timeout=self._connect_timeout,
                 begun=context.progress.begun,
+                sent_at=context.progress.sent_at,
             )
         except Exception as error:
             log.exception("nobody could look at the host", task_id=context.marker)
@@ -300,6 +301,8 @@ class Runner:
         if ended.state != "confirmed" and not context.progress.begun:
             # That nothing bears its mark will say nothing later either.
             told["begun"] = False
+        if ended.strays:
+            told["strays"] = list(ended.strays)
         return told
 
     async def _write(self, claim: Claim, outcome: Outcome, recorder: Recorder) -> None:

@@ -1,6 +1,7 @@
 """A program at work: its output as it comes, with back-pressure, and how it ended."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ class Progress:
         self._before_sending = before_sending
         self.sent = False
         """Whether it may have been sent; if not, nothing was run."""
+        self.sent_at: float | None = None
+        """When it was first about to be, by time.monotonic."""
         self.begun = False
         """Whether it has proven that it began; a plain one never does."""
         self.ended = False
@@ -68,6 +71,8 @@ class Progress:
     def sending(self) -> None:
         """The request goes out next."""
         self.sent = True
+        if self.sent_at is None:
+            self.sent_at = time.monotonic()
 
     def beginning(self) -> None:
         """The program begins."""

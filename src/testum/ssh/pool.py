@@ -118,17 +118,19 @@ class Pool:
         grace: float,
         connect_timeout: float = 10.0,
         begun: bool = True,
+        sent_at: float | None = None,
     ) -> Termination:
         """End everything on the host that bears `marker`, and look whether it is gone. Never raises
         for what SSH does: then nothing is confirmed, and the reason says why. `begun`: whether the program has proven
-        that it began; if not, that nothing bears the marker says nothing."""
+        that it began; if not, that nothing bears the marker says nothing. `sent_at`: since when (time.monotonic) a process
+        without mark may be the program's; None: none is looked for."""
         if marker in self._plain:
             return Termination(
                 "unconfirmed",
                 "The program was started as it is (plain), without a mark to find its processes by.",
             )
         return await terminate(
-            self, endpoint, marker, grace=grace, connect_timeout=connect_timeout, begun=begun
+            self, endpoint, marker, grace=grace, connect_timeout=connect_timeout, begun=begun, sent_at=sent_at
         )
 
     async def look(

@@ -3,12 +3,18 @@
 One POSIX sh script does both, over a second channel or a fresh connection. It finds what bears the
 task's marker (see program.py), and what belongs to that: descendants, and the session and group of its
 leading shell. TERM first, KILL after the grace time; it says what is left.
+
+What left both session and environment (`env -i setsid -f`) bears nothing to find it by, and is a child of the host's first
+process. It is not ended, because others' daemons are so too; but where one of this account began since the program was
+sent, nothing is confirmed. See docs/decisions/0027.
 """
 
+import math
 import re
 import secrets
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from testum.ssh.endpoint import Endpoint, Timeouts
@@ -24,16 +30,22 @@ _SLACK = 2.0
 _MAX_ANSWER = 64 * 1024
 _EACH = 0.5
 """So many seconds more are given to the host for each program that is looked for."""
+_TICK = 0.02
+"""What the host's clock of processes is coarse by, in seconds."""
+_MOST_STRAYS = 100
+_LOOKED = "No process bears its mark, descends from one that did or is in its session."
 
 
 @dataclass(frozen=True, slots=True)
 class Termination:
-    """`confirmed`: a look at the host found nothing of the task any more. `unconfirmed`: `detail` says
-    what is left, or why nobody could look. `signalled`: it was found, and ended by a signal."""
+    """`confirmed`: a look at the host found nothing of the task any more, and nothing that may be of it. `unconfirmed`:
+    `detail` says what is left, what may be of it, or why nobody could look. `signalled`: it was found, and ended by a
+    signal. `strays` are the pids of what may be of it."""
 
     state: Literal["confirmed", "unconfirmed"]
     detail: str
     signalled: bool = False
+    strays: tuple[str, ...] = ()
 
 
 # Reads nothing but builtins, grep, cat and sleep. A process's own marker would be found in this script's
@@ -42,9 +54,10 @@ class Termination:
 # last parenthesis.
 _SCRIPT = r"""
 LC_ALL=C; export LC_ALL; unset TESTUM_TASK
-proc=@PROC@; grace=@GRACE@
+proc=@PROC@; grace=@GRACE@; oldest=@OLDEST@
 [ -r "$proc/self/stat" ] && command -v grep >/dev/null 2>&1 || { echo "@TAG@ blind"; exit 0; }
 now() { read -r up _ <"$proc/uptime"; up=${up%.*}${up#*.}; }
+pause() { sleep 0.1 2>/dev/null || sleep 1; }
 find_ours() {
   ours=" "
   for file in $(grep -ls -e "$pattern" "$proc"/[0-9]*/environ "$proc"/[0-9]*/cmdline 2>/dev/null); do
@@ -84,21 +97,74 @@ send() {
   for group in $groups; do kill -"$1" "-$group" 2>/dev/null; done
   for pid in $ours; do kill -"$1" "$pid" 2>/dev/null; done
 }
+uid_of() {
+  uid=
+  while read -r name uid _; do case $name in Uid:) return ;; esac; done <"$1/status"
+  uid=
+}
+# Children of the first process, of this account and younger than `oldest`, that bear no task's mark. Services' processes
+# are those of the service manager, unless the service is the SSH server.
+say_strays() {
+  [ "$oldest" ] || return
+  ticks=$(getconf CLK_TCK 2>/dev/null) || ticks=100
+  read -r own 2>/dev/null <"$proc/self/cgroup" || own=
+  uid_of "$proc/self"; me=$uid
+  table=$(cat "$proc"/[0-9]*/stat 2>/dev/null)
+  now
+  while read -r line; do
+    pid=${line%% *}; rest=${line##*) }
+    set -- $rest
+    [ "$2" = 1 ] || continue
+    case $1 in Z|X) continue ;; esac
+    age=$((up - ${20} * 100 / ticks))
+    [ "$age" -le "$oldest" ] || continue
+    uid_of "$proc/$pid" 2>/dev/null
+    [ "$uid" = "$me" ] || continue
+    grep -qs -e '[T]ESTUM_TASK=' "$proc/$pid/environ" "$proc/$pid/cmdline" && continue
+    read -r group 2>/dev/null <"$proc/$pid/cgroup" || group=
+    case $group in
+      "$own") ;;
+      */user@*) continue ;;
+      *ssh*.service|*dropbear*.service) ;;
+      *.service) continue ;;
+    esac
+    echo "$tag stray $pid $age"
+  done <<TESTUM_TABLE
+$table
+TESTUM_TABLE
+}
+# Those of the processes with these numbers that are still children of the first process, of this account.
+say_still() {
+  uid_of "$proc/self"; me=$uid
+  for pid in $strays; do
+    read -r line 2>/dev/null <"$proc/$pid/stat" || continue
+    rest=${line##*) }
+    case $rest in [!ZX]" 1 "*) uid_of "$proc/$pid" 2>/dev/null; [ "$uid" = "$me" ] && echo "$tag stray $pid 0" ;; esac
+  done
+}
+gone() { say_strays; say_still; echo "$tag gone $1"; }
 seek() {
-  tag=$1; pattern="[T]ESTUM_TASK=$2"; to_end=$3
+  tag=$1; pattern="[T]ESTUM_TASK=$2"; to_end=$3; strays=$4
   known=" "; ours=" "; groups=" "
   find_ours
-  [ "$ours" = " " ] && { echo "$tag gone 0"; return; }
+  if [ "$ours" = " " ]; then
+    pause; find_ours
+    [ "$ours" = " " ] && { gone 0; return; }
+  fi
   [ "$to_end" = 1 ] || { echo "$tag runs$ours"; return; }
-  now; started=$up; deadline=$((up + grace)); last=$((deadline + 100)); told=" "; signals=TERM
+  now; started=$up; deadline=$((up + grace)); last=$((deadline + 100)); told=" "; signals=TERM; empty=
   while :; do
     now
     if [ "$up" -ge "$deadline" ]; then signals="TERM, KILL"; send KILL
     elif [ "$told" != "$ours" ]; then told=$ours; send TERM; send CONT
     fi
-    sleep 0.1 2>/dev/null || sleep 1
+    pause
     find_ours
-    [ "$ours" = " " ] && { now; echo "$tag gone $((up - started)) $signals"; return; }
+    # A process that was forked while /proc was read may not be in it, and its parent not any more: one look is not enough.
+    if [ "$ours" != " " ]; then empty=
+    elif [ "$empty" ]; then now; gone "$((up - started)) $signals"; return
+    else empty=1; continue
+    fi
     now
     [ "$up" -ge "$last" ] && break
   done
@@ -115,10 +181,12 @@ echo "@TAG@ boot $boot"
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """A program to be looked for on a host by its marker. `end`: what is found is ended."""
+    """A program to be looked for on a host by its marker. `end`: what is found is ended. `strays`: the pids of what may be
+    of it, and bears no mark."""
 
     marker: str
     end: bool
+    strays: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +206,18 @@ async def terminate(
     grace: float,
     connect_timeout: float,
     begun: bool = True,
+    sent_at: float | None = None,
     proc: str = "/proc",
 ) -> Termination:
     """End all that bears `marker` on the host. See Pool.terminate. `proc`: where the host's proc(5) is."""
     tag = f"testum-{secrets.token_hex(8)}"
     limit = connect_timeout + grace + _SLACK
-    script = _script([Sought(marker, end=True)], tag, grace, proc)
+    oldest = "" if sent_at is None else str(round((time.monotonic() - sent_at + limit) * 100))
+    script = _script([Sought(marker, end=True)], tag, grace, proc, oldest)
     answer = await _ask(pool, endpoint, script, connect_timeout, limit)
-    return answer if isinstance(answer, Termination) else _verdict(answer, f"{tag}-0", tag, begun)
+    if isinstance(answer, Termination):
+        return answer
+    return _verdict(answer, f"{tag}-0", tag, begun, math.inf if sent_at is None else sent_at)
 
 
 async def look(
@@ -163,24 +235,32 @@ async def look(
     script = _script(sought, tag, grace, proc) + _BOOT.replace("@TAG@", tag)
     answer = await _ask(pool, endpoint, script, connect_timeout, limit)
     if isinstance(answer, Termination):
-        return Found([answer] * len(sought))
-    verdicts = [_verdict(answer, f"{tag}-{number}", tag, begun=True) for number in range(len(sought))]
+        return Found([replace(answer, strays=program.strays) for program in sought])
+    verdicts = [
+        _verdict(answer, f"{tag}-{number}", tag, begun=True, sent_at=-math.inf)
+        for number in range(len(sought))
+    ]
     boot = re.search(rf"^{tag} boot ([0-9a-f-]{{1,64}})\r?$", answer, re.MULTILINE)
     return Found(verdicts, boot[1] if boot else None)
 
 
-def _script(sought: Sequence[Sought], tag: str, grace: float, proc: str) -> str:
-    for program in sought:
+def _script(sought: Sequence[Sought], tag: str, grace: float, proc: str, oldest: str = "") -> str:
+    """`oldest`: so many hundredths of a second old are processes at most that may have left one of the programs; empty:
+    they are not asked for."""
+    calls = []
+    for number, program in enumerate(sought):
         if not re.fullmatch(r"[0-9a-zA-Z-]{8,64}", program.marker):
             raise ValueError("a marker is 8 to 64 letters, digits and dashes")
-    calls = [
-        f"( seek {tag}-{number} {program.marker} 1 ) &"
-        if program.end
-        else f"seek {tag}-{number} {program.marker} 0"
-        for number, program in enumerate(sought)
-    ]
-    script = _SCRIPT.replace("@PROC@", proc).replace("@GRACE@", str(max(0, round(grace * 100))))
-    return script.replace("@TAG@", tag) + "\n".join([*calls, "wait\n"])
+        pids = " ".join(pid for pid in program.strays if pid.isdigit())
+        call = f"seek {tag}-{number} {program.marker} {program.end:d} '{pids}'"
+        calls.append(f"( {call} ) &" if program.end else call)
+    script = (
+        _SCRIPT.replace("@PROC@", proc)
+        .replace("@GRACE@", str(max(0, round(grace * 100))))
+        .replace("@OLDEST@", oldest)
+        .replace("@TAG@", tag)
+    )
+    return script + "\n".join([*calls, "wait\n"])
 
 
 async def _ask(
@@ -208,12 +288,30 @@ async def _run(pool: "Pool", endpoint: Endpoint, script: str, timeouts: Timeouts
     return bytes(answer)
 
 
-def _verdict(answer: str, tag: str, tag_of_all: str, begun: bool) -> Termination:
+def _gone(told: str, strays: list[str], *, signalled: bool = False) -> Termination:
+    if not strays:
+        return Termination("confirmed", f"{told} {_LOOKED}", signalled)
+    return Termination(
+        "unconfirmed",
+        f"{told} {_LOOKED} But processes of this account began since it was started that are in no session's tree and "
+        f"bear no mark, and may be its: {', '.join(strays[:20])}. They were left as they are.",
+        signalled,
+        tuple(strays[:_MOST_STRAYS]),
+    )
+
+
+def _verdict(answer: str, tag: str, tag_of_all: str, begun: bool, sent_at: float) -> Termination:
+    strays: list[str] = []
+    now = time.monotonic()
     for line in answer.splitlines():
         words = line.split()
         if words[:1] not in ([tag], [tag_of_all]):
             continue
         match words[1:]:
+            case ["stray", pid, age] if pid.isdigit() and re.fullmatch(r"-?[0-9]{1,12}", age):
+                # Its age is of before the answer came, so that it began at this time or before.
+                if now - int(age) / 100 + _TICK >= sent_at:
+                    strays.append(pid)
             case ["gone", "0"] if not begun:
                 return Termination(
                     "unconfirmed",
@@ -221,12 +319,12 @@ def _verdict(answer: str, tag: str, tag_of_all: str, begun: bool) -> Termination
                     "the program, and what it may have run instead cannot be found.",
                 )
             case ["gone", "0"]:
-                return Termination("confirmed", "Looked at the host: it had already ended.")
+                return _gone("Looked at the host: it had already ended.", strays)
             case ["gone", hundredths, *signals] if hundredths.isdigit():
                 sent = " ".join(signals) or "TERM"
-                return Termination(
-                    "confirmed",
+                return _gone(
                     f"Sent {sent}; looked at the host after {int(hundredths) / 100:g} seconds: it is gone.",
+                    strays,
                     signalled=True,
                 )
             case ["runs", *pids] if all(pid.isdigit() for pid in pids):

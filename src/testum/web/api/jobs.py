@@ -69,7 +69,9 @@ async def get_job(job_id: UUID, actor: CurrentActor, app: App) -> JobOut:
 )
 async def cancel_job(job_id: UUID, actor: CurrentActor, app: App) -> JobOut:
     """End a job: what has not begun never will, what runs is ended on its host, and each task says
-    whether its processes are confirmed gone. What may still be at work of tasks that are over is looked for, and ended."""
+    in `metadata.termination` whether its processes are confirmed gone: none bears its mark, descends from one that did,
+    or is in its session, and none of the account may have left these. What may
+    still be at work of tasks that are over is looked for, and ended."""
     return show.job(await app.jobs.cancel(actor, job_id))
 
 
