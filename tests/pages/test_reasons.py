@@ -162,12 +162,18 @@ def test_how_a_cancelled_task_was_ended(open_tab: Open, hosts: list[dict[str, An
     page = russian(open_tab)
     for path in (f"/tasks/{task['id']}", f"/jobs/{job}"):
         page.goto(path)
-        expect(page.locator(".x-ended")).to_have_text("Подтверждено: процессов задачи на хосте больше нет.")
+        expect(page.locator(".x-ended")).to_have_text(
+            "Подтверждено: процессов задачи на хосте больше нет — ни с её меткой, ни порождённых ими, ни в её сеансе."
+        )
         expect(page.locator(".x-reason-detail")).to_have_text("Подробности: Отменено во время выполнения.")
     page.goto(f"/jobs/{job}?by=output")
-    expect(page.locator(".x-ended")).to_have_text("Подтверждено: процессов задачи на хосте больше нет.")
+    expect(page.locator(".x-ended")).to_have_text(
+        "Подтверждено: процессов задачи на хосте больше нет — ни с её меткой, ни порождённых ими, ни в её сеансе."
+    )
     page.goto(f"/tasks/{task['id']}")
-    expect(page.locator(".x-ended")).to_have_text("Подтверждено: процессов задачи на хосте больше нет.")
+    expect(page.locator(".x-ended")).to_have_text(
+        "Подтверждено: процессов задачи на хосте больше нет — ни с её меткой, ни порождённых ими, ни в её сеансе."
+    )
 
 
 def test_what_took_too_long_was_ended_too(page: Page, hosts: list[dict[str, Any]], api: Api) -> None:

@@ -58,7 +58,9 @@ export class Why {
         const isGone = end.state === "confirmed";
         this.ended.dataset.end = end.state;
         this.ended.textContent = isGone
-          ? gettext("Its processes are confirmed gone: none bears its mark, descends from one that did, or is in its session.")
+          ? gettext(
+              "Its processes are confirmed gone: none bears its mark, descends from one that did, or is in its session.",
+            )
           : end.looking
             ? gettext(
                 "It is not confirmed that its processes are gone: testum looks on the host until it is known.",

@@ -104,8 +104,8 @@ uid_of() {
 }
 # Children of the first process, of this account and younger than `oldest`, that bear no task's mark. Services' processes
 # are those of the service manager, unless the service is the SSH server.
-say_strays() {
-  [ "$oldest" ] || return
+find_strays() {
+  strays=
   ticks=$(getconf CLK_TCK 2>/dev/null) || ticks=100
   read -r own 2>/dev/null <"$proc/self/cgroup" || own=
   uid_of "$proc/self"; me=$uid
@@ -128,15 +128,28 @@ say_strays() {
       *ssh*.service|*dropbear*.service) ;;
       *.service) continue ;;
     esac
-    echo "$tag stray $pid $age"
+    strays="$strays$tag stray $pid $age$nl"
   done <<TESTUM_TABLE
 $table
 TESTUM_TABLE
 }
+# What another task's end has just orphaned is gone in a moment.
+say_strays() {
+  [ "$oldest" ] || return
+  nl="
+"
+  for look in 1 2 3 4 5; do
+    find_strays
+    [ "$strays" ] || return
+    pause
+  done
+  find_strays
+  echo "$strays"
+}
 # Those of the processes with these numbers that are still children of the first process, of this account.
 say_still() {
   uid_of "$proc/self"; me=$uid
-  for pid in $strays; do
+  for pid in $seen; do
     read -r line 2>/dev/null <"$proc/$pid/stat" || continue
     rest=${line##*) }
     case $rest in [!ZX]" 1 "*) uid_of "$proc/$pid" 2>/dev/null; [ "$uid" = "$me" ] && echo "$tag stray $pid 0" ;; esac
@@ -144,7 +157,7 @@ say_still() {
 }
 gone() { say_strays; say_still; echo "$tag gone $1"; }
 seek() {
-  tag=$1; pattern="[T]ESTUM_TASK=$2"; to_end=$3; strays=$4
+  tag=$1; pattern="[T]ESTUM_TASK=$2"; to_end=$3; seen=$4
   known=" "; ours=" "; groups=" "
   find_ours
   if [ "$ours" = " " ]; then
