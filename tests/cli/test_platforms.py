@@ -59,6 +59,28 @@ def test_a_platform_from_birth_to_removal(cli: Cli, fake: FakeApi) -> None:
     assert gone.returncode == 3 and b"no platform named 'web1'" in gone.stderr
 
 
+def test_a_key_and_a_password(cli: Cli, fake: FakeApi, key: Path, tmp_path: Path) -> None:
+    ran = cli(
+        "platforms", "add", "x", "u@h", "-i", str(key), "--and-password", "--password-stdin", stdin=b"pw\n"
+    )
+    assert ran.returncode == 0, ran.stderr
+    sent = fake.posted[-1]
+    assert (sent["auth_method"], sent["password"]) == ("key_and_password", "pw")
+    assert sent["private_key"] == key.read_text()
+    for wrong in (["--and-password"], ["-i", str(key), "--password-stdin"]):
+        assert cli("platforms", "add", "y", "u@h", *wrong, stdin=b"pw\n").returncode == 2
+    listed = tmp_path / "hosts.csv"
+    listed.write_text(f"name,host,username,auth_method,password,key_file\nz,h,u,key_and_password,pw,{key}\n")
+    ran = cli("platforms", "import", str(listed))
+    assert ran.returncode == 0, ran.stderr
+    sent = fake.posted[-1]
+    assert (sent["auth_method"], sent["password"], sent["private_key"]) == (
+        "key_and_password",
+        "pw",
+        key.read_text(),
+    )
+
+
 def test_field_errors_are_shown(cli: Cli) -> None:
     ran = cli("platforms", "add", "x", "u@a b", "--password-stdin", stdin=b"pw\n")
     assert ran.returncode == 3

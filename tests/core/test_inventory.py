@@ -52,9 +52,9 @@ def test_csv_without_names_is_refused_and_unknown_columns_are_noted() -> None:
 
 
 def test_a_password_and_a_key_need_a_choice() -> None:
-    rows = "a,p,k,\nb,p,k,password\nc,p,,magic\n"
+    rows = "a,p,k,\nb,p,k,password\nc,p,,magic\nd,p,k,key_and_password\n"
     found = parse_csv("name,password,key_file,auth_method\n" + rows)
-    assert [draft.name for draft in found.drafts] == ["b"]
+    assert [draft.name for draft in found.drafts] == ["b", "d"]
     assert [line for line, _ in problems(found)] == [2, 4]
 
 

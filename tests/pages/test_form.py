@@ -3,6 +3,7 @@
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -11,7 +12,7 @@ from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
 from tests.support.browser import PHONE
 from tests.support.server import Api, Server
-from tests.support.sshd import RealSshd
+from tests.support.sshd import RealSshd, run
 from tests.support.tools import unique
 from testum.core.sshkeys import parse_public_key
 
@@ -217,6 +218,42 @@ def test_in_russian_on_a_phone(open_tab: Open, real_sshd: RealSshd) -> None:
     expect(result).to_contain_text("Этот ключ пока не доверенный")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert violations(page) == []
+
+
+def test_a_key_and_a_password_for_two_steps(page: Page, api: Api, tmp_path: Path) -> None:
+    """Both are typed, kept where nothing is typed, and what another way to log in does not use is forgotten."""
+    key = tmp_path / "id"
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
+    sshd = RealSshd(options=["AuthenticationMethods publickey,password"])
+    try:
+        sshd.add_key(key.with_suffix(".pub").read_text())
+        name = unique("form")
+        fill(page, sshd, name)
+        page.get_by_label("Private key and password").check()
+        page.locator("#private_key").fill(key.read_text())
+        press(page)
+        expect(page.locator("[data-try-result]")).to_contain_text("Connected and logged in")
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.locator("main")).to_contain_text("then a password")
+        (platform,) = api.get("/platforms/", name=name)
+        assert platform["auth_method"] == "key_and_password"
+        page.goto(f"/platforms/{platform['id']}/edit")
+        expect(page.get_by_label("Private key and password")).to_be_checked()
+        expect(page.locator("#password")).to_be_visible()
+        press(page)
+        expect(page.locator("[data-try-result]")).to_contain_text("Connected and logged in")
+        page.get_by_label("Private key", exact=True).first.check()
+        expect(page.locator("#password")).to_be_hidden()
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.locator("main")).not_to_contain_text("then a password")
+        changed = api.get(f"/platforms/{platform['id']}")
+        assert (changed["auth_method"], changed["has_password"], changed["has_private_key"]) == (
+            "private_key",
+            False,
+            True,
+        )
+    finally:
+        sshd.close()
 
 
 def test_who_may_not_write_platforms_may_not_test_what_is_typed(

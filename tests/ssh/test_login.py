@@ -1,5 +1,6 @@
 """Logins in several steps: what was accepted is not blamed, and what more is asked for is said (RFC 4252, 5.1)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import asyncssh
@@ -48,6 +49,94 @@ async def test_two_steps(key_file, endpoint, methods, by, asked):
             assert wrong.code == "auth_failed"
     finally:
         server.close()
+
+
+@pytest.mark.parametrize(
+    "methods",
+    ["publickey,password", "password,publickey", "publickey,keyboard-interactive", "publickey", "password"],
+)
+async def test_a_key_and_a_password(key_file, endpoint, methods):
+    """In the order that the server asks in."""
+    server = RealSshd(
+        options=[
+            f"AuthenticationMethods {methods}",
+            *(["KbdInteractiveAuthentication yes", "UsePAM yes"] if "keyboard" in methods else []),
+        ]
+    )
+    try:
+        server.add_key(Path(f"{key_file}.pub").read_text())
+        right = KeyAuth(key_file.read_text(), password=server.user.password)
+        changes = {"port": server.port, "username": server.user.name}
+        pool = Pool()
+        try:
+            assert (await pool.check(endpoint(**changes, auth=right), Timeouts())).host_key
+        finally:
+            await pool.close()
+        if methods != "publickey":
+            wrong = await _refused(endpoint(**changes, auth=replace(right, password="wrong")))
+            assert wrong.code == "auth_failed", wrong.message
+        if methods != "password":
+            other = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
+            wrong = await _refused(endpoint(**changes, auth=replace(right, private_key=other)))
+            assert wrong.code == "key_rejected", wrong.message
+    finally:
+        server.close()
+
+
+class _Either(asyncssh.SSHServer):
+    """Takes a key or a password, and keeps the passwords that it gets."""
+
+    def __init__(self, given: list[str], key: str | None) -> None:
+        self._given, self._key = given, key
+
+    def begin_auth(self, username: str) -> bool:
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return key.get_fingerprint() == self._key
+
+    def password_auth_supported(self) -> bool:
+        return True
+
+    def validate_password(self, username: str, password: str) -> bool:
+        self._given.append(password)
+        return True
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_the_password_does_not_stand_in_for_the_key(key_file, accepted):
+    """Where either would do, it is given neither beside a key that is accepted nor in place of one that is not."""
+    key = asyncssh.read_private_key(str(key_file)).get_fingerprint() if accepted else None
+    given: list[str] = []
+    server = await asyncssh.listen(
+        "127.0.0.1",
+        0,
+        server_factory=lambda: _Either(given, key),
+        server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
+    )
+    target = Endpoint(
+        id="either",
+        host="127.0.0.1",
+        port=server.get_port(),
+        username="somebody",
+        auth=KeyAuth(key_file.read_text(), password="secret"),
+        trust=MemoryTrust(),
+    )
+    try:
+        if accepted:
+            pool = Pool()
+            await pool.check(target, Timeouts())
+            await pool.close()
+        else:
+            assert (await _refused(target)).code == "key_rejected"
+        assert given == []
+    finally:
+        server.close()
+        await server.wait_closed()
+        await turns(5)
 
 
 class _Asking(asyncssh.SSHServer):

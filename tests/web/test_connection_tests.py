@@ -265,6 +265,45 @@ def test_a_secret_that_is_typed_again_may_go_elsewhere(
     assert api.get(f"/platforms/{platform['id']}")["port"] == own_sshd.port
 
 
+def test_a_key_and_a_password_for_two_steps(api: Api, listener: socket.socket, tmp_path: Path) -> None:
+    """A platform has both; neither that is stored goes elsewhere, and one that is typed does not let the other go."""
+    private, public = make_key(tmp_path)
+    sshd = RealSshd(options=["AuthenticationMethods publickey,password"])
+    try:
+        sshd.add_key(public)
+        secrets = {"private_key": private, "password": sshd.user.password}
+        lacking = {"auth_method": "key_and_password", "password": None}
+        refused = api.http.post("/platforms/", json=fields(sshd, **lacking) | {"name": unique()})
+        assert {error["field"] for error in refused.json()["errors"]} == {"password", "private_key"}
+        assert attempt(api, **fields(sshd, auth_method="key_and_password", **secrets))["success"]
+        by_key = fields(sshd, auth_method="private_key", private_key=private, password=None)
+        assert attempt(api, **by_key)["error_code"] == "auth_incomplete"
+        platform = api.add_platform(unique(), sshd, auth_method="key_and_password", **secrets)
+        assert (platform["auth_method"], platform["has_password"], platform["has_private_key"]) == (
+            "key_and_password",
+            True,
+            True,
+        )
+        assert attempt(api, platform["id"])["success"]
+        targets = {"platform_ids": [platform["id"]]}
+        task = api.run("echo in", targets=targets)
+        assert (task["status"], task["stdout"]) == ("success", "in\n")
+        port = port_of(listener)
+        for typed, secret in (({}, "password"), ({"password": "x"}, "private_key")):
+            problem = refusal(api, 422, platform["id"], port=port, **typed)
+            assert [error["field"] for error in problem["errors"]] == [secret]
+        kept = api.post("/keys/", {"name": unique("k"), "public_key": public, "private_key": private})
+        answer = api.http.patch(
+            f"/platforms/{platform['id']}", json={"private_key": None, "key_id": kept["id"]}
+        )
+        assert answer.status_code == 200, answer.text
+        assert attempt(api, platform["id"])["success"]
+        assert refusal(api, 422, platform["id"], port=port)["errors"][0]["field"] == "password"
+        assert nobody_came(listener)
+    finally:
+        sshd.close()
+
+
 def test_a_platform_that_is_not_there(api: Api) -> None:
     missing = "00000000-0000-4000-8000-000000000000"
     assert refusal(api, 404, platform=missing)["code"] == "not_found"

@@ -4,13 +4,13 @@ import { gettext } from "../messages";
 import { Growth } from "./growth";
 import { toast } from "./toasts";
 
-/** Show `[data-for="name=value"]` only while the field of that name has that value. */
+/** Show `[data-for="name=value|other"]` only while the field of that name has one of these values. */
 function showParts(root: ParentNode): void {
   for (const part of root.querySelectorAll<HTMLElement>("[data-for]")) {
     const [name, value] = (part.dataset.for ?? "=").split("=", 2);
     const form = part.closest("form");
     const chosen = form ? new FormData(form).get(name ?? "") : null;
-    part.hidden = chosen !== value;
+    part.hidden = !(value ?? "").split("|").includes(String(chosen));
     for (const field of part.querySelectorAll<HTMLInputElement>("input, textarea, select")) {
       field.disabled = part.hidden;
     }

@@ -83,6 +83,23 @@ class Credentials:
             if not password:
                 raise WrongUse("its password is missing; give --ask-password")
             return login | {"auth_method": "password", "password": password}
+        if method == "key_and_password":
+            password = draft.password or self.password
+            if not password:
+                raise WrongUse("its password is missing; give --ask-password")
+            with_key = self._by_key(draft, login)
+            if with_key is None:
+                raise WrongUse("its key is missing; give --key")
+            return with_key | {"auth_method": method, "password": password}
+        if not draft.private_key and not draft.key_files and not self.key_id and self.password and not method:
+            return login | {"auth_method": "password", "password": self.password}
+        with_key = self._by_key(draft, login)
+        if with_key is None:
+            raise WrongUse("it has neither a password nor a key; give --key or --ask-password")
+        return with_key
+
+    def _by_key(self, draft: Draft, login: dict[str, str]) -> dict[str, str] | None:
+        """The fields of a login by key; None where there is none."""
         if draft.private_key:
             passphrase = unlock(draft.private_key, f"the key of {draft.name}", draft.passphrase)
             return login | _with_key(draft.private_key, passphrase)
@@ -90,12 +107,10 @@ class Credentials:
             return login | _with_key(*self._from_files(draft))
         if self.key_id:
             return login | {"auth_method": "private_key", "key_id": self.key_id}
-        if self.password and not method:
-            return login | {"auth_method": "password", "password": self.password}
         for name in DEFAULT_KEYS:
             if (path := Path.home() / ".ssh" / name).is_file():
                 return login | _with_key(*self._key(path, draft.passphrase))
-        raise WrongUse("it has neither a password nor a key; give --key or --ask-password")
+        return None
 
     def _from_files(self, draft: Draft) -> tuple[str, str]:
         """The first of the draft's key files that exists, with its passphrase."""

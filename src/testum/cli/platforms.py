@@ -31,6 +31,13 @@ def add(
     ] = None,
     key: KeyName = None,
     password_stdin: PasswordStdin = False,
+    and_password: Annotated[
+        bool,
+        typer.Option(
+            "--and-password",
+            help="With a key: the host asks for a password, too (two steps). It is asked for.",
+        ),
+    ] = False,
     tag: Tags = None,
     description: Annotated[str, typer.Option(metavar="TEXT")] = "",
     zone: Annotated[
@@ -45,8 +52,13 @@ def add(
     """Add a platform. Without --key-file and --key its password is asked for."""
     from testum.cli.api import Api, find
 
-    if sum((key_file is not None, key is not None, password_stdin)) > 1:
-        raise WrongUse("Give one of --key-file, --key and --password-stdin.")
+    by_key = key_file is not None or key is not None
+    if (key_file and key) or (by_key and password_stdin and not and_password):
+        raise WrongUse(
+            "Give one of --key-file, --key and --password-stdin; for a login in two steps, a key with --and-password."
+        )
+    if and_password and not by_key:
+        raise WrongUse("--and-password goes with --key-file or --key.")
     user, address, given_port = split_address(host)
     if (port and given_port and port != given_port) or (username and user and username != user):
         raise WrongUse(f"{host} and the options contradict each other.")
@@ -65,9 +77,9 @@ def add(
             body |= {"auth_method": "private_key", "key_id": find(api, "keys", key)["id"]}
         elif key_file:
             body |= {"auth_method": "private_key", **_key_of(key_file)}
-        else:
+        if not by_key or and_password:
             secret = read_secret(f"Password of {body['username']}@{address}", from_stdin=password_stdin)
-            body |= {"auth_method": "password", "password": secret}
+            body |= {"auth_method": "key_and_password" if by_key else "password", "password": secret}
         platform = api.post("/platforms/", body)
     if as_json:
         print_json(platform)

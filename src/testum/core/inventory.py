@@ -324,8 +324,8 @@ def _nonsense(draft: Draft) -> str:
         return "a name is missing"
     if not draft.port:
         return "port: a number from 1 to 65535"
-    if draft.auth_method not in ("", "password", "private_key"):
-        return "auth_method: password or private_key"
+    if draft.auth_method not in ("", "password", "private_key", "key_and_password"):
+        return "auth_method: password, private_key or key_and_password"
     if not draft.auth_method and draft.password and (draft.private_key or draft.key_files):
         return "a password and a key are given: say which counts in auth_method"
     return ""

@@ -113,6 +113,16 @@ class Platform(Base):
     )
 
     @property
+    def by_password(self) -> bool:
+        """Whether its login takes a password, alone or as one of two steps."""
+        return self.auth_method != "private_key"
+
+    @property
+    def by_key(self) -> bool:
+        """Whether its login takes a private key, alone or as one of two steps."""
+        return self.auth_method != "password"
+
+    @property
     def tags(self) -> list[str]:
         """The tags, in order."""
         return [row.tag for row in self.tag_rows]

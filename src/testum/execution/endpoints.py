@@ -240,8 +240,12 @@ class Endpoints:
     def _auth(
         self, platform: Platform, kept: Mapping[UUID, SSHKey], opened: dict[UUID, KeyAuth]
     ) -> PasswordAuth | KeyAuth:
-        if platform.auth_method == "password":
-            return PasswordAuth(self._open(platform.id, platform.encrypted_password) or "")
+        password = self._open(platform.id, platform.encrypted_password) if platform.by_password else None
+        if not platform.by_key:
+            return PasswordAuth(password or "")
+        return replace(self._key(platform, kept, opened), password=password)
+
+    def _key(self, platform: Platform, kept: Mapping[UUID, SSHKey], opened: dict[UUID, KeyAuth]) -> KeyAuth:
         if platform.key_id is None:
             return KeyAuth(
                 self._open(platform.id, platform.encrypted_private_key) or "",

@@ -325,19 +325,20 @@ def _values(draft: Draft, login: Login) -> dict[str, Any]:
     if not values["username"]:
         raise InvalidInput("it does not say whom to log in as; name a user with the list")
     method = draft.auth_method or ("password" if draft.password else "")
+    password = draft.password or login.password
+    both = method == "key_and_password"
+    if not password and (both or method == "password"):
+        raise InvalidInput("its password is missing; give one with the list")
+    if both:
+        values |= {"auth_method": method, "password": password}
+    else:
+        values["auth_method"] = "private_key"
     if draft.private_key and method != "password":
-        return values | {
-            "auth_method": "private_key",
-            "private_key": draft.private_key,
-            "passphrase": draft.passphrase or None,
-        }
+        return values | {"private_key": draft.private_key, "passphrase": draft.passphrase or None}
     if method == "password" or (not method and login.password and not login.key_id):
-        password = draft.password or login.password
-        if not password:
-            raise InvalidInput("its password is missing; give one with the list")
         return values | {"auth_method": "password", "password": password}
     if login.key_id is not None:
-        return values | {"auth_method": "private_key", "key_id": login.key_id}
+        return values | {"key_id": login.key_id}
     if draft.key_files:
         raise InvalidInput(
             f"its key {draft.key_files[0]} is on your machine; choose a kept key with the list"

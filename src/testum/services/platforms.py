@@ -382,14 +382,17 @@ class Platforms:
 
     @staticmethod
     def _check_login(platform: Platform) -> list[FieldProblem]:
-        if platform.auth_method == "password" and not platform.encrypted_password:
-            return [FieldProblem("password", "is needed to log in by password.")]
-        if platform.auth_method == "private_key":
+        if platform.auth_method is None:
+            return []
+        problems = []
+        if platform.by_password and not platform.encrypted_password:
+            problems.append(FieldProblem("password", "is needed to log in by password."))
+        if platform.by_key:
             if platform.encrypted_private_key and platform.key_id:
-                return [FieldProblem("key_id", "give either key_id or private_key.")]
+                problems.append(FieldProblem("key_id", "give either key_id or private_key."))
             if not (platform.encrypted_private_key or platform.key_id):
-                return [FieldProblem("private_key", "is needed (or key_id) to log in by key.")]
-        return []
+                problems.append(FieldProblem("private_key", "is needed (or key_id) to log in by key."))
+        return problems
 
     @staticmethod
     async def check_links(session: AsyncSession, platform: Platform) -> None:

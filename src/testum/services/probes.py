@@ -131,14 +131,13 @@ class Probes:
 
 
 def _stored_secret(platform: Platform, values: Mapping[str, Any]) -> str | None:
-    """The field of the stored secret that would be used; None where it was typed, or is a kept key's."""
-    if platform.auth_method == "password":
-        field = "password"
-    elif platform.key_id is None:
-        field = "private_key"
-    else:
-        return None
-    return None if values.get(field) else field
+    """The field of a stored secret that would be used; None where all were typed, or are a kept key's."""
+    used = []
+    if platform.by_password:
+        used.append("password")
+    if platform.by_key and platform.key_id is None:
+        used.append("private_key")
+    return next((field for field in used if not values.get(field)), None)
 
 
 def _draft(platform: Platform) -> Draft:

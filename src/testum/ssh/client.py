@@ -49,13 +49,31 @@ class Client(asyncssh.SSHClient):
         self._key = key
         self._asked = False
         self._given = False
+        self._password_wanted = isinstance(endpoint.auth, PasswordAuth)
+        """Whether the password may be given now."""
         self.failure: SSHError | None = None
         self.presented: HostKey | None = None
         self.first_use = False
         self.made: asyncssh.SSHClientConnection | None = None
         self.asked: str | None = None
         """What the server asks for when it has accepted what it got: the names of methods, or its question."""
+        self.refused: str | None = None
+        """Which of `key` and `password` it has not accepted."""
+        self._tried: str | None = None
         self._on_loss: Callable[[], None] | None = None
+
+    def answered(self, methods: Sequence[str], *, partial: bool) -> None:
+        """The server goes on with one of these methods; `partial`: it has accepted what was tried last."""
+        if partial:
+            self.more_is_asked(", ".join(methods))
+        elif self._tried is not None:
+            # The first that it refuses is the reason.
+            self.refused, self.asked = self.refused or self._tried, None
+        self._tried = None
+        if isinstance(self._endpoint.auth, KeyAuth):
+            # A password does not stand in for a key that was refused.
+            first = "publickey" not in methods and self.refused is None
+            self._password_wanted = partial or self._password_wanted or first
 
     def more_is_asked(self, what: str) -> None:
         """The server accepted what it got, and asks for more."""
@@ -109,15 +127,18 @@ class Client(asyncssh.SSHClient):
 
     def _password_once(self) -> str | None:
         """The password, the first time: asking again means that it was wrong."""
-        auth = self._endpoint.auth
-        if self._asked or not isinstance(auth, PasswordAuth):
+        if self._asked or not self._password_wanted:
             return None
-        self._asked = True
-        return auth.password
+        password = self._endpoint.auth.password
+        if password is not None:
+            self._asked, self._tried = True, "password"
+        return password
 
     def public_key_auth_requested(self) -> asyncssh.SSHKey | None:
         """The key, once."""
         key, self._key = self._key, None
+        if key is not None:
+            self._tried = "key"
         return key
 
     def password_auth_requested(self) -> str | None:
@@ -126,7 +147,8 @@ class Client(asyncssh.SSHClient):
 
     def kbdint_auth_requested(self) -> str | None:
         """Take part in keyboard-interactive if the password was not refused already."""
-        return "" if not self._asked and isinstance(self._endpoint.auth, PasswordAuth) else None
+        may = self._password_wanted and self._endpoint.auth.password is not None and not self._asked
+        return "" if may else None
 
     def kbdint_challenge_received(
         self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
@@ -138,6 +160,7 @@ class Client(asyncssh.SSHClient):
         if given or len(prompts) != 1 or prompts[0][1]:
             # A wrong password ends the talk; who goes on in it wants something else.
             self.more_is_asked(" ".join(text.strip() for text, _ in prompts))
+            self._tried = None
             return None
         password = self._password_once()
         return None if password is None else [password]
@@ -147,19 +170,25 @@ def options_for(endpoint: Endpoint, keepalive_interval: float, keepalive_count: 
     """The connection options. Everything of one host is in its Client, so that all hosts share one
     object: building it is a good part of the cost of a connection."""
     known = tuple(dict.fromkeys(key.algorithm for key in endpoint.trust.known))
-    by_key = isinstance(endpoint.auth, KeyAuth)
-    return _options(known, by_key, keepalive_interval, keepalive_count)
+    match endpoint.auth:
+        case KeyAuth(password=None):
+            methods = "publickey"
+        case KeyAuth():
+            methods = "publickey,password,keyboard-interactive"
+        case PasswordAuth():
+            methods = "password,keyboard-interactive"
+    return _options(known, methods, keepalive_interval, keepalive_count)
 
 
 @lru_cache(maxsize=64)
-def _options(known: tuple[str, ...], by_key: bool, interval: float, count: int) -> Any:
+def _options(known: tuple[str, ...], methods: str, interval: float, count: int) -> Any:
     return asyncssh.SSHClientConnectionOptions(
         config=None,
         agent_path=None,
         # Empty, not None, which would switch the checking off: the decision is the Client's.
         known_hosts=b"",
         client_keys=None,
-        preferred_auth="publickey" if by_key else "password,keyboard-interactive",
+        preferred_auth=methods,
         server_host_key_algs=_host_key_algorithms(known),
         kex_algs=KEX,
         encryption_algs=ENCRYPTION,

@@ -12,7 +12,7 @@ import asyncssh
 
 from testum.ssh import quick
 from testum.ssh.client import Client, options_for
-from testum.ssh.endpoint import Endpoint, KeyAuth
+from testum.ssh.endpoint import Endpoint, KeyAuth, PasswordAuth
 from testum.ssh.errors import (
     AuthFailed,
     AuthIncomplete,
@@ -139,13 +139,21 @@ def _typed(endpoint: Endpoint, client: Client, error: Exception, *, through: boo
         )
     match error:
         case asyncssh.PermissionDenied() if client.asked is not None:
-            given = "key" if isinstance(endpoint.auth, KeyAuth) else "password"
+            match endpoint.auth:
+                case KeyAuth(password=None):
+                    given, else_ = "key", "Where that is a password, give the platform both."
+                case PasswordAuth():
+                    given, else_ = "password", "Where that is a key, give the platform both."
+                case KeyAuth():
+                    given, else_ = "key and password", "testum has no more to give."
             return AuthIncomplete(
                 f"{where}: the {given} of {endpoint.username} is not all that the server asks for. It asks: {client.asked}. "
-                "testum logs in with one thing: let the account log in with that (AuthenticationMethods).",
+                f"{else_} Or let the account log in with what there is (AuthenticationMethods).",
                 host_key=client.presented,
             )
-        case asyncssh.PermissionDenied() if isinstance(endpoint.auth, KeyAuth):
+        case asyncssh.PermissionDenied() if (
+            isinstance(endpoint.auth, KeyAuth) and client.refused != "password"
+        ):
             return KeyRejected(
                 f"{where}: the server does not accept the key. Is its public half in authorized_keys of {endpoint.username}?",
                 host_key=client.presented,

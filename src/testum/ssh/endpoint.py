@@ -15,10 +15,13 @@ class PasswordAuth:
 
 @dataclass(frozen=True, slots=True)
 class KeyAuth:
-    """A private key in any common format (OpenSSH, PKCS#1, PKCS#8), with its passphrase if it has one."""
+    """A private key in any common format (OpenSSH, PKCS#1, PKCS#8), with its passphrase if it has one. `password` is for
+    a server that asks for both (RFC 4252, section 5.1): it is given only where the server has accepted the key and asks
+    for more, or does not ask for a key now."""
 
     private_key: str = field(repr=False)
     passphrase: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

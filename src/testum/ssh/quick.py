@@ -66,8 +66,7 @@ class QuickConnection(asyncssh.SSHClientConnection):
         """asyncssh passes over whether what was tried was right and is not all that is asked for (RFC 4252, 5.1)."""
         answer = SSHPacket(packet.get_remaining_payload())
         methods, partial = answer.get_namelist(), answer.get_boolean()
-        if partial:
-            self._owner.more_is_asked(", ".join(method.decode("ascii", "replace") for method in methods))
+        self._owner.answered([method.decode("ascii", "replace") for method in methods], partial=partial)
         super()._process_userauth_failure(pkttype, pktid, packet)
 
     _packet_handlers = {  # noqa: RUF012 - as asyncssh has it

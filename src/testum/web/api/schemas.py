@@ -127,6 +127,14 @@ Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 Zone = Annotated[str, StringConstraints(min_length=1, max_length=63)]
 Tags = Annotated[list[Annotated[str, StringConstraints(max_length=100)]], Field(max_length=50)]
 
+AuthMethod = Annotated[
+    Literal["password", "private_key", "key_and_password"],
+    Field(
+        description="`key_and_password`: for a host that asks for both in two steps. The password is given only after "
+        "the key was accepted, or where the host does not ask for a key first."
+    ),
+]
+
 
 class PlatformBody(Body):
     """A new platform."""
@@ -150,7 +158,7 @@ class PlatformBody(Body):
     host: Annotated[str, StringConstraints(min_length=1, max_length=255)]
     port: Port = 22
     username: Annotated[str, StringConstraints(min_length=1, max_length=150)]
-    auth_method: Literal["password", "private_key"]
+    auth_method: AuthMethod
     password: Secret | None = None
     private_key: Secret | None = None
     passphrase: Secret | None = None
@@ -179,7 +187,7 @@ class PlatformPatch(Body):
     host: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
     port: Port | None = None
     username: Annotated[str, StringConstraints(min_length=1, max_length=150)] | None = None
-    auth_method: Literal["password", "private_key"] | None = None
+    auth_method: AuthMethod | None = None
     password: Secret | None = None
     private_key: Secret | None = None
     passphrase: Secret | None = None

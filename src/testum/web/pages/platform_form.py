@@ -14,6 +14,14 @@ from testum.web.pages.words import Words
 
 _TEXTS = ("name", "host", "port", "username", "login", "key_id", "jump", "tags", "zone")
 _MORE = ("known_host_key", "host_key_policy", "shell", "description")
+_USES = {
+    "password": ("password",),
+    "private_key": ("private_key", "passphrase"),
+    "key": ("key_id",),
+    "private_key_password": ("private_key", "passphrase", "password"),
+    "key_password": ("key_id", "password"),
+}
+"""The fields of each way to log in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +58,12 @@ def typed(form: Form) -> dict[str, str]:
 
 def stored(platform: Platform, jump: str) -> dict[str, str]:
     """The form of a stored platform, which is reached through the one named `jump`."""
-    login = "key" if platform.key_id else platform.auth_method
     return {
         "name": platform.name,
         "host": platform.host,
         "port": str(platform.port),
         "username": platform.username,
-        "login": login,
+        "login": _login_of(platform),
         "key_id": str(platform.key_id or ""),
         "jump": jump,
         "tags": " ".join(platform.tags),
@@ -66,6 +73,14 @@ def stored(platform: Platform, jump: str) -> dict[str, str]:
         "shell": platform.shell,
         "description": platform.description,
     }
+
+
+def _login_of(platform: Platform) -> str:
+    """The choice of the form that stands for how a platform is logged in to."""
+    if not platform.by_key:
+        return "password"
+    login = "key" if platform.key_id else "private_key"
+    return f"{login}_password" if platform.by_password else login
 
 
 async def jump_name(view: PageView, platform: Platform) -> str:
@@ -106,33 +121,39 @@ async def values(view: PageView, form: Form) -> dict[str, Any]:
 
 
 async def _login(form: Form) -> dict[str, Any]:
-    if form.text("login") == "key":
-        return {"auth_method": "private_key", "key_id": form.id("key_id")}
-    if form.text("login") == "private_key":
+    login = form.text("login")
+    used = _USES.get(login, _USES["password"])
+    if "private_key" in used:
         await check_opens(form.lines("private_key"), form.raw("passphrase"))
-        return {
-            "auth_method": "private_key",
-            "private_key": form.lines("private_key") or None,
-            "passphrase": form.raw("passphrase") or None,
-        }
-    return {"auth_method": "password", "password": form.raw("password") or None}
+    given = {
+        "password": form.raw("password") or None,
+        "private_key": form.lines("private_key") or None,
+        "passphrase": form.raw("passphrase") or None,
+        "key_id": form.id("key_id") if "key_id" in used else None,
+    }
+    by_password = "password" in used
+    by_key = len(used) > by_password
+    method = "key_and_password" if by_key and by_password else "private_key" if by_key else "password"
+    return {"auth_method": method, **{name: given[name] for name in used}}
 
 
 async def changes(view: PageView, form: Form, platform: Platform) -> dict[str, Any]:
     """What the form changes: of secrets only what was typed, and what another way to log in makes void."""
     sent = await values(view, form)
     before = stored(platform, "")
-    if form.text("login") == before["login"]:
-        sent = {
-            name: value
-            for name, value in sent.items()
-            # A key that is typed anew comes with its passphrase, or needs none.
-            if value is not None
-            or name not in SECRETS
-            or (name == "passphrase" and sent.get("private_key") is not None)
-        }
-    else:
-        void = {"password": None, "private_key": None, "passphrase": None, "key_id": None}
+    kept = _USES.get(before["login"], ())
+    sent = {
+        name: value
+        for name, value in sent.items()
+        # A key that is typed anew comes with its passphrase, or needs none.
+        if value is not None
+        or name not in kept
+        or name not in SECRETS
+        or (name == "passphrase" and sent.get("private_key") is not None)
+    }
+    if form.text("login") != before["login"]:
+        used = _USES.get(form.text("login"), _USES["password"])
+        void = {name: None for name in (*SECRETS, "key_id") if name not in used}
         sent = {**void, **sent}
     if form.text("known_host_key") == before["known_host_key"].strip():
         sent.pop("known_host_key", None)
@@ -164,7 +185,7 @@ def differences(form: Form, now: Platform, jump: str) -> dict[str, tuple[str, st
     """The fields, by name, that say something else than what is stored now: as it is, and as it was typed."""
     written = typed(form)
     found = {name: (value, written[name]) for name, value in stored(now, jump).items()}
-    if form.text("login") != "key":
+    if "key_id" not in _USES.get(form.text("login"), ()):
         # Not shown, and not sent.
         del found["key_id"]
     return {

@@ -127,7 +127,7 @@ SAID = (
     N_("a name is missing"),
     N_("port: a number from 1 to 65535"),
     N_("Port: a number from 1 to 65535"),
-    N_("auth_method: password or private_key"),
+    N_("auth_method: password, private_key or key_and_password"),
     N_("a password and a key are given: say which counts in auth_method"),
     N_("%(name)s is already on line %(line)s"),
     N_("%(name)s: ProxyCommand is not used"),

@@ -103,7 +103,9 @@ ERRORS: Mapping[str, tuple[str, str]] = {
     ),
     "auth_incomplete": (
         N_("The host asks for more than one thing to log in"),
-        N_("Let the account log in with the key or the password alone (AuthenticationMethods of sshd)."),
+        N_(
+            "Give the platform both a key and a password, if those are the steps; a code that changes each time cannot be given."
+        ),
     ),
     "key_rejected": (
         N_("The host refused the key"),
