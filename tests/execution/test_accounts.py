@@ -109,7 +109,7 @@ class Account:
         found = []
         for pid in self.user.processes():
             try:
-                words = Path(f"/proc/{pid}/cmdline").read_bytes()
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
                 place = Path(f"/proc/{pid}/environ").read_bytes()
             except OSError:
                 continue

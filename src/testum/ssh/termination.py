@@ -144,7 +144,7 @@ say_strays() {
     pause
   done
   find_strays
-  echo "$strays"
+  [ "$strays" ] && echo "$strays"
 }
 # Those of the processes with these numbers that are still children of the first process, of this account.
 say_still() {
@@ -306,8 +306,8 @@ def _gone(told: str, strays: list[str], *, signalled: bool = False) -> Terminati
         return Termination("confirmed", f"{told} {_LOOKED}", signalled)
     return Termination(
         "unconfirmed",
-        f"{told} {_LOOKED} But processes of this account began since it was started that are in no session's tree and "
-        f"bear no mark, and may be its: {', '.join(strays[:20])}. They were left as they are.",
+        f"{told} {_LOOKED} But processes of this account have begun since then that bear no mark and whose parent has "
+        f"ended; they may be its and were left as they are: {', '.join(strays[:20])}.",
         signalled,
         tuple(strays[:_MOST_STRAYS]),
     )
