@@ -19,7 +19,7 @@ from testum import __version__, descriptors, logs
 from testum.artifacts.base import Artifacts
 from testum.core.positions import Sequencer
 from testum.core.secrets import Opener, Sealer
-from testum.db import installation, migrate, workers
+from testum.db import idempotency, installation, migrate, workers
 from testum.db.positions import Positions, ProcessPositions, StoredPositions
 from testum.db.session import Database
 from testum.dispatch.base import Dispatcher
@@ -63,7 +63,7 @@ log = structlog.get_logger(__name__)
 
 _TIDY_SECONDS = 30.0
 _FORGOTTEN_SECONDS = 3600.0
-"""A worker that died is shown for so long."""
+"""A worker that died is shown for so long, and so often what is remembered for a time is looked through."""
 
 
 class Role(StrEnum):
@@ -178,6 +178,7 @@ class Testum:
                 ),
                 Duty("resume jobs", sweep, self.recovery.resume),
                 Duty("forget workers", _FORGOTTEN_SECONDS, self._forget_workers),
+                Duty("forget idempotency keys", _FORGOTTEN_SECONDS, self._forget_idempotency_keys),
                 Duty("tidy output", _TIDY_SECONDS, self.output_store.tidy),
                 *self._retention_duties(),
             ],
@@ -385,6 +386,10 @@ class Testum:
     async def _forget_workers(self) -> None:
         async with self.database.write() as session:
             await workers.forget(session, _FORGOTTEN_SECONDS)
+
+    async def _forget_idempotency_keys(self) -> None:
+        async with self.database.write() as session:
+            await idempotency.forget(session)
 
     async def _check_key(self) -> None:
         """That FERNET_KEY is the one that this database is used with: better now than at the first task. Raises

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -245,3 +246,18 @@ def test_what_was_being_cancelled_and_what_was_shown_stay_so(host: RealSshd) -> 
         assert kept.startswith(shown)
         assert api.get(f"/tasks/{task['id']}")["stdout"].encode() == kept
         host.user.kill_all()
+
+
+def test_a_request_that_is_sent_again_after_a_kill_starts_no_second_job(server: Server) -> None:
+    api = server.client()
+    platform = {"name": "nobody", "host": "127.0.0.1", "port": 1, "username": "x"}
+    on = api.post("/platforms/", {**platform, "auth_method": "password", "password": "x"})["id"]
+    body = {"type": "run_command", "command": "true # once", "targets": {"platform_ids": [on]}}
+    send = partial(api.http.post, "/jobs/", json=body, headers={"Idempotency-Key": "k"})
+    answer = send()
+    server.kill()
+    server.start()
+    again = send()
+    assert (again.status_code, again.content) == (202, answer.content)
+    assert [job["id"] for job in api.get("/jobs/", q="true # once")] == [answer.json()["id"]]
+    assert api.wait_job(answer.json()["id"])["status"] == "failed"

@@ -118,10 +118,10 @@ _RAISES |= {"StorageFull", "StorageUnavailable", "field", "problem", "Problem", 
 
 ELSEWHERE = (
     "after:", "values §", "a frame of", "of another list", "not a number of a row", "§: more than", "[§]: ",
-    "The expression cannot be read"
+    "The expression cannot be read", "This Idempotency-Key", "must be one text of"
 )  # fmt: skip
-"""How sentences begin that reach no page: a stream or the command line alone says them, they are caught where they are
-raised, or a script says it by their code."""
+"""How sentences begin that reach no page: a stream, a header or the command line alone says them, they are caught where
+they are raised, or a script says it by their code."""
 
 
 def sentences(folder: str) -> Iterator[str]:

@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
+from uuid import uuid4
 
 import httpx2
 
 from testum import __version__
-from testum.cli.failures import Refused, Unreachable, WrongUse
+from testum.cli.failures import Refused, Unanswered, Unreachable, WrongUse
 from testum.cli.session import LOGIN_AGAIN, Session
 
 PREFIX = "/api/v1"
@@ -50,6 +51,16 @@ class Api:
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """What POST answers, decoded."""
         return _decoded(self._call("POST", path, body=body))
+
+    def post_once(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The same for what must not be done twice: where the connection ends without an answer, it is sent again with
+        the same key, by which the server knows it."""
+        headers = {"Idempotency-Key": str(uuid4())}
+        try:
+            response = self._call("POST", path, body=body, headers=headers)
+        except Unanswered:
+            response = self._call("POST", path, body=body, headers=headers)
+        return _decoded(response)
 
     def delete(self, path: str) -> Any:
         """What DELETE answers, decoded; None for an empty answer."""
@@ -115,19 +126,27 @@ class Api:
         path: str,
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx2.Response:
         self._ensure_login()
         token = self.session.token
-        response = self._send(method, path, query or {}, body, token)
+        response = self._send(method, path, query or {}, body, token, headers)
         if response.status_code == 401:
             self.renew(token)
-            response = self._send(method, path, query or {}, body, self.session.token)
+            response = self._send(method, path, query or {}, body, self.session.token, headers)
         return _checked(response)
 
     def _send(
-        self, method: str, path: str, query: Mapping[str, Any], body: Mapping[str, Any] | None, token: str
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        body: Mapping[str, Any] | None,
+        token: str,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx2.Response:
         request = self._request(method, path, query, body, token)
+        request.headers.update(headers or {})
         with _reaching(self.session.url):
             return self._client.send(request)
 
@@ -146,6 +165,8 @@ def _reaching(url: str) -> Iterator[None]:
         yield
     except httpx2.TimeoutException:
         raise Unreachable(f"{url} does not answer in time.") from None
+    except (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError) as error:
+        raise Unanswered(f"{url} ended the connection without an answer: {error}.") from None
     except httpx2.TransportError as error:
         hint = "Is `testum serve` running, and is --url right?"
         raise Unreachable(f"{url} cannot be reached: {error or type(error).__name__}. {hint}") from None

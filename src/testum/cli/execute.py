@@ -143,7 +143,7 @@ def run_and_watch(
 
 def _start(api: "Api", body: dict[str, Any]) -> dict[str, Any]:
     try:
-        job: dict[str, Any] = api.post("/jobs/", body)
+        job: dict[str, Any] = api.post_once("/jobs/", body)
     except Refused as refusal:
         if refusal.code == "no_targets":
             raise WrongUse(refusal.message) from None

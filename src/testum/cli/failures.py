@@ -34,6 +34,10 @@ class Unreachable(Failure):
     status = REFUSED
 
 
+class Unanswered(Unreachable):
+    """The connection ended before the answer: what was asked for may be done or not."""
+
+
 class Refused(Failure):
     """The server said no. `http_status` and `code` are those of its problem document."""
 

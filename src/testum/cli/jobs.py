@@ -124,7 +124,7 @@ def rerun(
     from testum.cli.api import Api, path_id
 
     with Api(url) as api:
-        job = api.post(f"/jobs/{path_id(job_id)}/rerun", {"only": only.value, "force": force})
+        job = api.post_once(f"/jobs/{path_id(job_id)}/rerun", {"only": only.value, "force": force})
     if as_json:
         print_json(job)
     else:

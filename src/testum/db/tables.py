@@ -3,6 +3,7 @@
 from testum.db import (
     audit,
     duties,
+    idempotency,
     installation,
     jobs,
     keys,
@@ -16,4 +17,17 @@ from testum.db import (
 from testum.db.base import Base
 
 metadata = Base.metadata
-NOUNS = (audit, duties, installation, jobs, keys, platforms, segments, selections, tasks, users, workers)
+NOUNS = (
+    audit,
+    duties,
+    idempotency,
+    installation,
+    jobs,
+    keys,
+    platforms,
+    segments,
+    selections,
+    tasks,
+    users,
+    workers,
+)

@@ -14,11 +14,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.actions import JobSpec, JobType, RerunOf
+from testum.core.idempotency import Once
 from testum.core.permissions import Actor, Permission
 from testum.core.secrets import Sealer
 from testum.core.states import FINAL_JOB, JobStatus, TaskStatus
 from testum.core.targets import Targets, no_match, no_such
-from testum.db import claims, jobs, keys, paging, platforms, remains, reports, tasks
+from testum.db import claims, idempotency, jobs, keys, paging, platforms, remains, reports, tasks
 from testum.db.base import new_id, utc_now
 from testum.db.jobs import Job
 from testum.db.keys import SSHKey
@@ -93,15 +94,22 @@ class Jobs:
         self._timeout = timeout
 
     async def start(
-        self, actor: Actor, spec: JobSpec, targets: Targets, *, new: UUID | None = None
+        self,
+        actor: Actor,
+        spec: JobSpec,
+        targets: Targets,
+        *,
+        new: UUID | None = None,
+        once: Once | None = None,
     ) -> Started:
         """Accept a job: its rows and its audit entry are committed, then it is dispatched.
 
         `new` is the id that it gets, a version 7 of now (`new_id`): where this account has started a job of that id
-        already, that one is the answer, however often and quickly it is asked for.
+        already, that one is the answer, however often and quickly it is asked for. `once` does the same by a key of
+        the client's: see `first`.
 
         Raises InvalidInput, also (code `no_targets`) when nothing is selected; Conflict where the id is that of
-        somebody else's job.
+        somebody else's job; what `first` raises.
         """
         await self._check(actor, spec)
         spec.check()
@@ -136,23 +144,47 @@ class Jobs:
                 raise no_match(targets)
             return job, selected
 
-        return await self._accept(actor, job.id, select_platforms)
+        return await self._accept(actor, job.id, select_platforms, once)
 
-    async def start_on(self, actor: Actor, spec: JobSpec, platform_id: UUID) -> Started:
+    async def start_on(
+        self,
+        actor: Actor,
+        spec: JobSpec,
+        platform_id: UUID,
+        *,
+        new: UUID | None = None,
+        once: Once | None = None,
+    ) -> Started:
         """`start` on one platform. Raises also NotFound."""
         await self._check(actor, spec)
         async with self._database.read() as session:
             if await platforms.get(session, platform_id) is None:
                 raise NotFound("There is no such platform.")
-        return await self.start(actor, spec, Targets(platform_ids=(platform_id,)))
+        return await self.start(actor, spec, Targets(platform_ids=(platform_id,)), new=new, once=once)
+
+    async def first(self, actor: Actor, once: Once) -> Started | None:
+        """The job that this key of the account's started within the last day, whatever has become of its platforms
+        since; None where it started none. Raises InvalidInput (code `idempotency_key_reused`) where it asked for
+        something else then."""
+        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
+        async with self._database.read() as session:
+            return await _first(session, actor, once)
 
     async def _check(self, actor: Actor, spec: JobSpec) -> None:
         await self._gate.check(actor, _permission(spec.type), f"job.{spec.type}", "job")
 
     async def rerun(
-        self, actor: Actor, job_id: UUID, which: RerunOf, *, new: UUID | None = None, force: bool = False
+        self,
+        actor: Actor,
+        job_id: UUID,
+        which: RerunOf,
+        *,
+        new: UUID | None = None,
+        once: Once | None = None,
+        force: bool = False,
     ) -> Started:
-        """Do an ended job again, on all or some of its platforms that are still there; `new` is as for `start`.
+        """Do an ended job again, on all or some of its platforms that are still there; `new` and `once` are as for
+        `start`.
 
         Raises NotFound, Conflict while the job is under way (a command would run twice at once), MayStillRun where it
         may still be at work on one of them from before, unless `force`, and InvalidInput (code `no_targets` when nothing
@@ -184,7 +216,7 @@ class Jobs:
             )
             return job, selected
 
-        return await self._accept(actor, new, select_platforms)
+        return await self._accept(actor, new, select_platforms, once)
 
     async def left_to_rerun(self, actor: Actor, job_id: UUID, which: RerunOf) -> tuple[Job, int]:
         """A job and on how many platforms `rerun` would do it again. Raises what that would raise."""
@@ -226,18 +258,21 @@ class Jobs:
         actor: Actor,
         job_id: UUID,
         make: Callable[[AsyncSession], Awaitable[tuple[Job, Sequence[Target]]]],
+        once: Once | None,
     ) -> Started:
-        """Insert and dispatch the job that is made, unless there is one of the id."""
+        """Insert and dispatch the job that is made, unless there is one of the id, or of the key."""
         try:
             async with self._database.write() as session:
-                if made := await _made(session, actor, job_id):
+                if made := await _made(session, actor, job_id, once):
                     return made
+                if once is not None:
+                    await idempotency.add(session, actor.id, once, job_id)
                 job, selected = await make(session)
                 task_id = await self._insert(session, actor, job, selected)
         except IntegrityError:
             # Where many write at once, another request has made it since.
             async with self._database.read() as session:
-                made = await _made(session, actor, job_id)
+                made = await _made(session, actor, job_id, once)
             if made is None:
                 raise
             return made
@@ -480,14 +515,34 @@ def no_new_job() -> InvalidInput:
     return InvalidInput("What this form names can be no new job. Open its page again.")
 
 
-async def _made(session: AsyncSession, actor: Actor, job_id: UUID) -> Started | None:
-    """The job of this id, if there is one. Raises Conflict where somebody else has started it."""
+async def _made(session: AsyncSession, actor: Actor, job_id: UUID, once: Once | None) -> Started | None:
+    """The job of this id or this key, if there is one. Raises Conflict where somebody else has started it, and as
+    `_first` does."""
+    if once is not None and (first := await _first(session, actor, once)):
+        return first
     job = await jobs.get(session, job_id)
     if job is None:
         return None
     if job.created_by != actor.username:
         raise Conflict("Somebody else has started the job of this form. Send it again.", code="job_exists")
-    first = select(Task.id).where(Task.job_id == job_id).order_by(Task.ordinal).limit(1)
+    return await _started(session, job)
+
+
+async def _first(session: AsyncSession, actor: Actor, once: Once) -> Started | None:
+    found = await idempotency.find(session, actor.id, once.key)
+    if found is None:
+        return None
+    if found.fingerprint != once.fingerprint:
+        raise InvalidInput(
+            "This Idempotency-Key was sent with another request before. Use a new key for a new request.",
+            code="idempotency_key_reused",
+        )
+    job = await jobs.get(session, found.job_id)
+    return await _started(session, job) if job is not None else None
+
+
+async def _started(session: AsyncSession, job: Job) -> Started:
+    first = select(Task.id).where(Task.job_id == job.id).order_by(Task.ordinal).limit(1)
     return Started(job, (await session.scalars(first)).one())
 
 

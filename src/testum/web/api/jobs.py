@@ -9,7 +9,9 @@ from testum.core.actions import JobSpec, JobType, ScriptSpec
 from testum.core.states import JobStatus
 from testum.core.targets import Targets
 from testum.errors import InvalidInput
+from testum.services.jobs import Started
 from testum.web.api import show
+from testum.web.api.once import MayRepeat, accept
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
 from testum.web.api.schemas import AcceptedOut, JobBody, JobOut, RerunBody
@@ -19,7 +21,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
 @router.post("/", status_code=202, responses=PROTECTED | problems(404), operation_id="startJob")
-async def start_job(body: JobBody, actor: CurrentActor, app: App) -> AcceptedOut:
+async def start_job(body: JobBody, actor: CurrentActor, app: App, once: MayRepeat) -> AcceptedOut:
     """Do one thing on many platforms."""
     script = body.script
     spec = JobSpec(
@@ -33,12 +35,18 @@ async def start_job(body: JobBody, actor: CurrentActor, app: App) -> AcceptedOut
         concurrency=body.concurrency,
     )
     asked = body.targets
-    targets = Targets(tuple(asked.platform_ids), tuple(asked.names), tuple(asked.tags), asked.all)
-    if asked.selection_id is not None:
-        if targets != Targets():
-            raise InvalidInput.field("targets.selection_id", "stands alone: platforms were named as well.")
-        targets = await app.selections.targets(actor, asked.selection_id)
-    return show.accepted(await app.jobs.start(actor, spec, targets))
+
+    async def start() -> Started:
+        targets = Targets(tuple(asked.platform_ids), tuple(asked.names), tuple(asked.tags), asked.all)
+        if asked.selection_id is not None:
+            if targets != Targets():
+                raise InvalidInput.field(
+                    "targets.selection_id", "stands alone: platforms were named as well."
+                )
+            targets = await app.selections.targets(actor, asked.selection_id)
+        return await app.jobs.start(actor, spec, targets, once=once)
+
+    return await accept(app, actor, once, start)
 
 
 @router.get("/", responses=PROTECTED | LIST_HEADERS, operation_id="listJobs")
@@ -79,9 +87,15 @@ async def cancel_job(job_id: UUID, actor: CurrentActor, app: App) -> JobOut:
     "/{job_id}/rerun", status_code=202, responses=PROTECTED | problems(404, 409), operation_id="rerunJob"
 )
 async def rerun_job(
-    job_id: UUID, actor: CurrentActor, app: App, body: Annotated[RerunBody | None, Body()] = None
+    job_id: UUID,
+    actor: CurrentActor,
+    app: App,
+    once: MayRepeat,
+    body: Annotated[RerunBody | None, Body()] = None,
 ) -> AcceptedOut:
     """Do a job again: on all its platforms, on those that failed, or on all that did not succeed. Where it may still be at
     work from before on one of them, the answer is 409 `may_still_run` with the `tasks`, unless with `force`."""
     asked = body or RerunBody()
-    return show.accepted(await app.jobs.rerun(actor, job_id, asked.only, force=asked.force))
+    return await accept(
+        app, actor, once, lambda: app.jobs.rerun(actor, job_id, asked.only, once=once, force=asked.force)
+    )

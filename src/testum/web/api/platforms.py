@@ -6,8 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from testum.core.actions import JobSpec, JobType
+from testum.core.idempotency import Once
 from testum.core.states import StateFilter
 from testum.web.api import show
+from testum.web.api.once import MayRepeat, accept
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
 from testum.web.api.schemas import (
@@ -114,12 +116,14 @@ async def _test(
     responses=PROTECTED | problems(404),
     operation_id="runCommand",
 )
-async def run_command(platform_id: UUID, body: RunCommandBody, actor: CurrentActor, app: App) -> AcceptedOut:
+async def run_command(
+    platform_id: UUID, body: RunCommandBody, actor: CurrentActor, app: App, once: MayRepeat
+) -> AcceptedOut:
     """Run a command on this platform."""
     spec = JobSpec(
         JobType.RUN_COMMAND, command=body.command, environment=body.environment, timeout=body.timeout
     )
-    return await _start_on(app, actor, platform_id, spec)
+    return await _start_on(app, actor, platform_id, spec, once)
 
 
 @router.post(
@@ -128,11 +132,15 @@ async def run_command(platform_id: UUID, body: RunCommandBody, actor: CurrentAct
     responses=PROTECTED | problems(404),
     operation_id="deployKeys",
 )
-async def deploy_keys(platform_id: UUID, body: DeployBody, actor: CurrentActor, app: App) -> AcceptedOut:
+async def deploy_keys(
+    platform_id: UUID, body: DeployBody, actor: CurrentActor, app: App, once: MayRepeat
+) -> AcceptedOut:
     """Put keys into this platform's `authorized_keys`; what is there stays."""
     key_ids = tuple(body.key_ids) if body.key_ids is not None else None
-    return await _start_on(app, actor, platform_id, JobSpec(JobType.DEPLOY, key_ids=key_ids))
+    return await _start_on(app, actor, platform_id, JobSpec(JobType.DEPLOY, key_ids=key_ids), once)
 
 
-async def _start_on(app: App, actor: CurrentActor, platform_id: UUID, spec: JobSpec) -> AcceptedOut:
-    return show.accepted(await app.jobs.start_on(actor, spec, platform_id))
+async def _start_on(
+    app: App, actor: CurrentActor, platform_id: UUID, spec: JobSpec, once: Once | None
+) -> AcceptedOut:
+    return await accept(app, actor, once, lambda: app.jobs.start_on(actor, spec, platform_id, once=once))

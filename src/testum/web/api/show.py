@@ -163,7 +163,8 @@ def accepted(started: Started) -> AcceptedOut:
         id=row.id,
         job_id=row.id,
         task_id=started.task_id,
-        status=JobStatus(row.status),
+        # As it was then: a request that is sent again gets the same answer.
+        status=JobStatus.PENDING,
         task_count=row.task_count,
         message=f"{row.type} was accepted for {number}.",
     )

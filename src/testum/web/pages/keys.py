@@ -11,6 +11,7 @@ from testum.errors import Conflict, InvalidInput
 from testum.services.keys import NewKey, check_opens
 from testum.services.messages import count_json
 from testum.web.pages.forms import read_form, say_lost
+from testum.web.pages.jobs import new_job
 from testum.web.pages.lists import listing
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
@@ -106,7 +107,8 @@ async def deploy_key(key_id: UUID, request: Request, view: PageView) -> Response
     form = await read_form(request)
     tag = form.text("tag")
     targets = Targets(tags=(tag,)) if tag else Targets(all=True)
-    started = await view.app.jobs.start(view.actor, JobSpec(JobType.DEPLOY, key_ids=(key_id,)), targets)
+    spec = JobSpec(JobType.DEPLOY, key_ids=(key_id,))
+    started = await view.app.jobs.start(view.actor, spec, targets, new=new_job(form))
     return view.redirect(f"/jobs/{started.job.id}")
 
 

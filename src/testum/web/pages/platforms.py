@@ -13,6 +13,7 @@ from testum.core.states import StateFilter
 from testum.core.targets import Targets
 from testum.errors import InvalidInput
 from testum.web.pages.forms import Form, read_form
+from testum.web.pages.jobs import new_job
 from testum.web.pages.lists import listing
 from testum.web.pages.rendering import address
 from testum.web.pages.route import page_router
@@ -155,7 +156,8 @@ async def _start(view: PageView, form: Form) -> Response:
 
 
 async def _begin(view: PageView, form: Form, spec: JobSpec) -> Response:
-    started = await view.app.jobs.start(view.actor, spec, Targets(platform_ids=tuple(_chosen(form))))
+    targets = Targets(platform_ids=tuple(_chosen(form)))
+    started = await view.app.jobs.start(view.actor, spec, targets, new=new_job(form))
     return view.redirect(f"/jobs/{started.job.id}")
 
 
