@@ -89,6 +89,13 @@ class OutputExpired(TestumError):
     code = "output_expired"
 
 
+class OutputDamaged(TestumError):
+    """A task's output is not what was stored: some of it is changed or gone (code `output_missing`: all of it). What
+    stands before that can be read."""
+
+    code = "output_damaged"
+
+
 class Conflict(TestumError):
     """The request collides with what is stored: a taken name, a state that forbids it."""
 

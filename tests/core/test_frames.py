@@ -1,5 +1,7 @@
 """Frames: what is encoded is decoded, however it is cut; text is never cut within a character."""
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from testum.core.frames import (
     encode,
     incomplete_utf8_tail,
 )
+from testum.errors import OutputDamaged
 
 _frames = st.lists(
     st.builds(Frame, st.integers(0, 2**63), st.sampled_from(Stream), st.binary(max_size=200)), max_size=8
@@ -41,7 +44,7 @@ def test_a_torn_last_frame_is_left_out() -> None:
 
 
 def test_bytes_that_are_no_frames_are_an_error() -> None:
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(OutputDamaged):
         decode_all(b"\xff" * 64)
     assert MAX_FRAME < 2**32 - 1
 
@@ -86,3 +89,33 @@ def test_what_is_no_text_is_shown_as_its_printable_ascii() -> None:
     mostly = "ж".encode() * 3000
     assert decode_text(mostly + b"\xff") == ("ж" * 3000 + "\ufffd", False)
     assert decode_text(b"a\0b" + mostly) == ("a\0b" + "ж" * 3000, True)
+
+
+@given(_frames.filter(bool), st.data())
+def test_a_changed_byte_is_told_and_what_stands_before_it_is_read(
+    frames: list[Frame], data: st.DataObject
+) -> None:
+    stored = bytearray(b"".join(map(encode, frames)))
+    place = data.draw(st.integers(0, len(stored) - 1))
+    stored[place] ^= data.draw(st.integers(1, 255))
+    got: list[Frame] = []
+    decoder = FrameDecoder()
+    try:
+        got.extend(decoder.feed(bytes(stored)))
+    except OutputDamaged as error:
+        assert error.code == "output_damaged"
+    else:
+        assert decoder.pending, "a longer frame than there is"
+    assert got == frames[: len(got)]
+
+
+def test_frames_without_checksums_are_read() -> None:
+    """Releases before there were any stored zeros in their place."""
+    frames = [Frame(number, Stream.STDERR, b"x" * number) for number in range(9)]
+    old = b"".join(
+        struct.pack("<QIB3x", one.position, len(one.data), one.stream) + one.data for one in frames
+    )
+    assert decode_all(old) == frames
+    assert decode_all(old + encode(frames[0])) == [*frames, frames[0]]
+    with pytest.raises(OutputDamaged):
+        decode_all(encode(frames[0]) + old)

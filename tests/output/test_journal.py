@@ -12,10 +12,10 @@ from tests.output.conftest import ERR, OUT, Rig
 from tests.support.postgres import PostgresServer
 from tests.support.s3 import S3Server
 from tests.support.waiting import eventually, lag, remains
-from testum.core.frames import MAX_FRAME, decode_all
+from testum.core.frames import MAX_FRAME, FrameDecoder, decode_all
 from testum.core.states import TaskStatus
 from testum.db.segments import OutputSegment
-from testum.errors import StorageUnavailable
+from testum.errors import OutputDamaged, StorageUnavailable
 from testum.output import journal as module
 from testum.output.base import Owner, TakenOver
 from testum.output.journal import MOVED_SIZE, JournalOutputs
@@ -97,10 +97,39 @@ async def test_an_artifact_that_is_missing_is_told(journal: Rig) -> None:
     await journal.outputs.tidy()
     assert journal.artifacts is not None
     await journal.artifacts.delete([found.key async for found in journal.artifacts.list("tasks")])
-    with pytest.raises(StorageUnavailable, match="is missing"):
+    with pytest.raises(OutputDamaged, match="is missing") as raised:
         await journal.stored(owner)
+    assert raised.value.code == "output_missing"
     found = await journal.outputs.salvage(owner.task_id, tail=100, small=100)
     assert (found.frames, found.payload) == (3, 3 * MAX_FRAME), "how much there was is known all the same"
+
+
+@pytest.mark.parametrize("change", ["cut", "changed"])
+async def test_an_artifact_that_is_not_what_was_stored_is_told(journal: Rig, change: str) -> None:
+    owner = await journal.task()
+    await journal.write(owner, *[BLOCK] * 3)
+    await journal.end(owner, large=True)
+    await journal.outputs.tidy()
+    assert journal.artifacts is not None
+    (key,) = [found.key async for found in journal.artifacts.list("tasks")]
+    data = await journal.artifacts.get(key)
+    assert data is not None
+    middle = len(data) // 2
+    await journal.artifacts.delete([key])
+    await journal.artifacts.put(
+        key, data[:middle] if change == "cut" else data[:middle] + b"?" + data[middle + 1 :]
+    )
+    decoder = FrameDecoder()
+    got: list[bytes] = []
+    reader = await journal.outputs.reader(owner.task_id)
+    assert reader is not None
+    offset = 0
+    with pytest.raises(OutputDamaged) as raised:
+        while more := await reader.read(offset, len(data)):
+            offset += len(more)
+            got.extend(frame.data for frame in decoder.feed(more))
+    await reader.close()
+    assert raised.value.code == "output_damaged" and len(got) == 1, "what stands before it is read"
 
 
 async def test_a_database_that_is_away_is_waited_for(

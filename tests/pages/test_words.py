@@ -118,7 +118,8 @@ _RAISES |= {"StorageFull", "StorageUnavailable", "field", "problem", "Problem", 
 
 ELSEWHERE = (
     "after:", "values §", "a frame of", "of another list", "not a number of a row", "§: more than", "[§]: ",
-    "The expression cannot be read", "This Idempotency-Key", "must be one text of"
+    "The expression cannot be read", "This Idempotency-Key", "must be one text of",
+    "The task's stored output"
 )  # fmt: skip
 """How sentences begin that reach no page: a stream, a header or the command line alone says them, they are caught where
 they are raised, or a script says it by their code."""

@@ -95,6 +95,7 @@ def test_no_output(api: Api, run: Callable[[str], str]) -> None:
     task_id = run("true")
     assert lines(api, task_id) == {
         "lines": [], "total": 0, "complete": True, "ended": True, "progress": 1.0,
+            "error_code": None, "error_message": None,
     }  # fmt: skip
     assert lines(api, task_id, tail=True)["lines"] == []
     assert search(api, task_id, "x")["count"] == 0

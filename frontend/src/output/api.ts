@@ -1,5 +1,6 @@
 // The lines API, as the viewer asks it (docs/guide/api.md, "Output").
 import { askJson } from "../live/ask";
+import { gettext } from "../messages";
 
 export interface Line {
   /** Null in the last lines of an output whose lines are not all counted yet. */
@@ -22,6 +23,8 @@ export interface Page {
   complete: boolean;
   ended: boolean;
   progress: number;
+  /** What is stored behind these lines is not what was printed. */
+  error_code: string | null;
 }
 
 export interface Found {
@@ -38,6 +41,17 @@ export interface Query {
   text: string;
   case: boolean;
   regex: boolean;
+}
+
+/** What to say of output that is not what was stored; empty where the code says nothing of the kind. */
+export function faultOf(code: string | null): string {
+  if (code === "output_missing")
+    return gettext("The stored output is missing: its file or object is gone from the server.");
+  if (code === "output_damaged")
+    return gettext(
+      "The stored output is damaged: what stood behind this on the server is not what was printed.",
+    );
+  return "";
 }
 
 /** One task's output. */

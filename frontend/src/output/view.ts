@@ -6,7 +6,7 @@ import { type State, Stream } from "../live/socket";
 import { formatNumber, gettext, ngettext } from "../messages";
 import { toast } from "../shell/toasts";
 import { visible } from "../visible";
-import type { OutputApi, Page } from "./api";
+import { faultOf, type OutputApi, type Page } from "./api";
 import { LineCache } from "./cache";
 import { draw } from "./line";
 import { keepInAddress, type Range } from "./picked";
@@ -335,7 +335,8 @@ export class View {
   }
 
   private refuse(error: unknown): void {
-    this.problem = error instanceof Error ? error.message : String(error);
+    const said = error instanceof Error ? error.message : String(error);
+    this.problem = (error instanceof Refused && faultOf(error.code)) || said;
     this.stream?.close();
     this.events.onState("refused");
     this.events.onChange();
@@ -343,6 +344,7 @@ export class View {
 
   private accept(page: Page): void {
     this.answered = true;
+    this.problem ||= faultOf(page.error_code);
     this.setBroken(false);
     this.progress = page.progress;
     this.complete = this.complete || page.complete;

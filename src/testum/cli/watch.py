@@ -36,6 +36,8 @@ class TaskState:
     """For a task that was ended: whether its processes are known to be gone."""
     removed: bool = False
     """Whether its output was kept for so long only."""
+    damaged: bool = False
+    """Whether some of its output is not what was stored."""
 
     def learn(self, facts: dict[str, Any]) -> None:
         """Take over what a message or a task of the API says."""
@@ -46,6 +48,7 @@ class TaskState:
         self.error_message = facts.get("error_message") or self.error_message
         self.termination = termination_of(facts) or self.termination
         self.removed = self.removed or facts.get("output_expired_at") is not None
+        self.damaged = self.damaged or facts.get("output_error") is not None
 
 
 def termination_of(facts: dict[str, Any]) -> str:
@@ -90,12 +93,21 @@ class Watcher:
         if self._gatherer:
             with contextlib.closing(self._gatherer):
                 self._gatherer.show(self._screen, self._ending, list(self.tasks))
-        if removed := [task.name for task in self.tasks.values() if task.removed]:
-            number = f" ({len(removed)})" if len(removed) > 1 else ""
-            self._screen.say(
-                f"testum: removed, because it was older than output is kept: the output of "
-                f"{harmless_name(fold(removed))}{number}"
-            )
+        states = self.tasks.values()
+        self._say_of(
+            "removed, because it was older than output is kept",
+            [task.name for task in states if task.removed],
+        )
+        self._say_of(
+            "damaged or missing where the server kept it, and not shown from there on",
+            [task.name for task in states if task.damaged],
+        )
+
+    def _say_of(self, what: str, names: list[str]) -> None:
+        """Say what is the matter with the output of these platforms, if any."""
+        if names:
+            number = f" ({len(names)})" if len(names) > 1 else ""
+            self._screen.say(f"testum: {what}: the output of {harmless_name(fold(names))}{number}")
 
     def _run_to_end(self) -> None:
         try:

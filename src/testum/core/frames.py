@@ -1,16 +1,25 @@
 """Output frames: the unit in which a task's output is stored, numbered and shown.
 
-Stored form: a 16-byte header (position u64, length u32, stream u8, three zero bytes; little endian),
-then the bytes as they came. A frame's number within its task is its place in the sequence, first 1.
+Stored form: a 16-byte header (position u64, length u32, stream u8, checksum u24; little endian), then the bytes as
+they came. A frame's number within its task is its place in the sequence, first 1.
+
+The checksum is the low 24 bits of the CRC-32 (zlib's) of the header up to it and the bytes, and 1 where these are 0.
+A checksum of 0 stands in frames of releases that made none; behind a frame that has one, all have one. Those releases
+take no notice of it, so that they read what this one stores.
 """
 
 import codecs
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-_HEADER = struct.Struct("<QIB3x")
+from testum.errors import OutputDamaged
+
+_HEADER = struct.Struct("<QII")
+_CHECKED = struct.Struct("<QIB")
+_CHECKSUM = 0xFFFFFF
 HEADER_SIZE = _HEADER.size
 MAX_FRAME = 256 * 1024
 """The most data bytes in one frame."""
@@ -36,17 +45,39 @@ Piece = tuple[Stream, bytes]
 """Output that has no position yet: what becomes a frame when it is stored."""
 
 
+def damaged() -> OutputDamaged:
+    """What to say of output of which some is not what was stored."""
+    return OutputDamaged(
+        "The task's stored output is damaged from here on: its file or object is not what was written."
+    )
+
+
+def missing() -> OutputDamaged:
+    """What to say of output that should be there and is not."""
+    return OutputDamaged(
+        "The task's stored output is missing: its file or object is gone from where it was kept.",
+        code="output_missing",
+    )
+
+
+def _sum(position: int, stream: int, data: bytes | bytearray) -> int:
+    return zlib.crc32(data, zlib.crc32(_CHECKED.pack(position, len(data), stream))) & _CHECKSUM or 1
+
+
 def encode(frame: Frame) -> bytes:
     """The stored form of a frame."""
-    return _HEADER.pack(frame.position, len(frame.data), frame.stream) + frame.data
+    return _encode(frame.position, frame.stream, frame.data)
+
+
+def _encode(position: int, stream: Stream, data: bytes) -> bytes:
+    return _HEADER.pack(position, len(data), _sum(position, stream, data) << 8 | stream) + data
 
 
 def encode_row(pieces: Sequence[Piece], last: int) -> bytes:
     """The stored form of pieces that get positions in a row, up to `last`."""
     first = last - len(pieces) + 1
     return b"".join(
-        _HEADER.pack(position, len(data), stream) + data
-        for position, (stream, data) in enumerate(pieces, start=first)
+        _encode(position, stream, data) for position, (stream, data) in enumerate(pieces, start=first)
     )
 
 
@@ -55,11 +86,36 @@ def encoded_size(pieces: Sequence[Piece]) -> int:
     return sum(HEADER_SIZE + len(data) for _, data in pieces)
 
 
+class Headers:
+    """Reads the headers of frames that follow each other, and checks them and what is behind them."""
+
+    def __init__(self) -> None:
+        self._has_sums = False
+
+    def frame_at(self, data: bytes | bytearray, start: int) -> tuple[int, int, int] | None:
+        """Position, stream and end of the frame whose header is at `start`; None where it is not whole yet. Raises
+        OutputDamaged."""
+        position, length, word = _HEADER.unpack_from(data, start)
+        stream, checksum = word & 0xFF, word >> 8
+        if length > MAX_FRAME or stream not in (Stream.STDOUT, Stream.STDERR):
+            raise damaged()
+        first = start + HEADER_SIZE
+        end = first + length
+        if end > len(data):
+            return None
+        if checksum or self._has_sums:
+            if _sum(position, stream, data[first:end]) != checksum:
+                raise damaged()
+            self._has_sums = True
+        return position, stream, end
+
+
 class FrameDecoder:
     """Cuts stored bytes, fed in pieces of any size, into frames."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._headers = Headers()
 
     @property
     def pending(self) -> int:
@@ -67,19 +123,15 @@ class FrameDecoder:
         return len(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that are complete with `data`. Raises ValueError where the bytes are no frames."""
+        """The frames that are complete with `data`. Raises OutputDamaged where the bytes are not what was stored."""
         self._buffer += data
         offset = 0
         try:
             while len(self._buffer) - offset >= HEADER_SIZE:
-                position, length, stream = _HEADER.unpack_from(self._buffer, offset)
-                if length > MAX_FRAME:
-                    raise ValueError(
-                        f"a frame of {length} bytes is over the limit: the output file is damaged"
-                    )
-                end = offset + HEADER_SIZE + length
-                if len(self._buffer) < end:
+                found = self._headers.frame_at(self._buffer, offset)
+                if found is None:
                     break
+                position, stream, end = found
                 yield Frame(position, Stream(stream), bytes(self._buffer[offset + HEADER_SIZE : end]))
                 offset = end
         finally:

@@ -6,17 +6,18 @@ number within encoded frames (core/frames.py) after one linear pass; `RowReader`
 """
 
 import datetime as dt
-import struct
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from testum.core.frames import HEADER_SIZE, MAX_FRAME, Frame, Stream
+from testum.core.frames import HEADER_SIZE, Frame, Headers, Stream
 from testum.core.terminal import overwrites, style_after
+from testum.errors import OutputDamaged
 
-_HEADER = struct.Struct("<QIB3x")
 _NEWLINE = b"\n"
+_LAST_OF_LENGTH = 11
+"""Where in a header the length ends."""
 SHOWN = 8 * 1024
 """A row longer than this many bytes is given cut."""
 _STEP = 64 * 1024
@@ -64,6 +65,7 @@ class RowIndex:
         self._places: tuple[array[int], array[int], array[int]] = (array("Q"), array("Q"), array("L"))
         self._styles: dict[int, Styles] = {}
         self._style: Styles = {}
+        self._headers = Headers()
         self._stream = 0
         self._open = False
         self._next_place = 0
@@ -86,20 +88,21 @@ class RowIndex:
 
     def feed(self, data: bytes) -> int:
         """Take the whole frames at the beginning of `data`, which are those at `offset`; how many bytes they were.
-        Raises ValueError where the bytes are no frames."""
+        Raises OutputDamaged where the bytes are not what was stored; what stands before that was taken."""
         start, rows = 0, self.rows
-        while len(data) - start >= HEADER_SIZE:
-            _, length, stream = _HEADER.unpack_from(data, start)
-            if length > MAX_FRAME:
-                raise ValueError(f"a frame of {length} bytes is over the limit: the output is damaged")
-            first, end = start + HEADER_SIZE, start + HEADER_SIZE + length
-            if end > len(data):
-                break
-            if length:
-                rows = self._take(data, first, end, stream, rows, self.offset + start)
-            start = end
-        self.offset += start
-        self.rows = rows
+        try:
+            while len(data) - start >= HEADER_SIZE:
+                found = self._headers.frame_at(data, start)
+                if found is None:
+                    break
+                _, stream, end = found
+                first = start + HEADER_SIZE
+                if end > first:
+                    rows = self._take(data, first, end, stream, rows, self.offset + start)
+                start = end
+        finally:
+            self.offset += start
+            self.rows = rows
         return start
 
     def _take(self, data: bytes, first: int, end: int, stream: int, rows: int, offset: int) -> int:
@@ -283,23 +286,29 @@ def resynchronize(data: bytes, earliest: int, latest: int) -> int | None:
     host that knows this can make its own bytes look like headers, and thereby lie about the time and stream of its
     own last rows: good enough for a first look, until the index is complete.
     """
-    # A header ends with the stream and three zeros.
+    # No frame is so long that the last byte of its length is another than zero; the stream follows.
     place = -1
-    for stream in (b"\1\0\0\0", b"\2\0\0\0"):
-        found = data.find(stream, HEADER_SIZE - 4)
-        while found >= 0 and (place < 0 or found - HEADER_SIZE + 4 < place):
-            if _leads_to_the_end(data, found - HEADER_SIZE + 4, earliest, latest):
-                place = found - HEADER_SIZE + 4
+    for before in (b"\0\1", b"\0\2"):
+        found = data.find(before, _LAST_OF_LENGTH)
+        while found >= 0 and (place < 0 or found - _LAST_OF_LENGTH < place):
+            if _leads_to_the_end(data, found - _LAST_OF_LENGTH, earliest, latest):
+                place = found - _LAST_OF_LENGTH
                 break
-            found = data.find(stream, found + 1)
+            found = data.find(before, found + 1)
     return place if place >= 0 else None
 
 
 def _leads_to_the_end(data: bytes, place: int, earliest: int, latest: int) -> bool:
+    headers = Headers()
     while len(data) - place >= HEADER_SIZE:
-        position, length, stream = _HEADER.unpack_from(data, place)
-        if not (earliest <= position <= latest and 0 < length <= MAX_FRAME and stream in (1, 2)):
+        try:
+            found = headers.frame_at(data, place)
+        except OutputDamaged:
             return False
-        earliest = position
-        place += HEADER_SIZE + length
+        if found is None:
+            return False
+        position, _, end = found
+        if not earliest <= position <= latest or end == place + HEADER_SIZE:
+            return False
+        earliest, place = position, end
     return place == len(data)

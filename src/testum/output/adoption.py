@@ -5,7 +5,7 @@ from uuid import UUID
 
 from testum.artifacts.base import Artifacts
 from testum.core.frames import HEADER_SIZE, FrameDecoder, encode
-from testum.errors import StorageUnavailable
+from testum.errors import OutputDamaged, StorageUnavailable
 from testum.output.base import Reader
 from testum.output.journal import MOVED_SIZE, object_key
 
@@ -16,12 +16,11 @@ Row = dict[str, object]
 async def adopt(
     artifacts: Artifacts | None, task_id: UUID, job_id: UUID, reader: Reader
 ) -> AsyncIterator[Row]:
-    """Store all whole frames that a reader has, some MiB in each artifact, and read each one again; the rows that
+    """Store all whole frames that a reader has, up to where they are damaged, some MiB in each artifact, and read each one again; the rows that
     name them, in order. Without `artifacts` nothing is stored, and the rows are as they would be. The reader is
     closed.
 
-    Raises StorageUnavailable, also where an artifact is not what was stored; StorageFull; ValueError where the bytes
-    are no frames.
+    Raises StorageUnavailable, also where an artifact is not what was stored; StorageFull.
     """
     decoder = FrameDecoder()
     offset = start = frames = position = 0
@@ -30,10 +29,14 @@ async def adopt(
         while True:
             data = await reader.read(offset, MOVED_SIZE)
             offset += len(data)
-            for frame in decoder.feed(data):
-                gathered += encode(frame)
-                frames += 1
-                position = frame.position
+            try:
+                for frame in decoder.feed(data):
+                    gathered += encode(frame)
+                    frames += 1
+                    position = frame.position
+            except OutputDamaged:
+                # The rest is lost; whoever reads it in the new place is told so, too.
+                data = b""
             if gathered and (len(gathered) >= MOVED_SIZE or not data):
                 yield await _store(artifacts, task_id, job_id, bytes(gathered), start, frames, position)
                 start += len(gathered)

@@ -9,7 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from testum.core.frames import FrameDecoder, Piece, Stream, encode
-from testum.errors import TestumError
+from testum.errors import OutputDamaged, TestumError
 
 _READ = 1024 * 1024
 SWEEP_PARTS = 256
@@ -49,7 +49,8 @@ class Reader(Protocol):
     """Reads one task's output."""
 
     async def read(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset`; empty at the present end."""
+        """Up to `size` bytes from `offset`; empty at the present end. Raises StorageUnavailable, and OutputDamaged where
+        something is missing."""
 
     async def close(self) -> None:
         """Give the output back."""
@@ -58,12 +59,13 @@ class Reader(Protocol):
 @dataclass(slots=True)
 class Salvage:
     """What a task's output was found to be: how many frames, with how many bytes of output, and the last of each
-    stream; and all of it, encoded, where it is small."""
+    stream; and all of it, encoded, where it is small. `damaged`: there is more behind it, which cannot be read."""
 
     frames: int = 0
     payload: int = 0
     tails: dict[Stream, bytes] = field(default_factory=lambda: dict.fromkeys(Stream, b""))
     encoded: bytes | None = None
+    damaged: bool = False
 
 
 class OutputStore(Protocol):
@@ -106,7 +108,7 @@ class OutputStore(Protocol):
 
 
 async def gather(reader: Reader, decoder: FrameDecoder, *, tail: int, small: int) -> Salvage:
-    """Read all whole frames that a reader has, and close it."""
+    """Read all whole frames that a reader has, up to where they are damaged, and close it."""
     found = Salvage(encoded=b"")
     offset = 0
     try:
@@ -120,6 +122,10 @@ async def gather(reader: Reader, decoder: FrameDecoder, *, tail: int, small: int
                     found.encoded += encode(frame)
                     if len(found.encoded) > small:
                         found.encoded = None
+    except OutputDamaged:
+        # It stays where it is, so that whoever reads it is told.
+        found.encoded = None
+        found.damaged = True
     finally:
         await reader.close()
     return found

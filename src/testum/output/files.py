@@ -83,7 +83,7 @@ class FileOutputs:
             return Salvage(encoded=b"")
         decoder = FrameDecoder()
         found = await gather(reader, decoder, tail=tail, small=small)
-        if decoder.pending:
+        if decoder.pending and not found.damaged:
             # The process died within a write: readers must not meet half a frame.
             whole = HEADER_SIZE * found.frames + found.payload
             await _in_thread(os.truncate, self._path(task_id), whole)

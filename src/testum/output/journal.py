@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 
 from testum.artifacts.base import Artifacts
-from testum.core.frames import HEADER_SIZE, FrameDecoder, Piece, encode_row
+from testum.core.frames import HEADER_SIZE, FrameDecoder, Piece, damaged, encode_row, missing
 from testum.db import claims, segments, tasks
 from testum.db.batcher import Batcher
 from testum.db.positions import Positions
@@ -89,13 +89,14 @@ class JournalOutputs:
             return await segments.written_after(session, job_id, position)
 
     async def salvage(self, task_id: UUID, *, tail: int, small: int) -> Salvage:
-        """See OutputStore.salvage. Where the artifacts cannot be read now, their text is left out."""
-        try:
-            return await gather(await self.reader(task_id), FrameDecoder(), tail=tail, small=small)
-        except StorageUnavailable:
-            async with self._database.read() as session:
-                extent = await segments.extent(session, task_id)
-            return Salvage(extent.frames, extent.payload)
+        """See OutputStore.salvage. Where the artifacts cannot be read now, or not any more, their text is left out."""
+        with suppress(StorageUnavailable):
+            found = await gather(await self.reader(task_id), FrameDecoder(), tail=tail, small=small)
+            if not found.damaged:
+                return found
+        async with self._database.read() as session:
+            extent = await segments.extent(session, task_id)
+        return Salvage(extent.frames, extent.payload)
 
     async def discard(self, task_id: UUID) -> None:
         """See OutputStore.discard. It is left to `tidy`, for whoever reads it now."""
@@ -302,7 +303,7 @@ class JournalReader:
         self._ahead_from = 0
 
     async def read(self, offset: int, size: int) -> bytes:
-        """See Reader.read. Raises StorageUnavailable."""
+        """See Reader.read."""
         held = self._ahead[offset - self._ahead_from :] if offset >= self._ahead_from else b""
         if not held:
             held = await self._fetch(offset)
@@ -316,9 +317,12 @@ class JournalReader:
             return b""
         first = found[0]
         if first.object_key is not None:
-            data = await self._artifacts.get(first.object_key, offset - first.start, _READ_AHEAD)
-            if data is None:
-                raise StorageUnavailable(f"The artifact {first.object_key} is missing from the store.")
+            wanted = min(first.size - (offset - first.start), _READ_AHEAD)
+            data = await self._artifacts.get(first.object_key, offset - first.start, wanted)
+            if data is None or len(data) < wanted:
+                log.error("an artifact is missing or cut", key=first.object_key)
+            if not data:
+                raise missing() if data is None else damaged()
             return data
         rows = b"".join(segment.data for segment in found if segment.data is not None)
         return rows[offset - first.start :]

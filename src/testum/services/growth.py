@@ -7,7 +7,8 @@ from concurrent.futures import Executor
 from typing import Protocol
 from uuid import UUID
 
-from testum.services.output import Outputs
+from testum.errors import OutputDamaged
+from testum.services.output import Outputs, Source
 
 _FIRST_READ = 512 * 1024
 _MOST_READ = 4 * 1024 * 1024
@@ -45,6 +46,8 @@ class Growth:
         self._size: int | None = None
         self.whole = False
         """Whether the task has ended, and all of its output was fed."""
+        self.fault: OutputDamaged | None = None
+        """Why no more of it was fed than was, where that is not all."""
 
     @property
     def progress(self) -> float:
@@ -86,22 +89,30 @@ class Growth:
 
     async def _go(self) -> bool:
         """Feed all that is stored; False where nobody asked any more."""
-        loop = asyncio.get_running_loop()
-        consumer = self._consumer
+        loop, consumer = asyncio.get_running_loop(), self._consumer
         async with self._outputs.source(self._task_id) as source:
             self._size = source.size
-            kept, size = b"", _FIRST_READ
-            while data := await source.read(consumer.offset + len(kept), size):
-                size = min(2 * size, _MOST_READ)
-                kept += data
-                taken = await loop.run_in_executor(self._threads, consumer.feed, kept)
-                kept = kept[taken:]
-                self._ticked.set()
-                self._ticked = asyncio.Event()
-                if time.monotonic() - self._asked > _UNASKED_SECONDS:
+            try:
+                if not await self._feed(source):
                     return False
+            except OutputDamaged as fault:
+                self.fault = fault
             await loop.run_in_executor(self._threads, lambda: consumer.pause(ended=source.ended))
-            self.whole = source.ended
+            self.whole = source.ended or self.fault is not None
+        return True
+
+    async def _feed(self, source: Source) -> bool:
+        loop, consumer = asyncio.get_running_loop(), self._consumer
+        kept, size = b"", _FIRST_READ
+        while data := await source.read(consumer.offset + len(kept), size):
+            size = min(2 * size, _MOST_READ)
+            kept += data
+            taken = await loop.run_in_executor(self._threads, consumer.feed, kept)
+            kept = kept[taken:]
+            self._ticked.set()
+            self._ticked = asyncio.Event()
+            if time.monotonic() - self._asked > _UNASKED_SECONDS:
+                return False
         return True
 
     async def close(self) -> None:

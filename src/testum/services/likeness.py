@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from testum.core.terminal import visible
 from testum.db import jobs, tasks
 from testum.db.session import Database
 from testum.db.tasks import Ending
-from testum.errors import NotFound
+from testum.errors import NotFound, OutputDamaged
 from testum.services.access import Gate
 from testum.services.output import Outputs
 
@@ -151,10 +152,13 @@ class Likenesses:
         hashes = _Hashes()
         decoder = FrameDecoder()
         offset = 0
-        async with self._outputs.source(task_id) as source:
-            while data := await source.read(offset, _READ):
-                offset += len(data)
-                await asyncio.to_thread(hashes.feed, list(decoder.feed(data)))
+        try:
+            async with self._outputs.source(task_id) as source:
+                while data := await source.read(offset, _READ):
+                    offset += len(data)
+                    await asyncio.to_thread(hashes.feed, list(decoder.feed(data)))
+        except OutputDamaged:
+            return _like_no_other()
         return hashes.digest()
 
     def _keep(self, task_id: UUID, digest: bytes) -> None:
@@ -233,9 +237,18 @@ def _digests_of(stored: Sequence[bytes]) -> list[bytes]:
     digests = []
     for encoded in stored:
         hashes = _Hashes()
-        hashes.feed(decode_all(encoded))
-        digests.append(hashes.digest())
+        try:
+            hashes.feed(decode_all(encoded))
+        except OutputDamaged:
+            digests.append(_like_no_other())
+        else:
+            digests.append(hashes.digest())
     return digests
+
+
+def _like_no_other() -> bytes:
+    """The digest of output that is damaged: what it was, nobody knows."""
+    return secrets.token_bytes(32)
 
 
 class _Beginning:

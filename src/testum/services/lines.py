@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -19,7 +20,7 @@ from testum.core.rows import Place, Row, RowIndex, RowReader, resynchronize
 from testum.core.search import Hits, Matcher, Query, Search
 from testum.db import tasks
 from testum.db.session import Database
-from testum.errors import NotFound
+from testum.errors import NotFound, OutputDamaged
 from testum.services.access import Gate
 from testum.services.growth import Consumer, Growth
 from testum.services.output import Outputs, Source
@@ -52,6 +53,8 @@ class LinePage:
     complete: bool
     ended: bool
     progress: float
+    fault: OutputDamaged | None = None
+    """What is the matter with the output behind the lines that there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Found:
     complete: bool
     ended: bool
     progress: float
+    fault: OutputDamaged | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +172,10 @@ class Lines:
         if await growth.advance(_WAIT_SECONDS):
             return await self._page(task_id, max(index.rows - limit + 1, 1), limit, matcher, True)
         async with self._outputs.source(task_id) as source:
-            lines = await self._last(source, limit, matcher)
+            lines: list[Line] = []
+            with suppress(OutputDamaged):
+                # The count, which goes on, will come to it.
+                lines = await self._last(source, limit, matcher)
             return LinePage(lines, index.rows, False, source.ended, growth.progress)
 
     async def piece(self, actor: Actor, task_id: UUID, number: int, offset: int, size: int) -> Piece:
@@ -215,6 +222,7 @@ class Lines:
             complete=complete,
             ended=growth.whole,
             progress=growth.progress if not complete else 1.0,
+            fault=growth.fault,
         )
 
     async def _begin(self, actor: Actor, task_id: UUID, query: Query | None) -> Matcher | None:
@@ -236,20 +244,28 @@ class Lines:
             total = max(index.rows, lines[-1].number or 0 if lines else 0)
             # The rows and the count are of two moments: only where the count is final is it the end.
             ended = source.ended and growth.whole
-            return LinePage(lines, total, complete, ended, 1.0 if complete else growth.progress)
+            complete = complete or growth.whole
+            if growth.fault is not None and not total:
+                raise growth.fault
+            return LinePage(lines, total, complete, ended, 1.0 if complete else growth.progress, growth.fault)
 
     async def _read(
         self, source: Source, place: Place, first: int, limit: int, matcher: Matcher | None
     ) -> list[Line]:
         rows: list[Row] = []
         size = 0
-        async for found in self._rows(source, RowReader(place, first), place):
-            for row in found:
-                rows.append(row)
-                size += len(row.data)
-                if len(rows) == limit or size > _PAGE_BYTES:
-                    return await self._show(rows, matcher)
-        return await self._show(rows, matcher)
+        reader = RowReader(place, first)
+        with suppress(OutputDamaged):
+            async for found in self._rows(source, reader, place):
+                for row in found:
+                    rows.append(row)
+                    size += len(row.data)
+                    if len(rows) == limit or size > _PAGE_BYTES:
+                        return await self._show(rows, matcher)
+            return await self._show(rows, matcher)
+        # What stands before the damage is shown.
+        rows += reader.rest(ended=True)
+        return await self._show(rows[:limit], matcher)
 
     async def _show(self, rows: list[Row], matcher: Matcher | None, *, numbered: bool = True) -> list[Line]:
         return await asyncio.get_running_loop().run_in_executor(
@@ -327,12 +343,13 @@ class Lines:
         hits = Hits(matcher, place.row)
         inner = place.inner
         loop = asyncio.get_running_loop()
-        async for frames in self._frames(source, place):
-            for frame in frames:
-                await loop.run_in_executor(self._threads, hits.take, frame.stream, frame.data[inner:])
-                inner = 0
-            if hits.rows >= last:
-                break
+        with suppress(OutputDamaged):
+            async for frames in self._frames(source, place):
+                for frame in frames:
+                    await loop.run_in_executor(self._threads, hits.take, frame.stream, frame.data[inner:])
+                    inner = 0
+                if hits.rows >= last:
+                    break
         await loop.run_in_executor(self._threads, hits.finish)
         return [row for row in hits.found if first <= row <= last]
 

@@ -17,6 +17,7 @@ from testum.core.states import FINAL_JOB, TaskStatus
 from testum.db.base import utc_now
 from testum.db.jobs import Job
 from testum.db.tasks import Task, moment
+from testum.errors import OutputDamaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,9 @@ def more(task: Task, seq: int) -> Message:
     return Message(utc_now(), "progress", {"status": task.status}, seq, task.id)
 
 
-def ending(task: Task, last: int) -> list[Message]:
-    """What a finished task shows after its output: `error` unless it succeeded, then `done`."""
+def ending(task: Task, last: int, fault: OutputDamaged | None = None) -> list[Message]:
+    """What a finished task shows after its output: `error` unless it succeeded, then `done`, which says also what is the
+    matter with the output."""
     at = task.finished_at or task.created_at
     told = []
     if task.error_code is not None:
@@ -99,6 +101,8 @@ def ending(task: Task, last: int) -> list[Message]:
     }
     if task.output_expired_at is not None:
         payload["output_expired_at"] = task.output_expired_at
+    if fault is not None:
+        payload["output_error"] = {"code": fault.code, "message": fault.message}
     told.append(Message(at, "done", payload, last + 1, task.id))
     return told
 

@@ -5,7 +5,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from testum.core.frames import HEADER_SIZE, Frame, FrameDecoder, Stream
+from testum.core.frames import HEADER_SIZE, Frame, FrameDecoder, Stream, damaged, missing
 from testum.core.permissions import Actor, Permission
 from testum.core.rows import stamped
 from testum.core.states import FINAL
@@ -18,6 +18,7 @@ from testum.services.access import Gate
 from testum.services.spool import Spool, Spools
 
 _READ = 512 * 1024
+_BEGUN = 4 * 1024 * 1024
 
 
 class OutputCursor:
@@ -43,23 +44,30 @@ class OutputCursor:
             self._reader = await self._outputs.reader(self._task_id)
         return self._reader is not None
 
-    async def read(self, *, ended: bool) -> AsyncIterator[Frame]:
-        """The frames stored beyond the cursor, in order. `ended`: the task's row is final; then it raises
-        OutputExpired where the output has been removed, be it while it was read."""
+    async def read(self, *, whole: int | None) -> AsyncIterator[Frame]:
+        """The frames stored beyond the cursor, in order. `whole` is how many there are in all where the task's row is
+        final, else None. Then it raises OutputExpired where the output has been removed, be it while it was read, and
+        OutputDamaged where it is not what was stored, be it that something is missing."""
+        async for frame in self._read_store():
+            if whole is not None and self.number > whole:
+                raise damaged()
+            yield frame
+        if whole is None:
+            return
+        # A small task's last frames are in the row only.
+        async for frame in self._read_row():
+            yield frame
+        if self.number != whole:
+            raise damaged() if self._reader is not None or self.number else missing()
+
+    async def _read_store(self) -> AsyncIterator[Frame]:
         if not await self.open():
-            if ended:
-                async for frame in self._read_row():
-                    yield frame
             return
         assert self._reader is not None
         while data := await self._reader.read(self._offset, _READ):
             self._offset += len(data)
             for frame in self._decoder.feed(data):
                 self.number += 1
-                yield frame
-        if ended:
-            # A small task's last frames are in the row only.
-            async for frame in self._read_row():
                 yield frame
 
     async def _read_row(self) -> AsyncIterator[Frame]:
@@ -100,7 +108,19 @@ class Source:
         return self.size is not None
 
     async def read(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset`; empty at the present end. Raises StorageUnavailable."""
+        """Up to `size` bytes from `offset`; empty at the present end. Raises StorageUnavailable, and OutputDamaged
+        where there is less or more than there was."""
+        data = await self._read(offset, size)
+        if self.size is not None:
+            if offset < self.size and not data:
+                raise damaged() if self._row is not None or offset else missing()
+            if offset + len(data) > self.size:
+                if offset >= self.size:
+                    raise damaged()
+                return data[: self.size - offset]
+        return data
+
+    async def _read(self, offset: int, size: int) -> bytes:
         if self._row is not None:
             return self._row[offset : offset + size]
         if self._reader is None:
@@ -160,7 +180,8 @@ class Outputs:
         self, actor: Actor, task_id: UUID, stream: Stream | None, *, timestamps: bool = False
     ) -> tuple[Task, AsyncIterator[bytes]]:
         """The task, and the exact bytes of one stream, or of both as they came; with `timestamps`, each line behind
-        the time at which it began. Raises NotFound, and OutputExpired."""
+        the time at which it began. Raises NotFound, OutputExpired, and OutputDamaged: beyond the first few MiB while it is
+        read."""
         await self._gate.check(actor, Permission.JOBS_READ, "task.read", "task", task_id)
         async with self._database.read() as session:
             task = await tasks.get(session, task_id)
@@ -168,17 +189,39 @@ class Outputs:
             raise NotFound("There is no such task.")
         if task.output_expired_at is not None:
             raise expired()
-        frames = self._frames(task_id, stream, ended=task.finished_at is not None)
+        whole = task.output_frames if task.finished_at is not None else None
+        frames = await _begun(self._frames(task_id, stream, whole))
         return task, _stamped(frames) if timestamps else _bytes(frames)
 
-    async def _frames(self, task_id: UUID, stream: Stream | None, *, ended: bool) -> AsyncGenerator[Frame]:
+    async def _frames(self, task_id: UUID, stream: Stream | None, whole: int | None) -> AsyncGenerator[Frame]:
         cursor = self.cursor(task_id)
         try:
-            async for frame in cursor.read(ended=ended):
+            async for frame in cursor.read(whole=whole):
                 if stream is None or frame.stream is stream:
                     yield frame
         finally:
             await cursor.close()
+
+
+async def _begun(frames: AsyncGenerator[Frame]) -> AsyncGenerator[Frame]:
+    """The same frames, the first few MiB of which have been read: what is wrong with these is raised here."""
+    first: list[Frame] = []
+    size = 0
+    async for frame in frames:
+        first.append(frame)
+        size += len(frame.data)
+        if size >= _BEGUN:
+            break
+
+    async def all_of_them() -> AsyncGenerator[Frame]:
+        async with aclosing(frames):
+            for frame in first:
+                yield frame
+            first.clear()
+            async for frame in frames:
+                yield frame
+
+    return all_of_them()
 
 
 async def _bytes(frames: AsyncGenerator[Frame]) -> AsyncIterator[bytes]:

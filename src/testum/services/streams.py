@@ -22,7 +22,7 @@ from testum.db import jobs, tasks
 from testum.db.positions import Positions
 from testum.db.session import Database
 from testum.db.tasks import Task
-from testum.errors import NotFound, OutputExpired
+from testum.errors import NotFound, OutputDamaged, OutputExpired
 from testum.events.base import Change, Events
 from testum.services import messages
 from testum.services.access import Gate
@@ -76,6 +76,7 @@ class Streams:
             try:
                 started = False
                 task: Task | None = None
+                fault: OutputDamaged | None = None
                 look = True
                 while True:
                     if look:
@@ -94,18 +95,20 @@ class Streams:
                     base = 1 if task.started_position is not None else 0
                     if not output and not ended:
                         yield messages.more(task, base)
-                    if output and (started or ended):
+                    if output and (started or ended) and fault is None:
                         try:
-                            async for frame in cursor.read(ended=ended):
+                            async for frame in cursor.read(whole=_whole(task)):
                                 if base + cursor.number > after:
                                     yield messages.output(task.id, frame, base + cursor.number)
                         except OutputExpired:
                             task = await self._task(task_id)
                             if task is None:
                                 return
+                        except OutputDamaged as error:
+                            fault = error
                     if ended:
-                        last = base + (_last(task, cursor) if output else task.output_frames)
-                        for message in messages.ending(task, last):
+                        last = base + task.output_frames
+                        for message in messages.ending(task, last, fault):
                             if message.seq > after:
                                 yield message
                         return
@@ -262,6 +265,7 @@ class _TaskFollower:
         self._frames_ended = False
         self.held: Message | None = None
         self._endings: list[Message] | None = None
+        self._fault: OutputDamaged | None = None
         self._start_told = False
         self.told = False
         self.exhausted = False
@@ -319,8 +323,10 @@ class _TaskFollower:
             self._endings = self._end(base + self.task.output_frames)
         if self._endings is None:
             ended = self.task.status in FINAL
+            if self._fault is not None:
+                return await self._end_damaged(base)
             if self._frames is None:
-                self._frames = self._cursor.read(ended=ended)
+                self._frames = self._cursor.read(whole=_whole(self.task))
                 self._frames_ended = ended
             try:
                 frame = await anext(self._frames)
@@ -329,29 +335,38 @@ class _TaskFollower:
                     # Removed while it was read. Who connects again is told so.
                     raise
                 self._frames = None
-                self._endings = self._end(base + _last(self.task, self._cursor))
+                self._endings = self._end(base + self.task.output_frames)
+            except OutputDamaged as error:
+                self._frames, self._fault = None, error
+                return await self._end_damaged(base)
             except StopAsyncIteration:
                 self._frames = None
                 if not self._frames_ended:
                     # What was read was the output of a running task: if it has ended since, read on.
                     return await self._produce() if ended else None
-                self._endings = self._end(base + _last(self.task, self._cursor))
+                self._endings = self._end(base + self.task.output_frames)
             else:
                 number = base + self._cursor.number
                 return messages.in_job(messages.output(self.task.id, frame, number), frame.position)
         return self._endings.pop(0) if self._endings else None
 
+    async def _end_damaged(self, base: int) -> Message | None:
+        """The end of a task whose output cannot be read any further; None while it runs."""
+        if self.task.status not in FINAL:
+            return None
+        self._endings = self._end(base + self.task.output_frames)
+        return await self._produce()
+
     def _end(self, last: int) -> list[Message]:
         """What a job's stream tells of the task's end, after its message number `last`."""
         return [
             messages.in_job(message, (self.task.finished_position or 0) - (message.type == "error"))
-            for message in messages.ending(self.task, last)
+            for message in messages.ending(self.task, last, self._fault)
         ]
 
     async def close(self) -> None:
         await self._cursor.close()
 
 
-def _last(task: Task, cursor: OutputCursor) -> int:
-    """The number of the task's last frame: also where they have been removed, so that numbers stay what they were."""
-    return cursor.number if task.output_expired_at is None else max(cursor.number, task.output_frames)
+def _whole(task: Task) -> int | None:
+    return task.output_frames if task.status in FINAL else None

@@ -20,6 +20,7 @@ from testum.errors import (
     InvalidInput,
     MayStillRun,
     NotFound,
+    OutputDamaged,
     OutputExpired,
     StorageFull,
     StorageUnavailable,
@@ -39,6 +40,8 @@ _STATUS: dict[type[TestumError], int] = {
     Conflict: 409,
     MayStillRun: 409,
     OutputExpired: 410,
+    # Not 500, which would be asked again: nothing comes back by itself.
+    OutputDamaged: 410,
     TooLarge: 413,
     Unauthenticated: 401,
     Forbidden: 403,

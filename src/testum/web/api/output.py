@@ -40,7 +40,7 @@ Case = Annotated[bool, Query(description="Upper and lower case differ.")]
 Regex = Annotated[bool, Query(description="`q` is a regular expression (RE2).")]
 
 
-@lines.get("", responses=PROTECTED | problems(404), operation_id="getTaskLines")
+@lines.get("", responses=PROTECTED | problems(404, 410), operation_id="getTaskLines")
 async def get_lines(
     task_id: UUID,
     actor: CurrentActor,
@@ -68,10 +68,12 @@ async def get_lines(
         complete=page.complete,
         ended=page.ended,
         progress=page.progress,
+        error_code=page.fault.code if page.fault else None,
+        error_message=page.fault.message if page.fault else None,
     )
 
 
-@lines.get("/search", responses=PROTECTED | problems(404), operation_id="searchTaskLines")
+@lines.get("/search", responses=PROTECTED | problems(404, 410), operation_id="searchTaskLines")
 async def search_lines(
     task_id: UUID,
     actor: CurrentActor,
@@ -102,10 +104,12 @@ async def search_lines(
         complete=found.complete,
         ended=found.ended,
         progress=found.progress,
+        error_code=found.fault.code if found.fault else None,
+        error_message=found.fault.message if found.fault else None,
     )
 
 
-@lines.get("/{number}", responses=PROTECTED | problems(404), operation_id="getTaskLine")
+@lines.get("/{number}", responses=PROTECTED | problems(404, 410), operation_id="getTaskLine")
 async def get_piece(
     task_id: UUID,
     number: Annotated[int, Path(ge=1, le=_MOST)],
@@ -167,7 +171,9 @@ async def get_outputs(
 
 
 @compared.get(
-    "/tasks/{task_id}/compare/{other_id}", responses=PROTECTED | problems(404), operation_id="compareTasks"
+    "/tasks/{task_id}/compare/{other_id}",
+    responses=PROTECTED | problems(404, 410),
+    operation_id="compareTasks",
 )
 async def compare(task_id: UUID, other_id: UUID, actor: CurrentActor, app: App) -> DifferenceOut:
     """How another task's output differs from this one's, line by line, without escape sequences. Of large outputs

@@ -11,7 +11,7 @@ _WORDS = {
     403: "The role does not allow this.",
     404: "There is no such object.",
     409: "It collides with what is stored.",
-    410: "It was there, and has been removed.",
+    410: "It was there, and has been removed, or is not what it was.",
     413: "The request is too large.",
     422: "The values are not acceptable.",
     429: "Too many attempts; see `Retry-After`.",

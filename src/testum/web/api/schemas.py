@@ -543,13 +543,16 @@ class LineOut(BaseModel):
 
 class LinesOut(BaseModel):
     """Lines that follow each other. `total` is how many there are, as far as is known: all that is stored now where
-    it is `complete`, all there will ever be where the output has also `ended`."""
+    it is `complete`, all there will ever be where the output has also `ended`. With an `error_code`, what was stored
+    behind them is damaged (`output_damaged`) or missing (`output_missing`)."""
 
     lines: list[LineOut]
     total: int
     complete: bool
     ended: bool
     progress: float = Field(description="How much of the output was counted, from 0 to 1.")
+    error_code: str | None
+    error_message: str | None
 
 
 class PieceOut(BaseModel):
@@ -564,7 +567,7 @@ class PieceOut(BaseModel):
 
 class FoundOut(BaseModel):
     """What a search has found so far: `count` lines match among the first `searched`. `hits` are some of their
-    numbers, in order, and the first of them is the `ordinal`-th of all that match."""
+    numbers, in order, and the first of them is the `ordinal`-th of all that match. `error_code` as of lines."""
 
     count: int
     hits: list[int]
@@ -573,6 +576,8 @@ class FoundOut(BaseModel):
     complete: bool
     ended: bool
     progress: float
+    error_code: str | None
+    error_message: str | None
 
 
 class OutputGroupOut(BaseModel):
