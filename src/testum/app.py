@@ -24,7 +24,7 @@ from testum.db.positions import Positions, ProcessPositions, StoredPositions
 from testum.db.session import Database
 from testum.dispatch.base import Dispatcher
 from testum.dispatch.local import LocalDispatcher
-from testum.errors import ConfigurationError, InvalidInput, StorageUnavailable
+from testum.errors import ConfigurationError, InvalidInput, StorageUnavailable, WritesRefused
 from testum.events.base import Events
 from testum.events.memory import MemoryEvents
 from testum.execution.aftermath import LOOK_SECONDS, Aftermath
@@ -35,6 +35,7 @@ from testum.execution.recovery import Recovery
 from testum.execution.retention import EXPIRE_SECONDS, SWEEP_SECONDS, Retention
 from testum.execution.runner import Runner
 from testum.execution.watch import Duty, Watch
+from testum.output import files
 from testum.output.base import OutputStore
 from testum.output.files import FileOutputs
 from testum.output.journal import JournalOutputs
@@ -262,8 +263,7 @@ class Testum:
         return {"events": self.events.check, "dispatch": self.dispatcher.check, "artifacts": artifacts}
 
     async def _check_files(self) -> None:
-        if not await asyncio.to_thread(os.access, self.settings.data_dir, os.W_OK | os.X_OK):
-            raise StorageUnavailable(f"{self.settings.data_dir} cannot be written.")
+        await asyncio.to_thread(files.try_out, self.settings.data_dir)
 
     def _make_outputs(self) -> tuple[OutputStore, Positions]:
         if self.artifacts is None:
@@ -328,6 +328,9 @@ class Testum:
             await self._ensure_admin()
         try:
             await self.dispatcher.check()
+        except WritesRefused as error:
+            # It may take writes again before the first job.
+            log.warning("the broker refuses to write", error=error.message)
         except StorageUnavailable as error:
             raise ConfigurationError(
                 f"CELERY_BROKER_URL: {error.message} Correct it, or start that server."

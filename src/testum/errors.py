@@ -150,6 +150,10 @@ class StorageUnavailable(TestumError):
     code = "storage_unavailable"
 
 
+class WritesRefused(StorageUnavailable):
+    """It answers, and refuses to write: a replica, a full memory, a disk that became read-only."""
+
+
 class ConfigurationError(TestumError):
     """A setting is missing or unusable; the message names the setting and the remedy."""
 

@@ -113,13 +113,13 @@ _RAISES = {
     "Forbidden",
     "FieldProblem",
 }
-_RAISES |= {"StorageFull", "StorageUnavailable", "field", "problem", "Problem", "ValueError"}
+_RAISES |= {"StorageFull", "StorageUnavailable", "WritesRefused", "field", "problem", "Problem", "ValueError"}
 
 
 ELSEWHERE = (
     "after:", "values §", "a frame of", "of another list", "not a number of a row", "§: more than", "[§]: ",
     "The expression cannot be read", "This Idempotency-Key", "must be one text of",
-    "The task's stored output"
+    "The task's stored output", "The database does not have what"
 )  # fmt: skip
 """How sentences begin that reach no page: a stream, a header or the command line alone says them, they are caught where
 they are raised, or a script says it by their code."""

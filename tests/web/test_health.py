@@ -1,14 +1,23 @@
 """Health: what load balancers and people are told, with all there and with parts away."""
 
+import asyncio
+import resource
 import time
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import httpx2
+import psycopg
 import pytest
+from redis import Redis
+from sqlalchemy.engine import make_url
 
 from tests.support.application import Application
 from tests.support.server import Api, Installation, Server, walls
-from tests.support.waiting import until
+from tests.support.waiting import turns, until
+from testum.db.session import Database
+from testum.errors import StorageUnavailable
 from testum.services import status
 
 
@@ -35,12 +44,13 @@ def test_workers_are_listed(server: Server, api: Api) -> None:
 
 
 @pytest.mark.embedded
-def test_a_data_directory_that_is_gone() -> None:
+def test_a_data_directory_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "_FRESH_SECONDS", 0.0)
     with Application() as site:
         site.data_dir.rename(site.data_dir.with_name(site.data_dir.name + "-away"))
         try:
-            _, status, state = ready(site)
-            assert (status, state["artifacts"]) != ("ok", "ok")
+            _, told, state = ready(site)
+            assert (told, state["artifacts"]) != ("ok", "ok")
         finally:
             site.data_dir.with_name(site.data_dir.name + "-away").rename(site.data_dir)
         assert ready(site) == (200, "ok", ALL)
@@ -52,6 +62,7 @@ def hasty() -> Iterator[Application]:
     assert status._PATIENCE_SECONDS < 9 / 2
     with pytest.MonkeyPatch.context() as patched, Application() as site:
         patched.setattr(status, "_PATIENCE_SECONDS", 1.0)
+        patched.setattr(status, "_FRESH_SECONDS", 0.0)
         yield site
 
 
@@ -87,3 +98,83 @@ def test_a_wall_that_is_away_is_named(
     # Others go on with the server.
     for site in (hasty, server):
         until(lambda site=site: ready(site) == (200, "ok", ALL))
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("setting", ["maxmemory", "min-replicas-to-write"])
+def test_a_redis_that_refuses_to_write_is_named(hasty: Application, setting: str) -> None:
+    """It answers, and pings, all the while."""
+    with Redis.from_url(walls().redis.url()) as client:
+        before = client.config_get(setting)[setting]
+        client.config_set(setting, "1")
+        try:
+            assert ready(hasty) == (200, "degraded", ALL | {"events": "read_only", "dispatch": "read_only"})
+        finally:
+            client.config_set(setting, before)
+    assert ready(hasty) == (200, "ok", ALL)
+
+
+@pytest.mark.servers
+def test_a_database_that_refuses_to_write_is_named(hasty: Application) -> None:
+    address = make_url(hasty.env["DATABASE_URL"])
+    with psycopg.connect(hasty.env["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(f'ALTER DATABASE "{address.database}" SET default_transaction_read_only = on')
+        try:
+            end_others(connection)
+            until(lambda: ready(hasty) == (503, "unavailable", ALL | {"database": "read_only"}))
+            with hasty.nobody() as client:
+                assert client.get("/health").status_code == 200, "it answers"
+        finally:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(f'ALTER DATABASE "{address.database}" RESET default_transaction_read_only')
+            end_others(connection)
+    until(lambda: ready(hasty) == (200, "ok", ALL))
+
+
+def end_others(connection: psycopg.Connection[Any]) -> None:
+    """New connections have the new settings."""
+    connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+    )
+
+
+@pytest.mark.embedded
+def test_a_full_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Application() as site:
+        monkeypatch.setattr(status, "_FRESH_SECONDS", 0.0)
+        assert ready(site) == (200, "ok", ALL)
+        # No file may grow, as on a full disk. Python lets SIGXFSZ pass.
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        try:
+            code, told, state = ready(site)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert state["artifacts"] == "full" and told != "ok" and state["database"] != "ok", (code, state)
+        assert ready(site) == (200, "ok", ALL)
+
+
+def test_however_often_it_is_asked_the_walls_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    async def trying(name: str) -> None:
+        tried.append(name)
+        await turns(3)
+        if name == "broken":
+            raise StorageUnavailable("It is away.")
+
+    async def ask() -> None:
+        names = ("events", "broken")
+        walls = {name: partial(trying, name) for name in names}
+        state = status.Status(Database("sqlite+aiosqlite://"), None, None, walls)  # type: ignore[arg-type]
+        del state._walls["database"]
+        for _ in range(5):
+            told = await asyncio.gather(*(state.walls() for _ in range(20)))
+            assert all(one == {"events": "ok", "broken": "unavailable"} for one in told)
+        assert sorted(tried) == ["broken", "events"]
+        monkeypatch.setattr(status, "_FRESH_SECONDS", 0.0)
+        await state.walls()
+        assert len(tried) == 4
+
+    assert status._FRESH_SECONDS <= 10
+    asyncio.run(ask())

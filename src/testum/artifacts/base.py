@@ -44,4 +44,4 @@ class Artifacts(Protocol):
         """The objects whose keys begin with the path `prefix` (whole segments, such as `tasks/ab`), in any order."""
 
     async def check(self) -> None:
-        """Ask the store for an answer, as a health check does."""
+        """Store something and read it again, as a health check does. Raises StorageUnavailable, and StorageFull."""

@@ -182,8 +182,14 @@ class ObjectStore:
 
     async def check(self) -> None:
         """See Artifacts.check."""
+        key, data = f"checks/{secrets.token_hex(8)}", b"testum"
         with _told(self._place.failed):
             await self._place.check()
+            await self._place.put(key, data)
+            returned = await _read(self._place.store, key, None)
+            await self._place.delete([key])
+        if returned != data:
+            raise StorageUnavailable("The artifact store answers with other bytes than were stored.")
 
 
 class _Place(Protocol):

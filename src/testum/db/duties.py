@@ -9,6 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from testum.db.base import Base, insert_into
 from testum.db.session import database_now
 
+_PROBE = "check health"
+
 
 class DutyRecord(Base):
     """A duty, by name."""
@@ -23,6 +25,16 @@ async def not_due(session: AsyncSession) -> set[str]:
     """The duties whose time has not come yet."""
     now = await database_now(session)
     return set(await session.scalars(select(DutyRecord.name).where(DutyRecord.due_at > now)))
+
+
+async def probe(session: AsyncSession) -> None:
+    """Write a row of no duty, to see whether that can be done."""
+    await claim(session, _PROBE, 0.0)
+
+
+async def probed(session: AsyncSession) -> bool:
+    """Whether the row that `probe` writes is there."""
+    return await session.get(DutyRecord, _PROBE) is not None
 
 
 async def claim(session: AsyncSession, name: str, seconds: float) -> bool:

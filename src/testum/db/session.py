@@ -14,12 +14,19 @@ from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from testum.db.base import utc_now
-from testum.errors import StorageFull, StorageUnavailable
+from testum.db.patience import waiting_since
+from testum.errors import StorageFull, StorageUnavailable, WritesRefused
+
+_BROKEN_FILE = frozenset(
+    {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+)
+_OUTAGES = (DatabaseError, InterfaceError, PoolTimeout)
+_SERVER_SIDE = (OperationalError, InterfaceError, InternalError)
 
 
 class Database:
@@ -48,10 +55,12 @@ class Database:
         try:
             async with self._read_sessions() as session:
                 yield session
-        except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
-            if known := _translate(error):
-                raise known from error
-            raise
+        except _OUTAGES as error:
+            known = _translate(error)
+            # Whoever writes here is at fault, and not the database.
+            if known is None or isinstance(known, WritesRefused):
+                raise
+            raise known from error
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
@@ -60,10 +69,11 @@ class Database:
         Raises StorageFull where the disk has no room for it, StorageUnavailable where the database does not answer.
         Whether a transaction was committed whose database went away meanwhile, nobody knows.
         """
+        waiting_since.set(time.monotonic())
         try:
             async with self._write_sessions() as session, session.begin():
                 yield session
-        except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
+        except _OUTAGES as error:
             if known := _translate(error):
                 raise known from error
             raise
@@ -109,11 +119,23 @@ def _translate(error: DBAPIError | PoolTimeout) -> StorageFull | StorageUnavaila
     """What the error means to those who know no database; None: that this code is at fault."""
     if isinstance(error, PoolTimeout):
         return StorageUnavailable("The database is too busy: no connection became free in time.")
-    if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+    code = _sqlite_code(error)
+    if code == sqlite3.SQLITE_FULL:
         return StorageFull(
             "The disk under DATA_DIR is full: nothing can be saved. Make room there and try again."
         )
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StorageUnavailable(
+            "Another program holds the database file: nothing can be saved until it lets go. Try again."
+        )
+    if code in _BROKEN_FILE:
+        return StorageUnavailable(f"The database file cannot be used: {_first_line(error.orig)}")
+    if code == sqlite3.SQLITE_READONLY:
+        return WritesRefused("The database file can only be read: nothing can be saved.")
     state = getattr(error.orig, "sqlstate", None)
+    if state == "25006":
+        # read_only_sql_transaction: a standby, or a database that was made read-only.
+        return WritesRefused(f"The database refuses to write: {_first_line(error.orig)}")
     if state is not None and state[:2] == "53":
         # 53100 disk_full; the rest of the class (memory, connections) passes.
         if state == "53100":
@@ -121,13 +143,18 @@ def _translate(error: DBAPIError | PoolTimeout) -> StorageFull | StorageUnavaila
                 "The database's disk is full: nothing can be saved. Make room there and try again."
             )
         return StorageUnavailable(f"The database is out of resources: {_first_line(error.orig)}")
-    if isinstance(error.orig, sqlite3.Error):
+    if isinstance(error.orig, sqlite3.Error) or not isinstance(error, _SERVER_SIDE):
         return None
     if isinstance(error, InternalError) and not error.connection_invalidated:
         # Where the server ended the connection, as of a transaction that was idle for too long (25P03), it is an
         # outage; the rest of this kind is our fault.
         return None
     return StorageUnavailable(f"The database does not answer: {_first_line(error.orig)}")
+
+
+def _sqlite_code(error: DBAPIError) -> int:
+    """SQLite's primary result code, which is the low byte of the extended one (sqlite.org/rescode.html); 0 of others."""
+    return int(getattr(error.orig, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _first_line(error: BaseException | None) -> str:

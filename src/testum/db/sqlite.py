@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from testum.db.base import dump_json
+from testum.db.patience import BUSY_SECONDS, left
 
 _READERS = 4
-_BUSY_SECONDS = 30
 
 
 class _Cursor:
@@ -70,14 +70,17 @@ class _Connection(aiosqlite.Connection):
 
     _to_begin: str | None = None
     _begun = False
+    _patience: float | None = None
 
     def cursor(self) -> Any:
         """A cursor that SQLAlchemy can use."""
         return _Cursor(self)
 
-    def begin(self, statement: str) -> None:
-        """Begin a transaction, with this statement, before the next one."""
+    def begin(self, statement: str, patience: float | None = None) -> None:
+        """Begin a transaction, with this statement, before the next one; waiting so many seconds at most for another
+        program's lock, where that is given."""
         self._to_begin = statement
+        self._patience = patience
 
     async def visit(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Do something in the connection's thread."""
@@ -85,6 +88,8 @@ class _Connection(aiosqlite.Connection):
 
     def _visit(self, work: Callable[[sqlite3.Connection], None]) -> None:
         if self._to_begin is not None:
+            if self._patience is not None:
+                self._conn.execute(f"PRAGMA busy_timeout = {int(self._patience * 1000)}")
             self._conn.execute(self._to_begin)
             self._to_begin, self._begun = None, True
         work(self._conn)
@@ -119,7 +124,7 @@ def make_engine(url: str, *, writing: bool) -> AsyncEngine:
 
     async def connect() -> aiosqlite.Connection:
         connection = _Connection(
-            lambda: sqlite3.connect(path, isolation_level=None, timeout=_BUSY_SECONDS), iter_chunk_size=64
+            lambda: sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS), iter_chunk_size=64
         )
         connection._thread.daemon = True
         return await connection
@@ -151,6 +156,9 @@ def make_engine(url: str, *, writing: bool) -> AsyncEngine:
     def _begin(connection: Connection) -> None:
         # The driver's own transaction handling is off (isolation_level=None): it begins too late.
         driver: Any = connection.connection.driver_connection
-        driver.begin("BEGIN IMMEDIATE" if writing else "BEGIN")
+        if writing:
+            driver.begin("BEGIN IMMEDIATE", left())
+        else:
+            driver.begin("BEGIN")
 
     return engine

@@ -16,11 +16,11 @@ import structlog
 from celery import Celery
 from kombu.entity import Queue
 from kombu.exceptions import KombuError, OperationalError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from testum.core.shards import cut
 from testum.dispatch.base import Work
-from testum.errors import ConfigurationError, StorageUnavailable
+from testum.errors import ConfigurationError, StorageUnavailable, WritesRefused
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +34,7 @@ _ANSWER_SECONDS = 60
 _LOOK_SECONDS = 0.1
 _QUEUE = "testum."
 _TIMEOUT_SECONDS = 5
+_CHECK_MILLISECONDS = 60_000
 _MOST_WAITING = 200
 """Messages in a queue above which a job is not sent to it again: its workers have all they can do."""
 
@@ -199,12 +200,18 @@ class CeleryDispatcher:
         """See Dispatcher.check."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._threads, self._ping)
+        except ResponseError as error:
+            raise WritesRefused(f"The broker refuses to write: {error}") from None
         except _AWAY as error:
             raise StorageUnavailable(f"The broker does not answer: {error}") from None
 
     def _ping(self) -> None:
         with self._celery.producer_pool.acquire(block=True, timeout=_TIMEOUT_SECONDS) as producer:
             self._queued(producer, queue_name("default"))
+            client, key = producer.channel.client, f"testum:check:{uuid4()}"
+            client.set(key, "1", px=_CHECK_MILLISECONDS)
+            if not client.delete(key):
+                raise KombuError("it does not keep what is written to it")
 
     async def close(self) -> None:
         """See Dispatcher.close."""

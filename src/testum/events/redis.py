@@ -15,9 +15,9 @@ import redis.asyncio as redis
 import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from testum.errors import ConfigurationError, StorageUnavailable
+from testum.errors import ConfigurationError, StorageUnavailable, WritesRefused
 from testum.events.base import Change, Hint
 from testum.events.memory import MemoryEvents, MemorySubscription
 
@@ -34,6 +34,7 @@ _GATHER_SECONDS = 0.01
 _RETRY_SECONDS = 0.5
 _BLOCK_SECONDS = 5.0
 _TIMEOUT_SECONDS = 5.0
+_CHECK_MILLISECONDS = 60_000
 
 _CHANGES = {Change.OUTPUT: b"o", Change.STATUS: b"s"}
 _CHANGE_OF = {code: change for change, code in _CHANGES.items()}
@@ -117,8 +118,14 @@ class RedisEvents:
 
     async def check(self) -> None:
         """See Events.check."""
+        key = b"testum:check:" + self._name
         try:
-            await self._client.ping()
+            await self._client.set(key, b"1", px=_CHECK_MILLISECONDS)
+            if await self._client.get(key) is None:
+                raise StorageUnavailable("Redis does not keep what is written to it.")
+        except ResponseError as error:
+            # A replica, OOM without eviction, MISCONF after a failed save, NOREPLICAS.
+            raise WritesRefused(f"Redis refuses to write: {error}") from None
         except (RedisError, OSError) as error:
             raise StorageUnavailable(f"Redis does not answer: {error}") from None
 

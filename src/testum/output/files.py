@@ -8,6 +8,8 @@ import asyncio
 import datetime as dt
 import errno
 import os
+import secrets
+import tempfile
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +20,7 @@ from testum.core.frames import HEADER_SIZE, FrameDecoder, Piece, encode_row
 from testum.core.positions import Sequencer
 from testum.db import expiry
 from testum.db.session import Database
-from testum.errors import StorageFull
+from testum.errors import StorageFull, StorageUnavailable, WritesRefused
 from testum.output.base import Owner, Salvage, gather
 
 P = ParamSpec("P")
@@ -27,6 +29,7 @@ Opened = TypeVar("Opened", "_File", "FileReader")
 
 _SWEPT_AT_ONCE = 500
 _RESERVE = 32 * 1024 * 1024
+_NO_WRITES = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -46,6 +49,26 @@ async def read(root: Path, task_id: UUID) -> "FileReader | None":
         return await _open(FileReader, root / location(task_id))
     except FileNotFoundError:
         return None
+
+
+def try_out(folder: Path) -> None:
+    """Write a file into the folder, and read it again. Raises StorageFull, also where output would be refused for want of
+    room; WritesRefused, StorageUnavailable. It blocks."""
+    data = secrets.token_bytes(4096)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            _check_room(file.fileno())
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            if file.read() != data:
+                raise StorageUnavailable(f"{folder} does not keep what is written to it.")
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise _full() from None
+        kind = WritesRefused if error.errno in _NO_WRITES else StorageUnavailable
+        raise kind(f"{folder} cannot be written: {error.strerror}.") from None
 
 
 class FileOutputs:

@@ -28,6 +28,7 @@ from testum.errors import (
     Throttled,
     TooLarge,
     Unauthenticated,
+    WritesRefused,
 )
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,7 @@ _STATUS: dict[type[TestumError], int] = {
     Forbidden: 403,
     Throttled: 429,
     StorageUnavailable: 503,
+    WritesRefused: 503,
     StorageFull: 507,
 }
 _TITLES = {
@@ -65,6 +67,8 @@ _TITLES = {
     503: "Not available now",
     507: "Disk full",
 }
+_AWAY_SECONDS = 5
+"""After so many seconds, what does not answer now may be asked again."""
 _NOWHERE = "There is nothing at this address."
 _FAILED = "testum failed; the server's log says more."
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
@@ -113,6 +117,8 @@ def problem_of(error: TestumError) -> ProblemResponse:
     headers: dict[str, str] = {}
     if isinstance(error, Throttled):
         headers["Retry-After"] = str(error.retry_after)
+    if status == 503:
+        headers["Retry-After"] = str(_AWAY_SECONDS)
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="testum"'
     fields = error.fields if isinstance(error, InvalidInput) else ()

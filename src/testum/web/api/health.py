@@ -4,6 +4,7 @@ logged in."""
 from fastapi import APIRouter, Response
 
 from testum import __version__
+from testum.services.status import WallState
 from testum.web.api.responses import PROTECTED
 from testum.web.api.schemas import HealthOut, LiveOut, ReadyOut, WorkerOut
 from testum.web.security import App, CurrentActor
@@ -29,15 +30,16 @@ async def live() -> LiveOut:
 
 @router.get("/health/ready", operation_id="ready", responses={503: {"model": ReadyOut}})
 async def ready(app: App, response: Response) -> ReadyOut:
-    """The state of each wall. 503 only where the database does not answer: the rest is waited for, and nothing is
-    gained by sending requests elsewhere."""
+    """The state of each wall, as far as writing to it and reading that back showed within the last ten seconds. 503 only
+    where it is the database's: the rest is waited for, and nothing is gained by sending requests elsewhere."""
     walls = await app.status.walls()
+    usable = walls["database"] is WallState.OK
     shown = ReadyOut(
-        status="ok" if all(walls.values()) else "degraded" if walls["database"] else "unavailable",
+        status="ok" if set(walls.values()) == {WallState.OK} else "degraded" if usable else "unavailable",
         version=__version__,
-        walls={name: "ok" if works else "unavailable" for name, works in walls.items()},
+        walls=walls,
     )
-    if not walls["database"]:
+    if not usable:
         response.status_code = 503
     return shown
 

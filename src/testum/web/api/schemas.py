@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 from testum.core.actions import MAX_CONCURRENCY, MAX_TIMEOUT, JobType, RerunOf
 from testum.core.difference import Change
 from testum.core.states import JobStatus, PlatformState, StateFilter, TaskStatus
+from testum.services.status import WallState
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Secret = Annotated[str, StringConstraints(max_length=64 * 1024)]
@@ -659,11 +660,12 @@ class LiveOut(BaseModel):
 
 class ReadyOut(BaseModel):
     """Whether testum serves, and the state of each server that it leans on. `degraded`: it serves without some of
-    them; what they are for waits until they are back."""
+    them; what they are for waits until they are back. Of each: `read_only` where it refuses to be written to, `full` where
+    it has no room."""
 
     status: Literal["ok", "degraded", "unavailable"]
     version: str
-    walls: dict[str, Literal["ok", "unavailable"]]
+    walls: dict[str, WallState]
 
 
 class WorkerOut(BaseModel):

@@ -70,14 +70,18 @@ async def error_page(request: Request, error: TestumError) -> Response:
     """The error as a page, within the frame where there is a login; for htmx as words for a note."""
     actor = await _actor(request)
     view = make_view(request, actor)
-    status = problem_of(error).status_code
+    problem = problem_of(error)
+    status = problem.status_code
+    again = {name: value for name, value in problem.headers.items() if name == "retry-after"}
     if isinstance(error, Forbidden) and error.code == "password_change_required":
         return view.redirect("/account/password")
     text = Words(view.language).message(error.message)
     if request.headers.get("hx-request") == "true":
-        return Response(text, status, headers={"X-Message": quote(text)}, media_type="text/plain")
+        return Response(text, status, headers={"X-Message": quote(text), **again}, media_type="text/plain")
     fields = error.fields if isinstance(error, InvalidInput) else ()
-    return view.render("error.html", status=status, error=error, status_code=status, text=text, fields=fields)
+    page = view.render("error.html", status=status, error=error, status_code=status, text=text, fields=fields)
+    page.headers.update(again)
+    return page
 
 
 async def _actor(request: Request) -> Actor | None:

@@ -165,6 +165,10 @@ SAID = (
     # The installation
     N_("The broker does not answer: %(reason)s"),
     N_("The database does not answer: %(reason)s"),
+    N_("The database file can only be read: nothing can be saved."),
+    N_("The database refuses to write: %(reason)s"),
+    N_("Another program holds the database file: nothing can be saved until it lets go. Try again."),
+    N_("The database file cannot be used: %(reason)s"),
     N_("The database is too busy: no connection became free in time."),
     N_("The disk under DATA_DIR is full: nothing can be saved. Make room there and try again."),
     N_("The database is out of resources: %(reason)s"),
