@@ -78,6 +78,33 @@ async def test_workers_take_from_their_zones_only(redis_server: RedisServer) -> 
         await remote.dispatcher.close()
 
 
+_NO_MESSAGES = (
+    b"this is no JSON", b"\xff\xfe", b"", b"null", b"[1, 2]", b'"text"', b"{}", b'{"properties": 7}',
+    b'{"properties": {}, "body": 5}',
+    b'{"properties": {"delivery_tag": "t", "body_encoding": "base64"}, "headers": {"task": "testum.shard"}, "body": "%%"}',
+    b'{"properties": {"delivery_tag": "u"}, "headers": {"task": "testum.shard", "id": 5}, "body": "{}",'
+    b' "content-type": "application/json", "content-encoding": "utf-8"}',
+    b'{"properties": {"delivery_tag": "v"}, "headers": null, "body": "", "content-type": "application/json"}',
+)  # fmt: skip
+
+
+async def test_what_is_no_message_ends_no_worker(redis_server: RedisServer) -> None:
+    remote = Remote(redis_server.fresh_url(), redis_server.fresh_url())
+    worker = CeleryWorker(remote.broker, remote.notes, "dmz")
+    try:
+        with redis.Redis.from_url(remote.broker) as client:
+            for number in range(3):
+                client.lpush("testum.dmz", *_NO_MESSAGES)
+                job = work(dmz=1)
+                await remote.dispatcher.submit(job)
+                await until_brought(remote, job.job_id)
+                assert len({shard[1] for shard in await remote.noted()}) == number + 1
+            assert client.llen("testum.dmz") == 0
+    finally:
+        worker.close()
+        await remote.dispatcher.close()
+
+
 async def test_a_long_queue_is_not_made_longer(remote: Remote) -> None:
     """The sweep sends again and again what nobody takes; a new job goes in all the same, and so do other zones."""
     job_id = uuid4()

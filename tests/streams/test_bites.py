@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from tests.support.server import Api
-from tests.support.stream import data_of, follow, output_of
+from tests.support.sshd import RealSshd
+from tests.support.stream import data_of, follow, messages, output_of, watch
+from tests.support.tools import unique
 
 pytestmark = pytest.mark.walls
 
@@ -140,3 +142,20 @@ def test_interleaved_streams_keep_their_order(api: Api, platform: Any) -> None:
     place = {line: number for number, line in enumerate(lines)}
     assert all(place[b"o%d" % n] < place[b"e%d" % n] for n in range(60))
     assert sum(place[b"e%d" % n] < place[b"o%d" % (n + 1)] for n in range(59)) > 30
+
+
+def test_what_a_watcher_says_does_not_end_its_stream(api: Api, platform: Any, real_sshd: RealSshd) -> None:
+    gate = real_sshd.user.home / unique()
+    job_id = api.start_job(
+        f"echo one; until [ -e {gate} ]; do sleep 0.05; done; echo two",
+        targets={"platform_ids": [platform["id"]]},
+    )
+    told = []
+    with watch(api, f"jobs/{job_id}") as watching:
+        for message in messages(watching):
+            told.append(message)
+            if message["type"] == "stdout" and "one" in message["payload"]:
+                for junk in (b"\xff\x00 no JSON", "no JSON", "[]", '{"type": 5}', "", "x" * 100_000):
+                    watching.send(junk)
+                gate.touch()
+    assert output_of(told, "stdout") == b"one\ntwo\n" and told[-1]["type"] == "done"

@@ -19,6 +19,7 @@ from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError, ResponseError
 
 from testum.core.shards import cut
+from testum.dispatch import tolerance
 from testum.dispatch.base import Work
 from testum.errors import ConfigurationError, StorageUnavailable, WritesRefused
 
@@ -48,6 +49,7 @@ def make_celery(broker_url: str, zones: Sequence[str] = ()) -> Celery:
         raise ConfigurationError(
             "CELERY_BROKER_URL: is not the address of a Redis. It looks like redis://:password@host:6379/0."
         )
+    tolerance.install()
     celery = Celery("testum", broker=broker_url, set_as_current=False)
     celery.conf.update(
         task_ignore_result=True,

@@ -158,7 +158,7 @@ class RedisEvents:
                         await self._client.xadd(
                             stream, {"from": self._name, "hints": pack(of_it)}, maxlen=_KEPT, approximate=True
                         )
-            except (RedisError, OSError) as error:
+            except Exception as error:
                 if not complained:
                     log.error("cannot send events; watchers will look by themselves", error=str(error))
                     complained = True
@@ -180,7 +180,8 @@ class RedisEvents:
                 block = None if complained else int(_BLOCK_SECONDS * 1000)
                 answer: Any = await self._listener.xread(self._last, count=500, block=block)
                 anew = not answer and await self._begins_anew()
-            except (RedisError, OSError) as error:
+            except Exception as error:
+                # Whatever it is: without this loop the process would hear nothing for ever.
                 if not complained:
                     log.error("cannot hear events; trying on", error=str(error))
                     complained = True
