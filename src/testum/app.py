@@ -19,7 +19,7 @@ from testum import __version__, descriptors, logs
 from testum.artifacts.base import Artifacts
 from testum.core.positions import Sequencer
 from testum.core.secrets import Opener, Sealer
-from testum.db import idempotency, installation, migrate, workers
+from testum.db import idempotency, installation, migrate, soundness, workers
 from testum.db.positions import Positions, ProcessPositions, StoredPositions
 from testum.db.session import Database
 from testum.dispatch.base import Dispatcher
@@ -302,6 +302,8 @@ class Testum:
         lock = _lock(settings) if settings.embedded_database else None
         try:
             if settings.embedded_database:
+                outputs = settings.data_dir / "artifacts"
+                await asyncio.to_thread(soundness.check, settings.effective_database_url, outputs)
                 await migrate.upgrade(settings.effective_database_url)
             else:
                 await migrate.prepare(settings.effective_database_url)

@@ -5,11 +5,15 @@ Why a start is refused is asked in the process; where the command's exit status 
 
 import os
 import re
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -169,3 +173,95 @@ def test_an_orderly_stop_ends_what_runs_and_keeps_the_rest(
         until(lambda: sum(task["status"] == "running" for task in api.tasks(job_id)) == 2)
         api.post(f"/jobs/{job_id}/cancel")
         assert api.wait_job(job_id)["counts"]["cancelled"] == 2
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data directory of an installation that has done something; it is copied, not used."""
+    folder = tmp_path_factory.mktemp("lived") / "data"
+    with Application(data_dir=folder) as site:
+        api = site.client()
+        platform = {
+            "name": "p",
+            "host": "127.0.0.1",
+            "port": 1,
+            "username": "x",
+            "auth_method": "password",
+            "password": "x",
+        }
+        api.post("/platforms/", platform)
+        task = api.run("true", targets={"all": True})["id"]
+        file = site.data_dir / "artifacts" / "tasks" / task[-2:] / f"{task}.frames"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"")
+    return folder
+
+
+def overwritten(file: Path, offset: int, data: bytes) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(offset)
+        opened.write(data)
+
+
+def forgets(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("DELETE FROM task_runs")
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (lambda file: file.unlink(), "is missing, but"),
+        (lambda file: file.write_bytes(b""), "is empty, but"),
+        (lambda file: file.write_bytes(b"hello\n" * 999), "is no SQLite database"),
+        (lambda file: os.truncate(file, 50), "is damaged: it is cut"),
+        (lambda file: os.truncate(file, file.stat().st_size - 4096), "is damaged: it has"),
+        (lambda file: os.truncate(file, file.stat().st_size // 2 + 100), "is damaged: it has"),
+        (lambda file: overwritten(file, 4096, b"\xff" * 4096), "is damaged: "),
+        (lambda file: overwritten(file, 100, b"\xff" * 400), "is damaged: "),
+        (forgets, "knows of no task"),
+    ],
+    ids=[
+        "missing",
+        "empty",
+        "no database",
+        "a stump",
+        "cut",
+        "halved",
+        "a page",
+        "the first page",
+        "another",
+    ],
+)
+def test_a_database_file_that_is_not_what_it_was(
+    lived: Path, tmp_path: Path, harm: Callable[[Path], object], told: str
+) -> None:
+    """It is told in one line, with what to do, and nothing is made of it."""
+    data = tmp_path / "data"
+    shutil.copytree(lived, data)
+    file = data / "testum.db"
+    harm(file)
+    before = file.read_bytes() if file.exists() else None
+    said = refused(data)
+    assert told in said and str(file) in said and "Restore the database from a backup" in said
+    assert (file.read_bytes() if file.exists() else None) == before
+    shutil.copy(lived / "testum.db", file)
+    with Application(data_dir=data):
+        pass
+
+
+def test_a_page_that_is_found_damaged_at_work(lived: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(lived, data)
+    with Application(data_dir=data) as site:
+        api = site.client()
+        with closing(sqlite3.connect(data / "testum.db")) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            (page,) = other.execute("SELECT rootpage FROM sqlite_master WHERE name = 'audit_logs'").fetchone()
+        overwritten(data / "testum.db", (page - 1) * 4096, b"\xff" * 4096)
+        answer = api.http.get("/audit/")
+        assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable"), answer.text
+        assert "The database file cannot be used" in answer.json()["detail"]
+        assert api.http.get("/jobs/").status_code == 200, "what does not need it goes on"
+    assert "is damaged: " in refused(data)

@@ -78,11 +78,14 @@ def upgrade() -> None:
     """Bring the database's tables up to this version."""
     import asyncio
 
+    from testum.db import soundness
     from testum.db.migrate import upgrade as upgrade_database
     from testum.settings import load_settings
 
     try:
-        revision = asyncio.run(upgrade_database(load_settings().effective_database_url))
+        settings = load_settings()
+        soundness.check(settings.effective_database_url, settings.data_dir / "artifacts")
+        revision = asyncio.run(upgrade_database(settings.effective_database_url))
     except TestumError as error:
         raise WrongUse(error.message) from None
     print(f"The database is at revision {revision}.")
