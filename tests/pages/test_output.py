@@ -10,9 +10,9 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
-from tests.support.browser import PHONE, QUIET_MS, drawn, told
+from tests.support.browser import PHONE, QUIET_MS, Tab, drawn, told
 from tests.support.proxy import Proxy
-from tests.support.server import Api
+from tests.support.server import Api, Server
 from tests.support.waiting import until
 
 Hosts = list[dict[str, Any]]
@@ -795,3 +795,25 @@ def test_selected_text_is_copied_without_numbers_and_times(page: Page, api: Api,
         }"""
     )
     assert [row.strip() for row in selected.splitlines() if row.strip()] == ["one", "two red", "three"]
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("harm", ["changed", "gone"])
+def test_output_that_is_not_what_was_stored_says_so(
+    server: Server, api: Api, hosts: Hosts, tab: Tab, harm: str
+) -> None:
+    task = run(api, hosts, "seq -f '%06g and so on and so forth' 30000")
+    file = server.data_dir / "artifacts" / f"tasks/{task[-2:]}/{task}.frames"
+    data = bytearray(file.read_bytes())
+    data[len(data) * 3 // 4] ^= 1
+    file.write_bytes(data)
+    if harm == "gone":
+        file.unlink()
+    page, tab.expected = tab.page, ["410"]
+    page.goto(f"/tasks/{task}")
+    status = page.locator(".x-output-status")
+    if harm == "gone":
+        expect(status).to_contain_text("The stored output is missing")
+    else:
+        expect(status).to_contain_text("The stored output is damaged")
+        expect(page.locator(".x-line-row").first).to_be_visible()
