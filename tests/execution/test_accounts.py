@@ -164,6 +164,13 @@ class _Cells:
         for task in tasks:
             yield self.accounts[task["platform_id"]], task, self._api.output(task["id"])
 
+    def open(self, job_id: str) -> list[str]:
+        """Of which accounts, that run scripts, something may still be at work."""
+        left = [
+            self.accounts[task["platform_id"]] for task in self._api.tasks(job_id) if task["may_still_run"]
+        ]
+        return [f"{account.shell} {account.kind}" for account in left if account.runs_scripts]
+
     def expect(self, account: Account, name: str, said: object, right: object) -> None:
         """Keep what is not as it should be."""
         if said != right:
@@ -282,6 +289,11 @@ def _end(api: Api, accounts: list[Account], cells: _Cells, wide: dict[str, Any])
         ("cancel", cancelled, ("cancelled", "cancelled")),
         ("timeout", timed, ("failed", "timeout")),
     ):
+        api.wait_job(job_id)
+        # Where a busy machine is late with an answer, testum looks again by itself.
+        until(
+            lambda job_id=job_id: not cells.open(job_id), otherwise=lambda job_id=job_id: cells.open(job_id)
+        )
         for account, task, output in cells.of(job_id):
             cells.expect(account, f"{name} ran", account.counted(name), "go\n" * account.begins)
             if not account.begins:
