@@ -34,6 +34,7 @@ from testum.execution.probing import Prober
 from testum.execution.recovery import Recovery
 from testum.execution.retention import EXPIRE_SECONDS, SWEEP_SECONDS, Retention
 from testum.execution.runner import Runner
+from testum.execution.stopping import Work
 from testum.execution.watch import Duty, Watch
 from testum.output import files
 from testum.output.base import OutputStore
@@ -44,6 +45,7 @@ from testum.services.access import Gate
 from testum.services.auth import Auth
 from testum.services.history import History
 from testum.services.imports import Imports
+from testum.services.intake import Intake
 from testum.services.jobs import Jobs
 from testum.services.keys import Keys
 from testum.services.likeness import Likenesses
@@ -186,6 +188,12 @@ class Testum:
             alone=self.alone,
         )
 
+        intake = Intake()
+        self.work = (
+            Work(self.engine.runner, intake, settings.worker_drain_seconds)
+            if self.engine is not None
+            else None
+        )
         self.auth = Auth(
             self.database,
             self.gate,
@@ -201,6 +209,7 @@ class Testum:
             self.gate,
             self.platforms,
             self.dispatcher,
+            intake,
             connect_timeout=settings.connect_timeout_seconds,
             strict=settings.ssh_host_key_policy == "strict",
         )
@@ -213,6 +222,7 @@ class Testum:
             self.dispatcher,
             self.events,
             self.positions,
+            intake,
             concurrency=settings.task_concurrency,
             timeout=settings.task_timeout_seconds,
         )
@@ -224,7 +234,7 @@ class Testum:
         self.lines = Lines(self.database, self.gate, self.outputs)
         self.likenesses = Likenesses(self.database, self.gate, self.outputs)
         self.streams = Streams(self.database, self.gate, self.outputs, self.events, self.positions)
-        self.status = Status(self.database, self.gate, settings, self._checks())
+        self.status = Status(self.database, self.gate, settings, self._checks(), intake)
         self.first_admin: FirstAdmin | None = None
         self._lock: IO[str] | None = None
 

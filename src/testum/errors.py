@@ -154,6 +154,12 @@ class WritesRefused(StorageUnavailable):
     """It answers, and refuses to write: a replica, a full memory, a disk that became read-only."""
 
 
+class Stopping(TestumError):
+    """The process that would do it is about to stop, and begins nothing more."""
+
+    code = "stopping"
+
+
 class ConfigurationError(TestumError):
     """A setting is missing or unusable; the message names the setting and the remedy."""
 

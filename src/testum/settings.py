@@ -67,7 +67,8 @@ class Settings(BaseSettings):
     worker_queues: str = "default"
     """The network zones, with commas, that a `testum worker` serves."""
     worker_drain_seconds: float = Field(default=60, ge=0, le=86_400)
-    """A worker that stops finishes what it can within so long; then it ends the rest."""
+    """A worker, or a server that does the work itself, finishes what it can within so long once it is told to stop; then
+    it ends the rest."""
     task_timeout_seconds: float = Field(default=3600, gt=0, le=604_800)
     """A task's total time, unless the job says otherwise."""
     connect_timeout_seconds: float = Field(default=10, gt=0, le=600)

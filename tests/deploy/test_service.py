@@ -72,20 +72,22 @@ def test_what_is_installed_follows_the_options() -> None:
     assert f"ExecStart={TESTUM} worker --queue a --queue b --concurrency 3\n" in worker
 
 
-def test_a_worker_gets_the_time_that_the_settings_leave_it(tmp_path: Path) -> None:
+def test_each_gets_the_time_that_the_settings_leave_it(tmp_path: Path) -> None:
     settings = tmp_path / "settings"
     settings.write_text('WORKER_DRAIN_SECONDS="300"\n')
     assert (
         "TimeoutStopSec=330\n" in units_of("--worker", "--settings", str(settings))["testum-worker.service"]
     )
     assert "TimeoutStopSec=90\n" in units_of("--worker")["testum-worker.service"]
+    # Without a worker the web process does the work.
+    assert "TimeoutStopSec=330\n" in units_of("--settings", str(settings))["testum-web.service"]
 
 
 def test_odd_paths_are_one_word() -> None:
     place = Place(Path('/srv/a "b" %h $X/testum'), Path("/e"), Path("/var/lib/testum"), "testum")
     assert 'ExecStart="/srv/a \\"b\\" %%h $$X/testum" worker\n' in worker_unit(place, [], None, 60)
     with pytest.raises(WrongUse):
-        web_unit(PLACE, "127.0.0.1\nUser=root", 8000)
+        web_unit(PLACE, "127.0.0.1\nUser=root", 8000, 60)
 
 
 @pytest.mark.parametrize(

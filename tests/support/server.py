@@ -155,7 +155,8 @@ class Installation:
             "DATA_DIR": str(self.data_dir),
             "ADMIN_USERNAME": ADMIN[0],
             "ADMIN_PASSWORD": ADMIN[1],
-            **(walls().environment() if self.servers else {}),
+            # A test that stops a server means its tasks, too, unless it says otherwise.
+            **(walls().environment() if self.servers else {"WORKER_DRAIN_SECONDS": "0"}),
             **(env or {}),
         }
         self._engine: sa.Engine | None = None

@@ -79,7 +79,7 @@ def install(
     place = Place(Path(sys.executable).with_name("testum"), SETTINGS_FILE, DATA_DIR, USER)
     units: dict[str, str] = {}
     if web:
-        units[WEB] = web_unit(place, host, port)
+        units[WEB] = web_unit(place, host, port, _drain_seconds(given))
     if worker:
         units[WORKER] = worker_unit(place, queue or [], concurrency, _drain_seconds(given))
     if dry_run:

@@ -27,10 +27,16 @@ class Place:
     user: str
 
 
-def web_unit(place: Place, host: str, port: int) -> str:
-    """The unit of the web process."""
+def web_unit(place: Place, host: str, port: int, drain_seconds: float) -> str:
+    """The unit of the web process, which does the work as well where there are no workers."""
     command = [str(place.program), "serve", "--host", host, "--port", str(port)]
-    return _unit("testum web server", place, command, stop_seconds=30, low_port=0 < port < _LOWEST_FREE_PORT)
+    return _unit(
+        "testum web server",
+        place,
+        command,
+        stop_seconds=int(drain_seconds) + _ENDING_SECONDS,
+        low_port=0 < port < _LOWEST_FREE_PORT,
+    )
 
 
 def worker_unit(place: Place, queues: Sequence[str], concurrency: int | None, drain_seconds: float) -> str:

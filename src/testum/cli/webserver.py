@@ -1,11 +1,14 @@
 """Running the web server in this process: a checked start, one line that says where it is, a clean end."""
 
+import asyncio
 import logging
 import socket
 import sys
+from types import FrameType
 
 import uvicorn
 
+from testum.cli.draining import drain, ending
 from testum.cli.failures import REFUSED, Failure, WrongUse
 from testum.cli.protocol import Protocol
 from testum.errors import TestumError
@@ -13,6 +16,8 @@ from testum.settings import load_settings, misspelt
 
 _SHUTDOWN_SECONDS = 5
 _BACKLOG = 2048
+_SIGNALS_TO_END = 2
+"""The first lets the work come to its end, the second ends it."""
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to say where it answers
 
 
@@ -23,13 +28,41 @@ class StartFailed(Failure):
 
 
 class _Server(uvicorn.Server):
-    """Says where it is once it can be used; uvicorn is silent about sockets that it was given."""
+    """Says where it is once it can be used; uvicorn is silent about sockets that it was given. The first signal has it
+    let the work come to its end while it serves on, the second ends it."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and sockets:
             url = _url_of(sockets[0])
             print(f"testum is at {url} (API: {url}/docs). Ctrl-C stops it.", flush=True)
+
+    async def main_loop(self) -> None:
+        """Serve until it is to end. uvicorn closes the listener when this returns."""
+        await super().main_loop()
+        work = self.lifespan.state.get("work")
+        if work is None:
+            return
+        if len(self._captured_signals) < _SIGNALS_TO_END:
+            self.should_exit = False
+            draining = asyncio.create_task(drain(work), name="drain")
+            serving = asyncio.create_task(super().main_loop(), name="serve")
+            await asyncio.wait({draining, serving}, return_when=asyncio.FIRST_COMPLETED)
+            self.should_exit = True
+            await serving
+            if draining.done():
+                await draining
+                return
+            draining.cancel()
+        ending(work)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came. Only the one after the second keeps what is under way from being ended on the hosts."""
+        if len(self._captured_signals) < _SIGNALS_TO_END:
+            self._captured_signals.append(sig)
+            self.should_exit = True
+        else:
+            super().handle_exit(sig, frame)
 
 
 def run(application: str, host: str, port: int) -> None:

@@ -1,6 +1,7 @@
 """The runner: does a job's tasks, as many at once as the job and the process allow."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -98,13 +99,21 @@ class Runner:
         self._running: dict[UUID, _Running] = {}
         self._loops: dict[tuple[UUID, tuple[str, ...]], UnderWay] = {}
         """The loops that claim, by their jobs and the zones they serve."""
+        self._doing: dict[asyncio.Task[None], UUID] = {}
+        """What sees to each task until its result is written, and the task's job."""
         self._ended = asyncio.Event()
         self._stopping = False
+        self._ending = False
 
     @property
     def running_jobs(self) -> set[UUID]:
         """The jobs of which tasks are under way here."""
         return {running.job_id for running in self._running.values()}
+
+    @property
+    def under_way(self) -> Counter[UUID]:
+        """How many tasks of each job have begun here and are not written down as ended."""
+        return Counter(self._doing.values())
 
     @property
     def full(self) -> bool:
@@ -143,6 +152,7 @@ class Runner:
         finally:
             self._loops.pop(key, None)
             begun.under_way.claimed_all.set()
+            self._ended.set()
         if begun.tasks:
             await asyncio.wait(begun.tasks)
 
@@ -168,6 +178,9 @@ class Runner:
         looked_up = asyncio.ensure_future(self._look_up([claim.platform_id for claim in claims]))
         for claim in claims:
             running = self._running[claim.id] = _Running(claim.job_id)
+            if self._ending:
+                # It was being claimed when all was ended.
+                running.end(_stopped())
             recorder = Recorder(
                 Owner(claim.id, claim.job_id, claim.fence),
                 outputs=self._outputs,
@@ -180,6 +193,12 @@ class Runner:
             task = asyncio.create_task(self._see_to(begun, claim, slot, running, looked_up, recorder))
             begun.tasks.add(task)
             task.add_done_callback(begun.tasks.discard)
+            self._doing[task] = claim.job_id
+            task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        del self._doing[task]
+        self._ended.set()
 
     async def _look_up(self, platform_ids: Sequence[UUID]) -> _Found:
         """The platforms and how to reach them. The tasks are claimed: a database that is away is waited for."""
@@ -220,7 +239,6 @@ class Runner:
         begun.under_way.remove(slot)
         self._slots.give(slot)
         del self._running[claim.id]
-        self._ended.set()
 
     async def _outcome(
         self,
@@ -360,22 +378,26 @@ class Runner:
         self._stopping = True
 
     async def idle(self) -> None:
-        """Until nothing is under way."""
-        while self._running:
+        """Until nothing is under way or being claimed, and all results are written."""
+        while self._doing or self._loops:
             self._ended.clear()
             await self._ended.wait()
 
     async def stop(self) -> None:
         """The worker stops: claim no more, and end what is under way, saying so in each task."""
         self.retire()
+        self._ending = True
         for running in self._running.values():
-            running.end(
-                Outcome(
-                    TaskStatus.LOST,
-                    error_code="worker_stopped",
-                    error_message="The server was stopped while the task ran; it was ended on the host.",
-                )
-            )
+            running.end(_stopped())
+
+
+def _stopped() -> Outcome:
+    """How a task ends that the worker's stop ends."""
+    return Outcome(
+        TaskStatus.LOST,
+        error_code="worker_stopped",
+        error_message="The server was stopped while the task ran; it was ended on the host.",
+    )
 
 
 def _failed(error: Exception) -> Outcome:

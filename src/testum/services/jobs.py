@@ -34,6 +34,7 @@ from testum.dispatch.base import Dispatcher, Work
 from testum.errors import Conflict, InvalidInput, MayStillRun, NotFound
 from testum.events.base import Change, Events, Hint
 from testum.services.access import Gate
+from testum.services.intake import Intake
 
 _COMMANDS_READ = 200
 """So many jobs are looked at for commands that were run before."""
@@ -80,6 +81,7 @@ class Jobs:
         dispatcher: Dispatcher,
         events: Events,
         positions: Positions,
+        intake: Intake,
         *,
         concurrency: int,
         timeout: float,
@@ -90,6 +92,7 @@ class Jobs:
         self._dispatcher = dispatcher
         self._events = events
         self._positions = positions
+        self._intake = intake
         self._concurrency = concurrency
         self._timeout = timeout
 
@@ -109,7 +112,7 @@ class Jobs:
         the client's: see `first`.
 
         Raises InvalidInput, also (code `no_targets`) when nothing is selected; Conflict where the id is that of
-        somebody else's job; what `first` raises.
+        somebody else's job; what `first` raises; Stopping.
         """
         await self._check(actor, spec)
         spec.check()
@@ -188,7 +191,7 @@ class Jobs:
 
         Raises NotFound, Conflict while the job is under way (a command would run twice at once), MayStillRun where it
         may still be at work on one of them from before, unless `force`, and InvalidInput (code `no_targets` when nothing
-        is left to run on).
+        is left to run on), Stopping.
         """
         new = _checked(new)
         old = await self.to_rerun(actor, job_id)
@@ -265,6 +268,7 @@ class Jobs:
             async with self._database.write() as session:
                 if made := await _made(session, actor, job_id, once):
                     return made
+                self._intake.check()
                 if once is not None:
                     await idempotency.add(session, actor.id, once, job_id)
                 job, selected = await make(session)

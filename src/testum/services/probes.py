@@ -15,6 +15,7 @@ from testum.db.session import Database
 from testum.dispatch.base import Dispatcher
 from testum.errors import InvalidInput, NotFound, Throttled
 from testum.services.access import Gate
+from testum.services.intake import Intake
 from testum.services.platforms import Platforms
 
 _MOST_AT_ONCE = 16
@@ -35,6 +36,7 @@ class Probes:
         gate: Gate,
         platforms: Platforms,
         dispatcher: Dispatcher,
+        intake: Intake,
         *,
         connect_timeout: float,
         strict: bool,
@@ -43,6 +45,7 @@ class Probes:
         self._gate = gate
         self._platforms = platforms
         self._dispatcher = dispatcher
+        self._intake = intake
         self._connect_timeout = connect_timeout
         self._strict = strict
         self._under_way: Counter[UUID] = Counter()
@@ -51,12 +54,13 @@ class Probes:
         """Connect and log in as the fields say (see Platforms.add); with a platform's id, fields that are not given
         are as it has them, and so are its secrets, which go nowhere else than they were stored for.
 
-        Raises NotFound, InvalidInput, Throttled; StorageUnavailable where no worker can be asked. What the host makes
+        Raises NotFound, InvalidInput, Throttled, Stopping; StorageUnavailable where no worker can be asked. What the host makes
         of it is no error but the answer. Cancelling it ends the connection.
         """
         await self._gate.check(
             actor, Permission.PLATFORMS_WRITE, "platform.test", "platform", platform_id or ""
         )
+        self._intake.check()
         with self._place(actor):
             stored = await self._stored(platform_id)
             platform = await self._platforms.draft(values, stored)

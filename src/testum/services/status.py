@@ -18,6 +18,7 @@ from testum.db.session import Database
 from testum.db.workers import Worker
 from testum.errors import StorageFull, StorageUnavailable, TestumError, WritesRefused
 from testum.services.access import Gate
+from testum.services.intake import Intake
 from testum.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -48,17 +49,28 @@ class Status:
     where that cannot be used now."""
 
     def __init__(
-        self, database: Database, gate: Gate, settings: Settings, walls: Mapping[str, Check]
+        self,
+        database: Database,
+        gate: Gate,
+        settings: Settings,
+        walls: Mapping[str, Check],
+        intake: Intake,
     ) -> None:
         self._database = database
         self._gate = gate
         self._settings = settings
+        self._intake = intake
         self._walls: dict[str, Check] = {"database": self._try_database, **walls}
         self._checks: dict[str, Check] = {_ANSWER: self._ask_database, **self._walls}
         self._asked: dict[str, asyncio.Task[WallState]] = {}
         """The checks that are under way. One that hangs is not begun again, and takes one connection, not more."""
         self._known: dict[str, tuple[WallState, float]] = {}
         """What each check said last, and when it was begun."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether new work is refused, because this process stops."""
+        return self._intake.closed
 
     async def healthy(self) -> bool:
         """Whether the database answers."""

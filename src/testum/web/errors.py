@@ -22,6 +22,7 @@ from testum.errors import (
     NotFound,
     OutputDamaged,
     OutputExpired,
+    Stopping,
     StorageFull,
     StorageUnavailable,
     TestumError,
@@ -49,6 +50,7 @@ _STATUS: dict[type[TestumError], int] = {
     Throttled: 429,
     StorageUnavailable: 503,
     WritesRefused: 503,
+    Stopping: 503,
     StorageFull: 507,
 }
 _TITLES = {

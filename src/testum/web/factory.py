@@ -44,7 +44,7 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
     """The application. `started` is called when it is ready to serve (the demo adds its hosts there)."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         testum = await Testum.open(settings)
         app.state.testum = testum
         try:
@@ -55,7 +55,8 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
             # tenth of the start once more to find a thousand small objects.
             gc.freeze()
             gc.enable()
-            yield
+            # What the server waits for when it is told to stop.
+            yield {"work": testum.work} if testum.work is not None else {}
         finally:
             gc.unfreeze()
             await testum.close()

@@ -1,6 +1,9 @@
 """Health, for load balancers and people: needs no login and tells nothing else. And the workers, for those who are
 logged in."""
 
+from collections.abc import Mapping
+from typing import Literal
+
 from fastapi import APIRouter, Response
 
 from testum import __version__
@@ -31,17 +34,27 @@ async def live() -> LiveOut:
 @router.get("/health/ready", operation_id="ready", responses={503: {"model": ReadyOut}})
 async def ready(app: App, response: Response) -> ReadyOut:
     """The state of each wall, as far as writing to it and reading that back showed within the last ten seconds. 503 only
-    where it is the database's: the rest is waited for, and nothing is gained by sending requests elsewhere."""
+    where it is the database's, and while testum is stopping: the rest is waited for, and nothing is gained by sending
+    requests elsewhere."""
     walls = await app.status.walls()
-    usable = walls["database"] is WallState.OK
     shown = ReadyOut(
-        status="ok" if set(walls.values()) == {WallState.OK} else "degraded" if usable else "unavailable",
+        status=_readiness(walls, stopping=app.status.stopping),
         version=__version__,
         walls=walls,
     )
-    if not usable:
+    if shown.status in ("unavailable", "stopping"):
         response.status_code = 503
     return shown
+
+
+def _readiness(
+    walls: Mapping[str, WallState], *, stopping: bool
+) -> Literal["ok", "degraded", "unavailable", "stopping"]:
+    if walls["database"] is not WallState.OK:
+        return "unavailable"
+    if stopping:
+        return "stopping"
+    return "ok" if set(walls.values()) == {WallState.OK} else "degraded"
 
 
 @api.get("/workers/", responses=PROTECTED, operation_id="listWorkers")

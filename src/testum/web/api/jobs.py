@@ -20,7 +20,7 @@ from testum.web.security import App, CurrentActor
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
-@router.post("/", status_code=202, responses=PROTECTED | problems(404), operation_id="startJob")
+@router.post("/", status_code=202, responses=PROTECTED | problems(404, 503), operation_id="startJob")
 async def start_job(body: JobBody, actor: CurrentActor, app: App, once: MayRepeat) -> AcceptedOut:
     """Do one thing on many platforms."""
     script = body.script
@@ -84,7 +84,7 @@ async def cancel_job(job_id: UUID, actor: CurrentActor, app: App) -> JobOut:
 
 
 @router.post(
-    "/{job_id}/rerun", status_code=202, responses=PROTECTED | problems(404, 409), operation_id="rerunJob"
+    "/{job_id}/rerun", status_code=202, responses=PROTECTED | problems(404, 409, 503), operation_id="rerunJob"
 )
 async def rerun_job(
     job_id: UUID,

@@ -113,7 +113,7 @@ async def _test(
 @router.post(
     "/{platform_id}/run_command",
     status_code=202,
-    responses=PROTECTED | problems(404),
+    responses=PROTECTED | problems(404, 503),
     operation_id="runCommand",
 )
 async def run_command(
@@ -129,7 +129,7 @@ async def run_command(
 @router.post(
     "/{platform_id}/deploy_keys",
     status_code=202,
-    responses=PROTECTED | problems(404),
+    responses=PROTECTED | problems(404, 503),
     operation_id="deployKeys",
 )
 async def deploy_keys(

@@ -661,9 +661,9 @@ class LiveOut(BaseModel):
 class ReadyOut(BaseModel):
     """Whether testum serves, and the state of each server that it leans on. `degraded`: it serves without some of
     them; what they are for waits until they are back. Of each: `read_only` where it refuses to be written to, `full` where
-    it has no room."""
+    it has no room. `stopping`: it finishes what is under way and takes no new work."""
 
-    status: Literal["ok", "degraded", "unavailable"]
+    status: Literal["ok", "degraded", "unavailable", "stopping"]
     version: str
     walls: dict[str, WallState]
 

@@ -27,6 +27,7 @@ SAID = (
     NOT_ALLOWED,
     N_("This request came from another site's page."),
     N_("Log in first: this needs an access token."),
+    N_("testum is stopping and starts nothing more on hosts. Try again when it has been started again."),
     # Jobs
     N_("There is no such task."),
     N_("There is no such job."),

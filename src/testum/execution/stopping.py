@@ -1,0 +1,30 @@
+"""What a server that does the work itself goes through when it is told to stop."""
+
+from collections import Counter
+from uuid import UUID
+
+from testum.execution.runner import Runner
+from testum.services.intake import Intake
+
+
+class Work:
+    """The work of this process, for whoever waits for its end. What is pending stays so for the next start."""
+
+    def __init__(self, runner: Runner, intake: Intake, drain_seconds: float) -> None:
+        self._runner = runner
+        self._intake = intake
+        self.drain_seconds = drain_seconds
+        """How long what is under way may go on once the server was told to stop."""
+
+    def retire(self) -> None:
+        """Begin nothing more, and refuse what is new."""
+        self._intake.close()
+        self._runner.retire()
+
+    def under_way(self) -> Counter[UUID]:
+        """How many tasks of each job are not at their end."""
+        return self._runner.under_way
+
+    async def idle(self) -> None:
+        """Until nothing is under way, and all results are written."""
+        await self._runner.idle()
