@@ -28,8 +28,9 @@ def _serve(application: str, host: str, port: int) -> None:
     # What is imported stays: to look through it for garbage took a tenth of the start. The application has it looked
     # for again from when it is ready.
     gc.disable()
-    from testum import logs
+    from testum import logs, memory
 
+    memory.give_back()
     # First of all: it also says how structlog is imported.
     logs.configure()
     from testum.cli.webserver import run
@@ -50,9 +51,10 @@ def worker(
     import os
     from importlib import import_module
 
-    from testum import logs
+    from testum import logs, memory
     from testum.settings import load_settings, misspelt
 
+    memory.give_back()
     logs.configure()
     try:
         settings = load_settings()
