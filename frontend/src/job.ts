@@ -108,7 +108,7 @@ async function start(root: HTMLElement): Promise<void> {
       task.status = message.payload.status;
       task.exitCode = message.payload.exit_code;
       task.errorCode = message.payload.error_code;
-      task.finished = Date.parse(message.ts) / 1000;
+      task.took = message.payload.duration_seconds;
     } else return;
     draw();
   };

@@ -5,6 +5,7 @@ import datetime as dt
 import itertools
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -15,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tests.db.conftest import add_job
 from tests.support.waiting import eventually, lag, turns
 from testum.core.frames import Stream
+from testum.core.positions import Sequencer
 from testum.core.states import JobStatus, TaskStatus
 from testum.db import claims, duties, jobs, tasks, workers
 from testum.db.audit import AuditLog
@@ -22,7 +24,7 @@ from testum.db.base import utc_now
 from testum.db.claims import Claim, Remains, Result
 from testum.db.duties import DutyRecord
 from testum.db.jobs import Job
-from testum.db.positions import StoredPositions
+from testum.db.positions import ProcessPositions, StoredPositions
 from testum.db.session import Database, lease_now
 from testum.db.tasks import Task
 from testum.events.memory import MemoryEvents
@@ -485,3 +487,34 @@ async def test_workers_are_known_while_they_are_heard_of(database: Database) -> 
         assert [row.id for row in await workers.living(session, 5)] == ["dmz-lab"]
         await workers.forget(session, -1)
         assert await session.scalar(select(func.count()).select_from(workers.Worker)) == 0
+
+
+# -- clocks that are set -----------------------------------------------------------------------------------------
+
+
+async def test_times_are_by_the_clock_as_it_is(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Positions go on from the latest there was; what is shown does not wait for the clock to come there."""
+    ahead, right = dt.datetime.now(dt.UTC) + dt.timedelta(days=2), utc_now
+
+    def be(now: Callable[[], dt.datetime]) -> None:
+        monkeypatch.setattr("testum.db.session.utc_now", now)
+
+    sequencer = Sequencer(lambda: int(ahead.timestamp() * 1_000_000))
+    ledger = Ledger(database, ProcessPositions(sequencer), MemoryEvents(), worker="first", lease_seconds=30)
+    be(lambda: ahead)
+    before = (await ledger.claim(Wanted(await add_job(database, 1), 1))).claims[0]
+    be(right)
+    after = (await ledger.claim(Wanted(await add_job(database, 1), 1))).claims[0]
+    assert after.position > before.position
+    for claim, took in ((before, 14.0), (after, 0.25)):
+        await ledger.finish(replace(result_of(claim), duration=took))
+        task = await task_of(database, claim.id)
+        assert task.started_at is not None and task.finished_at is not None
+        assert task.duration_seconds == took and task.started_at <= task.finished_at
+    # The last one looked at is the one that began after the clock was right again.
+    assert abs(utc_now() - task.started_at) < dt.timedelta(minutes=5)
+    assert abs(utc_now() - task.finished_at) < dt.timedelta(minutes=5)
+    async with database.read() as session:
+        job = await session.get_one(Job, before.job_id)
+    assert job.started_at is not None and job.finished_at is not None and job.started_at <= job.finished_at
+    await ledger.close()

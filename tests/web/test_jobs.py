@@ -53,6 +53,7 @@ def test_a_command(api: Api, platform: Any) -> None:
     }  # fmt: skip
     assert job["created_at"] <= job["started_at"] <= job["finished_at"]
     task = api.get(f"/tasks/{accepted['task_id']}")
+    assert 0 < task["duration_seconds"] < 60 and task["started_at"] <= task["finished_at"]
     assert (task["exit_code"], task["error_code"], task["stdout"], task["stderr"]) == (
         7,
         "exit_status",

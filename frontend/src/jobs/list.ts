@@ -111,7 +111,6 @@ function draw(task: Task, row: HTMLElement, words: Vocabulary): void {
   text.title = [name.textContent, why].filter(Boolean).join(": ");
   const took = document.createElement("span");
   took.className = "x-row-took";
-  if (task.started !== null && task.finished !== null)
-    took.textContent = duration(task.finished - task.started);
+  if (task.took !== null) took.textContent = duration(task.took);
   row.append(state, text, took);
 }

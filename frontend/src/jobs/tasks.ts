@@ -10,7 +10,8 @@ export interface Task {
   frames: number;
   /** Seconds since 1970. */
   started: number | null;
-  finished: number | null;
+  /** Seconds; null where it did not begin or is not over. */
+  took: number | null;
 }
 
 export interface Vocabulary {
@@ -38,7 +39,7 @@ type Row = [
 
 /** The rows of `/jobs/{id}/tasks`. */
 export function tasksOf(rows: Row[]): Task[] {
-  return rows.map(([id, platform, name, status, exitCode, errorCode, frames, started, finished]) => ({
+  return rows.map(([id, platform, name, status, exitCode, errorCode, frames, started, took]) => ({
     id,
     platform,
     name,
@@ -47,7 +48,7 @@ export function tasksOf(rows: Row[]): Task[] {
     errorCode,
     frames,
     started,
-    finished,
+    took,
   }));
 }
 

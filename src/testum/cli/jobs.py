@@ -153,6 +153,7 @@ def show_task(task_id: TaskId, url: Url = None, as_json: Json = False) -> None:
     fields = (
         "id", "job_id", "platform_name", "type", "status", "exit_code",
         "error_code", "error_message", "processes", "output", "created_at", "started_at", "finished_at",
+        "duration_seconds",
     )  # fmt: skip
     print_fields(task, fields)
 

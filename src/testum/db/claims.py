@@ -11,10 +11,12 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     ColumnElement,
+    Double,
     Integer,
     Interval,
     String,
     Uuid,
+    case,
     func,
     select,
     update,
@@ -28,7 +30,7 @@ from testum.db.audit import AuditLog
 from testum.db.base import SafeText, UtcDateTime, insert_into
 from testum.db.many import Given, UpdateEach, chunks
 from testum.db.session import database_now, lease_now
-from testum.db.tasks import Task, TaskOutput, moment
+from testum.db.tasks import Task, TaskOutput
 
 
 class PendingTask(NamedTuple):
@@ -78,6 +80,8 @@ class Result:
     details: dict[str, Any] = field(default_factory=dict)
     stdout: str | None = None
     stderr: str | None = None
+    duration: float | None = None
+    """Seconds from the claim to the end; None where nobody was there at both."""
     output_frames: int = 0
     output_bytes: int = 0
     result_location: str | None = None
@@ -156,6 +160,7 @@ async def claim(
     ]
     if claims:
         connection = await session.connection()
+        now = await database_now(session)
         on_sqlite = connection.dialect.name == "sqlite"
         await (_CLAIM_SQLITE if on_sqlite else _CLAIM).execute(
             connection,
@@ -166,7 +171,7 @@ async def claim(
                     "new_fence": claim.fence,
                     "lease": await lease_now(session) + lease if on_sqlite else lease,
                     "begun": claim.position,
-                    "begun_at": moment(claim.position),
+                    "begun_at": now,
                     "message": message,
                 }
                 for claim in claims
@@ -242,10 +247,16 @@ _FINISH = UpdateEach(
         .values(
             {name.removeprefix("new_"): value for name, value in given.items() if name.startswith("new_")}
         )
-        .values(lease_expires_at=None, unsent=False)
+        .values(
+            lease_expires_at=None,
+            unsent=False,
+            # The clock may have been set back since.
+            finished_at=case((Task.started_at > given["ended_at"], Task.started_at), else_=given["ended_at"]),
+        )
     ),
     of=Uuid(),
     of_fence=Integer(),
+    ended_at=UtcDateTime(),
     new_status=String(),
     new_exit_code=BigInteger(),
     new_exit_signal=String(),
@@ -258,7 +269,7 @@ _FINISH = UpdateEach(
     new_output_bytes=BigInteger(),
     new_result_location=String(),
     new_finished_position=BigInteger(),
-    new_finished_at=UtcDateTime(),
+    new_duration_seconds=Double(),
     new_may_still_run=Boolean(),
     new_to_be_ended=Boolean(),
     new_look_at=UtcDateTime(),
@@ -272,10 +283,8 @@ async def finish(session: AsyncSession, results: Sequence[Result]) -> list[Resul
     any more, are returned and have changed nothing."""
     connection = await session.connection()
     # In the order of ids, as others lock them who do not hold the job.
-    look_at = None
-    if any(result.remains for result in results):
-        look_at = await database_now(session) + FIRST_LOOK
-    rows = [_finish_row(result, look_at) for result in sorted(results, key=_task_id)]
+    now = await database_now(session)
+    rows = [_finish_row(result, now) for result in sorted(results, key=_task_id)]
     refused: list[Result] = []
     if await _FINISH.execute(connection, rows) != len(results):
         owned = {
@@ -305,7 +314,7 @@ def _task_id(result: Result) -> UUID:
     return result.task_id
 
 
-def _finish_row(result: Result, look_at: dt.datetime | None) -> dict[str, Any]:
+def _finish_row(result: Result, now: dt.datetime) -> dict[str, Any]:
     remains = result.remains
     return {
         "of": result.task_id,
@@ -322,10 +331,11 @@ def _finish_row(result: Result, look_at: dt.datetime | None) -> dict[str, Any]:
         "new_output_bytes": result.output_bytes,
         "new_result_location": result.result_location,
         "new_finished_position": result.position,
-        "new_finished_at": moment(result.position),
+        "new_duration_seconds": result.duration,
+        "ended_at": now,
         "new_may_still_run": remains is not None,
         "new_to_be_ended": remains is not None and remains.to_be_ended,
-        "new_look_at": look_at if remains is not None and remains.look else None,
+        "new_look_at": now + FIRST_LOOK if remains is not None and remains.look else None,
     }
 
 
@@ -365,10 +375,11 @@ async def cancel_pending(
     session: AsyncSession, job_id: UUID, positions: Sequence[int], ids: Sequence[UUID]
 ) -> None:
     """End tasks that had not begun as cancelled."""
+    now = await database_now(session)
     await _CANCEL.execute(
         await session.connection(),
         [
-            {"of": task_id, "of_job": job_id, "ended": position, "ended_at": moment(position)}
+            {"of": task_id, "of_job": job_id, "ended": position, "ended_at": now}
             for task_id, position in zip(ids, positions, strict=True)
         ],
     )
@@ -399,7 +410,8 @@ async def settle_lost(session: AsyncSession, results: Sequence[Result]) -> list[
                 task.status = result.status
                 task.exit_code, task.exit_signal = result.exit_code, result.exit_signal
                 task.error_code, task.error_message = result.error_code, result.error_message
-                task.finished_position, task.finished_at = result.position, moment(result.position)
+                task.finished_position, task.finished_at = result.position, await database_now(session)
+                task.duration_seconds = result.duration
                 await _settle_output(session, task, result)
                 told = {"job_id": str(task.job_id), "before": TaskStatus.LOST, "after": result.status}
                 session.add(

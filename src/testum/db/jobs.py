@@ -113,7 +113,9 @@ async def settle(session: AsyncSession, job_ids: Iterable[UUID]) -> dict[UUID, J
         number = (await _count(session, [job_id])).get(job_id, {})
         job.final_counts = {status.value: tasks for status, tasks in number.items()}
         job.status = job_status(number, cancel_requested=job.cancel_requested_at is not None)
-        job.finished_at = await database_now(session)
+        now = await database_now(session)
+        # The clock may have been set back since.
+        job.finished_at = max(now, job.started_at or now)
         ended[job_id] = JobStatus(job.status)
     return ended
 

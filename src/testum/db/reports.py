@@ -28,6 +28,7 @@ class TaskRow(NamedTuple):
     output_frames: int
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
+    duration_seconds: float | None
 
 
 async def rows_of_job(session: AsyncSession, job_id: UUID) -> list[TaskRow]:

@@ -100,6 +100,8 @@ class Task(Base):
     finished_position: Mapped[int | None] = mapped_column(BigInteger)
     started_at: Mapped[dt.datetime | None] = mapped_column()
     finished_at: Mapped[dt.datetime | None] = mapped_column()
+    duration_seconds: Mapped[float | None] = mapped_column()
+    """From its claim to its end by a clock that nobody sets; None where nobody was there at both."""
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
 
 

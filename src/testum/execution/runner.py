@@ -1,6 +1,7 @@
 """The runner: does a job's tasks, as many at once as the job and the process allow."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ class _Running:
     """A task under way. `reason` is set when it is to be ended before its time."""
 
     job_id: UUID
+    begun: float = field(default_factory=time.monotonic)
+    """When, by a clock that nobody sets."""
     acting: asyncio.Task[None] | None = None
     """The asyncio task that does it, while it may be cancelled."""
     reason: Outcome | None = None
@@ -227,8 +230,9 @@ class Runner:
             except Exception as error:
                 outcome = _failed(error)
             finally:
+                took = time.monotonic() - running.begun
                 self._let_go(begun, claim, slot)
-            await self._write(claim, outcome, recorder)
+            await self._write(claim, outcome, recorder, took)
         except Exception as error:
             log.error("a result was not written", task=str(claim.id), exc_info=error)
         finally:
@@ -323,7 +327,7 @@ class Runner:
             told["strays"] = list(ended.strays)
         return told
 
-    async def _write(self, claim: Claim, outcome: Outcome, recorder: Recorder) -> None:
+    async def _write(self, claim: Claim, outcome: Outcome, recorder: Recorder, took: float) -> None:
         result = Result(
             task_id=claim.id,
             job_id=claim.job_id,
@@ -336,6 +340,7 @@ class Runner:
             details=outcome.details,
             sent=outcome.sent,
             remains=outcome.remains,
+            duration=took,
         )
         recorded = await recorder.finish()
         # Where another has the task by now, how it ended counts all the same.

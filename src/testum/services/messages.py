@@ -97,6 +97,7 @@ def ending(task: Task, last: int, fault: OutputDamaged | None = None) -> list[Me
         "error_message": task.error_message,
         "termination": task.details.get("termination"),
         "may_still_run": task.may_still_run,
+        "duration_seconds": task.duration_seconds,
         **_platform(task),
     }
     if task.output_expired_at is not None:

@@ -521,6 +521,9 @@ class TaskOut(BaseModel):
     )
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
+    duration_seconds: float | None = Field(
+        description="How long it took, measured where it ran by a clock that nobody sets; null where it was not."
+    )
     created_at: dt.datetime
 
 

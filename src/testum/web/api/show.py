@@ -193,6 +193,7 @@ def task(row: Task) -> TaskOut:
         may_still_run=row.may_still_run,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        duration_seconds=row.duration_seconds,
         created_at=row.created_at,
     )
 

@@ -136,8 +136,15 @@ def _row(row: TaskRow) -> list[object]:
         row.error_code,
         row.output_frames,
         row.started_at.timestamp() if row.started_at else None,
-        row.finished_at.timestamp() if row.finished_at else None,
+        _seconds(row),
     ]
+
+
+def _seconds(row: TaskRow) -> float | None:
+    """How long a task took; None where it did not begin or is not over."""
+    if row.duration_seconds is not None or row.started_at is None or row.finished_at is None:
+        return row.duration_seconds
+    return (row.finished_at - row.started_at).total_seconds()
 
 
 @router.post("/{job_id}/cancel")

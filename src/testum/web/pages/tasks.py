@@ -28,5 +28,7 @@ async def show_task(task_id: UUID, view: PageView) -> Response:
         job=job,
         what=describe(job),
         over=task.status in FINAL,
-        elapsed=((task.finished_at or utc_now()) - started).total_seconds(),
+        elapsed=task.duration_seconds
+        if task.duration_seconds is not None
+        else max(0.0, ((task.finished_at or utc_now()) - started).total_seconds()),
     )
