@@ -1,5 +1,6 @@
 """`Idempotency-Key`: a request that is sent again gets the first answer and starts nothing, whatever happens between."""
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support.application import Application, Listening
+from tests.support.application import Application, Listening, settings_of
 from tests.support.server import Api, Installation
 from tests.support.sshd import RealSshd
 from tests.support.tools import unique
 from testum.core.idempotency import MAX_KEY, parse_key
+from testum.db import idempotency
+from testum.db.session import Database
 from testum.errors import InvalidInput
 
 # A test's answer comes from the table of keys, and in one of the modes it is PostgreSQL's.
@@ -116,6 +119,17 @@ def test_a_key_is_forgotten_after_a_day(installation: Installation, api: Api, pl
     second = send(api, "/jobs/", command(platform, "false"), key)
     assert second.status_code == 202 and second.json()["id"] != first.json()["id"]
     assert send(api, "/jobs/", command(platform, "false"), key).content == second.content
+    asyncio.run(forget(installation))
+    kept = {row[0] for row in installation.execute("SELECT key FROM idempotency_keys")}
+    assert key in kept and old not in kept
+
+
+async def forget(installation: Installation) -> None:
+    """What the duty does."""
+    database = Database(settings_of(installation.env).effective_database_url)
+    async with database.write() as session:
+        await idempotency.forget(session)
+    await database.close()
 
 
 def test_many_at_once_are_one_job(api: Api, platform: Any) -> None:
