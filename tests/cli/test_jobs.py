@@ -21,7 +21,10 @@ def test_after_the_fact(cli: Cli, fake: FakeApi) -> None:
     assert any(line.split()[:4] == ["bad", "failed", "1", "exit_status:"] for line in shown.splitlines())
     document = json.loads(cli("jobs", "show", job_id, "--json").stdout)
     task = document["tasks"][0]
-    assert f"platform_name: {task['platform_name']}" in cli("tasks", "show", task["id"]).stdout.decode()
+    fields = dict(
+        line.split(":", 1) for line in cli("tasks", "show", task["id"]).stdout.decode().splitlines()
+    )
+    assert fields["platform_name"].strip() == task["platform_name"]
     assert cli("tasks", "output", task["id"]).stdout == BYTES
     watched = cli("jobs", "watch", job_id)
     assert watched.returncode == 1 and sorted(watched.stdout.split(b": ")) == sorted(

@@ -19,6 +19,7 @@ from tests.support.waiting import turns, until
 from testum.db.session import Database
 from testum.errors import StorageUnavailable
 from testum.services import status
+from testum.services.intake import Intake
 
 
 def ready(site: Installation) -> tuple[int, str, dict[str, str]]:
@@ -166,7 +167,7 @@ def test_however_often_it_is_asked_the_walls_are_tried_once(monkeypatch: pytest.
     async def ask() -> None:
         names = ("events", "broken")
         walls = {name: partial(trying, name) for name in names}
-        state = status.Status(Database("sqlite+aiosqlite://"), None, None, walls)  # type: ignore[arg-type]
+        state = status.Status(Database("sqlite+aiosqlite://"), None, None, walls, Intake())  # type: ignore[arg-type]
         del state._walls["database"]
         for _ in range(5):
             told = await asyncio.gather(*(state.walls() for _ in range(20)))

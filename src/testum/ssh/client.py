@@ -61,6 +61,7 @@ class Client(asyncssh.SSHClient):
         """Which of `key` and `password` it has not accepted."""
         self._tried: str | None = None
         self._on_loss: Callable[[], None] | None = None
+        self._lost = False
 
     def answered(self, methods: Sequence[str], *, partial: bool) -> None:
         """The server goes on with one of these methods; `partial`: it has accepted what was tried last."""
@@ -90,11 +91,14 @@ class Client(asyncssh.SSHClient):
         self.made = conn
 
     def when_lost(self, call: Callable[[], None]) -> None:
-        """What to call when the connection is gone."""
+        """What to call when the connection is gone, which may be by now."""
         self._on_loss = call
+        if self._lost:
+            call()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
+        self._lost = True
         if self._on_loss is not None:
             self._on_loss()
 

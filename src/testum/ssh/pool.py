@@ -300,8 +300,10 @@ class Pool:
                 endpoint, timeout, tunnel, keepalive_interval=self._limits.keepalive_interval
             )
             client = await stack.enter_async_context(connected)
-            client.when_lost(partial(self._leave, link))
             link.stand(client)
+            client.when_lost(partial(self._leave, link))
+            if not link.users:
+                self._rest(link)
             await link.closing.wait()
 
     @asynccontextmanager
