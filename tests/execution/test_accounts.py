@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.ssh.test_accounts import path_of
 from tests.ssh.test_run import marker
 from tests.support.application import Application
@@ -118,8 +120,18 @@ class Account:
         return found
 
 
+def _kinds(shell: str, *, all_of_them: bool) -> list[tuple[int, str]]:
+    """The start-up files to try with a shell: where sshd runs them, or another shell reads the same ones, a few will do."""
+    numbered = list(enumerate(KINDS))
+    if shell == "nologin":
+        return numbered[:1]
+    if all_of_them or shell in ("bash", "zsh", "fish", "tcsh"):
+        return numbered
+    return [(number, kind) for number, kind in numbered if kind in ("none", "no newline", "another shell")]
+
+
 @contextmanager
-def _accounts(folder: Path) -> Iterator[list[Account]]:
+def _accounts(folder: Path, *, all_of_them: bool) -> Iterator[list[Account]]:
     with ExitStack() as stack:
         users: dict[str, LoginUser] = {}
         for shell, (file, beginning) in START_UP.items():
@@ -142,7 +154,7 @@ def _accounts(folder: Path) -> Iterator[list[Account]]:
             *(
                 Account(shell, kind, sshd, user, RealSshd.address(number))
                 for shell, user in users.items()
-                for number, kind in enumerate(KINDS if shell != "nologin" else KINDS[:1])
+                for number, kind in _kinds(shell, all_of_them=all_of_them)
             ),
             Account("forced", "none", forced, users["sh"], RealSshd.address(len(KINDS))),
         ]
@@ -197,11 +209,14 @@ def _ended(task: Any) -> tuple[str, str | None, str | None]:
     )
 
 
-def test_every_shell_and_every_start_up_file(request: Any) -> None:
+@pytest.mark.parametrize(
+    "all_of_them", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["some of each", "all"]
+)
+def test_every_shell_and_every_start_up_file(request: Any, all_of_them: bool) -> None:
     folder = Path("/usr/local/lib") / f"testum-t-{marker()}"
     folder.mkdir()
     request.addfinalizer(lambda: shutil.rmtree(folder))
-    with _accounts(folder) as accounts, Application(mode="embedded") as testum:
+    with _accounts(folder, all_of_them=all_of_them) as accounts, Application(mode="embedded") as testum:
         api = testum.client()
         of = {
             api.add_platform(

@@ -24,16 +24,19 @@ def test_what_is_learned_of_a_host_is_stored_when_it_is_back(
     server: Server, api: Api, real_sshd: RealSshd, proxies: Proxies
 ) -> None:
     """The host's key, on the first connection, and the facts of another one whose key is known."""
-    ways = [proxies.add(real_sshd.port) for _ in range(2)]
+    ways = to_new, to_known = [proxies.add(real_sshd.port) for _ in range(2)]
     new, known = (api.add_platform(unique(), real_sshd, port=way.port)["id"] for way in ways)
     api.run("true", targets={"platform_ids": [known]})
-    # The hosts answer only once the database is away.
-    for way in ways:
-        way.hold()
+    # The hosts answer only once the database is away: one is not connected to before, the other has been sent its program.
+    to_new.hold()
+    to_known.delay = 0.4
     jobs = [
         api.start_job("echo done", targets={"platform_ids": [new]}),
         api.start_job(type="gather_facts", targets={"platform_ids": [known]}),
     ]
+    sent = "SELECT id FROM task_runs WHERE job_id = :job AND status = 'running' AND NOT unsent"
+    until(lambda: server.execute(sent, {"job": jobs[1]}))
+    to_known.hold()
     until(lambda: all(way.holding for way in ways))
     before = len(server.log.read_text())
 

@@ -329,7 +329,7 @@ def test_outputs_that_were_missing_before(old: Server, tmp_path: Path) -> None:
     with Application(env=env) as application:
         api = application.client()
         answer = api.http.get(f"/tasks/{file.stem}/output")
-        assert (answer.status_code, answer.content) == (200, b"")
+        assert (answer.status_code, answer.json()["code"]) == (410, "output_damaged")
 
 
 def test_output_that_is_in_a_bucket_already(

@@ -40,7 +40,7 @@ OPEN = {
 UNKNOWN = "01a20f71-0000-7000-8000-000000000000"
 LOOKED_AT = {
     "/", "/platforms", "/jobs", "/keys", "/settings", "/search", "/account/password",
-    "/platforms/{platform_id}", "/platforms/{platform_id}/tests/{task_id}", "/jobs/{job_id}", "/jobs/{job_id}/tasks", "/tasks/{task_id}",
+    "/platforms/{platform_id}", "/platforms/{platform_id}/tests/{task_id}", "/jobs/{job_id}", "/jobs/{job_id}/tasks", "/jobs/{job_id}/left", "/tasks/{task_id}",
     "/keys/{key_id}", "/platforms/matching", "/run/platforms", "/run/matching", "/run/selections",
 }  # fmt: skip
 """What a viewer may see."""
