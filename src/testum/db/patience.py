@@ -3,7 +3,7 @@
 import time
 from contextvars import ContextVar
 
-BUSY_SECONDS = 4.0
+BUSY_SECONDS = 3.0
 """Whoever asked is told within five seconds, what it takes besides included."""
 
 waiting_since: ContextVar[float | None] = ContextVar("waiting_since", default=None)
