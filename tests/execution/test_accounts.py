@@ -121,11 +121,11 @@ class Account:
 
 
 def _kinds(shell: str, *, all_of_them: bool) -> list[tuple[int, str]]:
-    """The start-up files to try with a shell: where sshd runs them, or another shell reads the same ones, a few will do."""
+    """The start-up files to try with a shell: where sshd runs them, or another shell reads such ones, a few will do."""
     numbered = list(enumerate(KINDS))
     if shell == "nologin":
         return numbered[:1]
-    if all_of_them or shell in ("bash", "zsh", "fish", "tcsh"):
+    if all_of_them or shell in ("bash", "fish"):
         return numbered
     return [(number, kind) for number, kind in numbered if kind in ("none", "no newline", "another shell")]
 

@@ -176,7 +176,7 @@ def _descriptors():
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-@_rounds(40)
+@_rounds(20)
 async def test_mishaps_leave_nothing_taken(seeds, own, to, endpoint, closing_port):
     await _all(seeds, own, to, endpoint, closing_port)
 
