@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 
 from tests.support.application import Application
 from tests.support.server import Api, Installation, Server, walls
+from tests.support.sshd import RealSshd
 from tests.support.waiting import turns, until
 from testum.db.session import Database
 from testum.errors import StorageUnavailable
@@ -113,6 +114,20 @@ def test_a_redis_that_refuses_to_write_is_named(hasty: Application, setting: str
         finally:
             client.config_set(setting, before)
     assert ready(hasty) == (200, "ok", ALL)
+
+
+@pytest.mark.servers
+def test_workers_outlive_a_redis_that_refuses_to_write(api: Api, server: Server, real_sshd: RealSshd) -> None:
+    """It refuses to give messages, too, which is an answer and no broken connection."""
+    api.add_platform("outlives", real_sshd)
+    before = len(server.log.read_text())
+    with Redis.from_url(walls().redis.url()) as client:
+        client.config_set("min-replicas-to-write", 1)
+        try:
+            until(lambda: "NOREPLICAS" in server.log.read_text()[before:])
+        finally:
+            client.config_set("min-replicas-to-write", 0)
+    assert api.run("true", targets={"names": ["outlives"]})["status"] == "success"
 
 
 @pytest.mark.servers

@@ -67,6 +67,8 @@ def make_celery(broker_url: str, zones: Sequence[str] = ()) -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A Redis that refuses to write for a while refuses to give messages, too: no reason for a worker to end.
+        broker_channel_error_retry=True,
         broker_connection_timeout=_TIMEOUT_SECONDS,
         broker_transport_options={
             # A worker waits for messages; who sends waits for an answer.
