@@ -261,7 +261,8 @@ async def test_nothing_is_sent_by_who_lost_its_task(database: Database) -> None:
 
 
 async def test_what_was_not_sent_is_pending_again(database: Database) -> None:
-    """As if it had never been claimed; but where its job was cancelled meanwhile, nobody would claim it again."""
+    """As if it had never been claimed, also where it was about to be; but where its job was cancelled meanwhile, nobody
+    would claim it again."""
     job_id = await add_job(database, 2)
     ledger = ledger_of(database, "first")
     first, second = (await ledger.claim(Wanted(job_id, 2))).claims
@@ -273,7 +274,10 @@ async def test_what_was_not_sent_is_pending_again(database: Database) -> None:
     assert (again.id, again.fence) == (first.id, 2)
     await ledger.sending(second, "root@there:22")
     await ledger.finish(result_of(second, TaskStatus.PENDING))
-    assert (await task_of(database, second.id)).status == TaskStatus.RUNNING, "it was sent"
+    held_back = await task_of(database, second.id)
+    assert (held_back.status, held_back.unsent) == (TaskStatus.PENDING, False), (
+        "its owner knows that it was not sent"
+    )
 
     async with database.write() as session:
         (await session.get_one(Job, job_id)).cancel_requested_at = utc_now()
@@ -293,6 +297,11 @@ async def test_a_result_that_comes_late_is_the_lost_tasks_end(database: Database
     await ledger_of(database, "second").finish(lost)
     before = await task_of(database, claim.id)
     assert (before.status, before.may_still_run, before.look_at is not None) == (TaskStatus.LOST, True, True)
+    # The clock was set back meanwhile.
+    ahead = utc_now() + dt.timedelta(hours=1)
+    async with database.write() as session:
+        await session.execute(update(Task).values(started_at=ahead))
+        await session.execute(update(Job).values(started_at=ahead))
     printed = [(Stream.STDOUT, b"done")]
     result = replace(result_of(claim), shown=b"", rest=printed, output_frames=1, output_bytes=4)
     await late.finish(result)
@@ -306,6 +315,7 @@ async def test_a_result_that_comes_late_is_the_lost_tasks_end(database: Database
         job = await session.get_one(Job, job_id)
         entries = list(await session.scalars(select(AuditLog).where(AuditLog.action == "task.settle")))
     assert (job.status, job.final_counts) == (JobStatus.SUCCESS, {"success": 1})
+    assert task.finished_at == ahead == job.finished_at, "nothing ends before it began"
     assert [entry.object_id for entry in entries] == [str(claim.id)]
 
 

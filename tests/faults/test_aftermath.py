@@ -1,6 +1,8 @@
 """What becomes of the commands of a server that is killed: nothing of them is forgotten, and nothing is done twice."""
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -29,9 +31,10 @@ def only_task(api: Api, job_id: str) -> Any:
 
 
 def test_a_killed_servers_commands_are_found_again(host: RealSshd) -> None:
-    with closing(Proxies()) as proxies, Server() as server:
+    with closing(RealSshd()) as other, closing(Proxies()) as proxies, Server() as server:
         api = server.client()
         api.add_platform("here", host)
+        api.add_platform("other", other)
         way = proxies.add(host.port)
         api.add_platform("waits", host, port=way.port)
         home = host.user.home
@@ -39,7 +42,13 @@ def test_a_killed_servers_commands_are_found_again(host: RealSshd) -> None:
         ends = api.start_job(
             f"echo go >{home}/ends; until [ -e {home}/end ]; do sleep 0.1; done", targets={"names": ["here"]}
         )
+        # What it leaves there bears no mark, is in another session, and lives on.
+        leaves = api.start_job(
+            "env -i setsid -f sleep 3978; echo go >leaves; until [ -e end ]; do sleep 0.1; done",
+            targets={"names": ["other"]},
+        )
         until(lambda: (home / "lasts").exists() and (home / "ends").exists())
+        until((other.user.home / "leaves").exists)
         way.hold()
         never = api.start_job(f"echo $TESTUM_TASK >>{home}/never", targets={"names": ["waits"]})
         until(lambda: only_task(api, never)["status"] == "running" and way.holding)
@@ -62,12 +71,20 @@ def test_a_killed_servers_commands_are_found_again(host: RealSshd) -> None:
         again = api.http.post(f"/jobs/{ends}/rerun", json={})
         assert (again.status_code, again.json()["code"]) == (409, "may_still_run")
         assert [left["task_id"] for left in again.json()["tasks"]] == [task["id"]]
-        (home / "end").touch()
+        for folder in (home, other.user.home):
+            (folder / "end").touch()
         until(lambda: not only_task(api, ends)["may_still_run"])
         task = only_task(api, ends)
         assert (task["status"], task["metadata"]["termination"]["state"]) == ("lost", "confirmed")
         assert api.get(f"/jobs/{ends}")["may_still_run"] == 0
         assert api.http.post(f"/jobs/{ends}/rerun", json={}).status_code == 202
+
+        until(lambda: "may be its" in only_task(api, leaves)["metadata"]["termination"]["detail"])
+        task = only_task(api, leaves)
+        (left,) = task["metadata"]["termination"]["strays"]
+        assert task["may_still_run"] and commands(other, "3978")
+        os.kill(int(left), signal.SIGTERM)
+        until(lambda: not only_task(api, leaves)["may_still_run"])
 
         assert api.get(f"/jobs/{lasts}")["may_still_run"] == 1 and commands(host, "3977")
         assert api.http.post(f"/jobs/{lasts}/cancel").status_code == 202

@@ -15,7 +15,7 @@ from tests.support.sshd import RealSshd
 from tests.support.stream import messages, watch
 from tests.support.waiting import until
 from testum.core.states import TaskStatus
-from testum.db import claims
+from testum.db import remains
 from testum.db.claims import Result
 from testum.db.jobs import Job
 from testum.db.session import Database
@@ -101,7 +101,7 @@ def test_another_end_of_a_lost_task_is_told(real_sshd: RealSshd, monkeypatch: py
                 result = Result(UUID(ended["id"]), UUID(job_id), 1, TaskStatus.SUCCESS, exit_code=0)
                 result.position = time.time_ns() // 1000
                 (await session.get_one(Job, result.job_id)).position = result.position
-                assert await claims.settle_lost(session, [result]) == [result]
+                assert await remains.settle_lost(session, [result]) == [result]
             await database.close()
 
         with watch(api, f"jobs/{job_id}?output=0") as watching:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Integer,
     Interval,
     String,
+    Update,
     Uuid,
     case,
     func,
@@ -26,7 +27,6 @@ from sqlalchemy.types import TypeEngine
 
 from testum.core.frames import Piece, encode_row
 from testum.core.states import TaskStatus
-from testum.db.audit import AuditLog
 from testum.db.base import SafeText, UtcDateTime, insert_into
 from testum.db.many import Given, UpdateEach, chunks
 from testum.db.session import database_now, lease_now
@@ -66,8 +66,8 @@ class Remains:
 
 @dataclass(slots=True)
 class Result:
-    """How a task ended, as it goes into its row, or (`pending`) that it is given back: nothing of it was sent. Of a small output, `shown` is what could be read before, encoded,
-    and `rest` what comes after that; the row takes both."""
+    """How a task ended, as it goes into its row, or (`pending`) that it is given back, because nothing of it was sent. Of a
+    small output, `shown` is what could be read before, encoded, and `rest` what comes after that; the row takes both."""
 
     task_id: UUID
     job_id: UUID
@@ -180,12 +180,15 @@ async def claim(
     return claims
 
 
+def _of_owner(given: Given) -> Update:
+    """An update of the task, if whoever has this fence owns it."""
+    return update(Task).where(
+        Task.id == given["of"], Task.fence == given["of_fence"], Task.status == TaskStatus.RUNNING
+    )
+
+
 _SEND = UpdateEach(
-    lambda given: (
-        update(Task)
-        .where(Task.id == given["of"], Task.fence == given["of_fence"], Task.status == TaskStatus.RUNNING)
-        .values(unsent=False, platform_address=given["account"])
-    ),
+    lambda given: _of_owner(given).values(unsent=False, platform_address=given["account"]),
     of=Uuid(),
     of_fence=Integer(),
     account=String(),
@@ -205,23 +208,14 @@ async def sending(session: AsyncSession, sent: Mapping[UUID, tuple[int, str]]) -
 
 
 _GIVE_BACK = UpdateEach(
-    lambda given: (
-        update(Task)
-        .where(
-            Task.id == given["of"],
-            Task.fence == given["of_fence"],
-            Task.status == TaskStatus.RUNNING,
-            Task.unsent,
-        )
-        .values(
-            status=TaskStatus.PENDING,
-            worker_id=None,
-            lease_expires_at=None,
-            celery_task_id=None,
-            unsent=False,
-            started_position=None,
-            started_at=None,
-        )
+    lambda given: _of_owner(given).values(
+        status=TaskStatus.PENDING,
+        worker_id=None,
+        lease_expires_at=None,
+        celery_task_id=None,
+        unsent=False,
+        started_position=None,
+        started_at=None,
     ),
     of=Uuid(),
     of_fence=Integer(),
@@ -229,7 +223,8 @@ _GIVE_BACK = UpdateEach(
 
 
 async def give_back(session: AsyncSession, results: Sequence[Result]) -> None:
-    """Tasks of which nothing was sent are pending again, for whoever claims them next."""
+    """Tasks of which their owner knows that nothing was sent are pending again, for whoever claims them next; also those
+    that were about to be sent."""
     await _GIVE_BACK.execute(
         await session.connection(),
         [{"of": result.task_id, "of_fence": result.fence} for result in sorted(results, key=_task_id)],
@@ -238,12 +233,7 @@ async def give_back(session: AsyncSession, results: Sequence[Result]) -> None:
 
 _FINISH = UpdateEach(
     lambda given: (
-        update(Task)
-        .where(
-            Task.id == given["of"],
-            Task.fence == given["of_fence"],
-            Task.status == TaskStatus.RUNNING,
-        )
+        _of_owner(given)
         .values(
             {name.removeprefix("new_"): value for name, value in given.items() if name.startswith("new_")}
         )
@@ -382,62 +372,6 @@ async def cancel_pending(
             {"of": task_id, "of_job": job_id, "ended": position, "ended_at": now}
             for task_id, position in zip(ids, positions, strict=True)
         ],
-    )
-
-
-async def settle_lost(session: AsyncSession, results: Sequence[Result]) -> list[Result]:
-    """Write how lost tasks ended, as far as came to light later: by who was taken for dead and has their result, or by who
-    found their command on the host and ended it. In the transaction that holds their jobs. The results that were written
-    are returned; of the others, nobody is known to have sent the task, or it is not lost.
-
-    Of what a result says of the output, it counts where all of that is small; else it is kept as it was found.
-    """
-    given = {result.task_id: result for result in results if result.sent}
-    written: list[Result] = []
-    for chunk in chunks(sorted(given)):
-        found = await session.scalars(
-            select(Task).where(Task.id.in_(chunk), Task.status == TaskStatus.LOST).with_for_update()
-        )
-        for task in found:
-            result = given[task.id]
-            if result.status is TaskStatus.LOST and "termination" not in result.details:
-                continue
-            task.details = {**task.details, **result.details}
-            task.may_still_run = result.remains is not None
-            task.to_be_ended = result.remains is not None and result.remains.to_be_ended
-            task.look_at = await database_now(session) if result.remains and result.remains.look else None
-            if result.status is not TaskStatus.LOST:
-                task.status = result.status
-                task.exit_code, task.exit_signal = result.exit_code, result.exit_signal
-                task.error_code, task.error_message = result.error_code, result.error_message
-                task.finished_position, task.finished_at = result.position, await database_now(session)
-                task.duration_seconds = result.duration
-                await _settle_output(session, task, result)
-                told = {"job_id": str(task.job_id), "before": TaskStatus.LOST, "after": result.status}
-                session.add(
-                    AuditLog(
-                        user="testum",
-                        action="task.settle",
-                        object_type="task",
-                        object_id=str(task.id),
-                        meta=told,
-                    )
-                )
-            written.append(result)
-    return written
-
-
-async def _settle_output(session: AsyncSession, task: Task, result: Result) -> None:
-    if not result.frames or task.result_location is not None or task.output_expired_at is not None:
-        return
-    task.stdout, task.stderr = result.stdout, result.stderr
-    task.output_frames, task.output_bytes = result.output_frames, result.output_bytes
-    connection = await session.connection()
-    stored = insert_into(TaskOutput, connection).values(task_id=task.id, frames=result.frames)
-    await connection.execute(
-        stored.on_conflict_do_update(
-            index_elements=[TaskOutput.task_id], set_={"frames": stored.excluded.frames}
-        )
     )
 
 

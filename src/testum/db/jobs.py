@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVarTuple
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from testum.core.actions import JobType
 from testum.core.states import FINAL_JOB, UNFINISHED, JobStatus, TaskStatus, job_status
 from testum.db import claims
 from testum.db.base import Base, new_id, utc_now
-from testum.db.claims import PendingTask, Remains, Result
+from testum.db.claims import PendingTask, Result
 from testum.db.many import read_ids
 from testum.db.platforms import Platform, Target
 from testum.db.session import database_now
@@ -110,12 +110,7 @@ async def settle(session: AsyncSession, job_ids: Iterable[UUID]) -> dict[UUID, J
         job = await session.get(Job, job_id)
         if job is None or job.status in FINAL_JOB:
             continue
-        number = (await _count(session, [job_id])).get(job_id, {})
-        job.final_counts = {status.value: tasks for status, tasks in number.items()}
-        job.status = job_status(number, cancel_requested=job.cancel_requested_at is not None)
-        now = await database_now(session)
-        # The clock may have been set back since.
-        job.finished_at = max(now, job.started_at or now)
+        await _end(session, job)
         ended[job_id] = JobStatus(job.status)
     return ended
 
@@ -124,12 +119,18 @@ async def resettle(session: AsyncSession, job_ids: Iterable[UUID]) -> None:
     """Bring ended jobs in line with their tasks, of which some turned out to have ended otherwise."""
     for job_id in job_ids:
         job = await session.get(Job, job_id, with_for_update=True)
-        if job is None or job.status not in FINAL_JOB:
-            continue
-        number = (await _count(session, [job_id])).get(job_id, {})
-        job.final_counts = {status.value: tasks for status, tasks in number.items()}
-        job.status = job_status(number, cancel_requested=job.cancel_requested_at is not None)
-        job.finished_at = await database_now(session)
+        if job is not None and job.status in FINAL_JOB:
+            await _end(session, job)
+
+
+async def _end(session: AsyncSession, job: Job) -> None:
+    """All of the job's tasks are over: it ends as the sum of them, now."""
+    number = (await _count(session, [job.id])).get(job.id, {})
+    job.final_counts = {status.value: tasks for status, tasks in number.items()}
+    job.status = job_status(number, cancel_requested=job.cancel_requested_at is not None)
+    now = await database_now(session)
+    # The clock may have been set back since.
+    job.finished_at = max(now, job.started_at or now)
 
 
 async def end_tasks(session: AsyncSession, results: Sequence[Result]) -> list[Result]:
@@ -140,7 +141,8 @@ async def end_tasks(session: AsyncSession, results: Sequence[Result]) -> list[Re
     if back or left:
         cancelled = set(await cancel_requested(session, [result.job_id for result in [*back, *left]]))
         for result in left:
-            result.remains = Remains(to_be_ended=result.job_id in cancelled)
+            assert result.remains is not None
+            result.remains = replace(result.remains, to_be_ended=result.job_id in cancelled)
         for result in back:
             if result.job_id in cancelled:
                 # Nobody would claim it again.

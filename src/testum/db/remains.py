@@ -10,10 +10,15 @@ from uuid import UUID
 from sqlalchemy import and_, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from testum.core.states import TaskStatus
+from testum.db import jobs
+from testum.db.audit import AuditLog
+from testum.db.base import insert_into
+from testum.db.claims import Result
 from testum.db.jobs import Job
 from testum.db.many import chunks
 from testum.db.session import database_now
-from testum.db.tasks import LOOKED_FOR, REMAINING, Task
+from testum.db.tasks import LOOKED_FOR, REMAINING, Task, TaskOutput
 
 _LOOKING = dt.timedelta(minutes=2)
 """Who has taken a look on is given so long. Then others may look, too."""
@@ -28,6 +33,7 @@ class Remaining(NamedTuple):
     job_id: UUID
     platform_id: UUID
     platform_address: str
+    started_at: dt.datetime | None
     finished_at: dt.datetime
     to_be_ended: bool
     boot_id: str | None
@@ -47,24 +53,22 @@ class Look:
     boot_id: str | None = None
 
 
-async def any_due(session: AsyncSession) -> bool:
-    """Whether there is anything to look for now. It is asked all the time."""
-    now = await database_now(session)
-    due = select(Task.id).where(text(LOOKED_FOR.text), _due(now)).limit(1)
+async def any_due(session: AsyncSession, zones: Sequence[str] | None) -> bool:
+    """Whether there is anything to look for now in these network zones (None: all). It is asked all the time."""
+    due = select(Task.id).where(*await _due(session, zones)).limit(1)
     return await session.scalar(due) is not None
 
 
-def _due(now: dt.datetime) -> Any:
-    return or_(Task.look_at <= now, Task.look_at > now + _AHEAD)
+async def _due(session: AsyncSession, zones: Sequence[str] | None) -> list[Any]:
+    now = await database_now(session)
+    due: list[Any] = [text(LOOKED_FOR.text), or_(Task.look_at <= now, Task.look_at > now + _AHEAD)]
+    return due if zones is None else [*due, Task.zone.in_(zones)]
 
 
 async def take_due(session: AsyncSession, *, zones: Sequence[str] | None, hosts: int) -> list[Remaining]:
     """All that is to be looked for on up to so many hosts, of which something is due; nobody else takes it meanwhile.
     `zones` are the network zones that can be reached (None: all)."""
-    now = await database_now(session)
-    due = select(Task.platform_id).where(text(LOOKED_FOR.text), _due(now))
-    if zones is not None:
-        due = due.where(Task.zone.in_(zones))
+    due = select(Task.platform_id).where(*await _due(session, zones))
     chosen = (
         await session.scalars(due.group_by(Task.platform_id).order_by(func.min(Task.look_at)).limit(hosts))
     ).all()
@@ -76,6 +80,7 @@ async def take_due(session: AsyncSession, *, zones: Sequence[str] | None, hosts:
             Task.job_id,
             Task.platform_id,
             Task.platform_address,
+            Task.started_at,
             Task.finished_at,
             Task.to_be_ended,
             Task.boot_id,
@@ -92,7 +97,7 @@ async def take_due(session: AsyncSession, *, zones: Sequence[str] | None, hosts:
         await session.execute(
             update(Task)
             .where(Task.id.in_(chunk))
-            .values(look_at=now + _LOOKING)
+            .values(look_at=await database_now(session) + _LOOKING)
             .execution_options(synchronize_session=False)
         )
     return taken
@@ -137,6 +142,66 @@ async def counts(session: AsyncSession, job_ids: Collection[UUID]) -> dict[UUID,
         .group_by(Task.job_id)
     )
     return {row[0]: row[1] for row in rows}
+
+
+async def settle_lost(session: AsyncSession, results: Sequence[Result]) -> list[Result]:
+    """Write how lost tasks ended, as far as came to light later, and bring their jobs in line: by who was taken for dead and
+    has their result, or by who found their command on the host and ended it. In the transaction that holds their jobs. The
+    results that were written are returned; of the others, nobody is known to have sent the task, or it is not lost.
+
+    Of what a result says of the output, it counts where all of that is small; else it is kept as it was found.
+    """
+    given = {result.task_id: result for result in results if result.sent}
+    written: list[Result] = []
+    now = await database_now(session)
+    for chunk in chunks(sorted(given)):
+        found = await session.scalars(
+            select(Task).where(Task.id.in_(chunk), Task.status == TaskStatus.LOST).with_for_update()
+        )
+        for task in found:
+            result = given[task.id]
+            if result.status is TaskStatus.LOST and "termination" not in result.details:
+                continue
+            task.details = {**task.details, **result.details}
+            task.may_still_run = result.remains is not None
+            task.to_be_ended = result.remains is not None and result.remains.to_be_ended
+            task.look_at = now if result.remains and result.remains.look else None
+            if result.status is not TaskStatus.LOST:
+                task.status = result.status
+                task.exit_code, task.exit_signal = result.exit_code, result.exit_signal
+                task.error_code, task.error_message = result.error_code, result.error_message
+                task.finished_position = result.position
+                # The clock may have been set back since.
+                task.finished_at = max(now, task.started_at or now)
+                task.duration_seconds = result.duration
+                await _settle_output(session, task, result)
+                told = {"job_id": str(task.job_id), "before": TaskStatus.LOST, "after": result.status}
+                session.add(
+                    AuditLog(
+                        user="testum",
+                        action="task.settle",
+                        object_type="task",
+                        object_id=str(task.id),
+                        meta=told,
+                    )
+                )
+            written.append(result)
+    await jobs.resettle(session, dict.fromkeys(result.job_id for result in written))
+    return written
+
+
+async def _settle_output(session: AsyncSession, task: Task, result: Result) -> None:
+    if not result.frames or task.result_location is not None or task.output_expired_at is not None:
+        return
+    task.stdout, task.stderr = result.stdout, result.stderr
+    task.output_frames, task.output_bytes = result.output_frames, result.output_bytes
+    connection = await session.connection()
+    stored = insert_into(TaskOutput, connection).values(task_id=task.id, frames=result.frames)
+    await connection.execute(
+        stored.on_conflict_do_update(
+            index_elements=[TaskOutput.task_id], set_={"frames": stored.excluded.frames}
+        )
+    )
 
 
 class Unsure(NamedTuple):

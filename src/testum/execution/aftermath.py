@@ -16,8 +16,8 @@ from uuid import UUID
 import structlog
 
 from testum.core.states import TaskStatus
-from testum.db import claims, jobs, platforms, remains
-from testum.db.claims import Result
+from testum.db import platforms, remains
+from testum.db.claims import Remains, Result
 from testum.db.positions import Positions
 from testum.db.remains import Look, Remaining
 from testum.db.session import Database, database_now
@@ -37,6 +37,8 @@ _OF_HOST = 50
 _SOONEST, _LATEST = dt.timedelta(seconds=5), dt.timedelta(hours=1)
 _PART = 4
 """The next look comes after a quarter of the time that has passed since the task's end."""
+_CLOCKS_APART = 5.0
+"""So many seconds this machine's clock and the database's may be apart."""
 _FOR = dt.timedelta(days=7)
 
 
@@ -72,7 +74,7 @@ class Aftermath:
         if room <= 0:
             return
         async with self._database.read() as session:
-            if not await remains.any_due(session):
+            if not await remains.any_due(session, self._zones):
                 return
         async with self._database.write() as session:
             taken = await remains.take_due(session, zones=self._zones, hosts=room)
@@ -105,7 +107,7 @@ class Aftermath:
         if here:
             found = await self._pool.look(
                 endpoint,
-                [Sought(str(task.id), task.to_be_ended, _strays(task)) for task in here],
+                [_sought(task) for task in here],
                 grace=self._grace,
                 connect_timeout=self._connect_timeout,
             )
@@ -155,12 +157,12 @@ class Aftermath:
             error_code="cancelled",
             error_message="Cancelled after its worker was gone; it was still at work, and was ended on the host.",
             details=look.details,
+            remains=Remains(to_be_ended=True) if look.may_still_run else None,
         )
         async with self._database.write() as session:
             result.position = await self._positions.reserve(session, task.job_id, result.width)
             try:
-                if await claims.settle_lost(session, [result]):
-                    await jobs.resettle(session, [task.job_id])
+                await remains.settle_lost(session, [result])
                 await session.commit()
             finally:
                 self._positions.release(task.job_id, result.position)
@@ -183,9 +185,12 @@ _MOVED = _Unseen(
 )
 
 
-def _strays(task: Remaining) -> tuple[str, ...]:
-    """What may be of the task as far as was seen when it ended: it bears no mark."""
-    return tuple(task.details.get("termination", {}).get("strays", ()))
+def _sought(task: Remaining) -> Sought:
+    """What to look for of a task. What may be of it and bears no mark is known where its end has shown it, or an earlier
+    look; else it began since the task did."""
+    strays = tuple(task.details.get("termination", {}).get("strays", ()))
+    age = (dt.datetime.now(dt.UTC) - (task.started_at or task.finished_at)).total_seconds()
+    return Sought(str(task.id), task.to_be_ended, strays, max(age, 0.0) + _CLOCKS_APART)
 
 
 def _seen(task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now: dt.datetime) -> Look:

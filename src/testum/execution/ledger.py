@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.states import JobStatus, TaskStatus, platform_state
-from testum.db import claims, jobs, platforms
+from testum.db import claims, jobs, platforms, remains
 from testum.db.base import utc_now
 from testum.db.batcher import Batcher
 from testum.db.claims import Claim, Result
@@ -113,8 +113,8 @@ class Ledger:
         return await self._batcher.ask(wanted, urgent=True)
 
     async def sending(self, claim: Claim, account: str) -> None:
-        """Write that a task is about to be sent to this account of a host: whoever finds it without this may do it again. Raises
-        TakenOver where it is not ours any more."""
+        """Write that a task is about to be sent to this account of a host: whoever finds it without this may do it again.
+        Raises TakenOver where it is not ours any more."""
         await self._batcher.ask(Sending(claim.id, claim.fence, account), urgent=True)
 
     async def finish(self, result: Result) -> None:
@@ -206,12 +206,11 @@ class Ledger:
                     result.position = free[result.job_id]
                 if results:
                     written.refused = await jobs.end_tasks(session, results)
-                    written.late = await claims.settle_lost(session, written.refused)
+                    written.late = await remains.settle_lost(session, written.refused)
                     await self._note_states(session, results, written)
                 answers = await self._answer(session, requests, free, written)
                 over = self._perhaps_over(results, answers)
                 written.ended = await jobs.settle(session, over)
-                await jobs.resettle(session, dict.fromkeys(result.job_id for result in written.late))
         finally:
             for job_id, position in reserved:
                 self._positions.release(job_id, position)

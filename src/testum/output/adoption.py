@@ -16,7 +16,8 @@ Row = dict[str, object]
 async def adopt(
     artifacts: Artifacts | None, task_id: UUID, job_id: UUID, reader: Reader
 ) -> AsyncIterator[Row]:
-    """Store all whole frames that a reader has, up to where they are damaged, some MiB in each artifact, and read each one again; the rows that
+    """Store all whole frames that a reader has, up to where they are damaged, some MiB in each artifact, and read each one
+    again; the rows that
     name them, in order. Without `artifacts` nothing is stored, and the rows are as they would be. The reader is
     closed.
 

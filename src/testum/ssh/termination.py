@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _SLACK = 2.0
 _MAX_ANSWER = 64 * 1024
-_EACH = 0.5
+_EACH = 1.0
 """So many seconds more are given to the host for each program that is looked for."""
 _TICK = 0.02
 """What the host's clock of processes is coarse by, in seconds."""
@@ -54,7 +54,7 @@ class Termination:
 # last parenthesis.
 _SCRIPT = r"""
 LC_ALL=C; export LC_ALL; unset TESTUM_TASK
-proc=@PROC@; grace=@GRACE@; oldest=@OLDEST@
+proc=@PROC@; grace=@GRACE@
 [ -r "$proc/self/stat" ] && command -v grep >/dev/null 2>&1 || { echo "@TAG@ blind"; exit 0; }
 now() { read -r up _ <"$proc/uptime"; up=${up%.*}${up#*.}; }
 pause() { sleep 0.1 2>/dev/null || sleep 1; }
@@ -157,7 +157,7 @@ say_still() {
 }
 gone() { say_strays; say_still; echo "$tag gone $1"; }
 seek() {
-  tag=$1; pattern="[T]ESTUM_TASK=$2"; to_end=$3; seen=$4
+  tag=$1; pattern="[T]ESTUM_TASK=$2"; to_end=$3; seen=$4; oldest=$5
   known=" "; ours=" "; groups=" "
   find_ours
   if [ "$ours" = " " ]; then
@@ -195,11 +195,13 @@ echo "@TAG@ boot $boot"
 @dataclass(frozen=True, slots=True)
 class Sought:
     """A program to be looked for on a host by its marker. `end`: what is found is ended. `strays`: the pids of what may be
-    of it, and bears no mark."""
+    of it, and bears no mark. Where they are not known, `since` is how many seconds ago at most such a process began; None:
+    none is looked for."""
 
     marker: str
     end: bool
     strays: tuple[str, ...] = ()
+    since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +227,8 @@ async def terminate(
     """End all that bears `marker` on the host. See Pool.terminate. `proc`: where the host's proc(5) is."""
     tag = f"testum-{secrets.token_hex(8)}"
     limit = connect_timeout + grace + _SLACK
-    oldest = "" if sent_at is None else str(round((time.monotonic() - sent_at + limit) * 100))
-    script = _script([Sought(marker, end=True)], tag, grace, proc, oldest)
+    since = None if sent_at is None else time.monotonic() - sent_at + limit
+    script = _script([Sought(marker, end=True, since=since)], tag, grace, proc)
     answer = await _ask(pool, endpoint, script, connect_timeout, limit)
     if isinstance(answer, Termination):
         return answer
@@ -257,20 +259,18 @@ async def look(
     return Found(verdicts, boot[1] if boot else None)
 
 
-def _script(sought: Sequence[Sought], tag: str, grace: float, proc: str, oldest: str = "") -> str:
-    """`oldest`: so many hundredths of a second old are processes at most that may have left one of the programs; empty:
-    they are not asked for."""
+def _script(sought: Sequence[Sought], tag: str, grace: float, proc: str) -> str:
     calls = []
     for number, program in enumerate(sought):
         if not re.fullmatch(r"[0-9a-zA-Z-]{8,64}", program.marker):
             raise ValueError("a marker is 8 to 64 letters, digits and dashes")
         pids = " ".join(pid for pid in program.strays if pid.isdigit())
-        call = f"seek {tag}-{number} {program.marker} {program.end:d} '{pids}'"
+        oldest = "" if program.since is None or pids else str(round(program.since * 100))
+        call = f"seek {tag}-{number} {program.marker} {program.end:d} '{pids}' '{oldest}'"
         calls.append(f"( {call} ) &" if program.end else call)
     script = (
         _SCRIPT.replace("@PROC@", proc)
         .replace("@GRACE@", str(max(0, round(grace * 100))))
-        .replace("@OLDEST@", oldest)
         .replace("@TAG@", tag)
     )
     return script + "\n".join([*calls, "wait\n"])
