@@ -186,7 +186,7 @@ SEED = int(os.environ.get("TESTUM_SEED", "1"))
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("seed", [SEED, SEED + 1, SEED + 2])
+@pytest.mark.parametrize("seed", [SEED, SEED + 1])
 def test_a_killed_server_comes_back(server: Server, host: RealSshd, seed: int) -> None:
     add_platforms(server.client(), host, 40)
     crash(server, host, seed, 40)
