@@ -2,8 +2,11 @@
 
 import asyncio
 import datetime as dt
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tests.db.conftest import add_job
 from tests.support.postgres import PostgresServer
 from tests.support.tables import with_tables
-from tests.support.waiting import eventually, lag
-from testum.db import installation, many, paging
+from tests.support.waiting import eventually, lag, turns
+from testum.db import installation, many, paging, patience, sqlite
 from testum.db.audit import AuditLog
 from testum.db.base import new_id
 from testum.db.jobs import Job
@@ -525,5 +528,43 @@ async def test_a_transaction_that_was_idle_for_too_long(on_postgresql: Callable[
             await eventually(lambda: ended(pid))
             await session.execute(text("SELECT 1"))
     async with database.read() as session:
+        await session.execute(text("SELECT 1"))
+    await database.close()
+
+
+async def test_who_asked_first_writes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program holds the file, and more writers come all the time: nobody waits longer because somebody came as
+    the connection was free."""
+    monkeypatch.setattr(patience, "BUSY_SECONDS", 0.1)
+    database, answered = Database(f"sqlite+aiosqlite:///{tmp_path / 'order.db'}"), list[int]()
+    async with database.write() as session:
+        await session.execute(text("CREATE TABLE t (n INTEGER)"))
+
+    async def write(number: int) -> None:
+        with pytest.raises(StorageUnavailable, match="Another program holds"):
+            async with database.write() as session:
+                await session.execute(text("INSERT INTO t VALUES (1)"))
+        answered.append(number)
+
+    writers = list[asyncio.Task[None]]()
+    with closing(sqlite3.connect(tmp_path / "order.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        while not answered:
+            writers += [asyncio.create_task(write(len(writers)))]
+            await turns()
+        await asyncio.gather(*writers)
+        other.execute("ROLLBACK")
+    assert answered == list(range(len(writers)))
+    await database.close()
+
+
+async def test_a_turn_that_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "_TURN_SECONDS", 0.2)
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'turn.db'}")
+    async with database.write():
+        with pytest.raises(StorageUnavailable, match="too busy"):
+            async with database.write():
+                pass
+    async with database.write() as session:
         await session.execute(text("SELECT 1"))
     await database.close()

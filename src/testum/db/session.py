@@ -2,14 +2,14 @@
 
 `read()` gives a session that cannot write, `write()` one transaction. On SQLite there is one writer
 at a time: the writing engine holds one connection and begins IMMEDIATE, so that writers queue here,
-in order, and never meet "database is locked".
+in order, and never meet "database is locked" of each other.
 """
 
 import datetime as dt
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import func, select
@@ -35,14 +35,16 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         if make_url(url).get_backend_name() == "sqlite":
-            from testum.db.sqlite import make_engine
+            from testum.db.sqlite import Turns, make_engine
 
             self._reader = make_engine(url, writing=False)
             self._writer = make_engine(url, writing=True)
+            self._turns: AbstractAsyncContextManager[None] = Turns()
         else:
             from testum.db.postgresql import make_engine as make_postgresql
 
             self._writer = make_postgresql(url)
+            self._turns = nullcontext()
             self._reader = self._writer.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
@@ -71,7 +73,7 @@ class Database:
         """
         waiting_since.set(time.monotonic())
         try:
-            async with self._write_sessions() as session, session.begin():
+            async with self._turns, self._write_sessions() as session, session.begin():
                 yield session
         except _OUTAGES as error:
             if known := _translate(error):

@@ -1,5 +1,6 @@
 """SQLite's engines: one that writes and one that reads, over connections that answer in one step."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,6 +10,7 @@ import aiosqlite
 from sqlalchemy import Connection, event
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
@@ -16,6 +18,26 @@ from testum.db.base import dump_json
 from testum.db.patience import BUSY_SECONDS, left
 
 _READERS = 4
+_TURN_SECONDS = 60
+"""So long a transaction waits for those before it."""
+
+
+class Turns:
+    """Lets one transaction write at a time, in the order in which they asked. The pool alone would give the connection that
+    comes back to whoever asks at that moment, and those who have waited would wait on."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> None:
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await self._lock.acquire()
+        except TimeoutError:
+            raise PoolTimeout from None
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class _Cursor:
@@ -135,7 +157,7 @@ def make_engine(url: str, *, writing: bool) -> AsyncEngine:
         poolclass=AsyncAdaptedQueuePool,
         pool_size=1 if writing else _READERS,
         max_overflow=0,
-        pool_timeout=60,
+        pool_timeout=_TURN_SECONDS,
         async_creator=connect,
     )
     engine.sync_engine.dialect.statement_compiler = _Compiler
