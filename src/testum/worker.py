@@ -109,6 +109,8 @@ class Child:
         self._stopping = True
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(self._settings.worker_drain_seconds + _CLOSE_SECONDS)
+        if self._thread.is_alive():
+            log.error("a worker's process is ended before its time", waits_in=_places(self._loop))
 
     def _full(self) -> bool:
         return self._testum is None or self._testum.engine is None or self._testum.engine.runner.full
@@ -171,6 +173,12 @@ class Child:
                 log.error("a worker's process cannot start; trying on", error=error.message)
                 await asyncio.sleep(_RETRY_SECONDS)
         return None
+
+
+def _places(loop: asyncio.AbstractEventLoop) -> list[str]:
+    """Where the loop's tasks are."""
+    places = [frame for task in asyncio.all_tasks(loop) for frame in task.get_stack(limit=1)]
+    return sorted(f"{frame.f_code.co_qualname}:{frame.f_lineno}" for frame in places)
 
 
 async def _try(settings: Settings) -> None:

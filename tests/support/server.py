@@ -95,10 +95,12 @@ class Process:
     ) -> None:
         """`files`: the most that it may have open."""
         limit = ["prlimit", f"--nofile={files}:{files}"] if files else []
+        self._log = log
         with log.open("ab") as file:
             self.popen = subprocess.Popen(
                 [*limit, sys.executable, "-m", "testum", *arguments],
-                env=dict(env),
+                # SIGABRT makes Python say where each thread is (faulthandler).
+                env={**env, "PYTHONFAULTHANDLER": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
@@ -128,11 +130,20 @@ class Process:
     def stop(self, wait: float = 30.0) -> int:
         """Stop in order; the exit status. What does not stop is killed."""
         self.popen.send_signal(signal.SIGTERM)
+        return self.end(wait)
+
+    def end(self, seconds: float) -> int:
+        """Wait for its end; the exit status. What does not end is killed, and the failure says what it was doing."""
         try:
-            return self.popen.wait(wait)
+            return self.popen.wait(seconds)
         except subprocess.TimeoutExpired:
+            self.signal(signal.SIGABRT)
+            with suppress(subprocess.TimeoutExpired):
+                self.popen.wait(2)
             self.kill()
-            raise
+            raise AssertionError(
+                f"it did not end within {seconds} seconds:\n{self._log.read_text()[-12_000:]}"
+            ) from None
 
 
 class Installation:
