@@ -78,6 +78,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file that bears none of the marks asked for is not read: each process of pytest would import all, for a few tests."""
+    if not collection_path.name.startswith("test_"):
+        return None
+    text = collection_path.read_text()
+    if config.option.markexpr.startswith("alone") and "mark.alone" not in text:
+        return True
+    if Installation.mode == "servers" and "mark.walls" not in text and "mark.servers" not in text:
+        return True
+    return None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Only what belongs to the mode: with servers, what the walls decide (CONTRIBUTING, "Which test belongs where")."""
     kept, left = [], []
