@@ -1,7 +1,10 @@
 """A server that does the work itself is told to stop: it lets what is under way come to its end before."""
 
+import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,13 +30,16 @@ def started(api: Api, sshd: RealSshd, mark: str) -> str:
     """A job of three tasks, two of which are under way until there is a file of the mark's name."""
     for number in range(3):
         api.add_platform(f"{mark}-{number}", sshd, tags=[mark])
-    command = f"until test -e /tmp/{mark}; do sleep 0.1; done; echo finished"
+    begun, end = Path(f"/tmp/{mark}-begun"), Path(f"/tmp/{mark}")
+    command = f"echo >>{begun}; until test -e {end}; do sleep 0.1; done; echo finished"
     job_id = api.start_job(command, targets={"tags": [mark]})
-    until(lambda: api.get(f"/jobs/{job_id}")["counts"]["running"] == 2)
+    # Running is said of what is not yet sent, too, which a stop gives back.
+    until(lambda: begun.exists() and len(begun.read_bytes()) == 2)
+    begun.unlink()
     return job_id
 
 
-def test_what_is_under_way_comes_to_its_end(own: Server, real_sshd: RealSshd) -> None:
+def test_what_is_under_way_comes_to_its_end(own: Server, real_sshd: RealSshd, tmp_path: Path) -> None:
     api, mark = own.client(), unique("drain")
     job_id = started(api, real_sshd, mark)
     running = next(task["id"] for task in api.tasks(job_id) if task["status"] == "running")
@@ -55,12 +61,26 @@ def test_what_is_under_way_comes_to_its_end(own: Server, real_sshd: RealSshd) ->
         ):
             refused = api.http.post(path, json=body)
             assert (refused.status_code, refused.json().get("code")) == (503, "stopping"), refused.text
+        origin = {"Origin": own.url}
+        form = {"command": "true", "platform": api.tasks(job_id)[0]["platform_id"]}
+        page = api.http.post(f"{own.url}/run", data=form, headers=origin)
+        assert page.status_code == 503 and "testum is stopping" in page.text, page.text
+        token = api.http.headers["Authorization"].removeprefix("Bearer ")
+        client = subprocess.run(
+            [sys.executable, "-m", "testum", "exec", "true", "--on", f"tag:{mark}"],
+            env={**os.environ, "HOME": str(tmp_path), "TESTUM_URL": own.url, "TESTUM_TOKEN": token},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert client.returncode != 0 and "testum is stopping" in client.stderr, client
         with watch(api, f"jobs/{job_id}") as later:
             assert next(messages(later))["type"]
         Path(f"/tmp/{mark}").touch()
         told = list(messages(watching))
     assert told[-1]["type"] == "done", told[-1]
-    own.process.wait(20)
+    own.web.end(20)
     assert "All that was under way has ended." in own.log.read_text()
     own.start()
     # What had not begun is done after the next start.
@@ -68,7 +88,7 @@ def test_what_is_under_way_comes_to_its_end(own: Server, real_sshd: RealSshd) ->
     assert api.wait_job(job_id)["counts"]["success"] == 3
     own.process.send_signal(signal.SIGINT)
     began = time.monotonic()
-    own.process.wait(20)
+    own.web.end(20)
     assert time.monotonic() - began < 5
     assert own.log.read_text().count("Stopping. ") == 1
     Path(f"/tmp/{mark}").unlink()
@@ -80,7 +100,7 @@ def test_a_second_signal_ends_it_now(own: Server, real_sshd: RealSshd) -> None:
     own.process.send_signal(signal.SIGINT)
     until(lambda: "Stopping. " in own.log.read_text())
     own.process.send_signal(signal.SIGINT)
-    own.process.wait(20)
+    own.web.end(20)
     assert f"2 tasks of job {job_id} (2) are ended on the hosts now." in own.log.read_text()
     ended = own.execute("SELECT status, error_code, metadata FROM task_runs ORDER BY status")
     assert [(row[0], row[1]) for row in ended] == [("lost", "worker_stopped")] * 2 + [("pending", None)]
