@@ -6,15 +6,15 @@ from starlette.requests import HTTPConnection
 from testum.services.auth import Tokens
 from testum.web.api import show
 from testum.web.api.responses import PROTECTED, problems
-from testum.web.api.schemas import (
+from testum.web.api.schemas.account import (
     ChangePasswordBody,
     ChangeUsernameBody,
     LoginBody,
-    MessageOut,
     RefreshBody,
     TokensOut,
     UserOut,
 )
+from testum.web.api.schemas.base import MessageOut
 from testum.web.security import COOKIE, App, CurrentActor, address_of
 
 router = APIRouter(prefix="/auth", tags=["account"])

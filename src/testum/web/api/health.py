@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 from testum import __version__
 from testum.services.status import WallState
 from testum.web.api.responses import PROTECTED
-from testum.web.api.schemas import HealthOut, LiveOut, ReadyOut, WorkerOut
+from testum.web.api.schemas.health import HealthOut, LiveOut, ReadyOut, WorkerOut
 from testum.web.security import App, CurrentActor
 
 router = APIRouter(tags=["health"])

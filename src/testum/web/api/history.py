@@ -15,7 +15,7 @@ from testum.db.tasks import Task
 from testum.web.api import show
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
-from testum.web.api.schemas import AuditOut, TaskOut
+from testum.web.api.schemas.history import AuditOut, TaskOut
 from testum.web.security import App, CurrentActor
 
 router = APIRouter(tags=["history"])

@@ -14,7 +14,7 @@ from testum.web.api import show
 from testum.web.api.once import MayRepeat, accept
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
-from testum.web.api.schemas import AcceptedOut, JobBody, JobOut, RerunBody
+from testum.web.api.schemas.jobs import AcceptedOut, JobBody, JobOut, RerunBody
 from testum.web.security import App, CurrentActor
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])

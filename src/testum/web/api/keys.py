@@ -8,7 +8,8 @@ from testum.services.keys import NewKey
 from testum.web.api import show
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
-from testum.web.api.schemas import KeyBody, KeyOut, MessageOut
+from testum.web.api.schemas.base import MessageOut
+from testum.web.api.schemas.keys import KeyBody, KeyOut
 from testum.web.security import App, CurrentActor
 
 router = APIRouter(prefix="/keys", tags=["keys"])

@@ -15,7 +15,7 @@ from testum.db.tasks import moment
 from testum.services.likeness import MAX_GROUPS
 from testum.services.lines import MAX_HITS, MAX_LINES, MAX_PIECE
 from testum.web.api.responses import PROTECTED, problems
-from testum.web.api.schemas import (
+from testum.web.api.schemas.output import (
     ChangedOut,
     DifferenceOut,
     FoundOut,

@@ -12,16 +12,14 @@ from testum.web.api import show
 from testum.web.api.once import MayRepeat, accept
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
-from testum.web.api.schemas import (
-    AcceptedOut,
-    DeployBody,
-    MessageOut,
+from testum.web.api.schemas.base import MessageOut
+from testum.web.api.schemas.jobs import AcceptedOut, DeployBody, RunCommandBody
+from testum.web.api.schemas.platforms import (
     PlatformBody,
     PlatformOut,
     PlatformPatch,
     PlatformTestBody,
     PlatformTestOut,
-    RunCommandBody,
 )
 from testum.web.leaving import while_waited_for
 from testum.web.security import App, CurrentActor

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from testum.web.api.schemas import Problem
+from testum.web.api.schemas.base import Problem
 from testum.web.errors import PROBLEM_JSON
 
 _WORDS = {

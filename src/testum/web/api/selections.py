@@ -9,9 +9,9 @@ from testum.core.targets import Targets
 from testum.web.api import show
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
-from testum.web.api.schemas import (
+from testum.web.api.schemas.base import MessageOut
+from testum.web.api.schemas.selections import (
     CriteriaBody,
-    MessageOut,
     Revision,
     SelectionBody,
     SelectionNowOut,

@@ -13,22 +13,12 @@ from testum.db.users import User
 from testum.services.jobs import JobView, Started
 from testum.services.messages import count_json
 from testum.services.selections import Resolved
-from testum.web.api.schemas import (
-    AcceptedOut,
-    AuditOut,
-    Counts,
-    CriteriaOut,
-    GoneOut,
-    JobOut,
-    KeyOut,
-    PlatformOut,
-    PlatformTestOut,
-    SelectionNowOut,
-    SelectionOut,
-    ShownKeyOut,
-    TaskOut,
-    UserOut,
-)
+from testum.web.api.schemas.account import UserOut
+from testum.web.api.schemas.history import AuditOut, TaskOut
+from testum.web.api.schemas.jobs import AcceptedOut, Counts, JobOut
+from testum.web.api.schemas.keys import KeyOut
+from testum.web.api.schemas.platforms import PlatformOut, PlatformTestOut, ShownKeyOut
+from testum.web.api.schemas.selections import CriteriaOut, GoneOut, SelectionNowOut, SelectionOut
 
 
 def user(row: User) -> UserOut:
