@@ -67,6 +67,7 @@ def show(job_id: JobId, url: Url = None, as_json: Json = False) -> None:
         job["not over"] = f"{job['may_still_run']} tasks: something of them may still be at work on its host"
     fields = (
         "id", "type", "command", "status", "not over", "created_by", "created_at", "started_at", "finished_at",
+        "duration_seconds",
     )  # fmt: skip
     print_fields(job, fields)
     print()

@@ -17,7 +17,7 @@ from testum.db.base import Base, new_id, utc_now
 from testum.db.claims import PendingTask, Result
 from testum.db.many import read_ids
 from testum.db.platforms import Platform, Target
-from testum.db.session import database_now
+from testum.db.session import database_now, lease_now
 from testum.db.tasks import Task
 
 Columns = TypeVarTuple("Columns")
@@ -51,6 +51,10 @@ class Job(Base):
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
     started_at: Mapped[dt.datetime | None] = mapped_column()
     finished_at: Mapped[dt.datetime | None] = mapped_column()
+    began_steady_at: Mapped[dt.datetime | None] = mapped_column()
+    """When it began by a clock that nobody sets meanwhile (`lease_now`); None before its start, and of older jobs."""
+    duration_seconds: Mapped[float | None] = mapped_column()
+    """How long it took by that clock, once it is over; None of older jobs, see `seconds_taken`."""
     cancel_requested_at: Mapped[dt.datetime | None] = mapped_column()
     cancel_requested_by: Mapped[str | None] = mapped_column(String(150))
     final_counts: Mapped[dict[str, Any] | None] = mapped_column()
@@ -131,6 +135,39 @@ async def _end(session: AsyncSession, job: Job) -> None:
     now = await database_now(session)
     # The clock may have been set back since.
     job.finished_at = max(now, job.started_at or now)
+    job.duration_seconds = await _since_start(session, job)
+
+
+async def elapsed(session: AsyncSession, job: Job) -> float:
+    """For how many seconds a job has been at work, or was; of one that has not begun, for how many it waits, or did."""
+    if job.status not in FINAL_JOB:
+        since_start = await _since_start(session, job)
+        return (
+            since_start if since_start is not None else _seconds(job.created_at, await database_now(session))
+        )
+    taken = seconds_taken(job)
+    return taken if taken is not None else _seconds(job.created_at, job.finished_at or job.created_at)
+
+
+async def _since_start(session: AsyncSession, job: Job) -> float | None:
+    """None where it has not begun."""
+    if job.began_steady_at is not None:
+        return _seconds(job.began_steady_at, await lease_now(session))
+    return None if job.started_at is None else _seconds(job.started_at, await database_now(session))
+
+
+def _seconds(start: dt.datetime, end: dt.datetime) -> float:
+    """Not less than none: the clock may have been set back between them."""
+    return max((end - start).total_seconds(), 0.0)
+
+
+def seconds_taken(timed: Any) -> float | None:
+    """How long a job or a task took, or a row with its `started_at`, `finished_at` and `duration_seconds`; None where it
+    did not begin or is not over. Of those that ended under an older release, which measured nothing, moments say it."""
+    measured: float | None = timed.duration_seconds
+    if measured is not None or timed.started_at is None or timed.finished_at is None:
+        return measured
+    return _seconds(timed.started_at, timed.finished_at)
 
 
 async def end_tasks(session: AsyncSession, results: Sequence[Result]) -> list[Result]:
@@ -212,7 +249,11 @@ async def pending_tasks(
         await session.execute(
             update(Job)
             .where(Job.id == job_id, Job.status == JobStatus.PENDING)
-            .values(status=JobStatus.RUNNING, started_at=await database_now(session))
+            .values(
+                status=JobStatus.RUNNING,
+                started_at=await database_now(session),
+                began_steady_at=await lease_now(session),
+            )
         )
     return Pending([PendingTask(*row[:5]) for row in rows[:allowed]], more=len(rows) > allowed)
 
@@ -277,18 +318,26 @@ async def newest_deployments(
 async def durations_like(session: AsyncSession, job: Job, *, limit: int) -> list[float]:
     """The seconds that jobs took which did the same on as many platforms and succeeded, among the newest."""
     rows = await session.execute(
-        select(Job.id, Job.type, Job.task_count, Job.status, Job.parameters, Job.started_at, Job.finished_at)
+        select(
+            Job.id,
+            Job.type,
+            Job.task_count,
+            Job.status,
+            Job.parameters,
+            Job.started_at,
+            Job.finished_at,
+            Job.duration_seconds,
+        )
         .order_by(Job.created_at.desc(), Job.id.desc())
         .limit(limit)
     )
     return [
-        (row.finished_at - row.started_at).total_seconds()
+        took
         for row in rows
         if row.status == JobStatus.SUCCESS
         and row.id != job.id
         and (row.type, row.task_count, row.parameters) == (job.type, job.task_count, job.parameters)
-        and row.started_at is not None
-        and row.finished_at is not None
+        and (took := seconds_taken(row)) is not None
     ]
 
 

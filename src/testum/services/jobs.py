@@ -405,6 +405,12 @@ class Jobs:
                 raise NotFound("There is no such job.")
             return await reports.rows_of_job(session, job_id)
 
+    async def elapsed(self, actor: Actor, job: Job) -> float:
+        """For how many seconds a job has been at work, or was; of one that has not begun, for how many it waits, or did."""
+        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
+        async with self._database.read() as session:
+            return await jobs.elapsed(session, job)
+
     async def usual_seconds(self, actor: Actor, job: Job) -> float | None:
         """How long the last successful jobs of the same kind, command and size took (their median); None where
         there was none."""

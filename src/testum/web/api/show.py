@@ -4,7 +4,7 @@ from testum.core.actions import JobType
 from testum.core.probes import Probed
 from testum.core.states import JobStatus, PlatformState, StateFilter, TaskStatus
 from testum.db.audit import AuditLog
-from testum.db.jobs import Job
+from testum.db.jobs import Job, seconds_taken
 from testum.db.keys import SSHKey
 from testum.db.platforms import Platform
 from testum.db.selections import Selection
@@ -140,6 +140,7 @@ def job(view: JobView) -> JobOut:
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        duration_seconds=seconds_taken(row),
         cancel_requested_at=row.cancel_requested_at,
         cancel_requested_by=row.cancel_requested_by,
     )

@@ -10,7 +10,7 @@ from testum.core.actions import JobType, RerunOf
 from testum.core.danger import looks_destructive
 from testum.core.states import FINAL_JOB, JobStatus
 from testum.db.base import utc_now
-from testum.db.jobs import Job
+from testum.db.jobs import Job, seconds_taken
 from testum.db.reports import TaskRow
 from testum.errors import InvalidInput, MayStillRun
 from testum.services.jobs import JobView, no_new_job
@@ -43,7 +43,13 @@ async def list_jobs(view: PageView) -> Response:
         status=status if status in set(JobStatus) else None,
         type=job_type if job_type in set(JobType) else None,
     )
-    context: dict[str, Any] = {"asked": asked, "page": page, "describe": describe, "counted": count_json}
+    context: dict[str, Any] = {
+        "asked": asked,
+        "page": page,
+        "describe": describe,
+        "counted": count_json,
+        "seconds_taken": seconds_taken,
+    }
     if view.is_partial:
         return view.render("jobs/results.html", **context)
     return view.render(
@@ -72,7 +78,7 @@ async def show_job(job_id: UUID, view: PageView) -> Response:
     found = await view.app.jobs.get(view.actor, job_id)
     job = found.job
     what = describe(job)
-    elapsed = ((job.finished_at or utc_now()) - (job.started_at or job.created_at)).total_seconds()
+    elapsed = await view.app.jobs.elapsed(view.actor, job)
     usual = await view.app.jobs.usual_seconds(view.actor, job)
     key_ids = [UUID(key) for key in job.parameters.get("key_ids", ())]
     return view.render(
@@ -136,15 +142,8 @@ def _row(row: TaskRow) -> list[object]:
         row.error_code,
         row.output_frames,
         row.started_at.timestamp() if row.started_at else None,
-        _seconds(row),
+        seconds_taken(row),
     ]
-
-
-def _seconds(row: TaskRow) -> float | None:
-    """How long a task took; None where it did not begin or is not over."""
-    if row.duration_seconds is not None or row.started_at is None or row.finished_at is None:
-        return row.duration_seconds
-    return (row.finished_at - row.started_at).total_seconds()
 
 
 @router.post("/{job_id}/cancel")

@@ -6,6 +6,7 @@ from fastapi import Response
 
 from testum.core.states import FINAL
 from testum.db.base import utc_now
+from testum.db.jobs import seconds_taken
 from testum.web.pages.jobs import describe
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
@@ -18,7 +19,7 @@ async def show_task(task_id: UUID, view: PageView) -> Response:
     """How a task stands, and its output; a line of it has an address of its own (`#L12`)."""
     task = await view.app.history.task(view.actor, task_id)
     job = (await view.app.jobs.get(view.actor, task.job_id)).job
-    started = task.started_at or task.created_at
+    started, taken = task.started_at or task.created_at, seconds_taken(task)
     return view.render(
         "tasks/show.html",
         title=view.gettext("Output of %(name)s", name=task.platform_name),
@@ -28,7 +29,7 @@ async def show_task(task_id: UUID, view: PageView) -> Response:
         job=job,
         what=describe(job),
         over=task.status in FINAL,
-        elapsed=task.duration_seconds
-        if task.duration_seconds is not None
+        elapsed=taken
+        if taken is not None
         else max(0.0, ((task.finished_at or utc_now()) - started).total_seconds()),
     )

@@ -119,6 +119,9 @@ class JobOut(BaseModel):
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
+    duration_seconds: float | None = Field(
+        description="How long it took, by a clock that nobody sets meanwhile; null where it did not begin or is not over."
+    )
     cancel_requested_at: dt.datetime | None
     cancel_requested_by: str | None
 
