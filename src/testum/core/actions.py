@@ -3,6 +3,7 @@
 import shlex
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from testum.errors import FieldProblem, Problems
@@ -107,6 +108,23 @@ class JobSpec:
         if self.concurrency is not None and not 1 <= self.concurrency <= MAX_CONCURRENCY:
             problem("concurrency", f"must be from 1 to {MAX_CONCURRENCY}.")
         problems.check()
+
+    def parameters(self) -> dict[str, Any]:
+        """What of it may be read by all, as JSON; of the environment only the names."""
+        parameters: dict[str, Any] = {}
+        if self.command is not None:
+            parameters["command"] = self.command
+        if self.script is not None:
+            parameters["script"] = {
+                "text": self.script.text,
+                "interpreter": self.script.interpreter,
+                "arguments": list(self.script.arguments),
+            }
+        if self.environment:
+            parameters["environment_names"] = sorted(self.environment)
+        if self.key_ids is not None:
+            parameters["key_ids"] = [str(key_id) for key_id in self.key_ids]
+        return parameters
 
     @staticmethod
     def _check_script(script: ScriptSpec, problem: object) -> None:

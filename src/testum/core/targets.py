@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
+from typing import Any
 from uuid import UUID
 
 from testum.errors import FieldProblem, InvalidInput
@@ -40,6 +41,18 @@ class Targets:
             raise InvalidInput.field(
                 "targets.all", "stands alone or with tags: platforms were named as well."
             )
+
+    def as_json(self) -> dict[str, Any]:
+        """What is asked for, as the database and the API have it: what is not asked for is left out."""
+        whole: dict[str, Any] = {
+            "platform_ids": [str(key) for key in self.platform_ids],
+            "names": list(self.names),
+            "tags": list(self.tags),
+            "all": self.all,
+            "q": self.q,
+            "state": self.state,
+        }
+        return {name: value for name, value in whole.items() if value}
 
 
 def no_match(targets: Targets) -> InvalidInput:

@@ -1,15 +1,12 @@
-"""Jobs: starting, looking, cancelling, running again."""
+"""Jobs: starting, cancelling, running again. Looking at them is history.py's."""
 
-import datetime as dt
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import median
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,15 +16,12 @@ from testum.core.permissions import Actor, Permission
 from testum.core.secrets import Sealer
 from testum.core.states import FINAL_JOB, JobStatus, TaskStatus
 from testum.core.targets import Targets, no_match, no_such
-from testum.db import claims, idempotency, jobs, keys, paging, platforms, remains, reports, tasks
+from testum.db import claims, idempotency, jobs, keys, platforms, remains, tasks
 from testum.db.base import new_id, utc_now
 from testum.db.jobs import Job
-from testum.db.keys import SSHKey
-from testum.db.paging import Page, PageRequest
 from testum.db.platforms import Target
 from testum.db.positions import Positions
 from testum.db.remains import Unsure
-from testum.db.reports import TaskRow
 from testum.db.session import Database
 from testum.db.tasks import Task
 from testum.dispatch.base import Dispatcher, Work
@@ -35,34 +29,9 @@ from testum.errors import Conflict, InvalidInput, MayStillRun, NotFound
 from testum.events.base import Change, Events, Hint
 from testum.services.access import Gate
 from testum.services.intake import Intake
+from testum.services.once import Started, already_made, new_job_id, started_by
 
-_COMMANDS_READ = 200
-"""So many jobs are looked at for commands that were run before."""
-_COMMANDS_SIZE = 64 * 1024
-"""So many characters of them go into a page."""
-_DEPLOYMENTS_AMONG = 2000
-"""So many jobs are looked at for deployments of a key."""
 _NAMES_TOLD = 5
-_AHEAD = dt.timedelta(hours=1)
-"""So far may a new job's id be ahead of this clock: jobs are shown in the order of their ids."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobView:
-    """A job and how many of its tasks are in each status. `may_still_run`: of how many ended ones something may still be
-    at work on its host."""
-
-    job: Job
-    counts: Mapping[TaskStatus, int]
-    may_still_run: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A job that was accepted. `task_id` is its only task's, where there is one task."""
-
-    job: Job
-    task_id: UUID
 
 
 def _permission(job_type: str) -> Permission:
@@ -118,11 +87,11 @@ class Jobs:
         spec.check()
         targets.check()
         job = Job(
-            id=_checked(new),
+            id=new_job_id(new),
             type=spec.type,
             status=JobStatus.PENDING,
-            targets=_targets_json(targets),
-            parameters=_parameters(spec),
+            targets=targets.as_json(),
+            parameters=spec.parameters(),
             timeout=spec.timeout if spec.timeout is not None else self._timeout,
             idle_timeout=spec.idle_timeout,
             concurrency=spec.concurrency or self._concurrency,
@@ -171,7 +140,7 @@ class Jobs:
         something else then."""
         await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
         async with self._database.read() as session:
-            return await _first(session, actor, once)
+            return await started_by(session, actor, once)
 
     async def _check(self, actor: Actor, spec: JobSpec) -> None:
         await self._gate.check(actor, _permission(spec.type), f"job.{spec.type}", "job")
@@ -193,7 +162,7 @@ class Jobs:
         may still be at work on one of them from before, unless `force`, and InvalidInput (code `no_targets` when nothing
         is left to run on), Stopping.
         """
-        new = _checked(new)
+        new = new_job_id(new)
         old = await self.to_rerun(actor, job_id)
 
         async def select_platforms(session: AsyncSession) -> tuple[Job, Sequence[Target]]:
@@ -266,7 +235,7 @@ class Jobs:
         """Insert and dispatch the job that is made, unless there is one of the id, or of the key."""
         try:
             async with self._database.write() as session:
-                if made := await _made(session, actor, job_id, once):
+                if made := await already_made(session, actor, job_id, once):
                     return made
                 self._intake.check()
                 if once is not None:
@@ -276,7 +245,7 @@ class Jobs:
         except IntegrityError:
             # Where many write at once, another request has made it since.
             async with self._database.read() as session:
-                made = await _made(session, actor, job_id, once)
+                made = await already_made(session, actor, job_id, once)
             if made is None:
                 raise
             return made
@@ -323,7 +292,7 @@ class Jobs:
         if missing:
             raise InvalidInput.field("key_ids", f"no key has the id {missing[0]}.")
 
-    async def cancel(self, actor: Actor, job_id: UUID) -> JobView:
+    async def cancel(self, actor: Actor, job_id: UUID) -> None:
         """Cancel a job: what has not begun never will, what runs is ended on its host, and so is what may still be at work
         there of tasks that are over, which each then says. Where there is nothing of all that, nothing is changed. Raises
         NotFound."""
@@ -360,120 +329,6 @@ class Jobs:
             self._events.publish(Hint(job_id, task_id, Change.STATUS))
         # Whoever runs tasks of it listens to this.
         self._events.publish(Hint(job_id, None, Change.STATUS))
-        return await self.get(actor, job_id)
-
-    async def get(self, actor: Actor, job_id: UUID) -> JobView:
-        """One job. Raises NotFound."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job", job_id)
-        async with self._database.read() as session:
-            job = await jobs.get(session, job_id)
-            if job is None:
-                raise NotFound("There is no such job.")
-            (view,) = await views(session, [job])
-        return view
-
-    async def get_many(self, actor: Actor, job_ids: Collection[UUID]) -> Sequence[Job]:
-        """Those of the jobs that there are, in no order."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
-        async with self._database.read() as session:
-            return await jobs.get_many(session, job_ids)
-
-    async def deployments(self, actor: Actor, key: SSHKey, *, limit: int = 10) -> list[JobView]:
-        """The last jobs that deploy a key, newest first, as far as the newest jobs tell."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
-        async with self._database.read() as session:
-            ids = [
-                job_id
-                for job_id, created_at, parameters in await jobs.newest_deployments(
-                    session, among=_DEPLOYMENTS_AMONG
-                )
-                # Where a job names no keys it took all that there were.
-                if (
-                    str(key.id) in parameters["key_ids"]
-                    if "key_ids" in parameters
-                    else key.created_at <= created_at
-                )
-            ][:limit]
-            found = {job.id: job for job in await jobs.get_many(session, ids)}
-            return await views(session, [found[job_id] for job_id in ids])
-
-    async def rows(self, actor: Actor, job_id: UUID) -> list[TaskRow]:
-        """All tasks of a job in order, as a list shows them. Raises NotFound."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job", job_id)
-        async with self._database.read() as session:
-            if await jobs.get(session, job_id) is None:
-                raise NotFound("There is no such job.")
-            return await reports.rows_of_job(session, job_id)
-
-    async def elapsed(self, actor: Actor, job: Job) -> float:
-        """For how many seconds a job has been at work, or was; of one that has not begun, for how many it waits, or did."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
-        async with self._database.read() as session:
-            return await jobs.elapsed(session, job)
-
-    async def usual_seconds(self, actor: Actor, job: Job) -> float | None:
-        """How long the last successful jobs of the same kind, command and size took (their median); None where
-        there was none."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
-        async with self._database.read() as session:
-            took = await jobs.durations_like(session, job, limit=_COMMANDS_READ)
-        return median(took) if took else None
-
-    async def recent_commands(self, actor: Actor, *, limit: int = 100) -> list[str]:
-        """The commands that were run last, the actor's own first, each once; together no more than a page bears."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
-        async with self._database.read() as session:
-            found = await jobs.last_commands(session, limit=_COMMANDS_READ)
-        own = [command for command, user in found if user == actor.username]
-        others = [command for command, user in found if user != actor.username]
-        recent: list[str] = []
-        room = _COMMANDS_SIZE
-        for command in list(dict.fromkeys(own + others))[:limit]:
-            if len(command) <= room:
-                recent.append(command)
-                room -= len(command)
-        return recent
-
-    async def find(
-        self,
-        actor: Actor,
-        request: PageRequest,
-        *,
-        status: str | None = None,
-        type: str | None = None,
-        q: str | None = None,
-    ) -> Page[JobView]:
-        """A page of the jobs, newest first; `q` is looked for in who started them and in their command."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
-        statement = select(Job)
-        if status is not None:
-            statement = statement.where(Job.status == status)
-        if type is not None:
-            statement = statement.where(Job.type == type)
-        if q:
-            command = Job.parameters["command"].as_string()
-            statement = statement.where(
-                Job.created_by.icontains(q, autoescape=True) | command.icontains(q, autoescape=True)
-            )
-        async with self._database.read() as session:
-            page = await paging.fetch(
-                session,
-                statement,
-                request,
-                sorts={"created_at": Job.created_at, "type": Job.type, "status": Job.status},
-                key=Job.id,
-                default_sort="-created_at",
-            )
-            found = await views(session, page.items)
-        return Page(found, page.total, page.next, page.previous)
-
-
-async def views(session: AsyncSession, found: Sequence[Job]) -> list[JobView]:
-    """How the jobs stand."""
-    ids = [job.id for job in found]
-    counts = await jobs.counts(session, ids)
-    left = await remains.counts(session, ids)
-    return [JobView(job, counts[job.id], left.get(job.id, 0)) for job in found]
 
 
 async def _unsure(session: AsyncSession, job: Job, selected: Sequence[Target]) -> list[Unsure]:
@@ -508,83 +363,6 @@ def _nothing_left() -> InvalidInput:
     return InvalidInput(
         "No platform is left to run on: none ended so, or those that did are deleted.", code="no_targets"
     )
-
-
-def _checked(new: UUID | None) -> UUID:
-    """The id of a new job. Raises InvalidInput where the one that is asked for cannot be."""
-    if new is None:
-        return new_id()
-    # The first 48 bits are milliseconds (RFC 9562, section 5.7).
-    if new.version != 7 or new.int >> 80 > (utc_now() + _AHEAD).timestamp() * 1000:
-        raise no_new_job()
-    return new
-
-
-def no_new_job() -> InvalidInput:
-    """The error for an id that no new job can get."""
-    return InvalidInput("What this form names can be no new job. Open its page again.")
-
-
-async def _made(session: AsyncSession, actor: Actor, job_id: UUID, once: Once | None) -> Started | None:
-    """The job of this id or this key, if there is one. Raises Conflict where somebody else has started it, and as
-    `_first` does."""
-    if once is not None and (first := await _first(session, actor, once)):
-        return first
-    job = await jobs.get(session, job_id)
-    if job is None:
-        return None
-    if job.created_by != actor.username:
-        raise Conflict("Somebody else has started the job of this form. Send it again.", code="job_exists")
-    return await _started(session, job)
-
-
-async def _first(session: AsyncSession, actor: Actor, once: Once) -> Started | None:
-    found = await idempotency.find(session, actor.id, once.key)
-    if found is None:
-        return None
-    if found.fingerprint != once.fingerprint:
-        raise InvalidInput(
-            "This Idempotency-Key was sent with another request before. Use a new key for a new request.",
-            code="idempotency_key_reused",
-        )
-    job = await jobs.get(session, found.job_id)
-    return await _started(session, job) if job is not None else None
-
-
-async def _started(session: AsyncSession, job: Job) -> Started:
-    first = select(Task.id).where(Task.job_id == job.id).order_by(Task.ordinal).limit(1)
-    return Started(job, (await session.scalars(first)).one())
-
-
-def _targets_json(targets: Targets) -> dict[str, Any]:
-    """What was asked for, leaving out what was not."""
-    whole: dict[str, Any] = {
-        "platform_ids": [str(key) for key in targets.platform_ids],
-        "names": list(targets.names),
-        "tags": list(targets.tags),
-        "all": targets.all,
-        "q": targets.q,
-        "state": targets.state,
-    }
-    return {name: value for name, value in whole.items() if value}
-
-
-def _parameters(spec: JobSpec) -> dict[str, Any]:
-    """What of the specification may be read by all; of the environment only the names."""
-    parameters: dict[str, Any] = {}
-    if spec.command is not None:
-        parameters["command"] = spec.command
-    if spec.script is not None:
-        parameters["script"] = {
-            "text": spec.script.text,
-            "interpreter": spec.script.interpreter,
-            "arguments": list(spec.script.arguments),
-        }
-    if spec.environment:
-        parameters["environment_names"] = sorted(spec.environment)
-    if spec.key_ids is not None:
-        parameters["key_ids"] = [str(key_id) for key_id in spec.key_ids]
-    return parameters
 
 
 def _audit_parameters(job: Job) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from testum.db.platforms import Platform
 from testum.db.reports import Failure
 from testum.db.session import Database
 from testum.services.access import Gate
-from testum.services.jobs import JobView, views
+from testum.services.history import JobView, views
 
 HOURS = 24
 _SETTLED = dt.timedelta(minutes=5)

@@ -1,7 +1,6 @@
 """Saved selections: keeping, looking at what they select now, changing, deleting."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -266,18 +265,6 @@ async def _apply(session: AsyncSession, selection: Selection, targets: Targets) 
         if missing := await platforms.missing_ids(session, targets.platform_ids):
             raise InvalidInput.field("targets.platform_ids", f"no platform has the id {missing[0]}.")
         chosen = await platforms.select_targets(session, Targets(platform_ids=targets.platform_ids))
-    selection.criteria = _criteria(targets)
+    selection.criteria = {} if targets.platform_ids else targets.as_json()
     selection.picked = len(chosen)
     return chosen
-
-
-def _criteria(targets: Targets) -> dict[str, Any]:
-    """What is asked of a platform, leaving out what is not."""
-    whole: dict[str, Any] = {
-        "names": list(targets.names),
-        "tags": list(targets.tags),
-        "q": targets.q,
-        "state": targets.state,
-        "all": targets.all,
-    }
-    return {name: value for name, value in whole.items() if value}

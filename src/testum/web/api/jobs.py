@@ -9,7 +9,7 @@ from testum.core.actions import JobSpec, JobType, ScriptSpec
 from testum.core.states import JobStatus
 from testum.core.targets import Targets
 from testum.errors import InvalidInput
-from testum.services.jobs import Started
+from testum.services.once import Started
 from testum.web.api import show
 from testum.web.api.once import MayRepeat, accept
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
@@ -62,14 +62,14 @@ async def list_jobs(
 ) -> list[JobOut]:
     """The jobs, newest first."""
     return answer(
-        request, response, await app.jobs.find(actor, page, status=status, type=type, q=q), show.job
+        request, response, await app.history.jobs(actor, page, status=status, type=type, q=q), show.job
     )
 
 
 @router.get("/{job_id}", responses=PROTECTED | problems(404), operation_id="getJob")
 async def get_job(job_id: UUID, actor: CurrentActor, app: App) -> JobOut:
     """One job."""
-    return show.job(await app.jobs.get(actor, job_id))
+    return show.job(await app.history.job(actor, job_id))
 
 
 @router.post(
@@ -80,7 +80,8 @@ async def cancel_job(job_id: UUID, actor: CurrentActor, app: App) -> JobOut:
     in `metadata.termination` whether its processes are confirmed gone: none bears its mark, descends from one that did,
     or is in its session, and none of the account may have left these. What may
     still be at work of tasks that are over is looked for, and ended."""
-    return show.job(await app.jobs.cancel(actor, job_id))
+    await app.jobs.cancel(actor, job_id)
+    return show.job(await app.history.job(actor, job_id))
 
 
 @router.post(

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 
 from testum.core.idempotency import HEADER, MAX_KEY, Once, parse_key
-from testum.services.jobs import Started
+from testum.services.once import Started
 from testum.web.api import show
 from testum.web.api.schemas.jobs import AcceptedOut
 from testum.web.security import App, CurrentActor

@@ -10,8 +10,9 @@ from testum.db.platforms import Platform
 from testum.db.selections import Selection
 from testum.db.tasks import Task
 from testum.db.users import User
-from testum.services.jobs import JobView, Started
+from testum.services.history import JobView
 from testum.services.messages import count_json
+from testum.services.once import Started
 from testum.services.selections import Resolved
 from testum.web.api.schemas.account import UserOut
 from testum.web.api.schemas.history import AuditOut, TaskOut

@@ -71,7 +71,7 @@ async def search(view: PageView) -> Response:
     if q and view.may(Permission.PLATFORMS_READ):
         platforms, jobs, keys = await asyncio.gather(
             view.app.platforms.find(view.actor, request, q=q),
-            view.app.jobs.find(view.actor, request, q=q),
+            view.app.history.jobs(view.actor, request, q=q),
             view.app.keys.find(view.actor, request, q=q),
         )
         found = {"platforms": platforms.items, "jobs": jobs.items, "keys": keys.items}

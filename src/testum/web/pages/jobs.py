@@ -13,8 +13,9 @@ from testum.db.base import utc_now
 from testum.db.jobs import Job, seconds_taken
 from testum.db.reports import TaskRow
 from testum.errors import InvalidInput, MayStillRun
-from testum.services.jobs import JobView, no_new_job
+from testum.services.history import JobView
 from testum.services.messages import count_json
+from testum.services.once import no_new_job
 from testum.web.errors import dump
 from testum.web.pages.forms import Form, read_form
 from testum.web.pages.lists import listing
@@ -36,7 +37,7 @@ async def list_jobs(view: PageView) -> Response:
     """The jobs, newest first."""
     asked = listing(view, "q", "status", "type", default_sort="-created_at")
     status, job_type = asked.values["status"], asked.values["type"]
-    page = await view.app.jobs.find(
+    page = await view.app.history.jobs(
         view.actor,
         asked.request(counted=False),
         q=asked.values["q"] or None,
@@ -75,11 +76,11 @@ def describe(job: Job) -> str:
 @router.get("/{job_id}")
 async def show_job(job_id: UUID, view: PageView) -> Response:
     """How a job stands, platform by platform, while it runs and afterwards."""
-    found = await view.app.jobs.get(view.actor, job_id)
+    found = await view.app.history.job(view.actor, job_id)
     job = found.job
     what = describe(job)
-    elapsed = await view.app.jobs.elapsed(view.actor, job)
-    usual = await view.app.jobs.usual_seconds(view.actor, job)
+    elapsed = await view.app.history.elapsed(view.actor, job)
+    usual = await view.app.history.usual_seconds(view.actor, job)
     key_ids = [UUID(key) for key in job.parameters.get("key_ids", ())]
     return view.render(
         "jobs/show.html",
@@ -104,7 +105,7 @@ async def show_job(job_id: UUID, view: PageView) -> Response:
 @router.get("/{job_id}/left")
 async def show_left(job_id: UUID, view: PageView) -> Response:
     """Of how many of its tasks something may still be at work, as the job's page shows it."""
-    return view.render("jobs/left.html", **_left(await view.app.jobs.get(view.actor, job_id)))
+    return view.render("jobs/left.html", **_left(await view.app.history.job(view.actor, job_id)))
 
 
 def _left(found: JobView) -> dict[str, Any]:
@@ -128,7 +129,7 @@ def _late(elapsed: float, usual: float | None) -> float:
 @router.get("/{job_id}/tasks")
 async def list_tasks(job_id: UUID, view: PageView) -> Response:
     """The job's tasks as the page's script takes them: every row a list, to keep ten thousand of them small."""
-    rows = await view.app.jobs.rows(view.actor, job_id)
+    rows = await view.app.history.rows(view.actor, job_id)
     return Response(dump([_row(row) for row in rows]), media_type="application/json")
 
 
@@ -149,7 +150,8 @@ def _row(row: TaskRow) -> list[object]:
 @router.post("/{job_id}/cancel")
 async def cancel_job(job_id: UUID, view: PageView) -> Response:
     """End a job."""
-    found = await view.app.jobs.cancel(view.actor, job_id)
+    await view.app.jobs.cancel(view.actor, job_id)
+    found = await view.app.history.job(view.actor, job_id)
     over = found.job.status in FINAL_JOB
     # With what its list is filtered by.
     page, behind = f"/jobs/{job_id}", view.here

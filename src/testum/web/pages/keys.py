@@ -94,7 +94,7 @@ async def show_key(key_id: UUID, view: PageView) -> Response:
         crumbs=[(view.gettext("Keys"), "/keys")],
         key=key,
         tags=await view.app.platforms.tags(view.actor),
-        deployments=await view.app.jobs.deployments(view.actor, key),
+        deployments=await view.app.history.deployments(view.actor, key),
         users=await view.app.keys.users(view.actor, key_id, _USERS + 1),
         most=_USERS,
         counted=count_json,

@@ -70,7 +70,7 @@ async def show_platform(platform_id: UUID, view: PageView) -> Response:
     recent = await services.history.tasks(
         view.actor, PageRequest(_RECENT, sort="-id", counted=False), platform_id=platform_id
     )
-    jobs = await services.jobs.get_many(view.actor, {task.job_id for task in recent.items})
+    jobs = await services.history.jobs_by_ids(view.actor, {task.job_id for task in recent.items})
     host_keys = await _host_key_history(view, platform_id) if view.may(Permission.AUDIT_READ) else []
     jump = None
     if platform.jump_platform_id is not None:

@@ -49,7 +49,7 @@ async def run_form(view: PageView) -> Response:
 
 
 async def _form_of_job(view: PageView, job_id: UUID) -> Response:
-    job = (await view.app.jobs.get(view.actor, job_id)).job
+    job = (await view.app.history.job(view.actor, job_id)).job
     targets = await view.app.jobs.platforms_left(view.actor, job_id)
     values = {
         "command": str(job.parameters.get("command", "")),
@@ -195,7 +195,7 @@ async def _form(
         filter=asked,
         tags=await view.app.platforms.tags(view.actor),
         states=list(StateFilter),
-        commands=await view.app.jobs.recent_commands(view.actor),
+        commands=await view.app.history.recent_commands(view.actor),
         values={"command": "", "timeout": "", "concurrency": "", **values},
         problems=problems,
         danger=danger,

@@ -18,7 +18,7 @@ router = page_router(prefix="/tasks")
 async def show_task(task_id: UUID, view: PageView) -> Response:
     """How a task stands, and its output; a line of it has an address of its own (`#L12`)."""
     task = await view.app.history.task(view.actor, task_id)
-    job = (await view.app.jobs.get(view.actor, task.job_id)).job
+    job = (await view.app.history.job(view.actor, task.job_id)).job
     started, taken = task.started_at or task.created_at, seconds_taken(task)
     return view.render(
         "tasks/show.html",
