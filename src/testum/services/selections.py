@@ -19,7 +19,7 @@ from testum.db.selections import Selection
 from testum.db.session import Database
 from testum.errors import Conflict, InvalidInput, NotFound
 from testum.services.access import Gate
-from testum.services.platforms import check_tags
+from testum.services.platform_fields import check_tags
 
 MAX_SELECTIONS = 500
 """So many can be looked through at once: the Run page offers all of them."""

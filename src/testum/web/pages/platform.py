@@ -14,7 +14,7 @@ from testum.db.audit import AuditLog
 from testum.db.paging import PageRequest
 from testum.db.platforms import Platform
 from testum.errors import Conflict, InvalidInput, NotFound
-from testum.services.platforms import mark
+from testum.services.platform_fields import mark
 from testum.web.leaving import while_waited_for
 from testum.web.pages.forms import Form, read_form, say_lost
 from testum.web.pages.jobs import describe
