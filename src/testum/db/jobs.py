@@ -16,8 +16,9 @@ from testum.db import claims
 from testum.db.base import Base, new_id, utc_now
 from testum.db.claims import PendingTask, Result
 from testum.db.many import read_ids
-from testum.db.platforms import Platform, Target
+from testum.db.platforms import Platform
 from testum.db.session import database_now, lease_now
+from testum.db.targets import Target
 from testum.db.tasks import Task
 
 Columns = TypeVarTuple("Columns")

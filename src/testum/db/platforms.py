@@ -1,46 +1,18 @@
 """Platforms, their tags and the host keys seen on them."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    ForeignKey,
-    Index,
-    String,
-    Text,
-    Uuid,
-    bindparam,
-    delete,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ForeignKey, Index, String, Text, Uuid, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import (
-    InstrumentedAttribute,
-    Mapped,
-    joinedload,
-    load_only,
-    mapped_column,
-    raiseload,
-    relationship,
-)
+from sqlalchemy.orm import Mapped, joinedload, load_only, mapped_column, raiseload, relationship
 
 from testum.core.shards import DEFAULT_ZONE
-from testum.core.states import TROUBLE, PlatformState, StateFilter
-from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like, text_to_like
+from testum.core.states import PlatformState
 from testum.db.base import Base, UtcDateTime, insert_into, new_id, utc_now
 from testum.db.many import UpdateEach, chunks
-
-T = TypeVar("T")
-
-_MOST_PATTERNS = 100
-"""Above so many the names are compared here and not by the database."""
 
 
 class PlatformTag(Base):
@@ -161,95 +133,6 @@ async def by_ids(session: AsyncSession, platform_ids: Sequence[UUID]) -> dict[UU
         rows = await session.scalars(_BY_IDS, {"ids": chunk})
         found |= {platform.id: platform for platform in rows.unique()}
     return found
-
-
-class Target(NamedTuple):
-    """A platform that is selected for a job."""
-
-    id: UUID
-    name: str
-    zone: str
-
-
-def conditions(q: str | None, tag: str | None, state: str | None) -> list[ColumnElement[bool]]:
-    """What a list's filter asks of a platform."""
-    asked: list[ColumnElement[bool]] = []
-    if q and (like := text_to_like(q)):
-        asked.append(Platform.name.ilike(like, escape="\\") | Platform.host.ilike(like, escape="\\"))
-    elif q:
-        asked.append(
-            Platform.name.icontains(q, autoescape=True)
-            | Platform.host.icontains(q, autoescape=True)
-            | Platform.description.icontains(q, autoescape=True)
-        )
-    if tag:
-        asked.append(_has(tag))
-    if state:
-        in_trouble = state == StateFilter.ATTENTION
-        asked.append(Platform.state.in_(TROUBLE) if in_trouble else Platform.state == state)
-    return asked
-
-
-def _asked(targets: Targets) -> list[ColumnElement[bool]]:
-    """What the database can tell of what `targets` ask of a platform: all but its id and its name."""
-    # A tag that is empty is no platform's: it must not be taken for one that is not asked for.
-    return [*conditions(targets.q, None, targets.state), *map(_has, dict.fromkeys(targets.tags))]
-
-
-def _has(tag: str) -> ColumnElement[bool]:
-    return Platform.id.in_(select(PlatformTag.platform_id).where(PlatformTag.tag == tag))
-
-
-async def count_targets(session: AsyncSession, targets: Targets) -> int:
-    """How many platforms `targets` selects."""
-    if targets.names or targets.platform_ids:
-        return len(await select_targets(session, targets))
-    return await session.scalar(select(func.count()).select_from(Platform).where(*_asked(targets))) or 0
-
-
-async def select_targets(session: AsyncSession, targets: Targets) -> list[Target]:
-    """The platforms that `targets` selects, ordered by name."""
-    base = select(Platform.id, Platform.name, Platform.zone).where(*_asked(targets))
-    if targets.names:
-        exact = [name for name in targets.names if not is_pattern(name)]
-        patterns = [name for name in targets.names if is_pattern(name)]
-        # Each pattern makes SQLite's tree of expressions one deeper, and 1000 is its limit. With so many the
-        # rest of the work is done below.
-        if len(patterns) <= _MOST_PATTERNS:
-            wanted = [Platform.name.like(pattern_to_like(pattern), escape="\\") for pattern in patterns]
-            base = base.where(or_(Platform.name.in_(exact), *wanted))
-    found: dict[UUID, Target] = {}
-    for chunk in chunks(targets.platform_ids) if targets.platform_ids else (None,):
-        rows = await session.execute(base if chunk is None else base.where(Platform.id.in_(chunk)))
-        found.update({row.id: Target(*row) for row in rows})
-    selected: Iterable[Target] = found.values()
-    if targets.names:
-        fits = name_matcher(targets.names)
-        selected = [target for target in selected if fits(target.name)]
-    return sorted(selected, key=lambda target: target.name)
-
-
-async def missing_ids(session: AsyncSession, platform_ids: Sequence[UUID]) -> list[UUID]:
-    """Those of the ids that are no platform's."""
-    return await _missing(session, Platform.id, platform_ids)
-
-
-async def missing_names(session: AsyncSession, names: Sequence[str]) -> list[str]:
-    """Those of the names, patterns apart, that are no platform's."""
-    exact = [name for name in dict.fromkeys(names) if not is_pattern(name)]
-    return await _missing(session, Platform.name, exact)
-
-
-async def missing_tags(session: AsyncSession, tags: Sequence[str]) -> list[str]:
-    """Those of the tags that no platform has."""
-    return await _missing(session, PlatformTag.tag, tags)
-
-
-async def _missing(session: AsyncSession, column: InstrumentedAttribute[T], values: Sequence[T]) -> list[T]:
-    found: set[T] = set()
-    for chunk in chunks(values):
-        found.update(await session.scalars(select(column).where(column.in_(chunk)).distinct()))
-    return [value for value in values if value not in found]
 
 
 async def jump_chain(session: AsyncSession, platform: Platform) -> list[Platform]:

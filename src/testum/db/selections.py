@@ -11,7 +11,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from testum.core.targets import Targets
 from testum.db.base import Base, new_id, utc_now
-from testum.db.platforms import Platform, Target
+from testum.db.platforms import Platform
+from testum.db.targets import Target
 
 
 class Selection(Base):

@@ -19,10 +19,10 @@ from testum.core.targets import Targets, no_match, no_such
 from testum.db import claims, idempotency, jobs, keys, platforms, remains, tasks
 from testum.db.base import new_id, utc_now
 from testum.db.jobs import Job
-from testum.db.platforms import Target
 from testum.db.positions import Positions
 from testum.db.remains import Unsure
 from testum.db.session import Database
+from testum.db.targets import Target, missing_ids, missing_names, select_targets
 from testum.db.tasks import Task
 from testum.dispatch.base import Dispatcher, Work
 from testum.errors import Conflict, InvalidInput, MayStillRun, NotFound
@@ -103,15 +103,15 @@ class Jobs:
             job.sealed_for = job.id
 
         async def select_platforms(session: AsyncSession) -> tuple[Job, Sequence[Target]]:
-            missing = await platforms.missing_ids(session, targets.platform_ids)
+            missing = await missing_ids(session, targets.platform_ids)
             if missing:
                 raise InvalidInput.field("targets.platform_ids", f"no platform has the id {missing[0]}.")
             # Whoever names a host wants it done there: left out without a word it would look like success.
-            if unknown := await platforms.missing_names(session, targets.names):
+            if unknown := await missing_names(session, targets.names):
                 raise no_such(unknown)
             if spec.key_ids is not None:
                 await self._check_keys(session, spec.key_ids)
-            selected = await platforms.select_targets(session, targets)
+            selected = await select_targets(session, targets)
             if not selected:
                 raise no_match(targets)
             return job, selected

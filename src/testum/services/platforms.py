@@ -13,7 +13,7 @@ from testum.core.secrets import Sealer
 from testum.core.states import PlatformState
 from testum.core.targets import MAX_VALUES
 from testum.core.text import login_address
-from testum.db import installation, keys, paging, platforms
+from testum.db import installation, keys, paging, platforms, targets
 from testum.db.base import new_id
 from testum.db.many import read_ids
 from testum.db.paging import Page, PageRequest
@@ -178,7 +178,7 @@ class Platforms:
         """A page of the platforms. `q` is looked for in name, host and description, or with `*` and `?` is a pattern
         for name or host; `name` is exact. `brief` ones have their id, name and state, and nothing else."""
         await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
-        statement = select(Platform).where(*platforms.conditions(q, tag, state))
+        statement = select(Platform).where(*targets.conditions(q, tag, state))
         if name is not None:
             statement = statement.where(Platform.name == name)
         if brief:
@@ -204,7 +204,7 @@ class Platforms:
         """The ids, as 32 hexadecimal digits, of all platforms that a filter lets through, by name. Raises InvalidInput
         for more than a job may have."""
         await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
-        statement = select(Platform.id).where(*platforms.conditions(q, tag, state)).order_by(Platform.name)
+        statement = select(Platform.id).where(*targets.conditions(q, tag, state)).order_by(Platform.name)
         async with self._database.read() as session:
             found = await read_ids(session, statement.limit(MAX_VALUES + 1))
         if len(found) > MAX_VALUES:
@@ -223,7 +223,7 @@ class Platforms:
         """Those of the ids that are no platform's."""
         await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
         async with self._database.read() as session:
-            return set(await platforms.missing_ids(session, platform_ids))
+            return set(await targets.missing_ids(session, platform_ids))
 
     async def jumps(self, actor: Actor, *, limit: int = 100) -> list[str]:
         """The names of platforms that others are reached through."""

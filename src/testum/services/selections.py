@@ -11,12 +11,12 @@ from testum.core.permissions import Actor, Permission
 from testum.core.states import StateFilter
 from testum.core.targets import MAX_VALUES, Targets
 from testum.core.text import check_name
-from testum.db import installation, paging, platforms, selections
+from testum.db import installation, paging, selections
 from testum.db.base import new_id, utc_now
 from testum.db.paging import Page, PageRequest
-from testum.db.platforms import Target
 from testum.db.selections import Selection
 from testum.db.session import Database
+from testum.db.targets import Target, count_targets, missing_ids, missing_names, missing_tags, select_targets
 from testum.errors import Conflict, InvalidInput, NotFound
 from testum.services.access import Gate
 from testum.services.platform_fields import check_tags
@@ -93,7 +93,7 @@ class Selections:
             if selection.picked:
                 present = await selections.picked(session, selection_id)
             else:
-                present = await platforms.select_targets(session, selection.targets)
+                present = await select_targets(session, selection.targets)
             return Resolved(selection, tuple(present), await _gone(session, selection))
 
     async def look(self, actor: Actor, selection_id: UUID) -> Glance:
@@ -105,7 +105,7 @@ class Selections:
             if selection.picked:
                 number = selection.picked - len(gone.platforms)
             else:
-                number = await platforms.count_targets(session, selection.targets)
+                number = await count_targets(session, selection.targets)
         return Glance(selection, number, gone)
 
     async def targets(self, actor: Actor, selection_id: UUID) -> Targets:
@@ -224,8 +224,8 @@ async def _gone(session: AsyncSession, selection: Selection) -> Gone:
     if selection.picked:
         return Gone(platforms=tuple(await selections.gone(session, selection.id)))
     targets = selection.targets
-    names = await platforms.missing_names(session, targets.names)
-    return Gone(names=tuple(names), tags=tuple(await platforms.missing_tags(session, targets.tags)))
+    names = await missing_names(session, targets.names)
+    return Gone(names=tuple(names), tags=tuple(await missing_tags(session, targets.tags)))
 
 
 def _taken(name: str) -> Conflict:
@@ -262,9 +262,9 @@ async def _apply(session: AsyncSession, selection: Selection, targets: Targets) 
     """Let the selection ask for this; the platforms that were picked for it."""
     chosen: list[Target] = []
     if targets.platform_ids:
-        if missing := await platforms.missing_ids(session, targets.platform_ids):
+        if missing := await missing_ids(session, targets.platform_ids):
             raise InvalidInput.field("targets.platform_ids", f"no platform has the id {missing[0]}.")
-        chosen = await platforms.select_targets(session, Targets(platform_ids=targets.platform_ids))
+        chosen = await select_targets(session, Targets(platform_ids=targets.platform_ids))
     selection.criteria = {} if targets.platform_ids else targets.as_json()
     selection.picked = len(chosen)
     return chosen
