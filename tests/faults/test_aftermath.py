@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from tests.ssh.test_terminate import commands
 from tests.support.proxy import Proxies
@@ -93,3 +94,51 @@ def test_a_killed_servers_commands_are_found_again(host: RealSshd) -> None:
         task, job = only_task(api, lasts), api.get(f"/jobs/{lasts}")
         assert (task["status"], job["status"], job["counts"]["cancelled"]) == ("cancelled", "cancelled", 1)
         assert re.match("Sent TERM", task["metadata"]["termination"]["detail"])
+
+
+def test_what_was_about_to_be_sent_is_found_not_to_have_run(host: RealSshd) -> None:
+    """The server is killed when it is written that a command is sent, and nothing of it has gone out."""
+    with closing(Proxies()) as proxies, Server() as server:
+        api = server.client()
+        way = proxies.add(host.port)
+        api.add_platform("here", host, port=way.port)
+        before = api.wait_job(api.start_job("true"))
+        way.hold()
+        counter = host.user.home / "counter"
+        going_on, cancelled = (api.start_job(f"echo $TESTUM_TASK >>{counter}") for _ in range(2))
+        ids = [only_task(api, job_id)["id"] for job_id in (going_on, cancelled)]
+        until(lambda: all(api.get(f"/tasks/{task_id}")["status"] == "running" for task_id in ids))
+        with server.engine.connect() as writer:
+            # Nobody else writes of these tasks, so that what they wait for does not come.
+            locked = {"postgresql": "BEGIN; SELECT 1 FROM task_runs FOR UPDATE", "sqlite": "BEGIN IMMEDIATE"}
+            writer.exec_driver_sql(locked[writer.dialect.name])
+            way.release()
+            until(lambda: all(commands(host, f"TESTUM_TASK={task_id}") for task_id in ids))
+            server.kill()
+            sent = (
+                "UPDATE task_runs SET unsent = false, platform_address = "
+                "(SELECT max(platform_address) FROM task_runs WHERE job_id = :before) WHERE status = 'running'"
+            )
+            job_id = before["id"] if server.servers else before["id"].replace("-", "")
+            writer.execute(sa.text(sent), {"before": job_id})
+            writer.commit()
+        server.end_leases()
+        server.start()
+        until(lambda: all(api.get(f"/tasks/{task_id}")["status"] == "lost" for task_id in ids))
+        assert api.http.post(f"/jobs/{cancelled}/cancel").status_code == 202
+        server.execute("UPDATE task_runs SET look_at = finished_at WHERE look_at IS NOT NULL")
+        until(lambda: all(api.get(f"/tasks/{task_id}")["status"] != "lost" for task_id in ids))
+        task, job = only_task(api, going_on), api.get(f"/jobs/{going_on}")
+        assert (task["status"], task["error_code"], task["may_still_run"]) == ("failed", "not_sent", False)
+        assert task["metadata"]["termination"]["state"] == "confirmed"
+        assert (job["status"], job["counts"]["failed"], job["counts"]["lost"]) == ("failed", 1, 0)
+        task, job = only_task(api, cancelled), api.get(f"/jobs/{cancelled}")
+        assert (task["status"], job["status"]) == ("cancelled", "cancelled")
+        assert "nothing was run" in task["error_message"]
+        settled = [
+            entry["object_id"] for entry in api.get("/audit/", limit=50) if entry["action"] == "task.settle"
+        ]
+        assert sorted(settled) == sorted(ids)
+        assert not counter.exists()
+        again = api.post(f"/jobs/{going_on}/rerun", {})["id"]
+        assert api.wait_job(again)["status"] == "success" and len(counter.read_text().split()) == 1

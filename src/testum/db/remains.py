@@ -27,12 +27,14 @@ _AHEAD = dt.timedelta(hours=2)
 
 
 class Remaining(NamedTuple):
-    """An ended task of which something may still be at work. `cancelled`: its job was cancelled."""
+    """An ended task of which something may still be at work. `attempt`: its place among the job's events, which no other
+    claim of it has. `cancelled`: its job was cancelled."""
 
     id: UUID
     job_id: UUID
     platform_id: UUID
     platform_address: str
+    attempt: int | None
     started_at: dt.datetime | None
     finished_at: dt.datetime
     to_be_ended: bool
@@ -80,6 +82,7 @@ async def take_due(session: AsyncSession, *, zones: Sequence[str] | None, hosts:
             Task.job_id,
             Task.platform_id,
             Task.platform_address,
+            Task.started_position,
             Task.started_at,
             Task.finished_at,
             Task.to_be_ended,

@@ -17,7 +17,7 @@ import structlog
 
 from testum.core.states import TaskStatus
 from testum.db import platforms, remains
-from testum.db.claims import Remains, Result
+from testum.db.claims import Remains, Result, never_begun
 from testum.db.positions import Positions
 from testum.db.remains import Look, Remaining
 from testum.db.session import Database, database_now
@@ -132,6 +132,9 @@ class Aftermath:
         """Write what was found of a host's tasks."""
         if not found:
             return
+        for task, seen in found:
+            if isinstance(seen, Termination) and seen.never_ran:
+                await persist("a task that never ran", partial(self._settle, _never_ran(task, seen)))
 
         async def write() -> list[Look]:
             async with self._database.write() as session:
@@ -143,30 +146,19 @@ class Aftermath:
         looks = await persist("what was found on a host", write)
         for look, (task, seen) in zip(looks, found, strict=True):
             if task.cancelled and isinstance(seen, Termination) and seen.signalled:
-                await persist("a cancelled task", partial(self._cancelled, look))
+                await persist("a cancelled task", partial(self._settle, _cancelled(look)))
             self._events.publish(Hint(task.job_id, task.id, Change.STATUS))
 
-    async def _cancelled(self, look: Look) -> None:
-        """A lost task whose job was cancelled was found at work and ended: so it is known how it ended."""
-        task = look.of
-        result = Result(
-            task_id=task.id,
-            job_id=task.job_id,
-            fence=0,
-            status=TaskStatus.CANCELLED,
-            error_code="cancelled",
-            error_message="Cancelled after its worker was gone; it was still at work, and was ended on the host.",
-            details=look.details,
-            remains=Remains(to_be_ended=True) if look.may_still_run else None,
-        )
+    async def _settle(self, result: Result) -> None:
+        """It came to light how a task ended, if it is lost."""
         async with self._database.write() as session:
-            result.position = await self._positions.reserve(session, task.job_id, result.width)
+            result.position = await self._positions.reserve(session, result.job_id, result.width)
             try:
                 await remains.settle_lost(session, [result])
                 await session.commit()
             finally:
-                self._positions.release(task.job_id, result.position)
-        self._events.publish(Hint(task.job_id, None, Change.STATUS))
+                self._positions.release(result.job_id, result.position)
+        self._events.publish(Hint(result.job_id, None, Change.STATUS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +177,43 @@ _MOVED = _Unseen(
 )
 
 
+def _cancelled(look: Look) -> Result:
+    """A lost task whose job was cancelled was found at work and ended."""
+    return Result(
+        task_id=look.of.id,
+        job_id=look.of.job_id,
+        fence=0,
+        status=TaskStatus.CANCELLED,
+        error_code="cancelled",
+        error_message="Cancelled after its worker was gone; it was still at work, and was ended on the host.",
+        details=look.details,
+        remains=Remains(to_be_ended=True) if look.may_still_run else None,
+    )
+
+
+def _never_ran(task: Remaining, seen: Termination) -> Result:
+    """A lost task's host says that nothing of it was run."""
+    result = Result(
+        task_id=task.id,
+        job_id=task.job_id,
+        fence=0,
+        status=TaskStatus.FAILED,
+        error_code="not_sent",
+        error_message="The server died before the command reached the host. Nothing of it was run.",
+        details={"termination": {"state": seen.state, "detail": seen.detail}},
+    )
+    if task.cancelled:
+        never_begun(result)
+    return result
+
+
 def _sought(task: Remaining) -> Sought:
     """What to look for of a task. What may be of it and bears no mark is known where its end has shown it, or an earlier
     look; else it began since the task did."""
     strays = tuple(task.details.get("termination", {}).get("strays", ()))
     age = (dt.datetime.now(dt.UTC) - (task.started_at or task.finished_at)).total_seconds()
-    return Sought(str(task.id), task.to_be_ended, strays, max(age, 0.0) + _CLOCKS_APART)
+    since = max(age, 0.0) + _CLOCKS_APART
+    return Sought(str(task.id), task.to_be_ended, strays, since, attempt=str(task.attempt or ""))
 
 
 def _seen(task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now: dt.datetime) -> Look:
@@ -204,7 +227,7 @@ def _seen(task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now
         if boot_id is not None and task.boot_id is not None and boot_id != task.boot_id:
             is_open = again = False
             detail = "The host was started anew since: nothing of the task can be at work."
-        elif not is_open and before.get("begun") is False:
+        elif not is_open and before.get("begun") is False and not seen.never_ran:
             # What was run in the program's place bears no mark.
             is_open, again, detail = True, True, before["detail"]
     age = max(now - task.finished_at, dt.timedelta())

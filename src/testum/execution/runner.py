@@ -273,7 +273,9 @@ class Runner:
                 pool=self._pool,
                 recorder=recorder,
                 database=self._database,
-                progress=Progress(partial(self._ledger.sending, claim, endpoint.address)),
+                progress=Progress(
+                    partial(self._ledger.sending, claim, endpoint.address), attempt=str(claim.position)
+                ),
             )
             outcome = await self._act(context, running)
         except Exception as error:
@@ -315,6 +317,7 @@ class Runner:
                 connect_timeout=self._connect_timeout,
                 begun=context.progress.begun,
                 sent_at=context.progress.sent_at,
+                attempt=context.progress.attempt,
             )
         except Exception as error:
             log.exception("nobody could look at the host", task_id=context.marker)

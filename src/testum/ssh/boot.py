@@ -10,6 +10,10 @@ Start-up files come before: they may print, read from stdin or put another shell
 lines that end whatever runs them, which may be eaten, and the program proves by a mark on stdout that all of it arrived
 and begins now. The mark is a sum: who only repeats the line does not print it.
 
+The exec request alone begins nothing: the shell waits on stdin for the line with the nonce. Where testum was killed before
+that line, or before the rest, the shell reads the end of stdin, and nobody takes what it prints: then a process stays for
+LINGER seconds whose environment says that nothing was run (docs/decisions/0028).
+
 `read` is a builtin and takes no byte too many from a pipe (POSIX, read), but one by one; `cat` takes the rest. Secrets are
 never arguments of a command that may not be a builtin: printf is none in mksh and OpenBSD's sh. The pieces stand on one
 line where they can, so that the line numbers in a shell's messages are the program's.
@@ -28,12 +32,39 @@ all before it runs anything, and prints the line that it cannot read: this one, 
 MARK = 'echo "testum-$((@SUM@))"; '
 """Prints the mark. echo is a builtin of every shell."""
 
+STOP = "exit 255\n"
+"""Goes in a program's place over a connection that stands: the shell ends at once."""
+
+LINGER = 600
+"""So many seconds a process says that nothing was run."""
+
+_STAY = (
+    "TESTUM_NOT_RUN=@ATTEMPT@-$TESTUM_TASK; export TESTUM_NOT_RUN; unset TESTUM_TASK; "
+    f"sleep {LINGER} </dev/null >/dev/null 2>&1 &"
+)
+
+
+def _nothing_arrived(why: str) -> str:
+    return f'{{ @PAUSE@echo "testum: {why}" >&2@OR_STAY@; exit 255; }}'
+
+
+def for_attempt(begin: str, attempt: str) -> str:
+    """A beginning that leaves word, where nobody listens any more, that this attempt ran nothing. Empty: nobody will ask."""
+    # Both ends of a connection that is gone are closed at nearly the same time. What stays does so beside the shell: a
+    # testum that lives, though nobody takes the errors, waits for the shell's end.
+    pause, stay = ('trap "" PIPE; sleep 1 || :; ', f" || {{ {_STAY} }}") if attempt else ("", "")
+    return begin.replace("@PAUSE@", pause).replace("@OR_STAY@", stay).replace("@ATTEMPT@", attempt)
+
+
 # Without its newline a line was cut, and nothing is run.
 _BEGIN = (
     "TESTUM_TASK=@MARKER@; export TESTUM_TASK; TESTUM_IN=; "
-    'until [ "$TESTUM_IN" = "@NONCE@" ]; do IFS= read -r TESTUM_IN || { '
-    'echo "testum: the program did not arrive; a start-up file of this account may read it. Nothing was run." >&2; '
-    "exit 255; }; done; IFS= read -r TESTUM_IN || exit 255; "
+    'until [ "$TESTUM_IN" = "@NONCE@" ]; do IFS= read -r TESTUM_IN || break; done; '
+    '[ "$TESTUM_IN" = "@NONCE@" ] && IFS= read -r TESTUM_IN || '
+    + _nothing_arrived(
+        "the program did not arrive; a start-up file of this account may read it. Nothing was run."
+    )
+    + "; "
 )
 
 COMMAND = (
@@ -49,9 +80,10 @@ SCRIPT = f'{_BEGIN}eval "$TESTUM_IN"'
 NEWLINE = r'TESTUM_NL=$(printf "\n."); TESTUM_NL=${TESTUM_NL%.}; '
 
 _READ_PROGRAM = (
-    "IFS= read -r TESTUM_IN || exit 255; TESTUM_TEXT=$(cat); "
-    'case $TESTUM_TEXT in *"@END@") ;; '
-    '*) echo "testum: the script did not arrive whole; nothing of it was run." >&2; exit 255 ;; esac; '
+    "TESTUM_TEXT=; IFS= read -r TESTUM_IN && TESTUM_TEXT=$(cat); "
+    'case $TESTUM_TEXT in *"@END@") ;; *) '
+    + _nothing_arrived("the script did not arrive whole; nothing of it was run.")
+    + " ;; esac; "
     'TESTUM_TEXT=${TESTUM_TEXT%"@END@"}; '
 )
 

@@ -13,7 +13,7 @@ from asyncssh.constants import EXTENDED_DATA_STDERR
 from testum.ssh.endpoint import Timeouts
 from testum.ssh.errors import CommandTimeout, ConnectionLost, IdleTimeout, NotBegun, SSHError
 from testum.ssh.program import Request
-from testum.ssh.quick import before_request, keep_window, open_window, whole_status
+from testum.ssh.quick import around_request, keep_window, open_window, whole_status
 
 MAX_OUTPUT = 256 * 1024
 """The most bytes in one Output."""
@@ -49,10 +49,14 @@ class Exit:
 class Progress:
     """How far a program came: what is false while a failure or a cancellation ends it says what may be on the host."""
 
-    def __init__(self, before_sending: Callable[[], Awaitable[None]] | None = None) -> None:
-        """`before_sending` is waited for once, when all is ready, before anything goes out. What it raises ends the
-        attempt: nothing is sent then."""
+    def __init__(
+        self, before_sending: Callable[[], Awaitable[None]] | None = None, attempt: str = ""
+    ) -> None:
+        """`before_sending` is waited for once, when all is ready, before anything of the program goes out. What it raises
+        ends the attempt: nothing is sent then. `attempt`: digits that name this one among all that are made to run what has
+        the same marker; where it comes to nothing because this process dies, a look finds that by them (see Sought)."""
         self._before_sending = before_sending
+        self.attempt = attempt
         self.sent = False
         """Whether it may have been sent; if not, nothing was run."""
         self.sent_at: float | None = None
@@ -63,13 +67,13 @@ class Progress:
         """Whether the host said how it ended."""
 
     async def permission(self) -> None:
-        """Wait until the request may go out."""
+        """Wait until the program may go out."""
         if self._before_sending is not None:
             await self._before_sending()
             self._before_sending = None
 
     def sending(self) -> None:
-        """The request goes out next."""
+        """The program goes out next."""
         self.sent = True
         if self.sent_at is None:
             self.sent_at = time.monotonic()
@@ -84,23 +88,30 @@ class Progress:
 
 
 class Session(asyncssh.SSHClientSession[bytes]):
-    """Takes what the channel delivers. `sent` turns true just before the request goes out: up to then
-    nothing can have been run, and the program may be sent again over another connection."""
+    """Takes what the channel delivers.
+
+    The request goes out as soon as the channel is open, and starts a shell that waits for the program; that follows when it
+    is allowed to. A plain program is begun by the request, which therefore waits. `requested` turns true just before the
+    request goes out: up to then the program may be sent over another connection. `sent` turns true just before the program
+    goes out: up to then nothing can have been run.
+    """
 
     def __init__(self, request: Request | None = None, progress: Progress | None = None) -> None:
         request = request or Request("")
         self._stdin = request.stdin
         self._mark = request.mark
         self._nonce = request.nonce
+        self._stop = request.stop
         self._echoed = False
         """Whether something in the shell's place repeats what it gets, and that may be secret."""
         self.progress = progress or Progress()
         self._unclear = b""
         self.begun = not self._mark
         """Whether the program is known to have begun, or nobody can know."""
+        self.requested = False
         self.sent = False
-        self.before_request: Callable[[], Awaitable[None]] = self.progress.permission
-        """What is waited for once the channel is open."""
+        self.permission: Callable[[], Awaitable[None]] = self.progress.permission
+        """What is waited for before the program goes out."""
         self.channel: asyncssh.SSHClientChannel[bytes] | None = None
         self.closed = False
         self.complete = False
@@ -115,26 +126,46 @@ class Session(asyncssh.SSHClientSession[bytes]):
         self._loop = asyncio.get_running_loop()
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
-        """The channel is open; asyncssh sends the request when `before_request` is over."""
+        """The channel is open; asyncssh sends the request next."""
         keep_window(chan)
         whole_status(chan)
-        before_request(chan, self.before_request)
+        around_request(chan, self._before_request, self._behind_request)
         self.channel = chan
 
-    def sending(self) -> None:
-        """The request goes out next. Raises asyncssh.ConnectionLost where the channel is closed by now."""
-        if self.closed or self.channel is None:
+    async def _before_request(self) -> None:
+        """Raises asyncssh.ConnectionLost where the channel is closed by now."""
+        if not self._mark:
+            await self.permission()
+        if self.closed:
             raise asyncssh.ConnectionLost("the channel was closed before the request")
+        self.requested = True
+        if not self._mark:
+            self._sending()
+
+    async def _behind_request(self) -> None:
+        if self._mark:
+            await self.permission()
+            if self.closed or self.exit is not None:
+                # Nobody waits for it any more.
+                return
+            self._sending()
+        assert self.channel is not None
+        if self._stdin and not self.channel.is_closing():
+            self.channel.write(self._stdin)
+        self.channel.write_eof()
+
+    def _sending(self) -> None:
         self.sent = True
         self.progress.sending()
         self.last_output = self._loop.time()
-        # Right behind the request, without waiting for its answer: one write and one turn less.
-        self._loop.call_soon(self._send_stdin, self.channel)
 
-    def _send_stdin(self, channel: asyncssh.SSHClientChannel[bytes]) -> None:
-        if self._stdin and not channel.is_closing():
-            channel.write(self._stdin)
-        channel.write_eof()
+    def give_up(self) -> None:
+        """Close the channel at once. A shell that waits for the program is told to end."""
+        if self.channel is None:
+            return
+        if self.requested and not self.sent and not self.channel.is_closing():
+            self.channel.write(self._stop)
+        self.channel.abort()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Hold output. After a failure nothing more is held: a program that never stops printing would keep

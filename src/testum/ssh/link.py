@@ -144,9 +144,8 @@ async def _open(
     async def permission() -> None:
         with clock.paused():
             await session.progress.permission()
-        session.sending()
 
-    session.before_request = permission
+    session.permission = permission
     limit = max(timeouts.connect, 1.0)
     if link.has_run:
         limit = min(limit, _SILENT_AFTER)
@@ -155,23 +154,30 @@ async def _open(
         async with clock:
             await link.connection.create_session(lambda: session, line, encoding=None, window=WINDOW)
     except BaseException as error:
-        if session.channel is not None:
-            session.channel.abort()
-        elif not isinstance(error, asyncssh.ChannelOpenError):
+        if isinstance(error, asyncssh.ConnectionLost) and session.complete and session.exit is not None:
+            # It ended before the program could be sent: its exit says the rest.
+            return
+        session.give_up()
+        if session.channel is None and not isinstance(error, asyncssh.ChannelOpenError):
             # The channel may still open, with nobody to close it. It goes with the connection.
             link.retire()
         if isinstance(error, asyncssh.ChannelOpenError) and link.alive:
             raise _refused(link, session, endpoint, error) from None
         if isinstance(error, asyncssh.Error | OSError) and not clock.expired():
             link.retire()
-            if not session.sent:
+            if not session.requested:
                 raise NotSent(dead=True) from error
+            if not session.sent:
+                # A look that finds the shell that waited takes it for this attempt's only one (see Progress).
+                raise ConnectionLost(
+                    f"{endpoint.address}: the connection broke before the command was sent. Nothing of it was run."
+                ) from error
             raise ConnectionLost(
                 f"{endpoint.address}: the connection broke as the command was sent. Whether it was started is "
                 "not known."
             ) from error
         if clock.expired():
-            if not session.sent and link.has_run:
+            if not session.requested and link.has_run:
                 raise NotSent(dead=True) from None
             raise ConnectionLost(
                 f"{endpoint.address}: the server stopped answering as the command was sent."
@@ -184,7 +190,7 @@ def _refused(
 ) -> NotSent | ChannelRefused:
     """What a refused channel means. With others open, the server allows fewer than we thought; on a
     connection that has run programs, some that we let go of may hold their place on the server."""
-    if not session.sent and link.capacity and (link.seats > 1 or link.has_run):
+    if not session.requested and link.capacity and (link.seats > 1 or link.has_run):
         link.capacity = min(link.capacity, link.seats - 1)
         return NotSent(dead=False)
     return ChannelRefused(

@@ -81,17 +81,18 @@ class Pool:
         """Run a program: `async with pool.run(...) as execution`, which is closed at the end of the block. `progress` says
         how far it came, also where this fails or is cancelled.
 
-        A pooled connection that turns out dead, or full, before the program was sent is replaced; after
+        A pooled connection that turns out dead, or full, before the program was asked for is replaced; after
         that the program is never sent again. Raises SSHError.
         """
-        request = encode(program, marker)
+        progress = progress or Progress()
+        request = encode(program, marker, progress.attempt)
         if program.plain:
             self._remember_plain(marker)
         dead = 0
         for _ in range(_MOST_TRIES):
             async with AsyncExitStack() as stack:
                 link = await stack.enter_async_context(self._seat(endpoint, timeouts.connect))
-                started = start_program(link, request, endpoint, timeouts, progress or Progress())
+                started = start_program(link, request, endpoint, timeouts, progress)
                 try:
                     execution = await stack.enter_async_context(started)
                 except NotSent as error:
@@ -119,18 +120,26 @@ class Pool:
         connect_timeout: float = 10.0,
         begun: bool = True,
         sent_at: float | None = None,
+        attempt: str = "",
     ) -> Termination:
         """End everything on the host that bears `marker`, and look whether it is gone. Never raises
         for what SSH does: then nothing is confirmed, and the reason says why. `begun`: whether the program has proven
         that it began; if not, that nothing bears the marker says nothing. `sent_at`: since when (time.monotonic) a process
-        without mark may be the program's; None: none is looked for."""
+        without mark may be the program's; None: none is looked for. `attempt`: see Sought."""
         if marker in self._plain:
             return Termination(
                 "unconfirmed",
                 "The program was started as it is (plain), without a mark to find its processes by.",
             )
         return await terminate(
-            self, endpoint, marker, grace=grace, connect_timeout=connect_timeout, begun=begun, sent_at=sent_at
+            self,
+            endpoint,
+            marker,
+            grace=grace,
+            connect_timeout=connect_timeout,
+            begun=begun,
+            sent_at=sent_at,
+            attempt=attempt,
         )
 
     async def look(

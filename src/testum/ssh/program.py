@@ -57,20 +57,25 @@ Program = Command | Script
 @dataclass(frozen=True, slots=True)
 class Request:
     """An exec request's command line, and what goes to stdin before its end. `mark`: what comes on stdout right before the
-    program's own output; where it does not, the program was not begun. Empty for a plain one, of which nobody knows.
-    `nonce`: what stands in stdin before anything secret, and on stdout only where something there repeats it."""
+    program's own output; where it does not, the program was not begun. Empty for a plain one, of which nobody knows, and
+    which the request alone begins. `nonce`: what stands in stdin before anything secret, and on stdout only where something
+    there repeats it. `stop`: what goes to stdin instead where the program is not to be begun after all."""
 
     line: str
     stdin: bytes = b""
     mark: bytes = b""
     nonce: bytes = b""
+    stop: bytes = b""
 
 
-def encode(program: Program, marker: str) -> Request:
-    """The request that runs `program` under `marker`. Raises ProgramInvalid for what cannot be sent,
-    Unsupported for what a plain host cannot be given, ValueError for a bad marker."""
+def encode(program: Program, marker: str, attempt: str = "") -> Request:
+    """The request that runs `program` under `marker`. `attempt`: digits, by which a look finds that it did not (see
+    Progress). Raises ProgramInvalid for what cannot be sent, Unsupported for what a plain host cannot be given, ValueError
+    for a bad marker or attempt."""
     if not _MARKER.match(marker):
         raise ValueError("a marker is 8 to 64 letters, digits and dashes")
+    if not re.fullmatch("[0-9]*", attempt):
+        raise ValueError("an attempt is named by digits")
     _check(program)
     if program.plain:
         return _encode_plain(program)
@@ -86,18 +91,20 @@ def encode(program: Program, marker: str) -> Request:
         # The whole program ends with this; half of one is not run. The marker is in it so that the shell
         # that waits for the program bears it in its command line.
         end = f"#TESTUM_TASK={marker}-{secrets.token_hex(8)}"
-        called = _boot(program, end).replace("@SUM@", f"{first}+{second}")
+        called = _boot(program, end, attempt).replace("@SUM@", f"{first}+{second}")
         line = _one_line(f"exec {called}")
         by_shell = _shell_index(_words(program.interpreter)) is not None
         # Other interpreters get their arguments on their command line.
         settings = _one_line(_settings(program.environment, program.arguments if by_shell else ()))
         body = f"{settings}\n{program.text}{end}".encode()
+    begin = boot.for_attempt(begin, attempt)
     begin = begin.replace("@MARKER@", marker).replace("@NONCE@", nonce).replace("@SUM@", f"{first}+{second}")
     return Request(
         boot.LINE.replace("@IT@", f"'{begin}'"),
         boot.HEADER + f"{nonce}\n{line}\n".encode() + body,
         f"testum-{first + second}\n".encode(),
         nonce.encode(),
+        boot.HEADER + f"{nonce}\n{boot.STOP}".encode(),
     )
 
 
@@ -112,16 +119,17 @@ def _one_line(settings: str, text: str = "") -> str:
     return f"{boot.NEWLINE}{settings}" if "$TESTUM_NL" in settings else settings
 
 
-def _boot(program: Script, end: str) -> str:
+def _boot(program: Script, end: str, attempt: str) -> str:
     """The words, quoted for one line, that start the script's interpreter."""
     words = _words(program.interpreter)
     shell = _shell_index(words)
     if shell is None:
-        start = boot.RUN_ON_STDIN.replace("@END@", end)
+        start = boot.for_attempt(boot.RUN_ON_STDIN, attempt).replace("@END@", end)
         called = ["/bin/sh", "-c", start, "sh", *_called(words, program)]
     else:
         kept, options = _set_options(words[shell + 1 :])
-        start = boot.RUN_IN_SHELL.replace("@END@", end).replace("@OPTIONS@", options)
+        start = boot.for_attempt(boot.RUN_IN_SHELL, attempt)
+        start = start.replace("@END@", end).replace("@OPTIONS@", options)
         called = [*words[: shell + 1], *kept, "-c", start, PurePosixPath(words[shell]).name]
     return " ".join(map(_quote, called))
 

@@ -133,15 +133,30 @@ def whole_status(channel: asyncssh.SSHClientChannel[bytes]) -> None:
     channel._process_exit_status_request = take  # type: ignore[method-assign]
 
 
-def before_request(channel: asyncssh.SSHClientChannel[bytes], step: Callable[[], Awaitable[None]]) -> None:
-    """Wait for `step` once the channel is open, before the request that starts the program goes out."""
-    make_request = channel._make_request
+def around_request(
+    channel: asyncssh.SSHClientChannel[bytes],
+    before: Callable[[], Awaitable[None]],
+    behind: Callable[[], Awaitable[None]],
+) -> None:
+    """Wait for `before` once the channel is open, then send the request that starts the program, and wait for `behind` at
+    once, before the request's answer: what that sends at once goes out with it, in one write."""
 
-    async def after_step(request: bytes, *args: bytes) -> bool | None:
-        await step()
-        return await make_request(request, *args)
+    async def make_request(request: bytes, *args: bytes) -> bool:
+        await before()
+        if channel._send_chan is None:
+            return False
+        answer: asyncio.Future[bool] = channel._loop.create_future()
+        # Where `behind` fails, nobody asks for it.
+        answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+        channel._request_waiters.append(answer)
+        channel._send_request(request, *args, want_reply=True)
+        await behind()
+        accepted = await answer
+        if accepted and channel._session is None:
+            raise asyncssh.ConnectionLost("the channel was closed by the program's end")
+        return accepted
 
-    channel._make_request = after_step  # type: ignore[method-assign]
+    channel._make_request = make_request  # type: ignore[method-assign]
 
 
 def keep_window(channel: asyncssh.SSHClientChannel[bytes]) -> None:

@@ -40,12 +40,13 @@ _LOOKED = "No process bears its mark, descends from one that did or is in its se
 class Termination:
     """`confirmed`: a look at the host found nothing of the task any more, and nothing that may be of it. `unconfirmed`:
     `detail` says what is left, what may be of it, or why nobody could look. `signalled`: it was found, and ended by a
-    signal. `strays` are the pids of what may be of it."""
+    signal. `strays` are the pids of what may be of it. `never_ran`: the host says that nothing of it was run."""
 
     state: Literal["confirmed", "unconfirmed"]
     detail: str
     signalled: bool = False
     strays: tuple[str, ...] = ()
+    never_ran: bool = False
 
 
 # Reads nothing but builtins, grep, cat and sleep. A process's own marker would be found in this script's
@@ -53,7 +54,7 @@ class Termination:
 # being equal. Field numbers: proc_pid_stat(5); the command name, which may hold anything, ends at the
 # last parenthesis.
 _SCRIPT = r"""
-LC_ALL=C; export LC_ALL; unset TESTUM_TASK
+LC_ALL=C; export LC_ALL; unset TESTUM_TASK TESTUM_NOT_RUN
 proc=@PROC@; grace=@GRACE@
 [ -r "$proc/self/stat" ] && command -v grep >/dev/null 2>&1 || { echo "@TAG@ blind"; exit 0; }
 now() { read -r up _ <"$proc/uptime"; up=${up%.*}${up#*.}; }
@@ -120,7 +121,7 @@ find_strays() {
     [ "$age" -le "$oldest" ] || continue
     uid_of "$proc/$pid" 2>/dev/null
     [ "$uid" = "$me" ] || continue
-    grep -qs -e '[T]ESTUM_TASK=' "$proc/$pid/environ" "$proc/$pid/cmdline" && continue
+    grep -qs -e '[T]ESTUM_TASK=' -e '[T]ESTUM_NOT_RUN=' "$proc/$pid/environ" "$proc/$pid/cmdline" && continue
     read -r group 2>/dev/null <"$proc/$pid/cgroup" || group=
     case $group in
       "$own") ;;
@@ -155,14 +156,27 @@ say_still() {
     case $rest in [!ZX]" 1 "*) uid_of "$proc/$pid" 2>/dev/null; [ "$uid" = "$me" ] && echo "$tag stray $pid 0" ;; esac
   done
 }
+# Whether a process of this account says that the attempt ran nothing.
+ran_nothing() {
+  [ "$attempt" ] || return
+  uid_of "$proc/self"; me=$uid
+  for file in $(grep -ls -e "[T]ESTUM_NOT_RUN=$attempt-$1" "$proc"/[0-9]*/environ 2>/dev/null); do
+    uid_of "${file%/environ}" 2>/dev/null
+    [ "$uid" = "$me" ] && return
+  done
+  return 1
+}
 gone() { say_strays; say_still; echo "$tag gone $1"; }
 seek() {
-  tag=$1; pattern="[T]ESTUM_TASK=$2"; to_end=$3; seen=$4; oldest=$5
+  tag=$1; pattern="[T]ESTUM_TASK=$2"; to_end=$3; seen=$4; oldest=$5; attempt=$6
   known=" "; ours=" "; groups=" "
   find_ours
   if [ "$ours" = " " ]; then
     pause; find_ours
-    [ "$ours" = " " ] && { gone 0; return; }
+    if [ "$ours" = " " ]; then
+      if ran_nothing "$2"; then echo "$tag unrun"; else gone 0; fi
+      return
+    fi
   fi
   [ "$to_end" = 1 ] || { echo "$tag runs$ours"; return; }
   now; started=$up; deadline=$((up + grace)); last=$((deadline + 100)); told=" "; signals=TERM; empty=
@@ -196,12 +210,14 @@ echo "@TAG@ boot $boot"
 class Sought:
     """A program to be looked for on a host by its marker. `end`: what is found is ended. `strays`: the pids of what may be
     of it, and bears no mark. Where they are not known, `since` is how many seconds ago at most such a process began; None:
-    none is looked for."""
+    none is looked for. `attempt` names the one that sent it (see Progress): what says that this one ran nothing is looked
+    for, too."""
 
     marker: str
     end: bool
     strays: tuple[str, ...] = ()
     since: float | None = None
+    attempt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,13 +238,14 @@ async def terminate(
     connect_timeout: float,
     begun: bool = True,
     sent_at: float | None = None,
+    attempt: str = "",
     proc: str = "/proc",
 ) -> Termination:
     """End all that bears `marker` on the host. See Pool.terminate. `proc`: where the host's proc(5) is."""
     tag = f"testum-{secrets.token_hex(8)}"
     limit = connect_timeout + grace + _SLACK
     since = None if sent_at is None else time.monotonic() - sent_at + limit
-    script = _script([Sought(marker, end=True, since=since)], tag, grace, proc)
+    script = _script([Sought(marker, end=True, since=since, attempt=attempt)], tag, grace, proc)
     answer = await _ask(pool, endpoint, script, connect_timeout, limit)
     if isinstance(answer, Termination):
         return answer
@@ -266,7 +283,8 @@ def _script(sought: Sequence[Sought], tag: str, grace: float, proc: str) -> str:
             raise ValueError("a marker is 8 to 64 letters, digits and dashes")
         pids = " ".join(pid for pid in program.strays if pid.isdigit())
         oldest = "" if program.since is None or pids else str(round(program.since * 100))
-        call = f"seek {tag}-{number} {program.marker} {program.end:d} '{pids}' '{oldest}'"
+        attempt = program.attempt if program.attempt.isdigit() else ""
+        call = f"seek {tag}-{number} {program.marker} {program.end:d} '{pids}' '{oldest}' '{attempt}'"
         calls.append(f"( {call} ) &" if program.end else call)
     script = (
         _SCRIPT.replace("@PROC@", proc)
@@ -325,6 +343,12 @@ def _verdict(answer: str, tag: str, tag_of_all: str, begun: bool, sent_at: float
                 # Its age is of before the answer came, so that it began at this time or before.
                 if now - int(age) / 100 + _TICK >= sent_at:
                     strays.append(pid)
+            case ["unrun"]:
+                return Termination(
+                    "confirmed",
+                    "Looked at the host: its shell got no command before the connection ended, and ran nothing.",
+                    never_ran=True,
+                )
             case ["gone", "0"] if not begun:
                 return Termination(
                     "unconfirmed",

@@ -221,6 +221,10 @@ ERRORS: Mapping[str, tuple[str, str]] = {
         N_("The worker died; how far the command got is not known"),
         N_("See on the host how far it got before you run it again."),
     ),
+    "not_sent": (
+        N_("The worker died before the command reached the host"),
+        N_("Run it again: nothing of it was run."),
+    ),
     "worker_stopped": (
         N_("The worker was stopped"),
         N_("Run it again when the worker is back."),
