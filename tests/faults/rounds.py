@@ -486,7 +486,7 @@ def one_round(fleet: Fleet, seed: int) -> Told:
     tasks = {task["id"]: task for task in fleet.tasks(job_id)}
     told.ends = Counter(f"{task['status']} {task['error_code'] or ''}".strip() for task in tasks.values())
     assert len(tasks) == fleet.platforms and all(task["status"] in FINAL for task in tasks.values())
-    allowed = {"success", "lost worker_died", "lost worker_stopped", "lost lease_lost"}
+    allowed = {"success", "lost worker_died", "lost worker_stopped", "lost lease_lost", "failed not_sent"}
     assert set(told.ends) <= allowed, told.ends
     # What was lost may run on on its host for a moment.
     until(lambda: not commands(fleet.host, "TESTUM_TASK="))
@@ -494,6 +494,8 @@ def one_round(fleet: Fleet, seed: int) -> Told:
     assert max(ran.values(), default=0) <= 1, f"ran twice: {[key for key in ran if ran[key] > 1]}"
     done = {key for key, task in tasks.items() if task["status"] == "success"}
     assert done <= set(ran), "a success that never ran"
+    never = {key for key, task in tasks.items() if task["error_code"] == "not_sent"}
+    assert not never & set(ran), "what ran is said to have never run"
     check_shown(fleet, job_id, shown, tasks)
     counter.unlink(missing_ok=True)
     return told
@@ -509,6 +511,9 @@ def check_shown(fleet: Fleet, job_id: str, shown: list[Any], tasks: Mapping[str,
     of_tasks = {json.dumps(message, sort_keys=True) for message in later if message["task_id"] is not None}
     for message in shown:
         if message["task_id"] is not None:
+            if message["type"] in ("error", "done") and tasks[message["task_id"]]["error_code"] == "not_sent":
+                # It was shown as lost.
+                continue
             assert json.dumps(message, sort_keys=True) in of_tasks, (
                 f"was shown and is missing later: {message}"
             )

@@ -18,6 +18,7 @@ from uuid import UUID
 
 import httpx2
 import pytest
+import sqlalchemy as sa
 
 from tests.ssh.test_terminate import commands
 from tests.support.server import LEASE_SECONDS, Api, Server
@@ -152,13 +153,13 @@ def crash_at_once(server: Server, host: RealSshd, seed: int) -> int:
     job_id = api.start_job(
         f"echo $TESTUM_TASK >> {counter}; sleep 1", concurrency=40, targets={"tags": ["of-40"]}
     )
-    if seed % 2:
-        # When so many are written as sent: what was to be sent has not reached all hosts.
-        query = "SELECT count(*) FROM task_runs WHERE status = 'running' AND NOT unsent"
-        share = chance.randrange(1, 40)
-        until(lambda: server.execute(query)[0][0] >= share)
-    else:
-        pause(chance.random() * 0.5)
+    # At any time, as they are claimed, and when so many are written as sent that what was to be sent has not reached all.
+    moment, share = seed % 3, chance.randrange(1, 40)
+    if moment:
+        query = "SELECT count(*) FROM task_runs WHERE status = 'running'" + " AND NOT unsent" * (moment - 1)
+        with server.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as reader:
+            until(lambda: reader.scalar(sa.text(query)) >= share)
+    pause(chance.random() * (0.5, 0.1, 0.0)[moment])
     server.kill()
     left = stored(server, job_id)
     server.start()
