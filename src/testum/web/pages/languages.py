@@ -1,7 +1,4 @@
-"""The languages of the interface: one .po file each under `web/locale`, English being what the source says.
-
-The files are read at the start; nothing is compiled, so that adding a language is adding its file.
-"""
+"""The languages of the interface: one .po file each under `web/locale`, English being what the source says."""
 
 import datetime as dt
 import io
@@ -9,52 +6,42 @@ import json
 import math
 from collections.abc import Mapping
 from functools import cache
-from gettext import c2py
-from importlib.resources import files
-from pathlib import Path
-from typing import Any, Literal
+from gettext import GNUTranslations, NullTranslations
+from typing import Literal
 
 from babel import Locale, negotiate_locale
 from babel.dates import format_datetime, format_timedelta
-from babel.messages.catalog import Catalog
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
-from babel.support import Translations
 from babel.units import format_unit
+
+from testum.web import catalogues
+from testum.web.catalogues import Catalogue
 
 SOURCE = "en"
 _UNITS = ("byte", "kilobyte", "megabyte", "gigabyte", "terabyte", "petabyte")
 
-
-def locale_folder() -> Path:
-    """Where the .po files are."""
-    return Path(str(files("testum.web").joinpath("locale")))
+# Its two forms of plurals, by CLDR's categories.
+_ENGLISH = Catalogue("English", b"", {"messages": {}, "plurals": {"one": 0, "other": 1}})
 
 
 class Language:
     """One language: its words, and how it writes numbers and moments."""
 
-    def __init__(self, code: str, catalog: Catalog) -> None:
+    def __init__(self, code: str, catalogue: Catalogue) -> None:
         self.code = code
+        self.name = catalogue.name
         self.locale = Locale.parse(code, sep="-")
-        compiled = io.BytesIO()
-        write_mo(compiled, catalog)
-        compiled.seek(0)
-        self.translations = Translations(compiled)
-        self.name = (self.locale.get_display_name(code) or code).capitalize()
-        self.messages = json.dumps(_for_browser(self.locale, catalog), ensure_ascii=False).replace(
-            "<", "\\u003c"
-        )
+        self._translations = GNUTranslations(io.BytesIO(catalogue.mo)) if catalogue.mo else NullTranslations()
+        self.messages = json.dumps(catalogue.browser, ensure_ascii=False).replace("<", "\\u003c")
         """What scripts need, as JSON that may stand in a page."""
 
     def gettext(self, message: str) -> str:
         """The message in this language."""
-        return self.translations.gettext(message)
+        return self._translations.gettext(message)
 
     def ngettext(self, one: str, many: str, number: int) -> str:
         """The message in the form that goes with the number."""
-        return self.translations.ngettext(one, many, number)
+        return self._translations.ngettext(one, many, number)
 
     def number(self, value: float) -> str:
         """A number, with at most one digit after the point."""
@@ -93,31 +80,11 @@ class Language:
         )
 
 
-def _for_browser(locale: Locale, catalog: Catalog) -> Mapping[str, Any]:
-    """The messages that come from TypeScript, and which of the catalogue's plural forms goes with which of CLDR's
-    categories: browsers know the categories, gettext the forms."""
-    messages: dict[str, str | list[str]] = {}
-    for message in catalog:
-        if not message.id or not any(place.endswith(".ts") for place, _ in message.locations):
-            continue
-        if isinstance(message.id, tuple | list):
-            messages[message.id[0]] = list(message.string or ())
-        else:
-            messages[message.id] = str(message.string)
-    form_of = c2py(catalog.plural_expr)
-    plurals = {locale.plural_form(number): int(form_of(number)) for number in range(200)}
-    return {"messages": messages, "plurals": plurals}
-
-
 @cache
 def languages() -> Mapping[str, Language]:
     """All there are, by code."""
-    found = {SOURCE: Language(SOURCE, Catalog(locale=SOURCE))}
-    for path in sorted(locale_folder().glob("*/LC_MESSAGES/testum.po")):
-        code = path.parts[-3]
-        with path.open("rb") as file:
-            found[code] = Language(code, read_po(file, locale=code.replace("-", "_")))
-    return found
+    translated = {code: Language(code, catalogues.read(path)) for code, path in catalogues.sources()}
+    return {SOURCE: Language(SOURCE, _ENGLISH), **translated}
 
 
 def choose(kept: str, accepted: str) -> Language:
