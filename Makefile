@@ -186,6 +186,10 @@ migration: $(VENV)/.development ## Write a migration for changed tables: make mi
 	@test -n "$(NAME)" || { echo 'Say what it does: make migration NAME="add a column"' >&2; exit 2; }
 	@$(BIN)/python -c 'import sys; from testum.db.migrate import write_migration; print(write_migration(sys.argv[1]))' "$(NAME)"
 
+.PHONY: schema
+schema: $(VENV)/.development ## Write down the tables of a new installation, as the migrations make them
+	@$(BIN)/python -c 'from testum.db.migrate import SCHEMA, schema_of_migrations; SCHEMA.write_text(schema_of_migrations(), "utf-8")'
+
 .PHONY: lock
 lock: ## Choose and write down the packages' versions anew (needs uv)
 	$(LOCK) pyproject.toml -o requirements.lock

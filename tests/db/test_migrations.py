@@ -3,6 +3,7 @@ again and lose nothing that both sides have room for, and refuse the future."""
 
 import asyncio
 import datetime as dt
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,7 +19,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from testum.db.migrate import config, newest, prepare, upgrade
+from testum.db.migrate import SCHEMA, config, newest, prepare, schema_of_migrations, upgrade
 from testum.db.tables import metadata
 from testum.errors import ConfigurationError
 
@@ -164,6 +165,41 @@ def test_an_empty_database_gets_the_tables_of_the_code(url: str, engine: sa.Engi
     assert asyncio.run(upgrade(url)) == newest() == REVISIONS[-1]
     assert differences(engine) == []
     assert asyncio.run(upgrade(url)) == REVISIONS[-1], "a second run changes nothing"
+
+
+def test_a_new_file_gets_what_the_migrations_make(tmp_path: Path) -> None:
+    assert SCHEMA.read_text("utf-8") == schema_of_migrations(), "run `make schema`"
+    dumps = []
+    for name, start in (("new", upgrade), ("prepared", prepare), ("migrated", None)):
+        url = f"sqlite+aiosqlite:///{tmp_path / name}"
+        if start is None:
+            step(config(url), "0001", down=False)
+            asyncio.run(upgrade(url))
+        else:
+            asyncio.run(start(url))
+        with closing(sqlite3.connect(tmp_path / name)) as database:
+            dumps.append(sorted(re.sub(r"\s+", "", line) for line in database.iterdump()))
+    assert dumps[0] == dumps[1] == dumps[2]
+
+
+def test_a_new_file_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "testum.db"
+    cut = tmp_path / "schema.sql"
+    cut.write_text(SCHEMA.read_text("utf-8").replace("INSERT INTO", "No statement:"), "utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr("testum.db.migrate.SCHEMA", cut)
+        with pytest.raises(ConfigurationError, match=r"testum\.db.*syntax error"):
+            asyncio.run(upgrade(f"sqlite+aiosqlite:///{path}"))
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT * FROM sqlite_master").fetchall() == []
+    assert asyncio.run(upgrade(f"sqlite+aiosqlite:///{path}")) == newest()
+
+
+def test_a_file_whose_migrations_were_all_taken_back_is_not_new(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'testum.db'}"
+    step(config(url), "0001", down=False)
+    step(config(url), "base", down=True)
+    assert asyncio.run(upgrade(url)) == newest()
 
 
 @pytest.mark.parametrize(("lower", "upper"), list(zip(["base", *REVISIONS], REVISIONS, strict=False)))

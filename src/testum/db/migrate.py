@@ -1,10 +1,14 @@
 """Migrations: bring a database to the schema of this release, and write the next one.
 
-Alembic is imported only where there is something to migrate: most starts find the schema as it is to be.
+Alembic is imported only where there is something to migrate. Most starts find the schema as it is to be, and a new SQLite
+file gets it from `schema.sql`, which holds what the migrations make there (docs/decisions/0031).
 """
 
+import asyncio
+import sqlite3
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +28,8 @@ _MIGRATION_LOCK = 0x7E57_0001
 _VERSION = table("alembic_version", column("version_num"), column("oldest_code"))
 """Alembic's table, which says what the schema is, with a column of ours."""
 _SCRIPTS = Path(__file__).parent / "migrations"
+SCHEMA = _SCRIPTS / "schema.sql"
+_BETWEEN = ";\n\n"
 
 
 def revisions() -> list[str]:
@@ -109,7 +115,7 @@ def _prepare(connection: Connection) -> None:
     _lock(connection)
     present = revision_of(connection)
     if present is None:
-        _run(connection)
+        _make(connection)
     elif present not in revisions():
         if _oldest_code(connection) not in revisions():
             raise _too_new(present)
@@ -125,7 +131,10 @@ def _upgrade(connection: Connection) -> None:
     present = revision_of(connection)
     if present == newest():
         return
-    if present is not None and present not in revisions():
+    if present is None:
+        _make(connection)
+        return
+    if present not in revisions():
         raise _too_new(present)
     _run(connection)
 
@@ -149,6 +158,17 @@ def _too_new(revision: str) -> ConfigurationError:
     )
 
 
+def _make(connection: Connection) -> None:
+    """Make the schema where there is none."""
+    if connection.dialect.name != "sqlite" or inspect(connection).get_table_names():
+        _run(connection)
+        return
+    # By itself sqlite3 begins no transaction for these: a start that is cut off would leave some of the tables.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    for statement in SCHEMA.read_text("utf-8").split(_BETWEEN):
+        connection.exec_driver_sql(statement)
+
+
 def _run(connection: Connection) -> None:
     from alembic import command
     from alembic.script import ScriptDirectory
@@ -165,6 +185,24 @@ def _oldest_code(connection: Connection) -> str | None:
     if "oldest_code" not in {found["name"] for found in inspect(connection).get_columns(_VERSION.name)}:
         return None
     return connection.scalar(select(_VERSION.c.oldest_code))
+
+
+def schema_of_migrations() -> str:
+    """What `schema.sql` is to be: the statements that make what all migrations make in a new SQLite file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "scratch.db"
+        asyncio.run(_migrate(f"sqlite+aiosqlite:///{path}", _run))
+        with closing(sqlite3.connect(path)) as database:
+            # What SQLite makes by itself has no text.
+            made = database.execute(
+                "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type = 'index', name"
+            ).fetchall()
+            (row,) = database.execute("SELECT version_num, oldest_code FROM alembic_version").fetchall()
+    statements = [
+        *(sql for (sql,) in made),
+        f"INSERT INTO alembic_version (version_num, oldest_code) VALUES {row!r}",  # noqa: S608 - our own
+    ]
+    return _BETWEEN.join("\n".join(map(str.rstrip, each.splitlines())) for each in statements) + "\n"
 
 
 def write_migration(message: str) -> Path:
