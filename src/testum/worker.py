@@ -29,6 +29,9 @@ from testum.dispatch.loops import Loops
 from testum.errors import ConfigurationError, TestumError
 from testum.settings import Settings
 
+# The pool imports it with its first connection: here before, so that the processes that are forked share it.
+from testum.ssh import connection, session  # noqa: F401
+
 log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS = 2.0

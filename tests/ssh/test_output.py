@@ -9,7 +9,7 @@ from tests.ssh.conftest import begin
 from tests.ssh.test_run import marker, run
 from tests.support.waiting import eventually, lag, remains
 from testum.ssh import Command, ConnectionLost, Exit, Output, Script, SSHError, Timeouts
-from testum.ssh.execution import WINDOW
+from testum.ssh.session import WINDOW
 
 
 async def collect(execution, pause=0.0):

@@ -9,7 +9,7 @@ import pytest
 from tests.ssh.conftest import begin
 from tests.support.waiting import eventually, remains
 from testum.ssh import Command, Exit, Output, Script, Timeouts
-from testum.ssh.execution import Session
+from testum.ssh.session import Session
 
 
 def marker() -> str:

@@ -28,9 +28,14 @@ def _serve(application: str, host: str, port: int) -> None:
     # What is imported stays: to look through it for garbage took a tenth of the start. The application has it looked
     # for again from when it is ready.
     gc.disable()
+    import sys
+
     from testum import logs, memory
 
     memory.give_back()
+    # FastAPI imports the old Pydantic, which is 3 MB, to ask of each type that it is not one of that, unless there is no
+    # such module: None says so (the import system's manual, on sys.modules).
+    sys.modules["pydantic.v1"] = None  # type: ignore[assignment]
     # First of all: it also says how structlog is imported.
     logs.configure()
     from testum.cli.webserver import run

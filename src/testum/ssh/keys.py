@@ -4,11 +4,13 @@ import asyncio
 import hashlib
 import secrets
 from collections import OrderedDict
-
-import asyncssh
+from typing import TYPE_CHECKING
 
 from testum.ssh.endpoint import KeyAuth
 from testum.ssh.errors import KeyInvalid, PassphraseRequired, PassphraseWrong
+
+if TYPE_CHECKING:
+    import asyncssh
 
 _CACHED = 256
 
@@ -21,7 +23,7 @@ class KeyRing:
         self._salt = secrets.token_bytes(32)
         self._keys: OrderedDict[bytes, asyncssh.SSHKey] = OrderedDict()
 
-    async def load(self, auth: KeyAuth) -> asyncssh.SSHKey:
+    async def load(self, auth: KeyAuth) -> "asyncssh.SSHKey":
         """The key. Raises PassphraseRequired, PassphraseWrong or KeyInvalid."""
         text = f"{auth.passphrase or ''}\0{auth.private_key}".encode()
         name = hashlib.blake2b(text, key=self._salt, digest_size=32).digest()
@@ -39,7 +41,9 @@ class KeyRing:
         return key
 
 
-def _parse(auth: KeyAuth) -> asyncssh.SSHKey:
+def _parse(auth: KeyAuth) -> "asyncssh.SSHKey":
+    import asyncssh
+
     try:
         return asyncssh.import_private_key(auth.private_key, auth.passphrase)
     except asyncssh.KeyEncryptionError:

@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-import asyncssh
-
-from testum.ssh.client import Client
 from testum.ssh.endpoint import Endpoint, Timeouts
 from testum.ssh.errors import ChannelRefused, ConnectionLost
-from testum.ssh.execution import WINDOW, Execution, Progress, Session
+from testum.ssh.execution import Execution, Progress
 from testum.ssh.patience import Patience
 from testum.ssh.program import Request
+
+if TYPE_CHECKING:
+    import asyncssh
+
+    from testum.ssh.client import Client
+    from testum.ssh.session import Session
 
 _SILENT_AFTER = 3.0
 """Seconds after which a connection that was fine before, but opens no channel, is left for a new one."""
@@ -58,12 +62,12 @@ class Link:
         return self._client is None and self._error is None
 
     @property
-    def connection(self) -> asyncssh.SSHClientConnection:
+    def connection(self) -> "asyncssh.SSHClientConnection":
         """What it consists of, once it stands."""
         assert self._client is not None
         return self._client.connection
 
-    def stand(self, client: Client) -> None:
+    def stand(self, client: "Client") -> None:
         """It is made."""
         self._client = client
         self.stir()
@@ -123,6 +127,8 @@ async def start_program(
     Raises NotSent where another connection may do, ChannelRefused where none will, ConnectionLost where
     the program may have been started.
     """
+    from testum.ssh.session import Session
+
     session = Session(request, progress)
     execution = Execution(session, timeouts, endpoint.address)
     try:
@@ -136,11 +142,15 @@ async def start_program(
 
 async def _open(
     link: Link,
-    session: Session,
+    session: "Session",
     line: str,
     endpoint: Endpoint,
     timeouts: Timeouts,
 ) -> None:
+    import asyncssh
+
+    from testum.ssh.session import WINDOW
+
     async def permission() -> None:
         with clock.paused():
             await session.progress.permission()
@@ -186,7 +196,7 @@ async def _open(
 
 
 def _refused(
-    link: Link, session: Session, endpoint: Endpoint, error: asyncssh.ChannelOpenError
+    link: Link, session: "Session", endpoint: Endpoint, error: "asyncssh.ChannelOpenError"
 ) -> NotSent | ChannelRefused:
     """What a refused channel means. With others open, the server allows fewer than we thought; on a
     connection that has run programs, some that we let go of may hold their place on the server."""

@@ -3,18 +3,18 @@
 Each connection is kept by one task of its own (`_keep`), which takes all that it needs in scopes, one within the other:
 its place below the limit, its way through a jump host, the connection. Each program takes its seat on a connection in a
 scope (`_seat`). So nothing that is taken can be left taken, whatever is raised or cancelled between.
+
+asyncssh is imported with the first connection, in a thread: before that, nothing of the engine needs it, and it takes
+9 MB and a tenth of a start (docs/decisions/0031).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-import asyncssh
-
-from testum.ssh.client import Client
-from testum.ssh.connection import connect
 from testum.ssh.endpoint import Endpoint, HostKey, Timeouts
 from testum.ssh.errors import ConnectionLost, JumpLoop, OutOfDescriptors, SSHError
 from testum.ssh.execution import Execution, Progress
@@ -23,6 +23,13 @@ from testum.ssh.link import Link, NotSent, start_program
 from testum.ssh.places import Places, Turns
 from testum.ssh.program import Program, encode
 from testum.ssh.termination import Found, Sought, Termination, look, terminate
+
+if TYPE_CHECKING:
+    import asyncssh
+
+    from testum.ssh.client import Client
+
+    Connect = Callable[..., AbstractAsyncContextManager[Client]]
 
 _MAX_JUMPS = 8
 _MOST_TRIES = 12
@@ -52,6 +59,14 @@ class Probe:
     server_version: str
 
 
+def _load() -> "Connect":
+    """Import all that connections need; what makes them is returned."""
+    from testum.ssh import session  # noqa: F401 - of programs, in `link`
+    from testum.ssh.connection import connect
+
+    return connect
+
+
 class Pool:
     """Connections by endpoint. Belongs to one event loop."""
 
@@ -66,6 +81,7 @@ class Pool:
         """What nobody uses, the longest idle first."""
         self._turns = Turns()
         self._closed = False
+        self._loading: asyncio.Task[Connect] | None = None
         self._plain: dict[str, None] = {}
 
     @asynccontextmanager
@@ -205,7 +221,7 @@ class Pool:
     @asynccontextmanager
     async def _through(
         self, endpoint: Endpoint, timeout: float
-    ) -> AsyncIterator[asyncssh.SSHClientConnection | None]:
+    ) -> AsyncIterator["asyncssh.SSHClientConnection | None"]:
         """The connection to the endpoint's jump host, which stays while it is used; None where there is none. It is made
         at once, also beyond the limit: who goes through it has a place already, and would keep that while both wait.
         Raises SSHError."""
@@ -320,11 +336,12 @@ class Pool:
         self,
         endpoint: Endpoint,
         timeout: float,
-        tunnel: asyncssh.SSHClientConnection | None,
+        tunnel: "asyncssh.SSHClientConnection | None",
         *,
         keepalive_interval: float,
-    ) -> AsyncIterator[Client]:
+    ) -> AsyncIterator["Client"]:
         """See `connect`. Where this process has no descriptor left, idle connections give way first."""
+        connect = await self._loaded()
         while True:
             async with AsyncExitStack() as stack:
                 connected = connect(
@@ -345,6 +362,13 @@ class Pool:
                     yield client
                     return
             await asyncio.wait({leaving})
+
+    async def _loaded(self) -> "Connect":
+        """What connects, and all that it needs."""
+        if self._loading is None:
+            self._loading = asyncio.create_task(asyncio.to_thread(_load))
+        # Others wait for it, too.
+        return await asyncio.shield(self._loading)
 
     def _wake(self, link: Link) -> None:
         """Somebody uses the connection."""
