@@ -38,10 +38,7 @@ STOP = "exit 255\n"
 LINGER = 600
 """So many seconds a process says that nothing was run."""
 
-_STAY = (
-    "TESTUM_NOT_RUN=@ATTEMPT@-$TESTUM_TASK; export TESTUM_NOT_RUN; unset TESTUM_TASK; "
-    f"sleep {LINGER} </dev/null >/dev/null 2>&1 &"
-)
+_STAY = f"TESTUM_NOT_RUN=@ATTEMPT@-$TESTUM_TASK TESTUM_TASK= sleep {LINGER} </dev/null >/dev/null 2>&1 &"
 
 
 def _nothing_arrived(why: str) -> str:
