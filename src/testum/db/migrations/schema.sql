@@ -68,7 +68,7 @@ CREATE TABLE jobs (
 	started_at DATETIME,
 	finished_at DATETIME,
 	cancel_requested_at DATETIME,
-	cancel_requested_by VARCHAR(150), position BIGINT DEFAULT '0' NOT NULL, final_counts JSON,
+	cancel_requested_by VARCHAR(150), position BIGINT DEFAULT '0' NOT NULL, final_counts JSON, began_steady_at DATETIME, duration_seconds DOUBLE,
 	CONSTRAINT pk_jobs PRIMARY KEY (id),
 	CONSTRAINT fk_jobs_rerun_of_jobs FOREIGN KEY(rerun_of) REFERENCES jobs (id) ON DELETE SET NULL
 );
@@ -280,4 +280,4 @@ CREATE INDEX ix_task_runs_started ON task_runs (job_id, started_position);
 
 CREATE INDEX ix_task_runs_status ON task_runs (status, lease_expires_at);
 
-INSERT INTO alembic_version (version_num, oldest_code) VALUES ('0010', '0004')
+INSERT INTO alembic_version (version_num, oldest_code) VALUES ('0011', '0004')
