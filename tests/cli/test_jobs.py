@@ -1,6 +1,7 @@
 """`testum jobs` and `testum tasks`."""
 
 import json
+import re
 
 from .conftest import Cli
 from .fake_api import FakeApi
@@ -17,7 +18,7 @@ def test_after_the_fact(cli: Cli, fake: FakeApi) -> None:
         1
     ].split()
     shown = cli("jobs", "show", job_id).stdout.decode()
-    assert "status:      failed" in shown
+    assert re.search("^status: +failed$", shown, re.MULTILINE)
     assert any(line.split()[:4] == ["bad", "failed", "1", "exit_status:"] for line in shown.splitlines())
     document = json.loads(cli("jobs", "show", job_id, "--json").stdout)
     task = document["tasks"][0]

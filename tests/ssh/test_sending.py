@@ -190,11 +190,12 @@ def test_in_every_shell(folder):
                     env={"SHELL": shell, "PATH": os.environ["PATH"], "HOME": str(folder)},
                 )
                 assert process.stdin and process.stdout and process.stderr
-                process.stdin.write(request.stdin[: len(request.stdin) // 2] if kind != "command" else b"")
-                process.stdin.close()
                 if gone:
+                    # Before stdin ends: a second after that, the shell complains.
                     process.stdout.close()
                     process.stderr.close()
+                process.stdin.write(request.stdin[: len(request.stdin) // 2] if kind != "command" else b"")
+                process.stdin.close()
                 started[Path(shell).name, kind, gone] = process, name
     wrong = []
     for case, (process, name) in started.items():

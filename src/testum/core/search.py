@@ -10,8 +10,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import re2
-
 from testum.core.frames import Stream
 from testum.core.terminal import visible
 from testum.errors import FieldProblem, InvalidInput
@@ -58,6 +56,9 @@ class Matcher:
 
     @staticmethod
     def _expression(query: Query) -> tuple[Find, Count]:
+        # With the first search that needs it: it takes an idle server 2 MB.
+        import re2
+
         options = re2.Options()
         options.log_errors = False
         options.max_mem = _MEMORY
