@@ -242,7 +242,7 @@ def test_a_job_whose_connection_falls_silent_goes_on(
 ) -> None:
     """Nobody says that the old connections are dead, those to the API among them; new ones would work."""
     tab = open_tab(url=f"http://127.0.0.1:{way.port}")
-    tab.expected = ["WebSocket", "ERR_", "net::", "Timeout"]
+    tab.expected = ["WebSocket", "ERR_", "net::", "Timeout", "htmx:sendError"]
     page = tab.page
     job = api.start_job(
         f"i=0; until [ -e {flag} ]; do i=$((i+1)); echo number $i; sleep 0.5; done; echo over",
