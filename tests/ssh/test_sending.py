@@ -172,6 +172,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
+@pytest.mark.alone  # Who listens a second after the end of stdin decides.
 def test_in_every_shell(folder):
     """With the connection gone, word stays that nothing was run; while somebody listens, that is told, and nothing stays."""
     shells = [path_of(shell, folder) for shell in SHELLS if shell == "busybox" or shutil.which(shell)]
@@ -206,7 +207,10 @@ def test_in_every_shell(folder):
             told = process.stderr.read()
             process.stdout.close()
             process.stderr.close()
-        until(lambda name=name, case=case: not case[2] or words(name))
+        until(
+            lambda name=name, case=case: not case[2] or words(name),
+            otherwise=lambda case=case, status=status: f"{case} ended with {status}",
+        )
         if (status, b"was run" in told, len(words(name))) != (255, not case[2], int(case[2])):
             wrong.append((case, status, told, words(name)))
         for pid in words(name):
