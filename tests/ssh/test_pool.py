@@ -226,7 +226,7 @@ async def test_who_goes_round_more_hosts_than_there_are_places_finds_some_of_the
 
     async def round_of_all():
         """The ports of our ends: the same ones where the connections are."""
-        turn = asyncio.Semaphore(4)
+        turn = asyncio.Semaphore(2)
 
         async def one(host):
             async with turn:
@@ -260,7 +260,7 @@ async def test_files_that_are_short_are_no_hosts_fault(own, to, host):
         for one in hosts[:30]:
             assert (await run(pool, one, Command("echo in")))[0] == b"in\n"
         ended = await asyncio.gather(
-            *(run(pool, one, Command("sleep 1")) for one in hosts[30:]), return_exceptions=True
+            *(run(pool, one, Command("sleep 5")) for one in hosts[30:]), return_exceptions=True
         )
     codes = {getattr(error, "code", error) for error in ended if isinstance(error, Exception)}
     assert codes == {"out_of_descriptors"}
