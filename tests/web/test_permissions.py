@@ -305,6 +305,15 @@ def test_a_token_that_is_not_ours_is_refused(site: Site, kind: str) -> None:
         assert_problem(site.bare.get("/api/v1/auth/me", headers=headers), 401, code)
 
 
+def test_a_token_of_a_clock_that_was_ahead_is_good(site: Site) -> None:
+    """Another process's clock may be so, and this one's may have been set back since."""
+    ours = OctKey.import_key(site.server.secret_key)
+    claims = jwt.decode(site.admin.tokens["access_token"], ours).claims
+    ahead = jwt.encode({"alg": "HS256"}, {**claims, "iat": claims["iat"] + 600}, ours)
+    answer = site.bare.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {ahead}"})
+    assert (answer.status_code, answer.json()["username"]) == (200, site.admin.username)
+
+
 @pytest.mark.parametrize("operation", PROTECTED)
 def test_every_operation_refuses_tokens_that_are_not_ours(site: Site, operation: str) -> None:
     for kind in ("garbage", "expired", "foreign"):

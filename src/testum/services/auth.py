@@ -182,7 +182,7 @@ class Auth:
         try:
             token = jwt.decode(access_token, self._key, algorithms=[_ALGORITHM])
             claims = token.claims
-            jwt.JWTClaimsRegistry(exp={"essential": True}).validate(claims)
+            _Claims(exp={"essential": True}).validate(claims)
             login_id = UUID(claims["sid"])
         except (JoseError, ValueError, KeyError, TypeError, AttributeError):
             raise Unauthenticated(
@@ -294,6 +294,14 @@ class Auth:
         claims = {"sub": str(user.id), "sid": str(login_id), "iat": now, "exp": now + self._access_seconds}
         access_token = jwt.encode({"alg": _ALGORITHM}, claims, self._key)
         return Tokens(access_token, self._access_seconds, refresh_token, self._refresh_seconds, user)
+
+
+class _Claims(jwt.JWTClaimsRegistry):
+    """What is asked of an access token."""
+
+    def validate_iat(self, value: object) -> None:
+        """Nothing: when it was issued is for information (RFC 7519, 4.1.6). Another process's clock may be ahead of this
+        one's, and this one's may have been set back since."""
 
 
 def _ended() -> Unauthenticated:
