@@ -9,7 +9,7 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ _COMPLETE = os.environ.get("TESTUM_TESTS") == "complete"
 """`.ci/run` has installed whatever tests need: none may be skipped."""
 
 _BEGAN = time.monotonic()
+
+_SERVERS = {"walls", "servers"}
+"""The marks of tests that run with servers."""
 
 # A commit is green or not: its examples are the same each time. `make test-all` looks for new ones.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
@@ -82,12 +85,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """A file that bears none of the marks asked for is not read: each process of pytest would import all, for a few tests."""
     if not collection_path.name.startswith("test_"):
         return None
-    text = collection_path.read_text()
-    if config.option.markexpr.startswith("alone") and "mark.alone" not in text:
-        return True
-    if Installation.mode == "servers" and "mark.walls" not in text and "mark.servers" not in text:
-        return True
-    return None
+    alone = config.option.markexpr.startswith("alone")
+    left_out = (alone and not _names(collection_path, ["alone"])) or (
+        Installation.mode == "servers" and not _names(collection_path, _SERVERS)
+    )
+    return left_out or None
+
+
+def _names(path: Path, marks: Iterable[str]) -> bool:
+    """Whether one of the marks stands in a file."""
+    text = path.read_text()
+    return any(f"pytest.mark.{mark}" in text for mark in marks)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -95,10 +103,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept, left = [], []
     for item in items:
         marks = {mark.name for mark in item.iter_markers()}
+        for mark in marks & {"alone", *_SERVERS}:
+            if not _names(item.path, [mark]):
+                # Runs that want it would not read the file.
+                raise pytest.UsageError(f"{item.nodeid}: write pytest.mark.{mark} in its file")
         if Installation.mode == "embedded":
             runs = "servers" not in marks
         else:
-            runs = bool({"walls", "servers"} & marks) and "embedded" not in marks
+            runs = bool(_SERVERS & marks) and "embedded" not in marks
         (kept if runs else left).append(item)
     # Containers take minutes, one after the other: begun last, they would keep all others waiting for the end.
     kept.sort(key=lambda item: "deploy" not in item.path.parts)

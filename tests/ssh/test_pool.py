@@ -1,6 +1,7 @@
 """The pool: connections are shared, bounded, replaced when dead before a command was sent, and never after."""
 
 import asyncio
+import errno
 import os
 import resource
 import signal
@@ -15,6 +16,7 @@ from tests.ssh.test_run import marker, run
 from tests.support.sshd import RealSshd
 from tests.support.waiting import eventually, lag, remains
 from testum.ssh import Command, ConnectionLost, Output, Pool, PoolLimits, Progress, SSHError, Timeouts
+from testum.ssh import pool as pool_module
 
 
 @pytest.fixture
@@ -264,4 +266,20 @@ async def test_files_that_are_short_are_no_hosts_fault(own, to, host):
         )
     codes = {getattr(error, "code", error) for error in ended if isinstance(error, Exception)}
     assert codes == {"out_of_descriptors"}
+    await pool.close()
+
+
+async def test_what_could_not_be_read_is_read_again(own, to, monkeypatch):
+    """All that connections need is imported with the first: where that fails, the next tries again."""
+    load = pool_module._load
+
+    def fail():
+        monkeypatch.setattr(pool_module, "_load", load)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(pool_module, "_load", fail)
+    pool = Pool()
+    with pytest.raises(OSError, match="Too many open files"):
+        await run(pool, to(own), Command("true"))
+    assert (await run(pool, to(own), Command("echo in")))[0] == b"in\n"
     await pool.close()

@@ -35,16 +35,16 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         if make_url(url).get_backend_name() == "sqlite":
-            from testum.db.sqlite import Turns, make_engine
+            from testum.db.sqlite import WriterQueue, make_engine
 
             self._reader = make_engine(url, writing=False)
             self._writer = make_engine(url, writing=True)
-            self._turns: AbstractAsyncContextManager[None] = Turns()
+            self._writers: AbstractAsyncContextManager[None] = WriterQueue()
         else:
             from testum.db.postgresql import make_engine as make_postgresql
 
             self._writer = make_postgresql(url)
-            self._turns = nullcontext()
+            self._writers = nullcontext()
             self._reader = self._writer.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
@@ -73,7 +73,7 @@ class Database:
         """
         waiting_since.set(time.monotonic())
         try:
-            async with self._turns, self._write_sessions() as session, session.begin():
+            async with self._writers, self._write_sessions() as session, session.begin():
                 yield session
         except _OUTAGES as error:
             if known := _translate(error):

@@ -22,7 +22,7 @@ _TURN_SECONDS = 60
 """So long a transaction waits for those before it."""
 
 
-class Turns:
+class WriterQueue:
     """Lets one transaction write at a time, in the order in which they asked. The pool alone would give the connection that
     comes back to whoever asks at that moment, and those who have waited would wait on."""
 

@@ -364,11 +364,18 @@ class Pool:
             await asyncio.wait({leaving})
 
     async def _loaded(self) -> "Connect":
-        """What connects, and all that it needs."""
+        """What connects, and all that it needs. Raises OSError and ImportError where it cannot be read now; the next
+        connection tries again."""
         if self._loading is None:
             self._loading = asyncio.create_task(asyncio.to_thread(_load))
-        # Others wait for it, too.
-        return await asyncio.shield(self._loading)
+        loading = self._loading
+        try:
+            # Others wait for it, too.
+            return await asyncio.shield(loading)
+        except (OSError, ImportError):
+            if self._loading is loading:
+                self._loading = None
+            raise
 
     def _wake(self, link: Link) -> None:
         """Somebody uses the connection."""
