@@ -14,8 +14,9 @@ from tests.support.server import Api
 from tests.support.sshd import RealSshd
 from tests.support.stream import messages, watch
 from tests.support.waiting import until
+from testum.core.frames import Stream
 from testum.core.states import TaskStatus
-from testum.db import remains
+from testum.db import remains, tasks
 from testum.db.claims import Result
 from testum.db.jobs import Job
 from testum.db.session import Database
@@ -73,22 +74,29 @@ def test_a_silent_task_is_told_of_all_the_same(real_sshd: RealSshd, monkeypatch:
 
 
 def test_another_end_of_a_lost_task_is_told(real_sshd: RealSshd, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While its job goes on, to those who were told that it is lost; the counts follow."""
+    """While its job goes on, to those who were told that it is lost, with the output that came to light; the counts
+    follow."""
     monkeypatch.setattr(streams, "_POLL_SECONDS", 0.3)
     with Listening() as site:
         api = site.client()
-        for name in ("soon", "long"):
+        for name in ("soon", "twin", "long"):
             api.add_platform(name, real_sshd)
         job_id = api.start_job("sleep 60", targets={"names": ["long"]})
         until(lambda: api.get(f"/jobs/{job_id}")["counts"]["running"])
-        done = api.start_job("true", targets={"names": ["soon"]})
+        done = api.start_job("echo before", targets={"names": ["soon", "twin"]})
         api.wait_job(done)
-        (ended,) = api.tasks(done)
+        ended, twin = api.tasks(done)
         # As a worker leaves it that was taken for dead; in the job that still runs.
-        site.execute(
-            "UPDATE task_runs SET status = 'lost', job_id = :job, ordinal = 1 WHERE id = :id",
-            {"job": UUID(job_id).hex, "id": UUID(ended["id"]).hex},
-        )
+        for ordinal, (task, status) in enumerate(((ended, "lost"), (twin, "success")), start=1):
+            site.execute(
+                "UPDATE task_runs SET status = :status, job_id = :job, ordinal = :ordinal WHERE id = :id",
+                {
+                    "status": status,
+                    "job": UUID(job_id).hex,
+                    "ordinal": ordinal,
+                    "id": UUID(task["id"]).hex,
+                },
+            )
         # Where several processes write, the job has the last position (db/positions.py).
         site.execute(
             "UPDATE jobs SET position = (SELECT max(finished_position) FROM task_runs) WHERE id = :job",
@@ -99,21 +107,37 @@ def test_another_end_of_a_lost_task_is_told(real_sshd: RealSshd, monkeypatch: py
             database = Database(settings_of(site.env).effective_database_url)
             async with database.write() as session:
                 result = Result(UUID(ended["id"]), UUID(job_id), 1, TaskStatus.SUCCESS, exit_code=0)
+                result.shown = await tasks.frames_of(session, result.task_id)
+                result.rest = [(Stream.STDOUT, b"after\n")]
+                result.output_frames, result.output_bytes = 2, len("before\nafter\n")
                 result.position = time.time_ns() // 1000
                 (await session.get_one(Job, result.job_id)).position = result.position
                 assert await remains.settle_lost(session, [result]) == [result]
             await database.close()
 
-        with watch(api, f"jobs/{job_id}?output=0") as watching:
+        with watch(api, f"jobs/{job_id}") as watching:
             told = messages(watching)
-            ends = (message for message in told if message["type"] == "done" and message["task_id"])
-            assert next(ends)["payload"]["status"] == "lost"
+            of_task = (message for message in told if message["task_id"] == ended["id"])
+
+            def end() -> tuple[str, str]:
+                """What the task printed up to its next end, and that."""
+                printed = ""
+                while (message := next(of_task))["type"] != "done":
+                    printed += message["payload"] if message["type"] == "stdout" else ""
+                return printed, message["payload"]["status"]
+
+            def alike() -> int:
+                """How many groups the ended tasks make."""
+                return api.get(f"/jobs/{job_id}/outputs")["total"]
+
+            assert end() == ("before\n", "lost")
+            assert alike() == 2
             asyncio.run(settle())
-            again = next(ends)
-            assert (again["task_id"], again["payload"]["status"]) == (ended["id"], "success")
+            assert end() == ("after\n", "success")
+            assert alike() == 2, "the output differs now, and no more how it ended"
             counted = next(
                 message for message in told if message["type"] == "progress" and not message["task_id"]
             )
-            assert counted["payload"]["counts"]["success"] == 1
+            assert counted["payload"]["counts"]["success"] == 2
         api.post(f"/jobs/{job_id}/cancel")
         api.wait_job(job_id)

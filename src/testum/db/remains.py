@@ -4,17 +4,19 @@
 import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import and_, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from testum.core.frames import encode_row
 from testum.core.states import TaskStatus
-from testum.db import jobs
+from testum.db import jobs, segments
 from testum.db.audit import AuditLog
 from testum.db.base import insert_into
-from testum.db.claims import Result
+from testum.db.claims import ENDING_WIDTH, Result
 from testum.db.jobs import Job
 from testum.db.many import chunks
 from testum.db.session import database_now
@@ -152,7 +154,7 @@ async def settle_lost(session: AsyncSession, results: Sequence[Result]) -> list[
     has their result, or by who found their command on the host and ended it. In the transaction that holds their jobs. The
     results that were written are returned; of the others, nobody is known to have sent the task, or it is not lost.
 
-    Of what a result says of the output, it counts where all of that is small; else it is kept as it was found.
+    Its output is whole then: a result brings what was not stored, because its worker was taken for dead.
     """
     given = {result.task_id: result for result in results if result.sent}
     written: list[Result] = []
@@ -194,17 +196,43 @@ async def settle_lost(session: AsyncSession, results: Sequence[Result]) -> list[
 
 
 async def _settle_output(session: AsyncSession, task: Task, result: Result) -> None:
-    if not result.frames or task.result_location is not None or task.output_expired_at is not None:
+    """Add what was not stored of the output because the task had been taken over."""
+    if task.output_expired_at is not None:
+        return
+    small = task.result_location is None and result.result_location is None
+    if small and result.frames:
+        connection = await session.connection()
+        stored = insert_into(TaskOutput, connection).values(task_id=task.id, frames=result.frames)
+        await connection.execute(
+            stored.on_conflict_do_update(
+                index_elements=[TaskOutput.task_id], set_={"frames": stored.excluded.frames}
+            )
+        )
+    elif not small and result.rest:
+        await _continue_output(session, task, result)
+    else:
         return
     task.stdout, task.stderr = result.stdout, result.stderr
     task.output_frames, task.output_bytes = result.output_frames, result.output_bytes
-    connection = await session.connection()
-    stored = insert_into(TaskOutput, connection).values(task_id=task.id, frames=result.frames)
-    await connection.execute(
-        stored.on_conflict_do_update(
-            index_elements=[TaskOutput.task_id], set_={"frames": stored.excluded.frames}
-        )
-    )
+
+
+async def _continue_output(session: AsyncSession, task: Task, result: Result) -> None:
+    """Store what comes after the task's output, which is large now, in the journal: no other store has tasks that can be
+    taken over."""
+    row = partial(segments.row, task.id, task.job_id)
+    start = (await segments.extent(session, task.id)).size
+    small = await session.get(TaskOutput, task.id)
+    if small is not None:
+        if not start and small.frames:
+            # Its segments were dropped as copies of these.
+            shown = row(0, small.frames, frames=task.output_frames, last_position=result.position)
+            await segments.add(session, [shown])
+            start = len(small.frames)
+        await session.delete(small)
+    last = result.position - ENDING_WIDTH
+    rest = row(start, encode_row(result.rest, last), frames=len(result.rest), last_position=last)
+    await segments.add(session, [rest])
+    task.result_location = task.result_location or result.result_location
 
 
 class Unsure(NamedTuple):

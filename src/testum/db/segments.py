@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from testum.core.frames import HEADER_SIZE
 from testum.db.base import Base
 from testum.db.session import database_now
 from testum.db.tasks import Task
@@ -69,6 +70,23 @@ class Extent:
     size: int
     frames: int
     payload: int
+
+
+def row(
+    task_id: UUID, job_id: UUID, start: int, data: bytes, *, frames: int, last_position: int
+) -> dict[str, object]:
+    """The columns of a segment in a row. No frame in `data` is above `last_position`."""
+    return {
+        "task_id": task_id,
+        "start": start,
+        "size": len(data),
+        "frames": frames,
+        "payload": len(data) - HEADER_SIZE * frames,
+        "job_id": job_id,
+        "last_position": last_position,
+        "data": data,
+        "object_key": None,
+    }
 
 
 async def add(session: AsyncSession, segments: Sequence[Mapping[str, object]]) -> None:

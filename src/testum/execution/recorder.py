@@ -29,8 +29,9 @@ class OutputLimit(TestumError):
 
 @dataclass(slots=True)
 class Recorded:
-    """What was stored: the row's share of it. Where the output is small, `frames` is what was shown of it and
-    `rest` what comes after; else `frames` is None, and all of it is stored already."""
+    """What was stored: the row's share of it. Where what was shown is small, `frames` is that; else it is None, and stored.
+    `rest` comes after it, and is not stored yet: the last of a small output, and what was refused because the task was
+    taken over."""
 
     stdout: str
     stderr: str
@@ -64,6 +65,8 @@ class Recorder:
         self._held_bytes = 0
         self._storing: Sequence[Piece] = ()
         """What is on its way to the store."""
+        self._refused: list[Piece] = []
+        """What was not stored because the task was taken over. The late result brings it."""
         self._begun: dict[Stream, bytes] = {}
         """The first bytes of a character whose rest has not come yet."""
         self._tails = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
@@ -126,6 +129,9 @@ class Recorder:
         if pieces:
             try:
                 await self._append(pieces)
+            except TakenOver:
+                self._refused.extend(pieces)
+                raise
             finally:
                 self._storing = ()
             self._events.publish(Hint(self._owner.job_id, self._owner.task_id, Change.OUTPUT))
@@ -185,7 +191,8 @@ class Recorder:
                 await self._writer.close()
             except Exception as error:
                 self._fail(error)
-        small = bytes(self._small) if self._failure is None and self._small is not None else None
+        whole = self._failure is None or isinstance(self._failure, TakenOver)
+        small = bytes(self._small) if whole and self._small is not None else None
         return Recorded(
             stdout=self.text(Stream.STDOUT),
             stderr=self.text(Stream.STDERR),
@@ -198,18 +205,31 @@ class Recorder:
         )
 
     async def _store_rest(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """Store the last pieces, unless they go into the row because all of the output is small: those are
-        returned."""
-        if not pieces or self._failure is not None:
+        """Store the last pieces, unless they go into the row because all of the output is small, or are the result's to
+        bring because the task was taken over: those are returned."""
+        if self._failure is None and not pieces:
             return ()
-        if self._small is not None and len(self._small) + encoded_size(pieces) <= SMALL_OUTPUT:
+        if self._failure is None and self._fits(pieces):
             self._account(pieces)
             return pieces
-        try:
-            await self._append(pieces)
-        except Exception as error:
-            self._fail(error)
-        return ()
+        if self._failure is None:
+            try:
+                await self._append(pieces)
+            except Exception as error:
+                self._fail(error)
+            else:
+                return ()
+        if not isinstance(self._failure, TakenOver):
+            return ()
+        refused = [*self._refused, *pieces]
+        self._account(refused)
+        if not self._fits(refused):
+            self._small = None
+        return refused
+
+    def _fits(self, pieces: Sequence[Piece]) -> bool:
+        """Whether the output is small with these."""
+        return self._small is not None and len(self._small) + encoded_size(pieces) <= SMALL_OUTPUT
 
     def _fail(self, error: Exception) -> TestumError:
         if isinstance(error, StorageFull | TakenOver):

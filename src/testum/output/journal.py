@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 
 from testum.artifacts.base import Artifacts
-from testum.core.frames import HEADER_SIZE, FrameDecoder, Piece, damaged, encode_row, missing
+from testum.core.frames import FrameDecoder, Piece, damaged, encode_row, missing
 from testum.db import claims, segments, tasks
 from testum.db.batcher import Batcher
 from testum.db.positions import Positions
@@ -214,27 +214,25 @@ class JournalOutputs:
                 )
             for request in requests:
                 owner = request.owner
-                if owner.task_id not in owned:
-                    encoded.append(None)
-                    continue
+                # Also where the task was taken over since: nobody else writes there.
                 if (before := stored.get((owner.task_id, request.start))) is not None:
                     encoded.append(before)
+                    continue
+                if owner.task_id not in owned:
+                    encoded.append(None)
                     continue
                 last[owner.job_id] += len(request.pieces)
                 data = encode_row(request.pieces, last[owner.job_id])
                 encoded.append(data)
                 rows.append(
-                    {
-                        "task_id": owner.task_id,
-                        "start": request.start,
-                        "size": len(data),
-                        "frames": len(request.pieces),
-                        "payload": len(data) - HEADER_SIZE * len(request.pieces),
-                        "job_id": owner.job_id,
-                        "last_position": last[owner.job_id],
-                        "data": data,
-                        "object_key": None,
-                    }
+                    segments.row(
+                        owner.task_id,
+                        owner.job_id,
+                        request.start,
+                        data,
+                        frames=len(request.pieces),
+                        last_position=last[owner.job_id],
+                    )
                 )
             if rows:
                 await segments.add(session, rows)

@@ -32,6 +32,8 @@ _COMPARED = 256 * 1024
 """Bytes of each stream that are compared."""
 _LINE = 500
 """Characters that are shown of a line."""
+_Printed = tuple[UUID, int]
+"""A task and how many bytes its output has: what a worker brings that was taken for dead makes it longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Likenesses:
         self._database = database
         self._gate = gate
         self._outputs = outputs
-        self._digests: OrderedDict[UUID, bytes] = OrderedDict()
+        self._digests: OrderedDict[_Printed, bytes] = OrderedDict()
         self._passes: dict[UUID, asyncio.Task[None]] = {}
         self._asked: dict[UUID, float] = {}
 
@@ -100,7 +102,11 @@ class Likenesses:
             endings = await tasks.endings(session, job_id)
         ended = [ending for ending in endings if ending.status in FINAL]
         await self._digest(job_id, ended)
-        known = [(ending, digest) for ending in ended if (digest := self._digests.get(ending.id)) is not None]
+        known = [
+            (ending, digest)
+            for ending in ended
+            if (digest := self._digests.get(_printed(ending))) is not None
+        ]
         groups = await asyncio.to_thread(_groups, known, task_id)
         wanted = [group for group in groups if status in (None, group.status)]
         return Likeness(
@@ -115,7 +121,7 @@ class Likenesses:
     async def _digest(self, job_id: UUID, ended: Sequence[Ending]) -> None:
         """Go on, for a while, with the digests that are missing."""
         running = self._passes.get(job_id)
-        missing = [ending for ending in ended if ending.id not in self._digests]
+        missing = [ending for ending in ended if _printed(ending) not in self._digests]
         if running is None and not missing:
             return
         self._asked[job_id] = time.monotonic()
@@ -134,19 +140,20 @@ class Likenesses:
             done.exception()  # raised to whoever waits; there may be nobody
 
     async def _go(self, job_id: UUID, missing: Sequence[Ending]) -> None:
-        small = [ending.id for ending in missing if ending.result_location is None]
+        small = [ending for ending in missing if ending.result_location is None]
         for start in range(0, len(small), _BATCH):
-            ids = small[start : start + _BATCH]
+            batch = small[start : start + _BATCH]
+            ids = [ending.id for ending in batch]
             async with self._database.read() as session:
                 stored = await tasks.frames_of_many(session, ids)
             digests = await asyncio.to_thread(_digests_of, [stored.get(task_id, b"") for task_id in ids])
-            for task_id, digest in zip(ids, digests, strict=True):
-                self._keep(task_id, digest)
+            for ending, digest in zip(batch, digests, strict=True):
+                self._keep(ending, digest)
         for ending in missing:
             if ending.result_location is not None:
                 if time.monotonic() - self._asked[job_id] > _UNASKED_SECONDS:
                     return
-                self._keep(ending.id, await self._digest_large(job_id, ending.id))
+                self._keep(ending, await self._digest_large(job_id, ending.id))
 
     async def _digest_large(self, job_id: UUID, task_id: UUID) -> bytes:
         hashes = _Hashes()
@@ -161,8 +168,8 @@ class Likenesses:
             return _like_no_other()
         return hashes.digest()
 
-    def _keep(self, task_id: UUID, digest: bytes) -> None:
-        self._digests[task_id] = digest
+    def _keep(self, ending: Ending, digest: bytes) -> None:
+        self._digests[_printed(ending)] = digest
         while len(self._digests) > _MOST_DIGESTS:
             self._digests.popitem(last=False)
 
@@ -191,6 +198,10 @@ class Likenesses:
         for running in passes:
             running.cancel()
         await asyncio.gather(*passes, return_exceptions=True)
+
+
+def _printed(ending: Ending) -> _Printed:
+    return ending.id, ending.output_bytes
 
 
 def _groups(endings: Sequence[tuple[Ending, bytes]], task_id: UUID | None) -> list[Group]:

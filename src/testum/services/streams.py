@@ -188,9 +188,9 @@ class _JobFollower:
                 continue
             follower = self._open.get(row.id)
             if follower is None:
-                follower = self._open[row.id] = _TaskFollower(self._outputs, row, output=self._with_output)
-                if row.id in self._told:
-                    follower.tell_end()
+                follower = self._open[row.id] = _TaskFollower(
+                    self._outputs, row, self._told.get(row.id) or 0, output=self._with_output
+                )
             follower.renew(row)
         return bool(rows)
 
@@ -257,8 +257,10 @@ class _JobFollower:
 class _TaskFollower:
     """One task's messages in a job's stream."""
 
-    def __init__(self, outputs: Outputs, task: Task, *, output: bool) -> None:
+    def __init__(self, outputs: Outputs, task: Task, told_to: int, *, output: bool) -> None:
+        """Up to the position `told_to` all was told before: a lost task got another end since."""
         self.task = task
+        self._told_to = told_to
         self._with_output = output
         self._cursor: OutputCursor = outputs.cursor(task.id)
         self._frames: AsyncIterator[Frame] | None = None
@@ -270,12 +272,6 @@ class _TaskFollower:
         self.told = False
         self.exhausted = False
         """Whether all that was stored has been read, and the task goes on."""
-
-    def tell_end(self) -> None:
-        """Tell only how the task ended: the rest was told before."""
-        self._start_told = True
-        base = 1 if self.task.started_position is not None else 0
-        self._endings = self._end(base + self.task.output_frames)
 
     def renew(self, task: Task) -> None:
         """Go on with the task as its row is now: it may have more to tell than new output."""
@@ -306,7 +302,7 @@ class _TaskFollower:
                 return None
             if message.type == "done":
                 self.told = True
-            if message.seq > after:
+            if message.seq > max(after, self._told_to):
                 return message
             if self.told:
                 return None

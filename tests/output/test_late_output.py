@@ -1,0 +1,142 @@
+"""Output that a worker still held when its task was taken from it, because it was taken for dead: its late result brings
+it, and what the task says is whole."""
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from tests.db.conftest import add_job
+from tests.output.conftest import OUT, Rig
+from tests.support.waiting import eventually
+from testum.core.states import TaskStatus
+from testum.db.base import utc_now
+from testum.db.claims import Claim, Result
+from testum.db.tasks import Task
+from testum.dispatch.local import LocalDispatcher
+from testum.events.memory import MemoryEvents
+from testum.execution.ledger import Ledger, Wanted
+from testum.execution.recorder import Recorder
+from testum.execution.recovery import Recovery
+from testum.output.base import Owner, TakenOver
+from testum.services.output import OutputCursor
+
+SMALL, LARGE = b"small ", b"0123456789abcdef" * 5000
+
+
+async def never(about: object) -> Any:
+    """Nothing is dispatched here, nor asked."""
+    raise AssertionError(about)
+
+
+async def claimed(rig: Rig) -> tuple[Ledger, Claim, Recorder]:
+    """A task that is sent, by a worker whose lease is over as soon as somebody looks."""
+    ledger = Ledger(rig.database, rig.positions, MemoryEvents(), worker="here", lease_seconds=-1)
+    (claim,) = (await ledger.claim(Wanted(await add_job(rig.database, 1), 1))).claims
+    await ledger.sending(claim, "root@there:22")
+    owner = Owner(claim.id, claim.job_id, claim.fence)
+    return ledger, claim, Recorder(owner, outputs=rig.outputs, events=MemoryEvents(), limit=1 << 30)
+
+
+async def close_as_lost(rig: Rig) -> None:
+    """What another process does with tasks whose lease is over."""
+    await Recovery(
+        database=rig.database,
+        positions=rig.positions,
+        outputs=rig.another(),
+        events=MemoryEvents(),
+        dispatcher=LocalDispatcher(never, never),
+        worker="another",
+        lease_seconds=30,
+        held=lambda task_id: False,
+    ).close_abandoned()
+
+
+async def finish(ledger: Ledger, claim: Claim, recorder: Recorder) -> None:
+    """The command has ended well; its worker writes that now."""
+    recorded = await recorder.finish()
+    result = Result(claim.id, claim.job_id, claim.fence, TaskStatus.SUCCESS, exit_code=0)
+    result.stdout, result.stderr = recorded.stdout, recorded.stderr
+    result.output_frames, result.output_bytes = recorded.output_frames, recorded.output_bytes
+    result.result_location = recorded.result_location
+    result.shown, result.rest = recorded.frames, recorded.rest
+    await ledger.finish(result)
+
+
+async def told(rig: Rig, claim: Claim) -> tuple[Task, bytes]:
+    """The task, and all that is read of its output; raises where that is not what the row says."""
+    async with rig.database.read() as session:
+        task = await session.get_one(Task, claim.id)
+    cursor = OutputCursor(rig.database, rig.outputs, claim.id)
+    frames = [frame async for frame in cursor.read(whole=task.output_frames)]
+    await cursor.close()
+    positions = [frame.position for frame in frames]
+    assert positions == sorted(set(positions))
+    data = b"".join(frame.data for frame in frames)
+    assert task.output_bytes == len(data)
+    return task, data
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "seen"),
+    [
+        (b"", SMALL, True),
+        (b"", LARGE, False),
+        (SMALL, b"", False),
+        (SMALL, SMALL, True),
+        (SMALL, LARGE, True),
+        (LARGE, SMALL, False),
+        (LARGE, LARGE, True),
+    ],
+    ids=lambda value: (
+        str(len(value)) if isinstance(value, bytes) else "as it comes" if value else "at the end"
+    ),
+)
+async def test_a_late_result_brings_its_output(journal: Rig, before: bytes, after: bytes, seen: bool) -> None:
+    """`seen`: that the task is another's was noticed as the output came, and not when the command had ended."""
+    ledger, claim, recorder = await claimed(journal)
+    owner = Owner(claim.id, claim.job_id, claim.fence)
+    if before:
+        await recorder.write(OUT, before)
+        await eventually(lambda: holds(journal, owner, before))
+    await close_as_lost(journal)
+    task, data = await told(journal, claim)
+    assert (task.status, data) == (TaskStatus.LOST, before)
+    if after:
+        await recorder.write(OUT, after)
+        if seen:
+            await eventually(lambda: is_refused(recorder))
+    await finish(ledger, claim, recorder)
+    task, data = await told(journal, claim)
+    assert (task.status, data) == (TaskStatus.SUCCESS, before + after)
+    assert task.stdout is not None and (before + after).endswith(task.stdout.encode())
+    assert (task.result_location is None) == (len(before + after) < len(LARGE))
+    if task.result_location is None:
+        assert task.stdout.encode() == before + after
+
+
+async def holds(rig: Rig, owner: Owner, data: bytes) -> bool:
+    return b"".join(frame.data for frame in await rig.frames(owner)) == data
+
+
+async def is_refused(recorder: Recorder) -> bool:
+    return isinstance(recorder.failure, TakenOver)
+
+
+@pytest.mark.parametrize("before", [SMALL, LARGE], ids=["small", "large"])
+async def test_it_may_come_when_the_journal_was_tidied(journal: Rig, before: bytes) -> None:
+    """The rows of a small output are dropped then, those of a large one are in an artifact."""
+    ledger, claim, recorder = await claimed(journal)
+    await recorder.write(OUT, before)
+    await eventually(lambda: holds(journal, Owner(claim.id, claim.job_id, claim.fence), before))
+    await close_as_lost(journal)
+    async with journal.database.write() as session:
+        await session.execute(update(Task).values(finished_at=utc_now() - dt.timedelta(hours=1)))
+    await journal.outputs.tidy()
+    await recorder.write(OUT, LARGE)
+    await finish(ledger, claim, recorder)
+    for _ in range(2):
+        task, data = await told(journal, claim)
+        assert (task.status, data) == (TaskStatus.SUCCESS, before + LARGE)
+        await journal.outputs.tidy()
