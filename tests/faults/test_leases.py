@@ -146,7 +146,7 @@ def test_a_worker_that_was_paused_tells_what_it_knows(
         return said if not said["may_still_run"] else None
 
     said = until(said_of_it, 30)
-    assert (said["status"], said["details"]["termination"]["state"]) == ("lost", "confirmed")
+    assert (said["status"], said["metadata"]["termination"]["state"]) == ("lost", "confirmed")
     assert (
         own_api.run("echo works again", targets={"platform_ids": [zone.platform["id"]]})["stdout"]
         == "works again\n"
