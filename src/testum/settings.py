@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     """A task that prints more than this is ended as `output_limit`."""
     output_retention_days: float = Field(default=0, ge=0, le=36_500)
     """The output of tasks that ended longer ago is removed; the tasks stay. 0: nothing is removed."""
-    ssh_idle_seconds: float = Field(default=60, ge=0, le=86_400)
+    ssh_idle_seconds: float = Field(default=300, ge=0, le=86_400)
     """A pooled SSH connection is closed after so long without use."""
     ssh_max_connections: int = Field(default=10_000, ge=1)
     """SSH connections of one process, idle ones with them. Fewer where it may not have so many files open."""

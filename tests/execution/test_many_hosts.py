@@ -31,7 +31,7 @@ def test_a_second_job_on_many_hosts_is_as_quick_as_on_few(sshd: RealSshd) -> Non
         begun = time.monotonic()
         job = api.wait_job(api.start_job("true", concurrency=64, **values), 600)
         assert job["status"] == "success", job
-        return sum(job["counts"].values()) / (time.monotonic() - begun)
+        return job["counts"]["total"] / (time.monotonic() - begun)
 
     with Server(env={"ACCESS_TOKEN_SECONDS": "7200"}) as running:
         api = running.client()

@@ -18,6 +18,7 @@ _GIVES_BACK = frozenset(
     (
         "_enter",
         "_ended",
+        "_give_place",
         "_leave",
         "_rest",
         "_stir",

@@ -222,13 +222,14 @@ async def test_a_server_that_is_full_of_logins_is_asked_again(to):
         server.close()
 
 
-async def test_who_goes_round_more_hosts_than_there_are_places_finds_some_of_them_warm(own, to):
+@pytest.mark.parametrize("at_once", [2, 4])
+async def test_who_goes_round_more_hosts_than_there_are_places_finds_some_of_them_warm(own, to, at_once):
     pool = Pool(PoolLimits(max_connections=12))
     hosts = [to(own) for _ in range(24)]
 
     async def round_of_all():
         """The ports of our ends: the same ones where the connections are."""
-        turn = asyncio.Semaphore(2)
+        turn = asyncio.Semaphore(at_once)
 
         async def one(host):
             async with turn:

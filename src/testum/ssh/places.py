@@ -15,14 +15,14 @@ class Places:
         self._waiting: dict[object, asyncio.Future[None]] = {}
 
     @property
-    def wanted(self) -> bool:
-        """Whether somebody waits for a place."""
-        return bool(self._waiting)
+    def wanted(self) -> int:
+        """How many wait for a place."""
+        return len(self._waiting)
 
     @property
     def full(self) -> bool:
         """Whether none is free."""
-        return self.wanted or len(self._taken) >= self._number
+        return bool(self._waiting) or len(self._taken) >= self._number
 
     @property
     def unused(self) -> bool:

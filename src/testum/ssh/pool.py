@@ -79,6 +79,8 @@ class Pool:
         """Who keeps which connection: those in `_links`, and those that are being closed."""
         self._idle: dict[Link, None] = {}
         """What nobody uses, the longest idle first."""
+        self._leaving: set[Link] = set()
+        """What is being closed, and has a place until then."""
         self._turns = Turns()
         self._closed = False
         self._loading: asyncio.Task[Connect] | None = None
@@ -312,12 +314,18 @@ class Pool:
         self._leave(link)
         del self._keepers[link]
 
+    def _give_place(self, link: Link) -> None:
+        """Give back what the connection has of the places."""
+        self._leaving.discard(link)
+        self._places.give(link)
+
     async def _keep(self, link: Link, endpoint: Endpoint, timeout: float, *, at_once: bool) -> None:
         """One connection from its beginning to its end."""
         async with AsyncExitStack() as stack:
-            stack.callback(self._places.give, link)
+            stack.callback(self._give_place, link)
             if not self._places.take(link) and not at_once:
-                self._make_room()
+                if self._places.wanted >= len(self._leaving):
+                    self._make_room()
                 await self._places.wait(link)
             link.has_begun = True
             tunnel = await stack.enter_async_context(self._through(endpoint, timeout))
@@ -384,10 +392,10 @@ class Pool:
             link.idle_timer.cancel()
 
     def _rest(self, link: Link) -> None:
-        """Nobody uses the connection any more: it stays for a while, unless it is of no use, or has no place, or that is
-        wanted."""
+        """Nobody uses the connection any more: it stays for a while, unless it is of no use, or has no place, or more wait
+        for one than are about to be free."""
         useless = not link.alive or not link.capacity or not self._places.holds(link)
-        if useless or self._closed or self._places.wanted:
+        if useless or self._closed or self._places.wanted > len(self._leaving):
             self._leave(link)
             return
         self._idle[link] = None
@@ -417,5 +425,7 @@ class Pool:
         if link.opening:
             link.fail(ConnectionLost("testum is stopping."))
             self._keepers[link].cancel()
+        if self._places.holds(link):
+            self._leaving.add(link)
         link.closing.set()
         link.stir()
