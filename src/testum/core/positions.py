@@ -2,15 +2,20 @@
 
 A position is a time in microseconds since 1970 (UTC), made unique and strictly increasing within the
 process (a hybrid clock: Kulkarni et al., "Logical Physical Clocks", 2014, reduced to one node). It is
-thus also the time stamp of what bears it, and grows across restarts.
+thus also the time stamp of what bears it, and grows across restarts. Where the clock is set back, positions run on
+from where they were, at the pace of a clock that nobody sets: how long things took stays true.
 """
 
 import time
 from collections.abc import Callable, Hashable
 
 
-def _now_microseconds() -> int:
+def _wall_microseconds() -> int:
     return time.time_ns() // 1000
+
+
+def _steady_microseconds() -> int:
+    return time.monotonic_ns() // 1000
 
 
 class Sequencer:
@@ -21,11 +26,28 @@ class Sequencer:
     Not thread-safe: it belongs to the event loop.
     """
 
-    def __init__(self, now: Callable[[], int] = _now_microseconds) -> None:
-        self._now = now
+    def __init__(
+        self, wall: Callable[[], int] = _wall_microseconds, steady: Callable[[], int] = _steady_microseconds
+    ) -> None:
+        self._wall = wall
+        self._steady = steady
+        self._time = 0
+        self._read_at = steady()
         self._last = 0
         # Reserved position -> first of its row. Insertion order is position order: the first is the smallest.
         self._outstanding: dict[Hashable, dict[int, int]] = {}
+
+    def _now(self) -> int:
+        # The wall clock is read first: what comes between the two must not make time run ahead of it.
+        wall, steady = self._wall(), self._steady()
+        self._time = max(wall, self._time + steady - self._read_at)
+        self._read_at = steady
+        return self._time
+
+    def go_on_after(self, position: int) -> None:
+        """Whatever is reserved from now on comes after this position, which was given before this process began."""
+        self._last = max(self._last, position)
+        self._time = max(self._now(), position)
 
     def reserve(self, scope: Hashable, width: int = 1) -> int:
         """The next position, counted as not yet stored until `release`d. With a `width`, so many

@@ -3,12 +3,14 @@
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import BigInteger, bindparam, case, cast, extract, func, select, update
+from sqlalchemy import BigInteger, bindparam, case, cast, extract, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.positions import Sequencer
+from testum.core.states import FINAL_JOB
 from testum.db.jobs import Job
 from testum.db.session import Database
+from testum.db.tasks import REMAINING, Task
 
 
 class Positions(Protocol):
@@ -25,6 +27,9 @@ class Positions(Protocol):
 
     async def mark(self, job_id: UUID) -> int:
         """Everything of the job at or below this position can be read from now on."""
+
+    def go_on_after(self, position: int) -> None:
+        """What an earlier process has given goes up to this position: all that is reserved from now on comes after it."""
 
 
 class ProcessPositions:
@@ -44,6 +49,10 @@ class ProcessPositions:
     async def mark(self, job_id: UUID) -> int:
         """See Positions.mark."""
         return self._sequencer.watermark(job_id)
+
+    def go_on_after(self, position: int) -> None:
+        """See Positions.go_on_after."""
+        self._sequencer.go_on_after(position)
 
 
 class StoredPositions:
@@ -69,6 +78,9 @@ class StoredPositions:
         async with self._database.read() as session:
             return await session.scalar(select(Job.position).where(Job.id == job_id)) or 0
 
+    def go_on_after(self, position: int) -> None:
+        """See Positions.go_on_after. The job's row knows it."""
+
 
 def _advance(now: Any) -> Any:
     following = Job.position + bindparam("width", type_=BigInteger)
@@ -84,3 +96,14 @@ def _advance(now: Any) -> Any:
 _ADVANCE = _advance(cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger))
 # Julian days, in milliseconds at best: what SQLite's clock can do.
 _ADVANCE_SQLITE = _advance(cast((func.julianday("now") - 2440587.5) * 86_400_000_000, BigInteger))
+
+
+async def last_given(session: AsyncSession) -> int:
+    """The last position in the rows of the jobs to which something may still be added."""
+    going_on = select(Job.id).where(Job.status.not_in(FINAL_JOB))
+    rows = await session.execute(
+        select(func.max(Task.started_position), func.max(Task.finished_position)).where(
+            or_(Task.job_id.in_(going_on), text(REMAINING.text))
+        )
+    )
+    return max(position or 0 for position in rows.one())

@@ -14,7 +14,7 @@ from testum.core.frames import Stream, decode_text
 from testum.core.states import TaskStatus
 from testum.db import claims, jobs
 from testum.db.claims import Abandoned, Remains, Result
-from testum.db.positions import Positions
+from testum.db.positions import Positions, last_given
 from testum.db.session import Database, lease_now
 from testum.dispatch.base import Dispatcher, Work
 from testum.events.base import Change, Events, Hint
@@ -51,6 +51,9 @@ class Recovery:
 
     async def at_start(self) -> None:
         """The only worker there can be has started: every task that runs is an earlier process's."""
+        async with self._database.read() as session:
+            # The clock may have been set back since.
+            self._positions.go_on_after(await last_given(session))
         closed = await self._close(alone=True)
         if closed:
             log.warning("took up tasks that the last stop cut off", tasks=closed)
@@ -140,6 +143,7 @@ class Recovery:
     async def _salvage(self, result: Result) -> None:
         """Put all of the task's output that was stored into its result."""
         found = await self._outputs.salvage(result.task_id, tail=ROW_TEXT, small=SMALL_OUTPUT)
+        self._positions.go_on_after(found.position)
         result.output_frames, result.output_bytes = found.frames, found.payload
         result.stdout = decode_text(found.tails[Stream.STDOUT])[0]
         result.stderr = decode_text(found.tails[Stream.STDERR])[0]

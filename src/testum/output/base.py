@@ -58,11 +58,13 @@ class Reader(Protocol):
 
 @dataclass(slots=True)
 class Salvage:
-    """What a task's output was found to be: how many frames, with how many bytes of output, and the last of each
-    stream; and all of it, encoded, where it is small. `damaged`: there is more behind it, which cannot be read."""
+    """What a task's output was found to be: how many frames, with how many bytes of output, the position of the last one,
+    and the last of each stream; and all of it, encoded, where it is small. `damaged`: there is more behind it, which
+    cannot be read."""
 
     frames: int = 0
     payload: int = 0
+    position: int = 0
     tails: dict[Stream, bytes] = field(default_factory=lambda: dict.fromkeys(Stream, b""))
     encoded: bytes | None = None
     damaged: bool = False
@@ -117,6 +119,7 @@ async def gather(reader: Reader, decoder: FrameDecoder, *, tail: int, small: int
             for frame in decoder.feed(data):
                 found.frames += 1
                 found.payload += len(frame.data)
+                found.position = frame.position
                 found.tails[frame.stream] = (found.tails[frame.stream] + frame.data)[-tail:]
                 if found.encoded is not None:
                     found.encoded += encode(frame)
