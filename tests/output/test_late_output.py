@@ -2,6 +2,7 @@
 it, and what the task says is whole."""
 
 import datetime as dt
+import time
 from typing import Any
 
 import pytest
@@ -10,16 +11,21 @@ from sqlalchemy import update
 from tests.db.conftest import add_job
 from tests.output.conftest import OUT, Rig
 from tests.support.waiting import eventually
+from testum.core.frames import decode_all
+from testum.core.positions import Sequencer
 from testum.core.states import TaskStatus
+from testum.db import tasks
 from testum.db.base import utc_now
 from testum.db.claims import Claim, Result
+from testum.db.positions import Positions, ProcessPositions
 from testum.db.tasks import Task
 from testum.dispatch.local import LocalDispatcher
 from testum.events.memory import MemoryEvents
 from testum.execution.ledger import Ledger, Wanted
 from testum.execution.recorder import Recorder
 from testum.execution.recovery import Recovery
-from testum.output.base import Owner, TakenOver
+from testum.output.base import OutputStore, Owner, TakenOver
+from testum.output.files import FileOutputs
 from testum.services.output import OutputCursor
 
 SMALL, LARGE = b"small ", b"0123456789abcdef" * 5000
@@ -39,18 +45,23 @@ async def claimed(rig: Rig) -> tuple[Ledger, Claim, Recorder]:
     return ledger, claim, Recorder(owner, outputs=rig.outputs, events=MemoryEvents(), limit=1 << 30)
 
 
-async def close_as_lost(rig: Rig) -> None:
-    """What another process does with tasks whose lease is over."""
-    await Recovery(
+def recovery(rig: Rig, positions: Positions, outputs: OutputStore) -> Recovery:
+    """Another process's."""
+    return Recovery(
         database=rig.database,
-        positions=rig.positions,
-        outputs=rig.another(),
+        positions=positions,
+        outputs=outputs,
         events=MemoryEvents(),
         dispatcher=LocalDispatcher(never, never),
         worker="another",
         lease_seconds=30,
         held=lambda task_id: False,
-    ).close_abandoned()
+    )
+
+
+async def close_as_lost(rig: Rig) -> None:
+    """What another process does with tasks whose lease is over."""
+    await recovery(rig, rig.positions, rig.another()).close_abandoned()
 
 
 async def finish(ledger: Ledger, claim: Claim, recorder: Recorder) -> None:
@@ -140,3 +151,23 @@ async def test_it_may_come_when_the_journal_was_tidied(journal: Rig, before: byt
         task, data = await told(journal, claim)
         assert (task.status, data) == (TaskStatus.SUCCESS, before + LARGE)
         await journal.outputs.tidy()
+
+
+@pytest.mark.parametrize("rig", ["files"], indirect=True)
+async def test_a_start_with_an_earlier_clock_keeps_the_order(rig: Rig) -> None:
+    """The only process there is dies, and the clock is set back before the next one starts."""
+    root = rig.root / "artifacts"
+    ahead = Sequencer(lambda: time.time_ns() // 1000 + 3_600_000_000)
+    rig.outputs, rig.positions = FileOutputs(root, ahead, rig.database), ProcessPositions(ahead)
+    _, claim, recorder = await claimed(rig)
+    owner = Owner(claim.id, claim.job_id, claim.fence)
+    await recorder.write(OUT, SMALL)
+    await eventually(lambda: holds(rig, owner, SMALL))
+    right = Sequencer()
+    await recovery(rig, ProcessPositions(right), FileOutputs(root, right, rig.database)).at_start()
+    task, data = await told(rig, claim)
+    assert (task.status, data) == (TaskStatus.LOST, SMALL)
+    async with rig.database.read() as session:
+        (frame,) = decode_all(await tasks.frames_of(session, claim.id) or b"")
+    assert task.started_position is not None and task.finished_position is not None
+    assert task.started_position < frame.position < task.finished_position
