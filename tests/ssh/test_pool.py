@@ -15,8 +15,7 @@ from tests.ssh.conftest import begin
 from tests.ssh.test_run import marker, run
 from tests.support.sshd import RealSshd
 from tests.support.waiting import eventually, lag, remains
-from testum.ssh import Command, ConnectionLost, Output, Pool, PoolLimits, Progress, SSHError, Timeouts
-from testum.ssh import pool as pool_module
+from testum.ssh import Command, ConnectionLost, Output, Pool, PoolLimits, Progress, SSHError, Timeouts, dialer
 
 
 @pytest.fixture
@@ -272,13 +271,13 @@ async def test_files_that_are_short_are_no_hosts_fault(own, to, host):
 
 async def test_what_could_not_be_read_is_read_again(own, to, monkeypatch):
     """All that connections need is imported with the first: where that fails, the next tries again."""
-    load = pool_module._load
+    load = dialer._load
 
     def fail():
-        monkeypatch.setattr(pool_module, "_load", load)
+        monkeypatch.setattr(dialer, "_load", load)
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(pool_module, "_load", fail)
+    monkeypatch.setattr(dialer, "_load", fail)
     pool = Pool()
     with pytest.raises(OSError, match="Too many open files"):
         await run(pool, to(own), Command("true"))

@@ -3,22 +3,19 @@
 Each connection is kept by one task of its own (`_keep`), which takes all that it needs in scopes, one within the other:
 its place below the limit, its way through a jump host, the connection. Each program takes its seat on a connection in a
 scope (`_seat`). So nothing that is taken can be left taken, whatever is raised or cancelled between.
-
-asyncssh is imported with the first connection, in a thread: before that, nothing of the engine needs it, and it takes
-9 MB and a tenth of a start (docs/decisions/0031).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from testum.ssh.dialer import Dialer
 from testum.ssh.endpoint import Endpoint, HostKey, Timeouts
-from testum.ssh.errors import ConnectionLost, JumpLoop, OutOfDescriptors, SSHError
+from testum.ssh.errors import ConnectionLost, JumpLoop, SSHError
 from testum.ssh.execution import Execution, Progress
-from testum.ssh.keys import KeyRing
 from testum.ssh.link import Link, NotSent, start_program
 from testum.ssh.places import Places, Turns
 from testum.ssh.program import Program, encode
@@ -26,10 +23,6 @@ from testum.ssh.termination import Found, Sought, Termination, look, terminate
 
 if TYPE_CHECKING:
     import asyncssh
-
-    from testum.ssh.client import Client
-
-    Connect = Callable[..., AbstractAsyncContextManager[Client]]
 
 _MAX_JUMPS = 8
 _MOST_TRIES = 12
@@ -59,20 +52,11 @@ class Probe:
     server_version: str
 
 
-def _load() -> "Connect":
-    """Import all that connections need; what makes them is returned."""
-    from testum.ssh import session  # noqa: F401 - of programs, in `link`
-    from testum.ssh.connection import connect
-
-    return connect
-
-
 class Pool:
     """Connections by endpoint. Belongs to one event loop."""
 
     def __init__(self, limits: PoolLimits | None = None) -> None:
         self._limits = limits or PoolLimits()
-        self._keys = KeyRing()
         self._places = Places(self._limits.max_connections)
         self._links: dict[str, list[Link]] = {}
         self._keepers: dict[Link, asyncio.Task[None]] = {}
@@ -83,7 +67,7 @@ class Pool:
         """What is being closed, and has a place until then."""
         self._turns = Turns()
         self._closed = False
-        self._loading: asyncio.Task[Connect] | None = None
+        self._dialer = Dialer(self._make_room)
         self._plain: dict[str, None] = {}
 
     @asynccontextmanager
@@ -181,7 +165,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         async with self._through(endpoint, timeouts.connect) as tunnel:
             begun = loop.time()
-            async with self._connected(endpoint, timeouts.connect, tunnel, keepalive_interval=0) as client:
+            async with self._dialer.connected(endpoint, timeouts.connect, tunnel) as client:
                 taken = loop.time() - begun
                 version = str(client.connection.get_extra_info("server_version", ""))
         assert client.presented is not None
@@ -329,8 +313,12 @@ class Pool:
                 await self._places.wait(link)
             link.has_begun = True
             tunnel = await stack.enter_async_context(self._through(endpoint, timeout))
-            connected = self._connected(
-                endpoint, timeout, tunnel, keepalive_interval=self._limits.keepalive_interval
+            connected = self._dialer.connected(
+                endpoint,
+                timeout,
+                tunnel,
+                keepalive_interval=self._limits.keepalive_interval,
+                keepalive_count=self._limits.keepalive_count_max,
             )
             client = await stack.enter_async_context(connected)
             link.stand(client)
@@ -338,52 +326,6 @@ class Pool:
             if not link.users:
                 self._rest(link)
             await link.closing.wait()
-
-    @asynccontextmanager
-    async def _connected(
-        self,
-        endpoint: Endpoint,
-        timeout: float,
-        tunnel: "asyncssh.SSHClientConnection | None",
-        *,
-        keepalive_interval: float,
-    ) -> AsyncIterator["Client"]:
-        """See `connect`. Where this process has no descriptor left, idle connections give way first."""
-        connect = await self._loaded()
-        while True:
-            async with AsyncExitStack() as stack:
-                connected = connect(
-                    endpoint,
-                    keys=self._keys,
-                    tunnel=tunnel,
-                    timeout=timeout,
-                    keepalive_interval=keepalive_interval,
-                    keepalive_count=self._limits.keepalive_count_max,
-                )
-                try:
-                    client = await stack.enter_async_context(connected)
-                except OutOfDescriptors:
-                    leaving = self._make_room()
-                    if leaving is None:
-                        raise
-                else:
-                    yield client
-                    return
-            await asyncio.wait({leaving})
-
-    async def _loaded(self) -> "Connect":
-        """What connects, and all that it needs. Raises OSError and ImportError where it cannot be read now; the next
-        connection tries again."""
-        if self._loading is None:
-            self._loading = asyncio.create_task(asyncio.to_thread(_load))
-        loading = self._loading
-        try:
-            # Others wait for it, too.
-            return await asyncio.shield(loading)
-        except (OSError, ImportError):
-            if self._loading is loading:
-                self._loading = None
-            raise
 
     def _wake(self, link: Link) -> None:
         """Somebody uses the connection."""
