@@ -5,12 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
+import structlog
+
 from testum.core.actions import JobSpec
 from testum.core.states import TaskStatus
 from testum.db.claims import Remains
 from testum.db.session import Database
-from testum.execution.recorder import Recorder
-from testum.ssh import Endpoint, Pool, Progress, Timeouts
+from testum.errors import StorageFull, StorageUnavailable
+from testum.execution.recorder import OutputLimit, Recorder
+from testum.output.base import TakenOver
+from testum.ssh import Endpoint, NotBegun, Pool, Progress, SSHError, Timeouts
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,38 @@ class Outcome:
     def failed(cls, code: str, message: str, **more: Any) -> "Outcome":
         """A failure with its stable code and a message for people."""
         return cls(TaskStatus.FAILED, error_code=code, error_message=message, **more)
+
+    @classmethod
+    def of_error(cls, error: Exception) -> "Outcome":
+        """How a task ends for which an error was raised."""
+        match error:
+            case NotBegun():
+                return cls.failed(error.code, error.message, exit_code=error.status)
+            case SSHError():
+                details = {}
+                if error.host_key is not None:
+                    key = error.host_key
+                    details["presented_host_key"] = {
+                        "public_key": key.public_key,
+                        "fingerprint": key.fingerprint,
+                    }
+                return cls.failed(error.code, error.message, details=details)
+            case TakenOver():
+                return cls(TaskStatus.LOST, error_code=error.code, error_message=error.message)
+            case StorageFull() | OutputLimit() | StorageUnavailable():
+                return cls.failed(error.code, error.message)
+        log.error("a task failed within testum", exc_info=error)
+        told = f"testum failed ({type(error).__name__}); the server's log says more."
+        return cls.failed("internal", told)
+
+    @classmethod
+    def stopped(cls) -> "Outcome":
+        """How a task ends that the worker's stop ends."""
+        return cls(
+            TaskStatus.LOST,
+            error_code="worker_stopped",
+            error_message="The server was stopped while the task ran; it was ended on the host.",
+        )
 
 
 class Action(Protocol):

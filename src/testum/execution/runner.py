@@ -17,18 +17,18 @@ from testum.db import platforms
 from testum.db.claims import Claim, Remains, Result
 from testum.db.platforms import Platform
 from testum.db.session import Database
-from testum.errors import StorageFull, StorageUnavailable, TestumError
+from testum.errors import TestumError
 from testum.events.base import Events
 from testum.execution.actions import ACTIONS
 from testum.execution.endpoints import Endpoints
 from testum.execution.ledger import Ledger, Wanted
 from testum.execution.outcome import Context, JobWork, Outcome
 from testum.execution.persist import persist
-from testum.execution.recorder import OutputLimit, Recorder
+from testum.execution.recorder import Recorder
 from testum.execution.slots import Slots, UnderWay
 from testum.execution.work import load_work
 from testum.output.base import OutputStore, Owner, TakenOver
-from testum.ssh import Endpoint, NotBegun, Pool, Progress, SSHError
+from testum.ssh import Endpoint, Pool, Progress
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +57,7 @@ class _Running:
 
     def fail(self, error: Exception) -> None:
         """End it for an error that came beside it."""
-        self.end(_failed(error))
+        self.end(Outcome.of_error(error))
 
 
 @dataclass(slots=True)
@@ -183,7 +183,7 @@ class Runner:
             running = self._running[claim.id] = _Running(claim.job_id)
             if self._ending:
                 # It was being claimed when all was ended.
-                running.end(_stopped())
+                running.end(Outcome.stopped())
             recorder = Recorder(
                 Owner(claim.id, claim.job_id, claim.fence),
                 outputs=self._outputs,
@@ -228,7 +228,7 @@ class Runner:
             try:
                 outcome = await self._outcome(begun.work, claim, running, looked_up, recorder)
             except Exception as error:
-                outcome = _failed(error)
+                outcome = Outcome.of_error(error)
             finally:
                 took = time.monotonic() - running.begun
                 self._let_go(begun, claim, slot)
@@ -279,7 +279,7 @@ class Runner:
             )
             outcome = await self._act(context, running)
         except Exception as error:
-            outcome = _failed(error)
+            outcome = Outcome.of_error(error)
         sent = context is not None and context.progress.sent
         if not sent and outcome is running.reason and outcome.status is TaskStatus.LOST:
             return Outcome(TaskStatus.PENDING, sent=False)
@@ -349,7 +349,7 @@ class Runner:
         # Where another has the task by now, how it ended counts all the same.
         taken_over = isinstance(recorder.failure, TakenOver)
         if recorder.failure is not None and not taken_over and outcome.error_code not in _OUTPUT_FAILED:
-            lost = _failed(recorder.failure)
+            lost = Outcome.of_error(recorder.failure)
             result.status = TaskStatus.FAILED
             result.error_code, result.error_message = lost.error_code, lost.error_message
         if recorded.truncated:
@@ -396,32 +396,4 @@ class Runner:
         self.retire()
         self._ending = True
         for running in self._running.values():
-            running.end(_stopped())
-
-
-def _stopped() -> Outcome:
-    """How a task ends that the worker's stop ends."""
-    return Outcome(
-        TaskStatus.LOST,
-        error_code="worker_stopped",
-        error_message="The server was stopped while the task ran; it was ended on the host.",
-    )
-
-
-def _failed(error: Exception) -> Outcome:
-    """How a task ends for which an error was raised."""
-    match error:
-        case NotBegun():
-            return Outcome.failed(error.code, error.message, exit_code=error.status)
-        case SSHError():
-            details = {}
-            if error.host_key is not None:
-                key = error.host_key
-                details["presented_host_key"] = {"public_key": key.public_key, "fingerprint": key.fingerprint}
-            return Outcome.failed(error.code, error.message, details=details)
-        case TakenOver():
-            return Outcome(TaskStatus.LOST, error_code=error.code, error_message=error.message)
-        case StorageFull() | OutputLimit() | StorageUnavailable():
-            return Outcome.failed(error.code, error.message)
-    log.error("a task failed within testum", exc_info=error)
-    return Outcome.failed("internal", f"testum failed ({type(error).__name__}); the server's log says more.")
+            running.end(Outcome.stopped())
