@@ -14,7 +14,7 @@ from tests.support.waiting import until
 from testum.execution import ledger, recorder, runner, slots
 from testum.execution.actions import run
 
-_GIVES_BACK = frozenset({"_begin", "_let_go", "_tell", "forget", "remove", "give", "_failed", "_refused"})
+_GIVES_BACK = frozenset({"_begin", "_let_go", "_tell", "forget", "remove", "give", "_refused"})
 """Nothing in them waits or can fail."""
 _SLOTS = 3
 
@@ -56,11 +56,11 @@ def _rounds(own: Application, sshd: RealSshd, seed: int, rounds: int) -> None:
             if chance.random() < 0.3:
                 api.http.post(f"/jobs/{job}/cancel")
             if chance.random() < 0.5:
-                until(lambda job=job: api.get(f"/jobs/{job}")["finished_at"], 40)  # type: ignore[misc]
+                until(lambda job=job: api.get(f"/jobs/{job}")["finished_at"], 120)  # type: ignore[misc]
         for job in started:
             until(
                 lambda job=job: api.get(f"/jobs/{job}")["finished_at"],  # type: ignore[misc]
-                40,
+                120,
                 otherwise=lambda job=job: (seed, api.get(f"/jobs/{job}"), mishaps.raised),  # type: ignore[misc]
             )
     finally:
