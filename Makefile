@@ -128,8 +128,10 @@ tests: $(CHECKED)
 .PHONY: test-all
 test-all: test ## Run all that and the long rounds of faults, races, load and generated examples
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m hypothesis --hypothesis-profile new --timeout 1200 $(TESTS)
-	$(BIN)/python -m pytest -s -m slow $(TESTS)
-	$(BIN)/python -m pytest -s -m slow --mode servers $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "slow and not alone" $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "slow and not alone" --mode servers $(TESTS)
+	$(BIN)/python -m pytest -s -m "alone and slow" $(TESTS)
+	$(BIN)/python -m pytest -s -m "alone and slow" --mode servers $(TESTS)
 	$(BIN)/python -m tests.faults.rounds --rounds 50
 
 .PHONY: coverage

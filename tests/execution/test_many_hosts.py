@@ -9,7 +9,7 @@ from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from tests.support.waiting import pause
 
-pytestmark = [pytest.mark.embedded, pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.embedded, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(1200)]
 
 _MANY, _FEW = 2000, 200
 _ADDRESSES = 16

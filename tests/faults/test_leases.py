@@ -21,7 +21,7 @@ from tests.support.tools import unique
 from tests.support.waiting import until
 
 # Long, and they promise times: `make test-all` runs them with nothing beside.
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(300)]
 
 LEASE = 6.0
 """Seconds. It must not run out because the machine is busy."""

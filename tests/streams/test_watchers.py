@@ -91,6 +91,7 @@ def test_100_megabytes_are_stored_and_streamed_in_flat_memory(
     print_much(server, api, platform, 100)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_gigabyte_is_stored_and_streamed_at_60_megabytes_per_second(

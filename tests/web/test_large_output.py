@@ -126,6 +126,7 @@ def test_a_million_lines(large: tuple[Server, Api, str]) -> None:
     assert found["count"] == 1_000_000
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_gigabyte(large: tuple[Server, Api, str]) -> None:
