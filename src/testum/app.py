@@ -173,12 +173,6 @@ class Testum:
         self.watch = Watch(
             self.database,
             [
-                Duty(
-                    "close abandoned tasks",
-                    sweep,
-                    self.recovery.close_abandoned,
-                    settled=settings.lease_seconds,
-                ),
                 Duty("resume jobs", sweep, self.recovery.resume),
                 Duty("forget workers", _FORGOTTEN_SECONDS, self._forget_workers),
                 Duty("forget idempotency keys", _FORGOTTEN_SECONDS, self._forget_idempotency_keys),
@@ -350,6 +344,8 @@ class Testum:
         if self.alone:
             await self.recovery.at_start()
         self.watch.start()
+        # Each process by itself: who has not watched cannot say that a lease has run out.
+        self.watch.keep("abandoned tasks", self.recovery.close_abandoned, self.settings.lease_seconds / 6)
         if self._role is Role.WORKER:
             await self._beat()
             self.watch.keep("heartbeat", self._beat, self.settings.lease_seconds / 3)

@@ -5,7 +5,7 @@ import datetime as dt
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -21,13 +21,14 @@ from testum.core.states import JobStatus, TaskStatus
 from testum.db import claims, duties, jobs, tasks, workers
 from testum.db.audit import AuditLog
 from testum.db.base import utc_now
-from testum.db.claims import Claim, Remains, Result
+from testum.db.claims import Claim, Lease, Remains, Result
 from testum.db.duties import DutyRecord
 from testum.db.jobs import Job
 from testum.db.positions import ProcessPositions, StoredPositions
 from testum.db.session import Database, lease_now
 from testum.db.tasks import Task
 from testum.events.memory import MemoryEvents
+from testum.execution.leases import Sightings
 from testum.execution.ledger import Ledger, Wanted
 from testum.output.base import TakenOver
 
@@ -179,51 +180,44 @@ async def test_nothing_of_a_job_that_was_cancelled(database: Database) -> None:
 
 
 async def take_over(
-    database: Database, worker: str, *, at: dt.datetime | None = None
+    database: Database, worker: str, seen: Sequence[Lease] | None = None
 ) -> list[tuple[int, bool]]:
-    """Take over what is abandoned, as a worker's sweep does; the new fences, and whether nothing was sent."""
+    """Take over all that runs (or was seen to run), as who has seen all leases run out does; the new fences, and whether
+    nothing was sent."""
     async with database.write() as session:
-        now = at or await lease_now(session)
-        gone = await claims.abandoned(session, alive=None, now=now)
+        lease = await lease_now(session) + LEASE
+        gone = await claims.leases(session) if seen is None else seen
         await turns()
-        fences = [
-            await claims.take_over(session, one, worker=worker, now=now, lease=now + LEASE, alone=False)
-            for one in gone
-        ]
+        fences = [await claims.take_over(session, one, worker=worker, lease=lease) for one in gone]
     return [fence for fence in fences if fence is not None]
 
 
-async def test_who_lives_keeps_its_task(database: Database) -> None:
-    claim = await claim_one(database)
-    assert await take_over(database, "second") == []
-    assert (await task_of(database, claim.id)).worker_id == "first"
-
-
 async def test_of_many_that_take_over_one_does(processes: list[Database]) -> None:
-    claim = await claim_one(processes[0], lease_seconds=-1)
+    claim = await claim_one(processes[0])
+    async with processes[0].read() as session:
+        seen = await claims.leases(session)
     fences = await asyncio.gather(
-        *(take_over(database, f"heir-{n}") for n, database in enumerate(processes * 2))
+        *(take_over(database, f"heir-{n}", seen) for n, database in enumerate(processes * 2))
     )
     assert sorted(fences) == [[]] * 7 + [[(2, True)]]
     assert (await task_of(processes[0], claim.id)).fence == 2
 
 
 async def test_what_was_seen_before_another_took_over_counts_no_more(database: Database) -> None:
-    """Not even when that one's lease has run out as well."""
-    claim = await claim_one(database, lease_seconds=-1)
+    claim = await claim_one(database)
     async with database.write() as session:
         now = await lease_now(session)
-        seen = await claims.abandoned(session, alive=None, now=now)
+        (seen,) = await claims.leases(session)
         fences = [
-            await claims.take_over(session, seen[0], worker=worker, now=now, lease=now - LEASE, alone=alone)
-            for worker, alone in (("second", False), ("third", False), ("fourth", True))
+            await claims.take_over(session, seen, worker=worker, lease=now + LEASE)
+            for worker in ("second", "third")
         ]
-    assert fences == [(2, True), None, None] and (await task_of(database, claim.id)).worker_id == "second"
+    assert fences == [(2, True), None] and (await task_of(database, claim.id)).worker_id == "second"
 
 
 async def test_an_owner_that_lost_its_task_changes_nothing(database: Database) -> None:
     """Neither by its result, nor by saying that it lives; before and after the end that another wrote."""
-    late = ledger_of(database, "first", lease_seconds=-1)
+    late = ledger_of(database, "first")
     claim = (await late.claim(Wanted(await add_job(database, 1), 1))).claims[0]
     assert await take_over(database, "second") == [(2, True)]
     before = await task_of(database, claim.id)
@@ -249,7 +243,7 @@ async def test_an_owner_that_lost_its_task_changes_nothing(database: Database) -
 
 
 async def test_nothing_is_sent_by_who_lost_its_task(database: Database) -> None:
-    late = ledger_of(database, "first", lease_seconds=-1)
+    late = ledger_of(database, "first")
     claim = (await late.claim(Wanted(await add_job(database, 1), 1))).claims[0]
     await late.sending(claim, "root@there:22")
     sent = await task_of(database, claim.id)
@@ -319,17 +313,69 @@ async def test_a_result_that_comes_late_is_the_lost_tasks_end(database: Database
     assert [entry.object_id for entry in entries] == [str(claim.id)]
 
 
-async def test_a_clock_that_is_set_ends_no_lease(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither forward nor back; where the database is a server, that has the clock."""
-    claim = await claim_one(database)
-    for days in (2, -2):
-        there = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
-        monkeypatch.setattr("testum.db.session.utc_now", lambda there=there: there)
+class Clock:
+    """A steady clock that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_lease_has_run_out_for_who_saw_that(database: Database) -> None:
+    """Not renewed for its length, by the clock of who looks; the one that leases are written by says nothing."""
+    clock = Clock()
+    sightings = Sightings(30, clock)
+    ledger = ledger_of(database, "first", lease_seconds=-3600)
+    (claim,) = (await ledger.claim(Wanted(await add_job(database, 1), 1))).claims
+
+    async def look(after: float) -> list[UUID]:
+        clock.now += after
         async with database.read() as session:
-            now = await lease_now(session)
-            assert not await claims.abandoned(session, alive=None, now=now)
-            late = now + LEASE + dt.timedelta(seconds=1)
-            assert [task.id for task in await claims.abandoned(session, alive=None, now=late)] == [claim.id]
+            return [lease.id for lease in sightings.note(await claims.leases(session))]
+
+    assert [await look(10) for _ in range(3)] == [[]] * 3, "by its end it is over"
+    await ledger.renew()
+    assert [await look(10) for _ in range(3)] == [[]] * 3
+    assert await look(10) == [claim.id]
+    assert await look(1) == [claim.id], "until somebody takes it over"
+    assert await take_over(database, "second") == [(2, True)]
+    assert await look(10) == []
+
+
+async def test_who_could_not_look_begins_anew(database: Database) -> None:
+    """After an outage of the database, and after it was stopped itself: others may have been, too."""
+    clock = Clock()
+    sightings = Sightings(30, clock)
+    claim = await claim_one(database)
+    async with database.read() as session:
+        leases = await claims.leases(session)
+
+    def look(after: float) -> list[UUID]:
+        clock.now += after
+        return [lease.id for lease in sightings.note(leases)]
+
+    assert [look(10) for _ in range(3)] == [[]] * 3
+    sightings.forget()
+    assert [look(10) for _ in range(3)] == [[]] * 3
+    assert look(10) == [claim.id]
+    sightings.forget()
+    assert [look(0), look(3600), look(5), look(5)] == [[]] * 4
+    assert look(10) == [claim.id]
+
+
+async def test_a_lease_that_was_renewed_meanwhile_is_not_taken(database: Database) -> None:
+    ledger = ledger_of(database, "first")
+    await ledger.claim(Wanted(await add_job(database, 1), 1))
+    async with database.read() as session:
+        (seen,) = await claims.leases(session)
+    await ledger.renew()
+    async with database.write() as session:
+        now = await lease_now(session)
+        assert await claims.take_over(session, seen, worker="second", lease=now + LEASE) is None
+        (kept,) = await claims.leases(session)
+    assert (kept.worker, kept.fence) == ("first", 1)
 
 
 async def test_a_renewed_lease_counts_from_now(database: Database) -> None:
@@ -357,39 +403,14 @@ async def test_a_renewed_lease_counts_from_now(database: Database) -> None:
 async def test_renewing_and_taking_over_at_once(processes: list[Database]) -> None:
     """Whoever is first: either the owner keeps the task, or it hears that it lost it."""
     for _ in range(6):
-        ledger = ledger_of(processes[0], "first", lease_seconds=-0.001)
+        ledger = ledger_of(processes[0], "first")
         claim = (await ledger.claim(Wanted(await add_job(processes[0], 1), 1))).claims[0]
-        ledger._lease = LEASE
-        lost, fences = await asyncio.gather(ledger.renew(), take_over(processes[1], "second"))
+        async with processes[0].read() as session:
+            seen = [lease for lease in await claims.leases(session) if lease.id == claim.id]
+        lost, fences = await asyncio.gather(ledger.renew(), take_over(processes[1], "second", seen))
         assert (lost, fences) in (([claim.id], [(2, True)]), ([], [])), (lost, fences)
         async with processes[0].write() as session:
             await session.execute(update(Task).values(status=TaskStatus.LOST))
-
-
-@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("hours", [-1, 1])
-async def test_leases_follow_the_databases_clock(
-    database: Database, hours: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A machine whose clock is an hour off neither loses its tasks nor takes those of others."""
-    from testum.db import base, session
-
-    def off() -> dt.datetime:
-        return dt.datetime.now(dt.UTC) + dt.timedelta(hours=hours)
-
-    right = await claim_one(database, "right")
-    monkeypatch.setattr(base, "utc_now", off)
-    monkeypatch.setattr(session, "utc_now", off)
-    wrong = await claim_one(database, "wrong")
-    assert await take_over(database, "wrong") == []
-    monkeypatch.undo()
-    assert await take_over(database, "right") == []
-    rows = [await task_of(database, claim.id) for claim in (right, wrong)]
-    now = dt.datetime.now(dt.UTC)
-    for row in rows:
-        assert row.lease_expires_at is not None and row.started_at is not None
-        assert abs(row.lease_expires_at - now - LEASE) < dt.timedelta(seconds=20)
-        assert abs(row.started_at - now) < dt.timedelta(seconds=20)
 
 
 # -- duties --------------------------------------------------------------------------------------------------
@@ -405,13 +426,24 @@ async def test_of_many_at_once_one_gets_a_duty(processes: list[Database]) -> Non
         got = await asyncio.gather(*(claim_duty(database) for database in processes * 5))
         assert sum(got) == 1, round_
         async with processes[0].read() as session:
-            assert await duties.not_due(session) == {"sweep"}
+            assert await duties.not_due(session, {"sweep": 60}) == {"sweep"}
         assert not await claim_duty(processes[1])
         async with processes[0].write() as session:
             due = await lease_now(session) - dt.timedelta(seconds=0.01)
             await session.execute(update(DutyRecord).values(due_at=due))
         async with processes[0].read() as session:
-            assert await duties.not_due(session) == set()
+            assert await duties.not_due(session, {"sweep": 60}) == set()
+
+
+async def test_a_duty_does_not_wait_for_a_clock_that_was_set_back(database: Database) -> None:
+    assert await claim_duty(database)
+    async with database.write() as session:
+        ahead = await lease_now(session) + dt.timedelta(hours=1)
+        await session.execute(update(DutyRecord).values(due_at=ahead))
+    async with database.read() as session:
+        assert await duties.not_due(session, {"sweep": 60}) == set()
+    assert await claim_duty(database)
+    assert not await claim_duty(database)
 
 
 async def test_duties_are_apart(database: Database) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.ssh.test_terminate import commands
+from tests.support.clock import offset
 from tests.support.server import Api, Process, Server
 from tests.support.sshd import RealSshd
 from tests.support.stream import follow, output_of
@@ -25,7 +27,6 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.alone, pytest.m
 
 LEASE = 6.0
 """Seconds. It must not run out because the machine is busy."""
-_FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
 @pytest.fixture(scope="module")
@@ -180,19 +181,17 @@ def test_a_dead_worker_is_noticed_in_time_and_a_living_one_never(
     assert (task["status"], task["stdout"]) == ("success", "whole\n")
 
 
-@pytest.mark.skipif(_FAKETIME is None, reason="libfaketime is not installed (Debian: apt install faketime)")
 def test_the_clocks_of_machines_do_not_matter(own: Server, own_api: Api, zones: Callable[..., Zone]) -> None:
     """Workers an hour ahead and an hour behind keep their tasks through many leases, take none from those that live,
     close those of one that died, in time, and all times that are shown are the database's."""
 
-    def at(offset: str) -> Zone:
-        return zones(LD_PRELOAD=str(_FAKETIME), FAKETIME=offset, FAKETIME_DONT_FAKE_MONOTONIC="1")
-
-    ahead, behind, right = at("+1h"), at("-1h"), zones()
+    ahead, behind, right = zones(**offset(1)), zones(**offset(-1)), zones()
     begun = dt.datetime.now(dt.UTC)
     command = f"for n in $(seq {int(3 * LEASE)}); do echo $n; sleep 1; done"
     kept = [zone.start(command) for zone in (ahead, behind, right)]
-    lost = zones().start("sleep 600")
+    dies = zones()
+    lost = dies.start("sleep 601")
+    until(lambda: commands(dies.sshd, "601"))
     dead = own.execute("SELECT worker_id FROM task_runs WHERE id = :id", {"id": lost["id"]})[0][0]
     os.killpg(os.getpgid(int(dead.split(":")[1])), signal.SIGKILL)
     killed = time.monotonic()

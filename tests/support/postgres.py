@@ -20,6 +20,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
+from tests.support.clock import Clock
 from tests.support.sshd import free_port, run
 from tests.support.waiting import until
 
@@ -67,7 +68,8 @@ class PostgresServer:
 
     user = "testum"
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        """`clock`: by which it has the time, in place of the machine's."""
         programs = _programs()
         assert programs is not None, missing()
         self._programs = programs
@@ -81,6 +83,7 @@ class PostgresServer:
         if os.geteuid() == 0:
             self._as |= {"user": SYSTEM_USER, "group": SYSTEM_USER, "extra_groups": []}
         atexit.register(self.close)
+        self._clock = {} if clock is None else clock.environment()
         self._make()
         self.start()
 
@@ -142,6 +145,7 @@ class PostgresServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={**os.environ, **self._clock},
                 start_new_session=True,
                 **self._as,
             )

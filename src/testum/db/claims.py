@@ -394,43 +394,43 @@ async def renew(session: AsyncSession, worker: str, ids: Sequence[UUID], lease: 
     return [task_id for task_id in ids if task_id not in kept]
 
 
-@dataclass(frozen=True, slots=True)
-class Abandoned:
-    """A task whose owner is gone, and the fence that its owner had."""
+class Lease(NamedTuple):
+    """A running task and its owner's lease. `end` is there to be compared: each renewal changes it. When it comes no clock
+    says that may have been set since."""
 
     id: UUID
     job_id: UUID
+    worker: str | None
     fence: int
+    end: dt.datetime | None
 
 
-async def abandoned(
-    session: AsyncSession, *, alive: str | None, now: dt.datetime | None, limit: int = 500
-) -> list[Abandoned]:
-    """Running tasks whose owner is gone: with `now`, those whose lease ran out; with `alive`, all that
-    are not that worker's (right only where no other worker can exist)."""
-    statement = select(Task.id, Task.job_id, Task.fence).where(Task.status == TaskStatus.RUNNING)
-    if alive is not None:
-        statement = statement.where(Task.worker_id != alive)
-    if now is not None:
-        statement = statement.where(Task.lease_expires_at < now)
-    rows = await session.execute(statement.order_by(Task.job_id, Task.id).limit(limit))
-    return [Abandoned(*row) for row in rows]
+async def leases(session: AsyncSession) -> list[Lease]:
+    """Those of all running tasks, by job and id."""
+    rows = await session.execute(
+        select(Task.id, Task.job_id, Task.worker_id, Task.fence, Task.lease_expires_at)
+        .where(Task.status == TaskStatus.RUNNING)
+        .order_by(Task.job_id, Task.id)
+    )
+    return [Lease(*row) for row in rows]
 
 
 async def take_over(
-    session: AsyncSession, task: Abandoned, *, worker: str, now: dt.datetime, lease: dt.datetime, alone: bool
+    session: AsyncSession, task: Lease, *, worker: str, lease: dt.datetime
 ) -> tuple[int, bool] | None:
     """Take a task from its owner, who can write nothing about it any more, and send nothing of it; the new fence is
-    returned, and whether nothing was sent, or None where its owner turned out to live, or another was quicker. `alone`:
-    no other worker can exist."""
-    statement = update(Task).where(
-        Task.id == task.id, Task.fence == task.fence, Task.status == TaskStatus.RUNNING
-    )
-    if not alone:
-        statement = statement.where(Task.lease_expires_at < now)
+    returned, and whether nothing was sent, or None where the lease is not as it was: its owner turned out to live, or
+    another was quicker."""
     fence = task.fence + 1
     unsent = await session.scalar(
-        statement.values(fence=fence, worker_id=worker, lease_expires_at=lease)
+        update(Task)
+        .where(
+            Task.id == task.id,
+            Task.fence == task.fence,
+            Task.status == TaskStatus.RUNNING,
+            Task.lease_expires_at == task.end,
+        )
+        .values(fence=fence, worker_id=worker, lease_expires_at=lease)
         .returning(Task.unsent)
         .execution_options(synchronize_session=False)
     )

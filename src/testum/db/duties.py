@@ -1,8 +1,9 @@
 """Periodic duties: when each is due again. Whoever moves that time on, does it."""
 
 import datetime as dt
+from collections.abc import Mapping
 
-from sqlalchemy import String, select
+from sqlalchemy import String, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -10,6 +11,8 @@ from testum.db.base import Base, insert_into
 from testum.db.session import database_now
 
 _PROBE = "check health"
+_AT_ONCE = dt.timedelta(minutes=1)
+"""So much may pass between one process's look at the clock and what another writes meanwhile."""
 
 
 class DutyRecord(Base):
@@ -21,10 +24,16 @@ class DutyRecord(Base):
     due_at: Mapped[dt.datetime] = mapped_column()
 
 
-async def not_due(session: AsyncSession) -> set[str]:
-    """The duties whose time has not come yet."""
+async def not_due(session: AsyncSession, periods: Mapping[str, float]) -> set[str]:
+    """Those of the duties whose time has not come yet. `periods`: every how many seconds each is done."""
     now = await database_now(session)
-    return set(await session.scalars(select(DutyRecord.name).where(DutyRecord.due_at > now)))
+    rows = await session.execute(select(DutyRecord.name, DutyRecord.due_at).where(DutyRecord.due_at > now))
+    return {row.name for row in rows if row.due_at <= _latest(now, periods.get(row.name, 0.0))}
+
+
+def _latest(now: dt.datetime, seconds: float) -> dt.datetime:
+    """No duty can be due later than that. One that seems to be was done before the clock was set back."""
+    return now + dt.timedelta(seconds=seconds) + _AT_ONCE
 
 
 async def probe(session: AsyncSession) -> None:
@@ -46,7 +55,7 @@ async def claim(session: AsyncSession, name: str, seconds: float) -> bool:
         record.on_conflict_do_update(
             index_elements=[DutyRecord.name],
             set_={"due_at": record.excluded.due_at},
-            where=DutyRecord.due_at <= now,
+            where=or_(DutyRecord.due_at <= now, DutyRecord.due_at > _latest(now, seconds)),
         ).returning(DutyRecord.name)
     )
     return taken.first() is not None

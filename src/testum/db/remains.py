@@ -24,8 +24,12 @@ from testum.db.tasks import LOOKED_FOR, REMAINING, Task, TaskOutput
 
 _LOOKING = dt.timedelta(minutes=2)
 """Who has taken a look on is given so long. Then others may look, too."""
-_AHEAD = dt.timedelta(hours=2)
-"""No look is planned so far ahead. One that seems to be was planned before the clock was set back."""
+LOOKED_SO_FAR = "looked_for"
+"""In `termination` of a task's details: the seconds between its end and the next look, as they were planned."""
+_AHEAD, _AHEAD_AT_FIRST = dt.timedelta(hours=2), dt.timedelta(minutes=5)
+_AT_FIRST = 1200.0
+"""No look is planned so far ahead, and of what was looked for over fewer seconds none so far. One that seems to be was
+planned before the clock was set back."""
 
 
 class Remaining(NamedTuple):
@@ -65,7 +69,11 @@ async def any_due(session: AsyncSession, zones: Sequence[str] | None) -> bool:
 
 async def _due(session: AsyncSession, zones: Sequence[str] | None) -> list[Any]:
     now = await database_now(session)
-    due: list[Any] = [text(LOOKED_FOR.text), or_(Task.look_at <= now, Task.look_at > now + _AHEAD)]
+    looked_so_far = func.coalesce(Task.details["termination", LOOKED_SO_FAR].as_float(), 0.0)
+    set_back = or_(
+        Task.look_at > now + _AHEAD, and_(Task.look_at > now + _AHEAD_AT_FIRST, looked_so_far < _AT_FIRST)
+    )
+    due: list[Any] = [text(LOOKED_FOR.text), or_(Task.look_at <= now, set_back)]
     return due if zones is None else [*due, Task.zone.in_(zones)]
 
 

@@ -108,7 +108,7 @@ _STARTED, _STARTED_MONOTONIC = utc_now(), time.monotonic()
 
 
 async def lease_now(session: AsyncSession) -> dt.datetime:
-    """The present moment by the clock that leases are counted by: the database's own, where it is a server. One process
+    """The present moment by the clock that leases are written by: the database's own, where it is a server. One process
     alone has none to share it with: it counts from its start by a clock that nobody sets, and that stands still while the
     machine sleeps (clock_gettime(2), CLOCK_MONOTONIC)."""
     connection = await session.connection()

@@ -17,9 +17,9 @@ import structlog
 
 from testum.core.states import TaskStatus
 from testum.db import platforms, remains
-from testum.db.claims import Remains, Result, never_begun
+from testum.db.claims import FIRST_LOOK, Remains, Result, never_begun
 from testum.db.positions import Positions
-from testum.db.remains import Look, Remaining
+from testum.db.remains import LOOKED_SO_FAR, Look, Remaining
 from testum.db.session import Database, database_now
 from testum.errors import TestumError
 from testum.events.base import Change, Events, Hint
@@ -36,10 +36,12 @@ _OF_HOST = 50
 """For so many tasks at once at one host."""
 _SOONEST, _LATEST = dt.timedelta(seconds=5), dt.timedelta(hours=1)
 _PART = 4
-"""The next look comes after a quarter of the time that has passed since the task's end."""
+"""The next look comes after a quarter of the time for which was looked so far. That is the sum of the times between the
+looks: a clock that was set says nothing of how long it is since the task's end."""
 _CLOCKS_APART = 5.0
 """So many seconds this machine's clock and the database's may be apart."""
 _FOR = dt.timedelta(days=7)
+"""For so long somebody looks."""
 
 
 class Aftermath:
@@ -211,8 +213,11 @@ def _sought(task: Remaining) -> Sought:
     """What to look for of a task. What may be of it and bears no mark is known where its end has shown it, or an earlier
     look; else it began since the task did."""
     strays = tuple(task.details.get("termination", {}).get("strays", ()))
-    age = (dt.datetime.now(dt.UTC) - (task.started_at or task.finished_at)).total_seconds()
-    since = max(age, 0.0) + _CLOCKS_APART
+    started = task.started_at or task.finished_at
+    # The clock may have been set back since.
+    known = task.finished_at - started + _looked_for(task)
+    age = max(dt.datetime.now(dt.UTC) - started, known, dt.timedelta())
+    since = age.total_seconds() + _CLOCKS_APART
     return Sought(str(task.id), task.to_be_ended, strays, since, attempt=str(task.attempt or ""))
 
 
@@ -230,17 +235,24 @@ def _seen(task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now
         elif not is_open and before.get("begun") is False and not seen.never_ran:
             # What was run in the program's place bears no mark.
             is_open, again, detail = True, True, before["detail"]
-    age = max(now - task.finished_at, dt.timedelta())
-    if again and age > _FOR:
+    looked_for = _looked_for(task)
+    if again and looked_for > _FOR:
         again = False
         detail = f"{detail} It was looked for over a week; nobody looks any more."
+    wait = min(max(looked_for / _PART, _SOONEST), _LATEST)
     told = {
         **before,
         "state": "unconfirmed" if is_open or isinstance(seen, _Unseen) else "confirmed",
         "detail": detail,
         "looked_at": now.isoformat(),
         "looking": again,
+        LOOKED_SO_FAR: (looked_for + wait).total_seconds() if again else looked_for.total_seconds(),
         **({"strays": list(seen.strays)} if isinstance(seen, Termination) else {}),
     }
-    next_look = now + min(max(age / _PART, _SOONEST), _LATEST) if again else None
-    return Look(task, {"termination": told}, is_open, next_look, boot_id)
+    return Look(task, {"termination": told}, is_open, now + wait if again else None, boot_id)
+
+
+def _looked_for(task: Remaining) -> dt.timedelta:
+    """How long after its end this look is planned."""
+    seconds = task.details.get("termination", {}).get(LOOKED_SO_FAR)
+    return FIRST_LOOK if seconds is None else dt.timedelta(seconds=seconds)

@@ -13,11 +13,14 @@ import structlog
 from testum.core.frames import Stream, decode_text
 from testum.core.states import TaskStatus
 from testum.db import claims, jobs
-from testum.db.claims import Abandoned, Remains, Result
+from testum.db.claims import Lease, Remains, Result
+from testum.db.many import chunks
 from testum.db.positions import Positions, last_given
 from testum.db.session import Database, lease_now
 from testum.dispatch.base import Dispatcher, Work
+from testum.errors import StorageUnavailable
 from testum.events.base import Change, Events, Hint
+from testum.execution.leases import Sightings
 from testum.execution.recorder import ROW_TEXT, SMALL_OUTPUT
 from testum.output.base import OutputStore
 
@@ -48,21 +51,29 @@ class Recovery:
         self._worker = worker
         self._lease = dt.timedelta(seconds=lease_seconds)
         self._held = held
+        self._sightings = Sightings(lease_seconds)
 
     async def at_start(self) -> None:
         """The only worker there can be has started: every task that runs is an earlier process's."""
         async with self._database.read() as session:
             # The clock may have been set back since.
             self._positions.go_on_after(await last_given(session))
-        closed = await self._close(alone=True)
-        if closed:
+            gone = [lease for lease in await claims.leases(session) if lease.worker != self._worker]
+        if closed := await self._close(gone):
             log.warning("took up tasks that the last stop cut off", tasks=closed)
         await self.resume()
 
     async def close_abandoned(self) -> None:
-        """Close tasks whose lease ran out."""
-        closed = await self._close(alone=False)
-        if closed:
+        """Look at all leases, and close the tasks of those that this process has seen run out. To be done several times in
+        a lease's length."""
+        try:
+            async with self._database.read() as session:
+                leases = await claims.leases(session)
+        except StorageUnavailable:
+            # Those that live get the time to say so.
+            self._sightings.forget()
+            raise
+        if closed := await self._close(self._sightings.note(leases)):
             log.warning("closed tasks whose worker is gone", tasks=closed)
 
     async def resume(self) -> None:
@@ -78,17 +89,10 @@ class Recovery:
         for job_id, concurrency, pending in waiting:
             await self._dispatcher.submit(Work(job_id, concurrency, pending, again=True))
 
-    async def _close(self, *, alone: bool) -> int:
+    async def _close(self, gone: Sequence[Lease]) -> int:
         closed = 0
-        while True:
-            async with self._database.read() as session:
-                gone = await claims.abandoned(
-                    session,
-                    alive=self._worker if alone else None,
-                    now=None if alone else await lease_now(session),
-                )
-            gone = [task for task in gone if not self._held(task.id)]
-            taken = await self._take_over(gone, alone=alone)
+        for chunk in chunks([lease for lease in gone if not self._held(lease.id)]):
+            taken = await self._take_over(chunk)
             for result in taken:
                 if result.status is TaskStatus.PENDING:
                     # Whoever does it again begins its output anew.
@@ -97,23 +101,20 @@ class Recovery:
                     await self._salvage(result)
             await self._finish(taken)
             closed += len(taken)
-            if not taken:
-                return closed
+        return closed
 
-    async def _take_over(self, gone: Sequence[Abandoned], *, alone: bool) -> list[Result]:
+    async def _take_over(self, gone: Sequence[Lease]) -> list[Result]:
         """Become the owner of tasks, so that nobody else can write about them: their results to be."""
         taken: list[Result] = []
         async with self._database.write() as session:
-            now = await lease_now(session)
+            lease = await lease_now(session) + self._lease
             # `gone` is in the order of jobs, in which everybody locks them.
             for job_id in dict.fromkeys(task.job_id for task in gone):
                 self._positions.release(job_id, await self._positions.reserve(session, job_id, 1))
                 for task in gone:
                     if task.job_id != job_id:
                         continue
-                    found = await claims.take_over(
-                        session, task, worker=self._worker, now=now, lease=now + self._lease, alone=alone
-                    )
+                    found = await claims.take_over(session, task, worker=self._worker, lease=lease)
                     if found is not None:
                         taken.append(_result(task, *found))
         return taken
@@ -154,7 +155,7 @@ class Recovery:
             result.details["output_truncated"] = True
 
 
-def _result(task: Abandoned, fence: int, unsent: bool) -> Result:
+def _result(task: Lease, fence: int, unsent: bool) -> Result:
     if unsent:
         return Result(task.id, task.job_id, fence, TaskStatus.PENDING, sent=False)
     return Result(

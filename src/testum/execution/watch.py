@@ -25,16 +25,11 @@ _TICK_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """Something that one of all processes does every `seconds`. It may be done twice: its doer may die.
-
-    With `settled`, only by a process that has had an answer from the database for so many seconds: after an outage
-    those that live get the time to say so.
-    """
+    """Something that one of all processes does every `seconds`. It may be done twice: its doer may die."""
 
     name: str
     seconds: float
     do: Callable[[], Awaitable[None]]
-    settled: float = 0.0
 
 
 class Watch:
@@ -45,7 +40,6 @@ class Watch:
         self._duties = own_duties
         self._alone = alone
         self._loops: list[asyncio.Task[None]] = []
-        self._answering_since: float | None = time.monotonic()
         self._due = {duty.name: time.monotonic() + duty.seconds for duty in own_duties}
 
     def start(self) -> None:
@@ -115,16 +109,7 @@ class Watch:
 
     async def _attend(self) -> None:
         now = time.monotonic()
-        try:
-            due = await self._due_now(now)
-        except StorageUnavailable:
-            self._answering_since = None
-            raise
-        if self._answering_since is None:
-            self._answering_since = now
-        for duty in due:
-            if now - self._answering_since < duty.settled:
-                continue
+        for duty in await self._due_now(now):
             self._due[duty.name] = now + duty.seconds
             if not self._alone:
                 async with self._database.write() as session:
@@ -136,5 +121,5 @@ class Watch:
         if self._alone:
             return [duty for duty in self._duties if self._due[duty.name] <= now]
         async with self._database.read() as session:
-            waiting = await duties.not_due(session)
+            waiting = await duties.not_due(session, {duty.name: duty.seconds for duty in self._duties})
         return [duty for duty in self._duties if duty.name not in waiting]

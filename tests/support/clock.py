@@ -1,0 +1,47 @@
+"""A clock that tests set: the wall clock of the programs that are started with its environment (libfaketime). Their steady
+clock stays the machine's."""
+
+import tempfile
+from pathlib import Path
+
+_LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+
+
+def missing() -> str | None:
+    """What this machine lacks for it, as a sentence; None when clocks can be set."""
+    return "libfaketime is not installed (Debian: apt install faketime)" if _LIBRARY is None else None
+
+
+def offset(hours: float) -> dict[str, str]:
+    """The environment of a program whose clock is so many hours ahead, for good."""
+    return {**_environment(), "FAKETIME": f"{hours * 3600:+f}"}
+
+
+def _environment() -> dict[str, str]:
+    assert _LIBRARY is not None, missing()
+    return {"LD_PRELOAD": str(_LIBRARY), "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+class Clock:
+    """A clock of its own. `close` it after the programs that have it."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="testum-clock-")
+        self._file = Path(self._folder.name) / "offset"
+        # Also programs of other users read it.
+        Path(self._folder.name).chmod(0o755)
+        self.set(0)
+
+    def set(self, seconds: float) -> None:
+        """Set it so many seconds ahead of the machine's."""
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{seconds:+f}\n")
+        new.replace(self._file)
+
+    def environment(self) -> dict[str, str]:
+        """Who is started with it has this clock."""
+        return {**_environment(), "FAKETIME_TIMESTAMP_FILE": str(self._file), "FAKETIME_NO_CACHE": "1"}
+
+    def close(self) -> None:
+        """Remove its file."""
+        self._folder.cleanup()
