@@ -123,7 +123,7 @@ tests: $(CHECKED)
 	$(PYTEST) -n $(BROWSERS) $(MANY) tests/pages
 	$(PYTEST) $(ALONE) $(TESTS)
 	$(PYTEST) $(ALONE) --ignore tests/pages --mode servers $(TESTS)
-	$(BIN)/python -m tests.faults.rounds --rounds 1 --platforms 100
+	$(BIN)/python -m tests.faults.rounds --mode servers --kind kills --platforms 100
 
 .PHONY: test-all
 test-all: test ## Run all that and the long rounds of faults, races, load and generated examples
@@ -132,7 +132,7 @@ test-all: test ## Run all that and the long rounds of faults, races, load and ge
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "slow and not alone" --mode servers $(TESTS)
 	$(BIN)/python -m pytest -s -m "alone and slow" $(TESTS)
 	$(BIN)/python -m pytest -s -m "alone and slow" --mode servers $(TESTS)
-	$(BIN)/python -m tests.faults.rounds --rounds 50
+	$(BIN)/python -m tests.faults.rounds --rounds 50 --jobs 3
 
 .PHONY: coverage
 coverage: ## Measure which branches of src the tests of `make test` reach, the processes that they start with it

@@ -19,7 +19,12 @@ def offset(hours: float) -> dict[str, str]:
 
 def _environment() -> dict[str, str]:
     assert _LIBRARY is not None, missing()
-    return {"LD_PRELOAD": str(_LIBRARY), "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    return {
+        "LD_PRELOAD": str(_LIBRARY),
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        # Else each wait with a limit (pthread_cond_timedwait(3)) is much longer than it says.
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",
+    }
 
 
 class Clock:
@@ -40,7 +45,12 @@ class Clock:
 
     def environment(self) -> dict[str, str]:
         """Who is started with it has this clock."""
-        return {**_environment(), "FAKETIME_TIMESTAMP_FILE": str(self._file), "FAKETIME_NO_CACHE": "1"}
+        return {
+            **_environment(),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_RESET": "1",
+        }
 
     def close(self) -> None:
         """Remove its file."""
