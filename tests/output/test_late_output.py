@@ -37,8 +37,8 @@ async def never(about: object) -> Any:
 
 
 async def claimed(rig: Rig) -> tuple[Ledger, Claim, Recorder]:
-    """A task that is sent, by a worker whose lease is over as soon as somebody looks."""
-    ledger = Ledger(rig.database, rig.positions, MemoryEvents(), worker="here", lease_seconds=-1)
+    """A task that is sent."""
+    ledger = Ledger(rig.database, rig.positions, MemoryEvents(), worker="here", lease_seconds=30)
     (claim,) = (await ledger.claim(Wanted(await add_job(rig.database, 1), 1))).claims
     await ledger.sending(claim, "root@there:22")
     owner = Owner(claim.id, claim.job_id, claim.fence)
@@ -60,8 +60,8 @@ def recovery(rig: Rig, positions: Positions, outputs: OutputStore) -> Recovery:
 
 
 async def close_as_lost(rig: Rig) -> None:
-    """What another process does with tasks whose lease is over."""
-    await recovery(rig, rig.positions, rig.another()).close_abandoned()
+    """What another process does with all tasks that are not its own, as if their leases had run out."""
+    await recovery(rig, rig.positions, rig.another()).at_start()
 
 
 async def finish(ledger: Ledger, claim: Claim, recorder: Recorder) -> None:
