@@ -14,7 +14,7 @@ WORKDIR /build
 # Two environments: the tools with pip, and what goes into the image, without.
 RUN python3 -m venv tools && python3 -m venv --without-pip /opt/testum
 COPY requirements.lock requirements-build.lock ./
-RUN tools/bin/pip install --require-hashes -r requirements-build.lock \
+RUN tools/bin/pip install --no-compile --require-hashes -r requirements-build.lock \
  && tools/bin/pip --python /opt/testum/bin/python install --no-compile --require-hashes -r requirements.lock
 COPY . .
 # The web interface is built where it has not been; for that, Node comes from a package.

@@ -63,6 +63,11 @@ $(S3_VENV)/.ready: requirements-s3.lock
 	@$(S3_VENV)/bin/python $(INSTALL) --require-hashes -r requirements-s3.lock
 	@touch $@
 
+# Debian's packages for the containers of the tests, where Docker is.
+.PHONY: stand-ins
+stand-ins: $(VENV)/.development
+	@$(BIN)/python -m tests.deploy.images
+
 .PHONY: setup
 setup: $(VENV)/.development ## Install all that development needs, into .venv
 
@@ -111,7 +116,7 @@ test: $(CHECKED) lint tests ## Run every check and every test but the long round
 
 # What the time of all checks is counted from: packages are there.
 .PHONY: began
-began: $(VENV)/.development $(MODULES) $(S3_VENV)/.ready
+began: $(VENV)/.development $(MODULES) $(S3_VENV)/.ready stand-ins
 	@rm -rf $(TIMINGS) && mkdir -p $(TIMINGS) && touch $(TIMINGS)/began
 
 # The pages' tests have processes of their own: Playwright's event loop and those of other tests do not go together.

@@ -26,8 +26,9 @@ from tests.support.waiting import until
 
 OURS = ("web", "worker")
 SERVERS = images.SERVERS
-HEALTH_SECONDS = {"postgres": 1, "redis": 1, "s3": 1, "web": 2, "worker": 3}
-"""So often Docker looks at each container's health. The file's own intervals were most of the time of this exercise."""
+HEALTH_SECONDS = {"postgres": 2, "redis": 2, "s3": 2, "web": 5, "worker": 8}
+"""So often Docker looks at each container's health. The file's own intervals were most of the time of this exercise; but
+each look starts a program in the container, so no more often than a start takes anyway."""
 
 
 class Stack:
