@@ -37,7 +37,8 @@ def ids(hosts: list[dict[str, Any]], api: Api) -> dict[str, str]:
 
 def violations(page: Page, *rules: str) -> list[str]:
     """What axe finds that is serious, each as one line; by all of its rules, or by these."""
-    page.evaluate(AXE.read_text())
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(AXE.read_text())
     chosen = {"runOnly": {"type": "rule", "values": rules}} if rules else {}
     found = page.evaluate(
         "(options) => axe.run(document, options)", {"resultTypes": ["violations"], **chosen}
@@ -50,12 +51,14 @@ def violations(page: Page, *rules: str) -> list[str]:
     ]
 
 
-def in_both_themes(page: Page) -> list[str]:
+def in_both_themes(page: Page, language: str) -> list[str]:
     """What axe finds on a page in the system's dark theme, and by colour when the system's becomes light: nothing
-    else differs between the two."""
+    else differs between the two, and no colour differs between the languages."""
     root = page.locator("html")
     expect(root).to_have_attribute("data-bs-theme", "dark")
     found = violations(page)
+    if language != "en":
+        return found
     page.emulate_media(color_scheme="light")
     expect(root).to_have_attribute("data-bs-theme", "light")
     drawn(page)
@@ -82,7 +85,7 @@ def test_axe_finds_nothing_serious(open_tab: Open, ids: dict[str, str], language
         tab.page.emulate_media(color_scheme="dark")
         tab.page.goto(path.format(**ids))
         settle(tab.page)
-        if wrong := in_both_themes(tab.page):
+        if wrong := in_both_themes(tab.page, language):
             found[name] = wrong
         assert tab.page.locator("html").get_attribute("lang") == language
     bare = open_tab(state=None)
@@ -90,7 +93,7 @@ def test_axe_finds_nothing_serious(open_tab: Open, ids: dict[str, str], language
     for name, path in BARE.items():
         bare.page.emulate_media(color_scheme="dark")
         bare.page.goto(path)
-        if wrong := in_both_themes(bare.page):
+        if wrong := in_both_themes(bare.page, language):
             found[name] = wrong
     assert not found, found
 
