@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -13,7 +12,7 @@ from tests.pages.test_accessible import violations
 from tests.support.browser import Tab, ready
 from tests.support.server import ADMIN, Api, Server
 from tests.support.sshd import RealSshd
-from tests.support.tools import make_key, unique
+from tests.support.tools import ask, make_key, unique
 
 NOTE = "What you had typed is here again."
 
@@ -318,7 +317,7 @@ def test_a_login_leads_back_to_our_own_pages_only(
 ) -> None:
     url = server.url
     sent = {name: value.format(url=url) for name, value in headers.items()}
-    answer = httpx2.post(f"{url}/platforms/selected", headers={"Origin": url, **sent}, data={"action": "run"})
+    answer = ask("POST", f"{url}/platforms/selected", headers={"Origin": url, **sent}, data={"action": "run"})
     assert (answer.status_code, answer.headers["location"]) == (303, leads)
 
 

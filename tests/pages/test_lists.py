@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import httpx2
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
@@ -13,6 +12,7 @@ from tests.pages.test_shell import UNKNOWN
 from tests.support.browser import PHONE
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
+from tests.support.tools import ask
 
 Hosts = list[dict[str, Any]]
 
@@ -243,7 +243,7 @@ def _login(account: Api) -> tuple[str, str]:
 def test_a_refusal_is_said_in_words(server: Server, language: str, said: str) -> None:
     viewer = server.account("viewer")
     cookie = f"access_token={viewer.tokens['access_token']}; language={language}"
-    answer = httpx2.get(f"{server.url}/platforms/new", headers={"Cookie": cookie})
+    answer = ask("GET", f"{server.url}/platforms/new", headers={"Cookie": cookie})
     assert answer.status_code == 403
     assert said in answer.text and "platforms:write" not in answer.text
     refused = viewer.http.delete(f"/platforms/{UNKNOWN}")

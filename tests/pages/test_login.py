@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, expect
 from tests.pages.conftest import Open
 from tests.support.browser import Tab
 from tests.support.server import ADMIN, Server
+from tests.support.tools import ask
 
 pytestmark = pytest.mark.embedded
 
@@ -55,21 +56,24 @@ def test_many_tabs_renew_at_once_and_none_is_thrown_out(server: Server) -> None:
         http.post("/login", data=form, headers={"Origin": server.url})
         token = http.cookies["testum_session"]
     for _ in range(4):
-        answer = httpx2.post(
-            f"{server.url}/session/renew", headers={"Cookie": f"testum_session={token}", "Origin": server.url}
+        answer = ask(
+            "POST",
+            f"{server.url}/session/renew",
+            headers={"Cookie": f"testum_session={token}", "Origin": server.url},
         )
         assert answer.status_code == 200 and answer.json()["expires_in"] > 0
 
 
 def test_a_token_of_the_api_renews_no_browser_and_the_other_way_round(server: Server) -> None:
     client = server.client()
-    answer = httpx2.post(
+    answer = ask(
+        "POST",
         f"{server.url}/session/renew",
         headers={"Cookie": f"testum_session={client.tokens['refresh_token']}", "Origin": server.url},
     )
     assert answer.status_code == 401
     form = {"username": ADMIN[0], "password": ADMIN[1]}
-    login = httpx2.post(f"{server.url}/login", data=form, headers={"Origin": server.url})
+    login = ask("POST", f"{server.url}/login", data=form, headers={"Origin": server.url})
     token = login.cookies["testum_session"]
     assert client.http.post("/auth/refresh", json={"refresh_token": token}).status_code == 401
 
@@ -104,9 +108,9 @@ def test_after_the_login_the_page_that_was_asked_for(open_tab: Open) -> None:
 )
 def test_a_login_leads_to_no_other_site(server: Server, elsewhere: str) -> None:
     form = {"username": ADMIN[0], "password": ADMIN[1], "next": elsewhere}
-    answer = httpx2.post(f"{server.url}/login", data=form, headers={"Origin": server.url})
+    answer = ask("POST", f"{server.url}/login", data=form, headers={"Origin": server.url})
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
-    followed = httpx2.get(f"{server.url}/session/renew", params={"next": elsewhere})
+    followed = ask("GET", f"{server.url}/session/renew", params={"next": elsewhere})
     assert followed.headers["location"] == "/login"
 
 
@@ -115,7 +119,7 @@ def test_a_login_leads_to_no_other_site(server: Server, elsewhere: str) -> None:
 )
 def test_another_sites_form_cannot_log_in(server: Server, headers: dict[str, str]) -> None:
     form = {"username": ADMIN[0], "password": ADMIN[1]}
-    answer = httpx2.post(f"{server.url}/login", data=form, headers=headers)
+    answer = ask("POST", f"{server.url}/login", data=form, headers=headers)
     assert answer.status_code == 403 and "access_token" not in answer.cookies
 
 
@@ -126,8 +130,8 @@ def test_logging_out_ends_the_login(open_tab: Open) -> None:
     tab.page.get_by_role("button", name="Log out").click()
     expect(tab.page.get_by_role("heading", name="Log in")).to_be_visible()
     assert not {"access_token", "testum_session"} & set(cookies(tab))
-    answer = httpx2.get(
-        f"{tab.url}/platforms", headers={"Cookie": f"access_token={kept['access_token']['value']}"}
+    answer = ask(
+        "GET", f"{tab.url}/platforms", headers={"Cookie": f"access_token={kept['access_token']['value']}"}
     )
     assert answer.status_code == 303
 
@@ -171,8 +175,11 @@ def test_too_many_attempts_are_told_so(browser: Browser, fresh: Server) -> None:
     tab = Tab(browser, fresh.url)
     tab.expected = ["401", "429"]
     for _ in range(10):
-        httpx2.post(
-            f"{fresh.url}/login", data={"username": "admin", "password": "x"}, headers={"Origin": fresh.url}
+        ask(
+            "POST",
+            f"{fresh.url}/login",
+            data={"username": "admin", "password": "x"},
+            headers={"Origin": fresh.url},
         )
     tab.page.goto("/login")
     tab.page.get_by_label("User name").fill("admin")

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.pages.conftest import Open
 from tests.support.browser import PHONE, ready
 from tests.support.server import Api, Server
+from tests.support.tools import ask
 from testum import __version__
 from testum.settings import Settings
 from testum.web.factory import build
@@ -58,9 +59,7 @@ def fill(path: str) -> str:
 
 @pytest.mark.parametrize(("method", "path"), [route for route in page_routes() if route not in OPEN])
 def test_without_a_login_every_page_leads_to_it(server: Server, method: str, path: str) -> None:
-    answer = httpx2.request(
-        method, server.url + fill(path), headers={"Origin": server.url, "Accept": "text/html"}
-    )
+    answer = ask(method, server.url + fill(path), headers={"Origin": server.url, "Accept": "text/html"})
     assert answer.status_code == 303
     assert answer.headers["location"].startswith(("/session/renew", "/login"))
 
@@ -90,7 +89,7 @@ def test_each_role_gets_what_it_may(
             "text": "name\nx",
             "name": "x",
         }
-        answer = httpx2.request(
+        answer = ask(
             method,
             server.url + fill(path),
             data=form if method == "POST" else None,
@@ -108,8 +107,11 @@ def test_each_role_gets_what_it_may(
 def test_forms_of_other_sites_do_nothing(server: Server, api: Api) -> None:
     cookie = {"Cookie": f"access_token={api.tokens['access_token']}"}
     for headers in ({}, {"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
-        answer = httpx2.post(
-            f"{server.url}/platforms/selected", data={"action": "delete"}, headers={**cookie, **headers}
+        answer = ask(
+            "POST",
+            f"{server.url}/platforms/selected",
+            data={"action": "delete"},
+            headers={**cookie, **headers},
         )
         assert answer.status_code == 403
 
@@ -145,7 +147,7 @@ class Markup(HTMLParser):
 def test_every_page_has_a_strict_policy_and_no_inline_code(server: Server, api: Api) -> None:
     cookie = {"Cookie": f"access_token={api.tokens['access_token']}"}
     for path in ("/", "/platforms", "/run", "/jobs", "/login", "/nothing"):
-        answer = httpx2.get(server.url + path, headers={**cookie, "Accept": "text/html"})
+        answer = ask("GET", server.url + path, headers={**cookie, "Accept": "text/html"})
         policy = answer.headers["content-security-policy"]
         assert (
             policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
@@ -166,7 +168,7 @@ def test_every_page_has_a_strict_policy_and_no_inline_code(server: Server, api: 
 
 
 def test_the_first_load_is_small_compressed_and_kept(server: Server) -> None:
-    page = httpx2.get(f"{server.url}/login", headers={"Accept": "text/html"})
+    page = ask("GET", f"{server.url}/login", headers={"Accept": "text/html"})
     total = len(page.content)
     assets = re.findall(r'(?:src|href)="(/static/app/[^"#]+)', page.text)
     assert len(assets) >= 3
@@ -184,11 +186,11 @@ def test_the_first_load_is_small_compressed_and_kept(server: Server) -> None:
     "path", ["manifest.json", "../assets.py", "..%2fassets.py", "", "x.js", "app.css.br"]
 )
 def test_only_what_was_built_is_served(server: Server, path: str) -> None:
-    assert httpx2.get(f"{server.url}/static/app/{path}").status_code == 404
+    assert ask("GET", f"{server.url}/static/app/{path}").status_code == 404
 
 
 def test_a_link_from_another_site_finds_the_login(server: Server) -> None:
-    answer = httpx2.get(f"{server.url}/jobs", headers={"Sec-Fetch-Site": "cross-site"})
+    answer = ask("GET", f"{server.url}/jobs", headers={"Sec-Fetch-Site": "cross-site"})
     assert answer.status_code == 200 and 'http-equiv="refresh"' in answer.text
 
 

@@ -19,6 +19,7 @@ import obstore
 from obstore.store import S3Store
 
 from tests.support.sshd import free_port
+from tests.support.tools import ask
 from tests.support.waiting import until
 
 VENV = Path(__file__).parents[2] / ".venv-s3"
@@ -79,7 +80,7 @@ class S3Server:
         if self.process is None or self.process.poll() is not None:
             raise RuntimeError(f"the S3 server did not start:\n{self.log.read_text()[-3000:]}")
         try:
-            httpx2.get(f"http://{self.endpoint}", timeout=5)
+            ask("GET", f"http://{self.endpoint}", timeout=5)
         except httpx2.HTTPError:
             return False
         return True
@@ -100,7 +101,7 @@ class S3Server:
         name = f"bucket-{secrets.token_hex(6)}"
         # obstore creates no buckets, but signs any request: PUT of the bucket itself creates it.
         address = obstore.sign(self.store(name), "PUT", "", timedelta(minutes=5))
-        httpx2.put(address, timeout=60).raise_for_status()
+        ask("PUT", address, timeout=60).raise_for_status()
         return name
 
     def stop(self) -> None:

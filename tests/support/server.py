@@ -211,7 +211,9 @@ class Installation:
     def nobody(self, path: str = "") -> httpx2.Client:
         """A client that is not logged in and keeps cookies, as a browser does, for what is below this path; it is
         closed with the installation."""
-        client = httpx2.Client(base_url=f"{self.url}{path}", timeout=30, transport=self.transport())
+        client = httpx2.Client(
+            base_url=f"{self.url}{path}", timeout=30, transport=self.transport(), verify=False
+        )
         self._clients.append(client)
         return client
 
@@ -357,7 +359,8 @@ class Api:
     ) -> None:
         self.url = url
         self.username, self.password = username, password
-        self.http = httpx2.Client(base_url=f"{url}/api/v1", timeout=60, transport=transport)
+        # Plain HTTP has no use for the trusted certificates (`ask`).
+        self.http = httpx2.Client(base_url=f"{url}/api/v1", timeout=60, transport=transport, verify=False)
         self.tokens = self.ok(
             self.http.post("/auth/login", json={"username": username, "password": password})
         )

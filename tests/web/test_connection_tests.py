@@ -15,7 +15,7 @@ import pytest
 from tests.support.application import Application, doing_work
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd, free_port, run
-from tests.support.tools import make_key, unique
+from tests.support.tools import ask, make_key, unique
 from testum.services import probes
 
 pytestmark = pytest.mark.walls
@@ -327,7 +327,8 @@ def test_only_who_may_write_platforms_may_test_what_is_typed(
 def test_hanging_up_ends_the_connection(api: Api, real_sshd: RealSshd, listener: socket.socket) -> None:
     body = fields(real_sshd, port=port_of(listener))
     with pytest.raises(httpx2.ReadTimeout):
-        httpx2.post(
+        ask(
+            "POST",
             f"{api.url}/api/v1/platforms/new/test",
             json=body,
             headers={"Authorization": api.http.headers["Authorization"]},

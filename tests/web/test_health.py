@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import httpx2
 import psycopg
 import pytest
 from redis import Redis
@@ -16,6 +15,7 @@ from sqlalchemy.engine import make_url
 from tests.support.application import Application
 from tests.support.server import Api, Installation, Server, walls
 from tests.support.sshd import RealSshd
+from tests.support.tools import ask
 from tests.support.waiting import turns, until
 from testum.db.session import Database
 from testum.errors import StorageUnavailable
@@ -34,8 +34,8 @@ ALL = dict.fromkeys(("database", "events", "dispatch", "artifacts"), "ok")
 
 
 def test_all_is_well(server: Server) -> None:
-    assert httpx2.get(f"{server.url}/health", timeout=60).json()["status"] == "ok"
-    assert httpx2.get(f"{server.url}/health/live", timeout=60).json() == {"status": "ok"}
+    assert ask("GET", f"{server.url}/health", timeout=60).json()["status"] == "ok"
+    assert ask("GET", f"{server.url}/health/live", timeout=60).json() == {"status": "ok"}
     until(lambda: ready(server) == (200, "ok", ALL))
 
 

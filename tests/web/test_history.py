@@ -5,11 +5,11 @@ import re
 import secrets
 from typing import Any
 
-import httpx2
 import pytest
 
 from tests.support.server import ADMIN, Api, Server
 from tests.support.sshd import RealSshd, free_port
+from tests.support.tools import ask
 from tests.support.waiting import until
 from testum import __version__
 
@@ -120,7 +120,7 @@ def test_settings_show_no_secret(api: Api, server: Server) -> None:
 
 
 def test_health_tells_that_it_lives_and_nothing_else(server: Server) -> None:
-    answer = httpx2.get(f"{server.url}/health", timeout=60)
+    answer = ask("GET", f"{server.url}/health", timeout=60)
     assert (answer.status_code, answer.json()) == (
         200,
         {"status": "ok", "version": __version__, "database": "ok"},
@@ -128,7 +128,7 @@ def test_health_tells_that_it_lives_and_nothing_else(server: Server) -> None:
 
 
 def test_the_documentation_needs_no_internet(server: Server) -> None:
-    page = httpx2.get(f"{server.url}/docs", timeout=60)
+    page = ask("GET", f"{server.url}/docs", timeout=60)
     assert page.status_code == 200
     addresses = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert addresses and not [
@@ -136,14 +136,14 @@ def test_the_documentation_needs_no_internet(server: Server) -> None:
     ]
     for address in addresses:
         if address.startswith("/"):
-            asset = httpx2.get(f"{server.url}{address}", timeout=60)
+            asset = ask("GET", f"{server.url}{address}", timeout=60)
             assert asset.status_code == 200 and len(asset.content) > 10_000
     assert "http://" not in page.text.replace(server.url, "") and "https://" not in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
 
 
 def test_the_document_has_an_example_of_every_body(server: Server) -> None:
-    document = httpx2.get(f"{server.url}/openapi.json", timeout=60).json()
+    document = ask("GET", f"{server.url}/openapi.json", timeout=60).json()
     assert document["openapi"].startswith("3.1")
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
