@@ -295,7 +295,10 @@ def _owners(fleet: Fleet, chance: random.Random) -> list[Fault]:
         Fault(f"SIGSTOP {worker.name}, long", long, lambda: stopped(worker), cancel),
         Fault(f"kill -9 {worker.name}", brief, lambda: killed(worker), cancel),
         Fault(
-            f"kill -9 {worker.name} when it wakes", brief, lambda: killed_while_stopped(worker, long), cancel
+            f"SIGSTOP {worker.name}, kill -9 when it wakes",
+            long,
+            lambda: killed_while_stopped(worker),
+            cancel,
         ),
     ]
 
