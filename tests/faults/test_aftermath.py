@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from tests.ssh.test_terminate import commands
 from tests.support.proxy import Proxies
 from tests.support.server import Api, Server
-from tests.support.sshd import RealSshd
+from tests.support.sshd import LoginUser, RealSshd
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.walls
@@ -24,6 +24,16 @@ def host() -> Iterator[RealSshd]:
     sshd = RealSshd()
     yield sshd
     sshd.close()
+
+
+@pytest.fixture
+def bash_host() -> Iterator[RealSshd]:
+    """Its account's start-up file is read for each program."""
+    user = LoginUser(shell="/bin/bash")
+    sshd = RealSshd(user=user)
+    yield sshd
+    sshd.close()
+    user.remove()
 
 
 def only_task(api: Api, job_id: str) -> Any:
@@ -142,3 +152,51 @@ def test_what_was_about_to_be_sent_is_found_not_to_have_run(host: RealSshd) -> N
         assert not counter.exists()
         again = api.post(f"/jobs/{going_on}/rerun", {})["id"]
         assert api.wait_job(again)["status"] == "success" and len(counter.read_text().split()) == 1
+
+
+@pytest.mark.slow
+def test_what_never_proved_its_beginning_becomes_known(bash_host: RealSshd) -> None:
+    """A shell that a start-up file puts in place bears no mark; it is found below the SSH server, or when its connection is
+    gone."""
+    host, home = bash_host, bash_host.user.home
+    with Server() as server:
+        (home / ".bashrc").write_text('rm "$HOME/replace" 2>/dev/null && exec sleep 3973\n')
+        api = server.client()
+        on = {"platform_ids": [api.add_platform("replaces", host)["id"]]}
+        (home / "replace").touch()
+        job_id = api.start_job("true", targets=on, timeout=2)
+        api.wait_job(job_id)
+        until(lambda: only_task(api, job_id)["metadata"]["termination"].get("strays"))
+        task = only_task(api, job_id)
+        assert (task["error_code"], task["may_still_run"]) == ("timeout", True)
+        (pid,) = task["metadata"]["termination"]["strays"]
+        assert commands(host, "3973")
+        host.cut()
+        before = task["metadata"]["termination"]["looked_at"]
+        until(lambda: only_task(api, job_id)["metadata"]["termination"]["looked_at"] != before)
+        assert only_task(api, job_id)["may_still_run"]
+        os.kill(int(pid), signal.SIGTERM)
+        until(lambda: not only_task(api, job_id)["may_still_run"], 60)
+        assert only_task(api, job_id)["metadata"]["termination"]["state"] == "confirmed"
+
+
+def test_a_connection_that_was_cut_before_the_proof_arrived(bash_host: RealSshd) -> None:
+    """The program ran and ended, and nobody heard of it: its host shows that nothing is at work."""
+    home = bash_host.user.home
+    (home / ".bashrc").write_text("echo >>~/begins; until [ -e ~/go ]; do sleep 0.1; done\n")
+    with closing(Proxies()) as proxies, Server() as server:
+        api = server.client()
+        way = proxies.add(bash_host.port)
+        api.add_platform("cut", bash_host, port=way.port)
+        job_id = api.start_job("echo go >ran")
+        until((home / "begins").exists)
+        way.hold_answers()
+        (home / "go").touch()
+        until((home / "ran").exists)
+        way.cut()
+        way.release()
+        api.wait_job(job_id)
+        until(lambda: not only_task(api, job_id)["may_still_run"])
+        task = only_task(api, job_id)
+        assert task["metadata"]["termination"]["begun"] is False, task
+        assert (task["status"], task["metadata"]["termination"]["state"]) == ("failed", "confirmed")

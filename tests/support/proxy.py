@@ -60,8 +60,9 @@ class Proxy:
         self._loop = loop
         self.delay = 0.0
         self.holding = False
-        self._flowing = asyncio.Event()
+        self._flowing, self._answering = asyncio.Event(), asyncio.Event()
         self._flowing.set()
+        self._answering.set()
         self.port = 0
         self._open: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[Any]] = set()
@@ -88,7 +89,9 @@ class Proxy:
         self._serving.add(own)
         try:
             with suppress(asyncio.CancelledError):
-                await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
+                await asyncio.gather(
+                    self._carry(reader, back, self._flowing), self._carry(there, writer, self._answering)
+                )
         finally:
             self._open -= {writer, back}
             self._serving.discard(own)
@@ -102,18 +105,26 @@ class Proxy:
     def hold(self) -> None:
         """Carry nothing until `release`."""
         self._loop.call_soon_threadsafe(self._flowing.clear)
+        self.hold_answers()
+
+    def hold_answers(self) -> None:
+        """Carry nothing back until `release`."""
+        self._loop.call_soon_threadsafe(self._answering.clear)
 
     def release(self) -> None:
         """Carry what was held, and go on."""
         self._loop.call_soon_threadsafe(self._flowing.set)
+        self._loop.call_soon_threadsafe(self._answering.set)
 
     def _abort(self) -> None:
         for writer in self._open:
             writer.transport.abort()
 
-    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _carry(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, flowing: asyncio.Event
+    ) -> None:
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(256)
-        sender = asyncio.create_task(self._send(queue, target))
+        sender = asyncio.create_task(self._send(queue, target, flowing))
         loop = asyncio.get_running_loop()
         data = b"x"
         try:
@@ -127,16 +138,21 @@ class Proxy:
         finally:
             sender.cancel()
 
-    async def _send(self, queue: "asyncio.Queue[tuple[float, bytes]]", target: asyncio.StreamWriter) -> None:
+    async def _send(
+        self,
+        queue: "asyncio.Queue[tuple[float, bytes]]",
+        target: asyncio.StreamWriter,
+        flowing: asyncio.Event,
+    ) -> None:
         loop = asyncio.get_running_loop()
         with suppress(OSError):
             while True:
                 due, data = await queue.get()
                 if due > loop.time():
                     await lag(due - loop.time())
-                if not self._flowing.is_set():
+                if not flowing.is_set():
                     self.holding = True
-                    await self._flowing.wait()
+                    await flowing.wait()
                     self.holding = False
                 if not data:
                     # Both ends close their side: half-open connections are nothing testum's servers use.

@@ -38,6 +38,11 @@ _SOONEST, _LATEST = dt.timedelta(seconds=5), dt.timedelta(hours=1)
 _PART = 4
 """The next look comes after a quarter of the time for which was looked so far. That is the sum of the times between the
 looks: a clock that was set says nothing of how long it is since the task's end."""
+_QUIET = "quiet_since"
+"""In `termination` of what did not prove its beginning: at how many seconds after the end nothing was seen first."""
+_RESENT = 120.0
+"""What a broken line held back is sent again within as long as it was held, and within so many seconds (TCP_RTO_MAX of
+Linux)."""
 _CLOCKS_APART = 5.0
 """So many seconds this machine's clock and the database's may be apart."""
 _FOR = dt.timedelta(days=7)
@@ -212,19 +217,22 @@ def _never_ran(task: Remaining, seen: Termination) -> Result:
 def _sought(task: Remaining) -> Sought:
     """What to look for of a task. What may be of it and bears no mark is known where its end has shown it, or an earlier
     look; else it began since the task did."""
-    strays = tuple(task.details.get("termination", {}).get("strays", ()))
-    started = task.started_at or task.finished_at
+    before = task.details.get("termination", {})
+    strays = tuple(before.get("strays", ()))
     # The clock may have been set back since.
-    known = task.finished_at - started + _looked_for(task)
-    age = max(dt.datetime.now(dt.UTC) - started, known, dt.timedelta())
+    age = max(
+        dt.datetime.now(dt.UTC) - (task.started_at or task.finished_at), _took(task) + _looked_for(task)
+    )
     since = age.total_seconds() + _CLOCKS_APART
-    return Sought(str(task.id), task.to_be_ended, strays, since, attempt=str(task.attempt or ""))
+    begun = before.get("begun") is not False
+    return Sought(str(task.id), task.to_be_ended, strays, since, attempt=str(task.attempt or ""), begun=begun)
 
 
 def _seen(task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now: dt.datetime) -> Look:
     """What a look says of a task, and when to look again."""
     before = task.details.get("termination", {})
-    detail = seen.detail
+    detail, looked_for = seen.detail, _looked_for(task)
+    quiet: float | None = None
     if isinstance(seen, _Unseen):
         is_open, again = seen.open, seen.again
     else:
@@ -233,15 +241,19 @@ def _seen(task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now
             is_open = again = False
             detail = "The host was started anew since: nothing of the task can be at work."
         elif not is_open and before.get("begun") is False and not seen.never_ran:
-            # What was run in the program's place bears no mark.
-            is_open, again, detail = True, True, before["detail"]
-    looked_for = _looked_for(task)
+            quiet = before.get(_QUIET) or looked_for.total_seconds()
+            if looked_for.total_seconds() < quiet + _held_back(task, quiet):
+                is_open = again = True
+                detail = (
+                    "Looked at the host: nothing of the task is there. What was sent may still be on its way."
+                )
     if again and looked_for > _FOR:
         again = False
         detail = f"{detail} It was looked for over a week; nobody looks any more."
     wait = min(max(looked_for / _PART, _SOONEST), _LATEST)
     told = {
-        **before,
+        **{name: value for name, value in before.items() if name != _QUIET},
+        **({} if quiet is None else {_QUIET: quiet}),
         "state": "unconfirmed" if is_open or isinstance(seen, _Unseen) else "confirmed",
         "detail": detail,
         "looked_at": now.isoformat(),
@@ -250,6 +262,15 @@ def _seen(task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now
         **({"strays": list(seen.strays)} if isinstance(seen, Termination) else {}),
     }
     return Look(task, {"termination": told}, is_open, now + wait if again else None, boot_id)
+
+
+def _took(task: Remaining) -> dt.timedelta:
+    return max(task.finished_at - (task.started_at or task.finished_at), dt.timedelta())
+
+
+def _held_back(task: Remaining, quiet: float) -> float:
+    """How many seconds what was sent may be late, when nothing of it was there so many seconds after the task's end."""
+    return min(_took(task).total_seconds() + quiet, _RESENT)
 
 
 def _looked_for(task: Remaining) -> dt.timedelta:

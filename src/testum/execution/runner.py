@@ -324,7 +324,7 @@ class Runner:
             return {"state": "unconfirmed", "detail": f"testum failed ({type(error).__name__})."}
         told: dict[str, object] = {"state": ended.state, "detail": ended.detail}
         if ended.state != "confirmed" and not context.progress.begun:
-            # That nothing bears its mark will say nothing later either.
+            # That nothing bears its mark says nothing by itself.
             told["begun"] = False
         if ended.strays:
             told["strays"] = list(ended.strays)

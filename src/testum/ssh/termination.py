@@ -103,8 +103,21 @@ uid_of() {
   while read -r name uid _; do case $name in Uid:) return ;; esac; done <"$1/status"
   uid=
 }
-# Children of the first process, of this account and younger than `oldest`, that bear no task's mark. Services' processes
-# are those of the service manager, unless the service is the SSH server.
+# The processes of the SSH server; fails where none of them is seen above this shell.
+find_servers() {
+  servers=" "; pid=$$
+  for file in "$proc"/[0-9]*/stat; do
+    read -r line 2>/dev/null <"$file" || continue
+    case ${line#*"("} in sshd*|dropbear*) servers="$servers${line%% *} " ;; esac
+  done
+  until case $servers in *" $pid "*) ;; *) false ;; esac; do
+    read -r line 2>/dev/null <"$proc/$pid/stat" || return 1
+    set -- ${line##*) }; pid=$2
+  done
+}
+# Children of the first process, of this account and younger than `oldest`, that bear no task's mark; of a program that
+# did not prove its beginning, also those of the SSH server: they may run in its place. Services' processes are those of the
+# service manager, unless the service is the SSH server.
 find_strays() {
   strays=
   ticks=$(getconf CLK_TCK 2>/dev/null) || ticks=100
@@ -115,7 +128,8 @@ find_strays() {
   while read -r line; do
     pid=${line%% *}; rest=${line##*) }
     set -- $rest
-    [ "$2" = 1 ] || continue
+    case " 1$servers" in *" $2 "*) ;; *) continue ;; esac
+    case $servers in *" $pid "*) continue ;; esac
     case $1 in Z|X) continue ;; esac
     age=$((up - ${20} * 100 / ticks))
     [ "$age" -le "$oldest" ] || continue
@@ -147,13 +161,14 @@ say_strays() {
   find_strays
   [ "$strays" ] && echo "$strays"
 }
-# Those of the processes with these numbers that are still children of the first process, of this account.
+# Those of the processes with these numbers that still have such a parent, of this account.
 say_still() {
   uid_of "$proc/self"; me=$uid
   for pid in $seen; do
     read -r line 2>/dev/null <"$proc/$pid/stat" || continue
-    rest=${line##*) }
-    case $rest in [!ZX]" 1 "*) uid_of "$proc/$pid" 2>/dev/null; [ "$uid" = "$me" ] && echo "$tag stray $pid 0" ;; esac
+    set -- ${line##*) }
+    case " 1$servers" in *" $2 "*) ;; *) continue ;; esac
+    case $1 in [!ZX]) uid_of "$proc/$pid" 2>/dev/null; [ "$uid" = "$me" ] && echo "$tag stray $pid 0" ;; esac
   done
 }
 # Whether a process of this account says that the attempt ran nothing.
@@ -166,9 +181,13 @@ ran_nothing() {
   done
   return 1
 }
-gone() { say_strays; say_still; echo "$tag gone $1"; }
+gone() {
+  servers=" "
+  [ -z "$unbegun" ] || find_servers || echo "$tag hidden"
+  say_strays; say_still; echo "$tag gone $1"
+}
 seek() {
-  tag=$1; pattern="[T]ESTUM_TASK=$2"; to_end=$3; seen=$4; oldest=$5; attempt=$6
+  tag=$1; pattern="[T]ESTUM_TASK=$2"; to_end=$3; seen=$4; oldest=$5; attempt=$6; unbegun=$7
   known=" "; ours=" "; groups=" "
   find_ours
   if [ "$ours" = " " ]; then
@@ -211,13 +230,14 @@ class Sought:
     """A program to be looked for on a host by its marker. `end`: what is found is ended. `strays`: the pids of what may be
     of it, and bears no mark. Where they are not known, `since` is how many seconds ago at most such a process began; None:
     none is looked for. `attempt` names the one that sent it (see Progress): what says that this one ran nothing is looked
-    for, too."""
+    for, too. `begun`: whether the program has proven that it began; if not, what may run in its place is looked for, too."""
 
     marker: str
     end: bool
     strays: tuple[str, ...] = ()
     since: float | None = None
     attempt: str = ""
+    begun: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +304,8 @@ def _script(sought: Sequence[Sought], tag: str, grace: float, proc: str) -> str:
         pids = " ".join(pid for pid in program.strays if pid.isdigit())
         oldest = "" if program.since is None or pids else str(round(program.since * 100))
         attempt = program.attempt if program.attempt.isdigit() else ""
-        call = f"seek {tag}-{number} {program.marker} {program.end:d} '{pids}' '{oldest}' '{attempt}'"
+        unbegun = "" if program.begun else "1"
+        call = f"seek {tag}-{number} {program.marker} {program.end:d} '{pids}' '{oldest}' '{attempt}' '{unbegun}'"
         calls.append(f"( {call} ) &" if program.end else call)
     script = (
         _SCRIPT.replace("@PROC@", proc)
@@ -325,7 +346,7 @@ def _gone(told: str, strays: list[str], *, signalled: bool = False) -> Terminati
     return Termination(
         "unconfirmed",
         f"{told} {_LOOKED} But processes of this account have begun since then that bear no mark and whose parent has "
-        f"ended; they may be its and were left as they are: {', '.join(strays[:20])}.",
+        f"ended, or is the SSH server; they may be its and were left as they are: {', '.join(strays[:20])}.",
         signalled,
         tuple(strays[:_MOST_STRAYS]),
     )
@@ -349,6 +370,8 @@ def _verdict(answer: str, tag: str, tag_of_all: str, begun: bool, sent_at: float
                     "Looked at the host: its shell got no command before the connection ended, and ran nothing.",
                     never_ran=True,
                 )
+            case ["hidden"]:
+                begun = False
             case ["gone", "0"] if not begun:
                 return Termination(
                     "unconfirmed",
