@@ -121,7 +121,7 @@ async def cancelled(pool, host, sshd, text=LASTING):
     name = marker()
     begun = asyncio.Event()
     progress = Progress()
-    progress.beginning = begun.set
+    progress.beginning = lambda pid: begun.set()
     program = Script(text) if "\n" in text else Command(text)
     execution = await begin(pool, host, program, marker=name, timeouts=Timeouts(total=20), progress=progress)
 

@@ -1,9 +1,11 @@
 """Ending programs: `confirmed` only when a look at the host agrees."""
 
 import os
+import shutil
 import signal
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,16 @@ import pytest
 from tests.ssh.conftest import begin
 from tests.support.sshd import LoginUser
 from tests.support.waiting import eventually
-from testum.ssh import Command, Endpoint, Output, Script, Timeouts
+from testum.ssh import Command, Endpoint, Output, Progress, Script, Sought, Timeouts, termination
+from testum.ssh.execution import Shell
 from testum.ssh.termination import terminate
 
 
-async def start(pool, endpoint, text, wait_for=b"go\n"):
+async def start(pool, endpoint, text, wait_for=b"go\n", progress=None):
     marker = str(uuid.uuid4())
-    execution = await begin(pool, endpoint, Command(text), marker=marker, timeouts=Timeouts())
+    execution = await begin(
+        pool, endpoint, Command(text), marker=marker, timeouts=Timeouts(), progress=progress
+    )
     got = b""
     while wait_for not in got:
         event = await anext(execution)
@@ -125,6 +130,94 @@ async def test_what_left_session_and_environment_is_told(pool, endpoint, sshd, c
                 os.kill(pid, signal.SIGKILL)
 
 
+REPLACED = {
+    "by a program without environment": "echo go; exec env -i sleep 3971",
+    "by a shell without environment": "echo go; exec env -i sh -c 'sleep 3971; sleep 3971'",
+    "by a program without our mark": "echo go; unset TESTUM_TASK; exec sleep 3971",
+    "and gone, with its session left": "env -i sleep 3971 >/dev/null & sleep 0.3; echo go; kill -KILL $$",
+}
+
+
+@pytest.mark.parametrize("case", REPLACED)
+@pytest.mark.parametrize("cut", [False, True], ids=["same connection", "connection cut"])
+async def test_a_shell_that_was_replaced_is_ended(pool, endpoint, sshd, case, cut):
+    """Nothing bears the mark then: the shell said at the beginning which process it is."""
+    target, progress = endpoint(), Progress()
+    marker, execution = await start(pool, target, REPLACED[case], progress=progress)
+    await eventually(lambda: commands(sshd, "3971") and not commands(sshd, marker))
+    assert progress.shell is not None
+    if cut:
+        sshd.cut()
+        await eventually(lambda: execution.execution._session.closed)
+    # A younger process that got the number is another's.
+    younger = Shell(progress.shell.pid, progress.shell.by - 3600)
+    if "gone" not in case:
+        await pool.terminate(target, marker, grace=1, shell=younger)
+        assert commands(sshd, "3971")
+    ended = await pool.terminate(target, marker, grace=1, shell=progress.shell)
+    assert ended.state == "confirmed" and ended.signalled, ended
+    assert not commands(sshd, "3971")
+    await execution.aclose()
+
+
+async def test_what_was_found_stays_found(pool, endpoint, sshd):
+    """Whatever becomes of its mark and its parents; and another process with its number is not it."""
+    target = endpoint()
+    text = "env -i setsid sh -c 'trap \"\" TERM; echo go; while :; do sleep 0.3979; done'"
+    marker, execution = await start(pool, target, text)
+    (seen,) = (await pool.look(target, [Sought(marker, end=False)], grace=1)).of_each
+    pids = {name.partition(":")[0] for name in seen.left}
+    lasting = [
+        str(pid) for pid in sshd.user.processes() if "while" in _line(pid) and marker not in _line(pid)
+    ]
+    assert len(lasting) == 1 and pids.issuperset(lasting), seen
+    for pid in pids.difference(lasting):
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    (again,) = (await pool.look(target, [Sought(marker, end=False, left=seen.left)], grace=1)).of_each
+    assert again.state == "unconfirmed" and {name.partition(":")[0] for name in again.left} >= set(lasting)
+    other = tuple(f"{pid}:1" for pid in lasting)
+    (gone,) = (await pool.look(target, [Sought(marker, end=True, left=other)], grace=1)).of_each
+    assert gone.state == "confirmed" and commands(sshd, "3979")
+    (ended,) = (await pool.look(target, [Sought(marker, end=True, left=again.left)], grace=1)).of_each
+    assert ended.state == "confirmed" and not commands(sshd, "3979"), ended
+    await execution.aclose()
+
+
+GREPS = {
+    "finds nothing": "exit 1",
+    "colours": "exec /bin/grep --color=always",
+    "is not there": None,
+}
+
+
+@pytest.mark.parametrize("name", ["grep", "cat"])
+@pytest.mark.parametrize("case", GREPS)
+async def test_a_look_that_cannot_see_confirms_nothing(pool, endpoint, sshd, case, name):
+    """The account's own programs may stand before the host's."""
+    folder = sshd.user.home / "bin"
+    folder.mkdir(exist_ok=True)
+    text = GREPS[case]
+    tool = folder / name
+    if text is not None:
+        shown = "exec /bin/cat -n" if name == "cat" and "exec" in text else text
+        tool.write_text(f'#!/bin/sh\n{shown} "$@"\n')
+        tool.chmod(0o755)
+    marker, execution = await start(pool, endpoint(), "echo go; sleep 3971")
+    found = f"PATH={folder}:$PATH" if text is not None else f"{name}() {{ exit 127; }}"
+    script = termination._script([Sought(marker, end=True)], "testum-tag", 0.2, "/proc")
+    done = await begin(
+        pool, endpoint(), Script(f"{found}\n{script}"), marker="testum-look", timeouts=Timeouts()
+    )
+    answer = b"".join([event.data async for event in done if isinstance(event, Output)]).decode()
+    await done.aclose()
+    verdict = termination._verdict(answer, "testum-tag-0", "testum-tag", begun=True, sent_at=0)
+    assert verdict.state == "unconfirmed" and commands(sshd, "3971"), answer
+    shutil.rmtree(folder)
+    assert (await pool.terminate(endpoint(), marker, grace=1)).state == "confirmed"
+    await execution.aclose()
+
+
 async def test_a_process_of_another_user_is_named(pool, endpoint, sshd):
     """As after su or sudo: it is in the task's session and cannot be signalled by the task's user."""
     other = LoginUser()
@@ -137,6 +230,14 @@ async def test_a_process_of_another_user_is_named(pool, endpoint, sshd):
         left = [pid for pid in other.processes() if "3974" in _line(pid)]
         assert left
         assert any(str(pid) in ended.detail for pid in left)
+        # Its shell was ended, and with it all that bore the mark.
+        for _ in range(2):
+            sought = Sought(marker, end=True, left=ended.left)
+            (ended,) = (await pool.look(target, [sought], grace=0.2)).of_each
+            assert ended.state == "unconfirmed" and any(str(pid) in ended.detail for pid in left), ended
+        other.kill_all()
+        (ended,) = (await pool.look(target, [Sought(marker, end=True, left=ended.left)], grace=0.2)).of_each
+        assert ended.state == "confirmed", ended
         await execution.aclose()
     finally:
         other.remove()

@@ -215,17 +215,22 @@ def _never_ran(task: Remaining, seen: Termination) -> Result:
 
 
 def _sought(task: Remaining) -> Sought:
-    """What to look for of a task. What may be of it and bears no mark is known where its end has shown it, or an earlier
-    look; else it began since the task did."""
+    """What to look for of a task: what was found of it before, and what bears its mark. What may be of it and bears none is
+    known where its end has shown it, or an earlier look; else it began since the task did."""
     before = task.details.get("termination", {})
-    strays = tuple(before.get("strays", ()))
     # The clock may have been set back since.
     age = max(
         dt.datetime.now(dt.UTC) - (task.started_at or task.finished_at), _took(task) + _looked_for(task)
     )
-    since = age.total_seconds() + _CLOCKS_APART
-    begun = before.get("begun") is not False
-    return Sought(str(task.id), task.to_be_ended, strays, since, attempt=str(task.attempt or ""), begun=begun)
+    return Sought(
+        str(task.id),
+        task.to_be_ended,
+        tuple(before.get("strays", ())),
+        since=age.total_seconds() + _CLOCKS_APART,
+        attempt=str(task.attempt or ""),
+        begun=before.get("begun") is not False,
+        left=tuple(before.get("left", ())),
+    )
 
 
 def _seen(task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now: dt.datetime) -> Look:
@@ -259,7 +264,7 @@ def _seen(task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now
         "looked_at": now.isoformat(),
         "looking": again,
         LOOKED_SO_FAR: (looked_for + wait).total_seconds() if again else looked_for.total_seconds(),
-        **({"strays": list(seen.strays)} if isinstance(seen, Termination) else {}),
+        **({"strays": list(seen.strays), "left": list(seen.left)} if isinstance(seen, Termination) else {}),
     }
     return Look(task, {"termination": told}, is_open, now + wait if again else None, boot_id)
 

@@ -318,6 +318,7 @@ class Runner:
                 begun=context.progress.begun,
                 sent_at=context.progress.sent_at,
                 attempt=context.progress.attempt,
+                shell=context.progress.shell,
             )
         except Exception as error:
             log.exception("nobody could look at the host", task_id=context.marker)
@@ -328,6 +329,8 @@ class Runner:
             told["begun"] = False
         if ended.strays:
             told["strays"] = list(ended.strays)
+        if ended.left:
+            told["left"] = list(ended.left)
         return told
 
     async def _write(self, claim: Claim, outcome: Outcome, recorder: Recorder, took: float) -> None:

@@ -8,7 +8,8 @@ those.
 
 Start-up files come before: they may print, read from stdin or put another shell in this one's place. So stdin begins with
 lines that end whatever runs them, which may be eaten, and the program proves by a mark on stdout that all of it arrived
-and begins now. The mark is a sum: who only repeats the line does not print it.
+and begins now. The mark is a sum: who only repeats the line does not print it. With it comes the shell's process id, by which
+it is found when it has put something without a mark in its own place.
 
 The exec request alone begins nothing: the shell waits on stdin for the line with the nonce. Where testum was killed before
 that line, or before the rest, the shell reads the end of stdin, and nobody takes what it prints: then a process stays for
@@ -29,8 +30,8 @@ HEADER = b"exit 255;a=1\n" * 3
 """Goes first over stdin, before the line with the nonce: nothing is run by a shell that was put in place of ours. fish reads
 all before it runs anything, and prints the line that it cannot read: this one, and none with secrets."""
 
-MARK = 'echo "testum-$((@SUM@))"; '
-"""Prints the mark. echo is a builtin of every shell."""
+MARK = 'echo "testum-$((@SUM@)) $$" || exit 255; '
+"""Prints the mark, or begins nothing. echo is a builtin of every shell."""
 
 STOP = "exit 255\n"
 """Goes in a program's place over a connection that stands: the shell ends at once."""

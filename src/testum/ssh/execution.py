@@ -38,6 +38,14 @@ class Exit:
     core_dumped: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """The shell that began a program: its process id on the host, and by when (time.monotonic) it had that."""
+
+    pid: int
+    by: float
+
+
 class Progress:
     """How far a program came: what is false while a failure or a cancellation ends it says what may be on the host."""
 
@@ -55,6 +63,8 @@ class Progress:
         """When it was first about to be, by time.monotonic."""
         self.begun = False
         """Whether it has proven that it began; a plain one never does."""
+        self.shell: Shell | None = None
+        """The shell that began it."""
         self.ended = False
         """Whether the host said how it ended."""
 
@@ -70,9 +80,10 @@ class Progress:
         if self.sent_at is None:
             self.sent_at = time.monotonic()
 
-    def beginning(self) -> None:
-        """The program begins."""
+    def beginning(self, pid: int) -> None:
+        """The program begins, by the shell with this process id."""
         self.begun = True
+        self.shell = Shell(pid, time.monotonic())
 
     def ending(self) -> None:
         """The program has ended."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from testum.ssh.dialer import Dialer
 from testum.ssh.endpoint import Endpoint, HostKey, Timeouts
 from testum.ssh.errors import ConnectionLost, JumpLoop, SSHError
-from testum.ssh.execution import Execution, Progress
+from testum.ssh.execution import Execution, Progress, Shell
 from testum.ssh.link import Link, NotSent, start_program
 from testum.ssh.places import Places, Turns
 from testum.ssh.program import Program, encode
@@ -123,11 +123,13 @@ class Pool:
         begun: bool = True,
         sent_at: float | None = None,
         attempt: str = "",
+        shell: Shell | None = None,
     ) -> Termination:
         """End everything on the host that bears `marker`, and look whether it is gone. Never raises
         for what SSH does: then nothing is confirmed, and the reason says why. `begun`: whether the program has proven
         that it began; if not, that nothing bears the marker says nothing. `sent_at`: since when (time.monotonic) a process
-        without mark may be the program's; None: none is looked for. `attempt`: see Sought."""
+        without mark may be the program's; None: none is looked for. `attempt`: see Sought. `shell`: who began it, which is ended
+        with its session whatever it has put in its own place."""
         if marker in self._plain:
             return Termination(
                 "unconfirmed",
@@ -142,6 +144,7 @@ class Pool:
             begun=begun,
             sent_at=sent_at,
             attempt=attempt,
+            shell=shell,
         )
 
     async def look(

@@ -1,6 +1,7 @@
 """What a program's channel delivers, held until it is taken."""
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -123,7 +124,9 @@ class Session(asyncssh.SSHClientSession[bytes]):
         if self._echoed:
             self._taken += len(data)
             return
-        before, mark, after = (self._unclear + data).partition(self._mark)
+        data = self._unclear + data
+        found = re.search(re.escape(self._mark) + rb"([0-9]{1,10})\n", data)
+        before, after = (data[: found.start()], data[found.end() :]) if found else (data, b"")
         shown, nonce, _ = before.partition(self._nonce)
         if nonce:
             self._echoed = True
@@ -131,15 +134,19 @@ class Session(asyncssh.SSHClientSession[bytes]):
             self._taken += len(before) - len(shown)
             self._hold("stdout", shown)
             return
-        if mark:
+        if found:
             self._unclear = b""
-            self._taken += len(mark)
+            self._taken += len(found[0])
             self._hold("stdout", before)
             self.begun = True
-            self.progress.beginning()
+            self.progress.beginning(int(found[1]))
             self._hold("stdout", after)
             return
-        kept = max(_begun_at_the_end(before, self._mark), _begun_at_the_end(before, self._nonce))
+        part = re.search(re.escape(self._mark) + rb"[0-9]{0,10}\Z", before)
+        kept = max(
+            len(part[0]) if part else _begun_at_the_end(before, self._mark),
+            _begun_at_the_end(before, self._nonce),
+        )
         self._unclear = before[len(before) - kept :]
         self._hold("stdout", before[: len(before) - kept])
 

@@ -2,7 +2,10 @@
 
 One POSIX sh script does both, over a second channel or a fresh connection. It finds what bears the
 task's marker (see program.py), and what belongs to that: descendants, and the session and group of its
-leading shell. TERM first, KILL after the grace time; it says what is left.
+leading shell. What it found once stays the task's by process id and start, whatever becomes of its mark and its parents. TERM
+first, KILL after the grace time; it says what is left.
+
+A look proves itself: it has to see its own process, or it says that it is blind.
 
 What left both session and environment (`env -i setsid -f`) bears nothing to find it by, and is a child of the host's first
 process. It is not ended, because others' daemons are so too; but where one of this account began since the program was
@@ -17,9 +20,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from testum.ssh import looking
 from testum.ssh.endpoint import Endpoint, Timeouts
 from testum.ssh.errors import SSHError
-from testum.ssh.execution import Exit
+from testum.ssh.execution import Exit, Shell
 from testum.ssh.patience import Patience
 from testum.ssh.program import Script
 
@@ -33,6 +37,8 @@ _EACH = 1.0
 _TICK = 0.02
 """What the host's clock of processes is coarse by, in seconds."""
 _MOST_STRAYS = 100
+_MOST_LEFT = 100
+_NAMED = re.compile(r"[0-9]{1,10}:[0-9]{1,20}")
 _LOOKED = "No process bears its mark, descends from one that did or is in its session."
 
 
@@ -40,189 +46,15 @@ _LOOKED = "No process bears its mark, descends from one that did or is in its se
 class Termination:
     """`confirmed`: a look at the host found nothing of the task any more, and nothing that may be of it. `unconfirmed`:
     `detail` says what is left, what may be of it, or why nobody could look. `signalled`: it was found, and ended by a
-    signal. `strays` are the pids of what may be of it. `never_ran`: the host says that nothing of it was run."""
+    signal. `strays` are the pids of what may be of it. `left` names the processes of it that live, each as `pid:start`, with
+    starttime of proc_pid_stat(5). `never_ran`: the host says that nothing of it was run."""
 
     state: Literal["confirmed", "unconfirmed"]
     detail: str
     signalled: bool = False
     strays: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
     never_ran: bool = False
-
-
-# Reads nothing but builtins, grep, cat and sleep. A process's own marker would be found in this script's
-# processes too if it stood there as it is: the pattern is written with a bracket, which matches without
-# being equal. Field numbers: proc_pid_stat(5); the command name, which may hold anything, ends at the
-# last parenthesis.
-_SCRIPT = r"""
-LC_ALL=C; export LC_ALL; unset TESTUM_TASK TESTUM_NOT_RUN
-proc=@PROC@; grace=@GRACE@
-[ -r "$proc/self/stat" ] && command -v grep >/dev/null 2>&1 || { echo "@TAG@ blind"; exit 0; }
-now() { read -r up _ <"$proc/uptime"; up=${up%.*}${up#*.}; }
-pause() { sleep 0.1 2>/dev/null || sleep 1; }
-find_ours() {
-  ours=" "
-  for file in $(grep -ls -e "$pattern" "$proc"/[0-9]*/environ "$proc"/[0-9]*/cmdline 2>/dev/null); do
-    pid=${file#"$proc"/}; pid=${pid%%/*}
-    case $ours in *" $pid "*) ;; *) ours="$ours$pid " ;; esac
-  done
-  [ "$ours" = " " ] && [ "$known" = " " ] && return
-  table=$(cat "$proc"/[0-9]*/stat 2>/dev/null)
-  alive=" "; groups=" "; before=; live=" "
-  sessions=" "
-  while [ "$ours$sessions" != "$before" ]; do
-    before=$ours$sessions
-    live=" "; groups=" "
-    while read -r line; do
-      pid=${line%% *}; rest=${line##*) }
-      set -- $rest
-      case $1 in Z|X) continue ;; esac
-      case $ours in
-        *" $pid "*) ;;
-        *)
-          mine=
-          case $ours in *" $2 "*|*" $3 "*|*" $4 "*) mine=1 ;; esac
-          case $known in *" $4 "*) mine=1 ;; esac
-          [ -n "$mine" ] || continue
-          ours="$ours$pid " ;;
-      esac
-      live="$live$pid "
-      case $ours in *" $3 "*) case $groups in *" $3 "*) ;; *) groups="$groups$3 " ;; esac ;; esac
-      case $pid in "$4") case $known in *" $4 "*) ;; *) known="$known$4 " ;; esac ;; esac
-    done <<TESTUM_TABLE
-$table
-TESTUM_TABLE
-  done
-  ours=$live
-}
-send() {
-  for group in $groups; do kill -"$1" "-$group" 2>/dev/null; done
-  for pid in $ours; do kill -"$1" "$pid" 2>/dev/null; done
-}
-uid_of() {
-  uid=
-  while read -r name uid _; do case $name in Uid:) return ;; esac; done <"$1/status"
-  uid=
-}
-# The processes of the SSH server; fails where none of them is seen above this shell.
-find_servers() {
-  servers=" "; pid=$$
-  for file in "$proc"/[0-9]*/stat; do
-    read -r line 2>/dev/null <"$file" || continue
-    case ${line#*"("} in sshd*|dropbear*) servers="$servers${line%% *} " ;; esac
-  done
-  until case $servers in *" $pid "*) ;; *) false ;; esac; do
-    read -r line 2>/dev/null <"$proc/$pid/stat" || return 1
-    set -- ${line##*) }; pid=$2
-  done
-}
-# Children of the first process, of this account and younger than `oldest`, that bear no task's mark; of a program that
-# did not prove its beginning, also those of the SSH server: they may run in its place. Services' processes are those of the
-# service manager, unless the service is the SSH server.
-find_strays() {
-  strays=
-  ticks=$(getconf CLK_TCK 2>/dev/null) || ticks=100
-  read -r own 2>/dev/null <"$proc/self/cgroup" || own=
-  uid_of "$proc/self"; me=$uid
-  table=$(cat "$proc"/[0-9]*/stat 2>/dev/null)
-  now
-  while read -r line; do
-    pid=${line%% *}; rest=${line##*) }
-    set -- $rest
-    case " 1$servers" in *" $2 "*) ;; *) continue ;; esac
-    case $servers in *" $pid "*) continue ;; esac
-    case $1 in Z|X) continue ;; esac
-    age=$((up - ${20} * 100 / ticks))
-    [ "$age" -le "$oldest" ] || continue
-    uid_of "$proc/$pid" 2>/dev/null
-    [ "$uid" = "$me" ] || continue
-    grep -qs -e '[T]ESTUM_TASK=' -e '[T]ESTUM_NOT_RUN=' "$proc/$pid/environ" "$proc/$pid/cmdline" && continue
-    read -r group 2>/dev/null <"$proc/$pid/cgroup" || group=
-    case $group in
-      "$own") ;;
-      */user@*) continue ;;
-      *ssh*.service|*dropbear*.service) ;;
-      *.service) continue ;;
-    esac
-    strays="$strays$tag stray $pid $age$nl"
-  done <<TESTUM_TABLE
-$table
-TESTUM_TABLE
-}
-# What another task's end has just orphaned is gone in a moment.
-say_strays() {
-  [ "$oldest" ] || return
-  nl="
-"
-  for look in 1 2 3 4 5; do
-    find_strays
-    [ "$strays" ] || return
-    pause
-  done
-  find_strays
-  [ "$strays" ] && echo "$strays"
-}
-# Those of the processes with these numbers that still have such a parent, of this account.
-say_still() {
-  uid_of "$proc/self"; me=$uid
-  for pid in $seen; do
-    read -r line 2>/dev/null <"$proc/$pid/stat" || continue
-    set -- ${line##*) }
-    case " 1$servers" in *" $2 "*) ;; *) continue ;; esac
-    case $1 in [!ZX]) uid_of "$proc/$pid" 2>/dev/null; [ "$uid" = "$me" ] && echo "$tag stray $pid 0" ;; esac
-  done
-}
-# Whether a process of this account says that the attempt ran nothing.
-ran_nothing() {
-  [ "$attempt" ] || return
-  uid_of "$proc/self"; me=$uid
-  for file in $(grep -ls -e "[T]ESTUM_NOT_RUN=$attempt-$1" "$proc"/[0-9]*/environ 2>/dev/null); do
-    uid_of "${file%/environ}" 2>/dev/null
-    [ "$uid" = "$me" ] && return
-  done
-  return 1
-}
-gone() {
-  servers=" "
-  [ -z "$unbegun" ] || find_servers || echo "$tag hidden"
-  say_strays; say_still; echo "$tag gone $1"
-}
-seek() {
-  tag=$1; pattern="[T]ESTUM_TASK=$2"; to_end=$3; seen=$4; oldest=$5; attempt=$6; unbegun=$7
-  known=" "; ours=" "; groups=" "
-  find_ours
-  if [ "$ours" = " " ]; then
-    pause; find_ours
-    if [ "$ours" = " " ]; then
-      if ran_nothing "$2"; then echo "$tag unrun"; else gone 0; fi
-      return
-    fi
-  fi
-  [ "$to_end" = 1 ] || { echo "$tag runs$ours"; return; }
-  now; started=$up; deadline=$((up + grace)); last=$((deadline + 100)); told=" "; signals=TERM; empty=
-  while :; do
-    now
-    if [ "$up" -ge "$deadline" ]; then signals="TERM, KILL"; send KILL
-    elif [ "$told" != "$ours" ]; then told=$ours; send TERM; send CONT
-    fi
-    pause
-    find_ours
-    # A process that was forked while /proc was read may not be in it, and its parent not any more: one look is not enough.
-    if [ "$ours" != " " ]; then empty=
-    elif [ "$empty" ]; then now; gone "$((up - started)) $signals"; return
-    else empty=1; continue
-    fi
-    now
-    [ "$up" -ge "$last" ] && break
-  done
-  echo "$tag left$ours"
-}
-"""
-
-_BOOT = """
-boot=; read -r boot <"$proc/sys/kernel/random/boot_id" 2>/dev/null
-echo "@TAG@ boot $boot"
-"""
-"""The number of the kernel's start (random(4)): nothing runs that ran under another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +62,8 @@ class Sought:
     """A program to be looked for on a host by its marker. `end`: what is found is ended. `strays`: the pids of what may be
     of it, and bears no mark. Where they are not known, `since` is how many seconds ago at most such a process began; None:
     none is looked for. `attempt` names the one that sent it (see Progress): what says that this one ran nothing is looked
-    for, too. `begun`: whether the program has proven that it began; if not, what may run in its place is looked for, too."""
+    for, too. `begun`: whether the program has proven that it began; if not, what may run in its place is looked for, too.
+    `left`: see Termination. `shell`: who began it, as its pid and for how many seconds at least it has lived."""
 
     marker: str
     end: bool
@@ -238,6 +71,8 @@ class Sought:
     since: float | None = None
     attempt: str = ""
     begun: bool = True
+    left: tuple[str, ...] = ()
+    shell: tuple[int, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,13 +94,22 @@ async def terminate(
     begun: bool = True,
     sent_at: float | None = None,
     attempt: str = "",
+    shell: Shell | None = None,
     proc: str = "/proc",
 ) -> Termination:
     """End all that bears `marker` on the host. See Pool.terminate. `proc`: where the host's proc(5) is."""
     tag = f"testum-{secrets.token_hex(8)}"
     limit = connect_timeout + grace + _SLACK
-    since = None if sent_at is None else time.monotonic() - sent_at + limit
-    script = _script([Sought(marker, end=True, since=since, attempt=attempt)], tag, grace, proc)
+    now = time.monotonic()
+    since = None if sent_at is None else now - sent_at + limit
+    sought = Sought(
+        marker,
+        end=True,
+        since=since,
+        attempt=attempt,
+        shell=None if shell is None else (shell.pid, now - shell.by),
+    )
+    script = _script([sought], tag, grace, proc)
     answer = await _ask(pool, endpoint, script, connect_timeout, limit)
     if isinstance(answer, Termination):
         return answer
@@ -284,10 +128,10 @@ async def look(
     """Look once for many programs, and end those that are to be ended, side by side. See Pool.look."""
     tag = f"testum-{secrets.token_hex(8)}"
     limit = connect_timeout + grace + _SLACK + _EACH * len(sought)
-    script = _script(sought, tag, grace, proc) + _BOOT.replace("@TAG@", tag)
+    script = _script(sought, tag, grace, proc) + looking.BOOT.replace("@TAG@", tag)
     answer = await _ask(pool, endpoint, script, connect_timeout, limit)
     if isinstance(answer, Termination):
-        return Found([replace(answer, strays=program.strays) for program in sought])
+        return Found([replace(answer, strays=program.strays, left=program.left) for program in sought])
     verdicts = [
         _verdict(answer, f"{tag}-{number}", tag, begun=True, sent_at=-math.inf)
         for number in range(len(sought))
@@ -304,11 +148,16 @@ def _script(sought: Sequence[Sought], tag: str, grace: float, proc: str) -> str:
         pids = " ".join(pid for pid in program.strays if pid.isdigit())
         oldest = "" if program.since is None or pids else str(round(program.since * 100))
         attempt = program.attempt if program.attempt.isdigit() else ""
-        unbegun = "" if program.begun else "1"
-        call = f"seek {tag}-{number} {program.marker} {program.end:d} '{pids}' '{oldest}' '{attempt}' '{unbegun}'"
+        left = " ".join(name for name in program.left if _NAMED.fullmatch(name))
+        pid, lived = program.shell or ("", 0.0)
+        least = round((lived - _TICK) * 100)
+        call = (
+            f"seek {tag}-{number} {program.marker} {program.end:d} '{pids}' '{oldest}' '{attempt}' '{left}' "
+            f"'{pid}' {least} '{'' if program.begun else 1}'"
+        )
         calls.append(f"( {call} ) &" if program.end else call)
     script = (
-        _SCRIPT.replace("@PROC@", proc)
+        looking.SCRIPT.replace("@PROC@", proc)
         .replace("@GRACE@", str(max(0, round(grace * 100))))
         .replace("@TAG@", tag)
     )
@@ -338,6 +187,10 @@ async def _run(pool: "Pool", endpoint: Endpoint, script: str, timeouts: Timeouts
             if event.stream == "stdout" and not event.early and len(answer) < _MAX_ANSWER:
                 answer += event.data
     return bytes(answer)
+
+
+def _pids(named: Sequence[str]) -> str:
+    return ", ".join(name.partition(":")[0] for name in named[:20])
 
 
 def _gone(told: str, strays: list[str], *, signalled: bool = False) -> Termination:
@@ -387,19 +240,23 @@ def _verdict(answer: str, tag: str, tag_of_all: str, begun: bool, sent_at: float
                     strays,
                     signalled=True,
                 )
-            case ["runs", *pids] if all(pid.isdigit() for pid in pids):
-                return Termination(
-                    "unconfirmed", f"Looked at the host: still running: processes {', '.join(pids[:20])}."
-                )
-            case ["left", *pids] if all(pid.isdigit() for pid in pids):
+            case ["runs", *named] if all(map(_NAMED.fullmatch, named)):
                 return Termination(
                     "unconfirmed",
-                    f"Still there after TERM and KILL: processes {', '.join(pids[:20])}. "
+                    f"Looked at the host: still running: processes {_pids(named)}.",
+                    left=tuple(named[:_MOST_LEFT]),
+                )
+            case ["left", *named] if all(map(_NAMED.fullmatch, named)):
+                return Termination(
+                    "unconfirmed",
+                    f"Still there after TERM and KILL: processes {_pids(named)}. "
                     "They may belong to another user, or hang in the kernel.",
+                    left=tuple(named[:_MOST_LEFT]),
                 )
             case ["blind"]:
                 return Termination(
                     "unconfirmed",
-                    "The host has no readable /proc, so that nobody could look for the processes.",
+                    "Nobody could look for the processes: the host has no readable /proc, or grep and cat do not show there "
+                    "what they should.",
                 )
     return Termination("unconfirmed", "The host gave no usable answer: it may have no POSIX shell.")

@@ -1,0 +1,222 @@
+"""The sh script that looks for a task's processes on a host and ends them. See termination.py, which fills it in."""
+
+# Reads nothing but builtins, grep, cat and sleep. A process's own marker would be found in this script's
+# processes too if it stood there as it is: the pattern is written with a bracket, which matches without
+# being equal. Field numbers: proc_pid_stat(5); the command name, which may hold anything, ends at the
+# last parenthesis.
+SCRIPT = r"""
+LC_ALL=C; export LC_ALL; unset TESTUM_TASK TESTUM_NOT_RUN
+proc=@PROC@; grace=@GRACE@
+nl="
+"
+blind() { echo "@TAG@ blind"; exit 0; }
+[ -r "$proc/self/stat" ] || blind
+# What runs in the place of grep or cat, or cannot be started, would find nothing and say so.
+[ "$(grep -ls -e "[T]ESTUM_TASK=testum-look" "$proc/$$/cmdline" 2>/dev/null)" = "$proc/$$/cmdline" ] || blind
+ticks=$(getconf CLK_TCK 2>/dev/null) || ticks=100
+now() { read -r up _ <"$proc/uptime"; up=${up%.*}${up#*.}; }
+read_table() {
+  table=$(cat "$proc"/[0-9]*/stat 2>/dev/null)
+  case $nl$table in *"$nl$$ ("*) ;; *) blind ;; esac
+}
+# $start: when the process began; empty where there is none.
+start_of() {
+  start=
+  read -r line 2>/dev/null <"$proc/$1/stat" || return
+  rest=${line##*) }
+  set -- $rest
+  case $1 in Z|X) ;; *) start=${20} ;; esac
+}
+pause() { sleep 0.1 2>/dev/null || sleep 1; }
+find_ours() {
+  ours=" "
+  files=$(grep -ls -e "$pattern" "$proc"/[0-9]*/environ "$proc"/[0-9]*/cmdline 2>/dev/null)
+  # 2: a file that nobody may read, which is the case for others' processes.
+  [ $? -le 2 ] || blind
+  for file in $files; do
+    pid=${file#"$proc"/}; pid=${pid%%/*}
+    case $ours in *" $pid "*) ;; *) ours="$ours$pid " ;; esac
+  done
+  for one in $held; do
+    start_of "${one%:*}"
+    [ "$start" = "${one#*:}" ] || continue
+    case $ours in *" ${one%:*} "*) ;; *) ours="$ours${one%:*} " ;; esac
+  done
+  [ "$ours" = " " ] && [ "$known" = " " ] && return
+  read_table
+  alive=" "; groups=" "; before=; live=" "
+  sessions=" "
+  while [ "$ours$sessions" != "$before" ]; do
+    before=$ours$sessions
+    live=" "; groups=" "
+    while read -r line; do
+      pid=${line%% *}; rest=${line##*) }
+      set -- $rest
+      case $1 in Z|X) continue ;; esac
+      case $ours in
+        *" $pid "*) ;;
+        *)
+          mine=
+          case $ours in *" $2 "*|*" $3 "*|*" $4 "*) mine=1 ;; esac
+          case $known in *" $4 "*) mine=1 ;; esac
+          [ -n "$mine" ] || continue
+          ours="$ours$pid " ;;
+      esac
+      live="$live$pid "
+      case $ours in *" $3 "*) case $groups in *" $3 "*) ;; *) groups="$groups$3 " ;; esac ;; esac
+      case $pid in "$4") case $known in *" $4 "*) ;; *) known="$known$4 " ;; esac ;; esac
+    done <<TESTUM_TABLE
+$table
+TESTUM_TABLE
+  done
+  ours=$live
+}
+send() {
+  for group in $groups; do kill -"$1" "-$group" 2>/dev/null; done
+  for pid in $ours; do kill -"$1" "$pid" 2>/dev/null; done
+}
+uid_of() {
+  uid=
+  while read -r name uid _; do case $name in Uid:) return ;; esac; done <"$1/status"
+  uid=
+}
+# The processes of the SSH server; fails where none of them is seen above this shell.
+find_servers() {
+  servers=" "; pid=$$
+  for file in "$proc"/[0-9]*/stat; do
+    read -r line 2>/dev/null <"$file" || continue
+    case ${line#*"("} in sshd*|dropbear*) servers="$servers${line%% *} " ;; esac
+  done
+  until case $servers in *" $pid "*) ;; *) false ;; esac; do
+    read -r line 2>/dev/null <"$proc/$pid/stat" || return 1
+    set -- ${line##*) }; pid=$2
+  done
+}
+# Children of the first process, of this account and younger than `oldest`, that bear no task's mark; of a program that
+# did not prove its beginning, also those of the SSH server: they may run in its place. Services' processes are those of the
+# service manager, unless the service is the SSH server.
+find_strays() {
+  strays=
+  read -r own 2>/dev/null <"$proc/self/cgroup" || own=
+  uid_of "$proc/self"; me=$uid
+  read_table
+  now
+  while read -r line; do
+    pid=${line%% *}; rest=${line##*) }
+    set -- $rest
+    case " 1$servers" in *" $2 "*) ;; *) continue ;; esac
+    case $servers in *" $pid "*) continue ;; esac
+    case $1 in Z|X) continue ;; esac
+    age=$((up - ${20} * 100 / ticks))
+    [ "$age" -le "$oldest" ] || continue
+    uid_of "$proc/$pid" 2>/dev/null
+    [ "$uid" = "$me" ] || continue
+    grep -qs -e '[T]ESTUM_TASK=' -e '[T]ESTUM_NOT_RUN=' "$proc/$pid/environ" "$proc/$pid/cmdline" && continue
+    read -r group 2>/dev/null <"$proc/$pid/cgroup" || group=
+    case $group in
+      "$own") ;;
+      */user@*) continue ;;
+      *ssh*.service|*dropbear*.service) ;;
+      *.service) continue ;;
+    esac
+    strays="$strays$tag stray $pid $age$nl"
+  done <<TESTUM_TABLE
+$table
+TESTUM_TABLE
+}
+# What another task's end has just orphaned is gone in a moment.
+say_strays() {
+  [ "$oldest" ] || return
+  for look in 1 2 3 4 5; do
+    find_strays
+    [ "$strays" ] || return
+    pause
+  done
+  find_strays
+  [ "$strays" ] && echo "$strays"
+}
+# Those of the processes with these numbers that still have such a parent, of this account.
+say_still() {
+  uid_of "$proc/self"; me=$uid
+  for pid in $seen; do
+    read -r line 2>/dev/null <"$proc/$pid/stat" || continue
+    set -- ${line##*) }
+    case " 1$servers" in *" $2 "*) ;; *) continue ;; esac
+    case $1 in [!ZX]) uid_of "$proc/$pid" 2>/dev/null; [ "$uid" = "$me" ] && echo "$tag stray $pid 0" ;; esac
+  done
+}
+# Whether a process of this account says that the attempt ran nothing.
+ran_nothing() {
+  [ "$attempt" ] || return
+  uid_of "$proc/self"; me=$uid
+  for file in $(grep -ls -e "[T]ESTUM_NOT_RUN=$attempt-$1" "$proc"/[0-9]*/environ 2>/dev/null); do
+    uid_of "${file%/environ}" 2>/dev/null
+    [ "$uid" = "$me" ] && return
+  done
+  return 1
+}
+gone() {
+  servers=" "
+  [ -z "$unbegun" ] || find_servers || echo "$tag hidden"
+  say_strays; say_still; echo "$tag gone $1"
+}
+say_living() {
+  named=
+  for pid in $ours; do
+    start_of "$pid"
+    [ "$start" ] && named="$named $pid:$start"
+  done
+  echo "$tag $1$named"
+}
+# The shell that began the program, by its number, at least $least old; a younger process has only got the number. Where it
+# has ended, its session is none but the program's as long as anything is in it.
+find_shell() {
+  [ "$shell" ] || return
+  start_of "$shell"
+  if [ "$start" ]; then
+    now
+    [ $((up - start * 100 / ticks)) -ge "$least" ] || return
+    held="$held $shell:$start"
+  fi
+  known=" $shell "
+}
+seek() {
+  tag=$1; pattern="[T]ESTUM_TASK=$2"; to_end=$3; seen=$4; oldest=$5; attempt=$6; held=$7; shell=$8; least=$9
+  unbegun=${10}
+  known=" "; ours=" "; groups=" "
+  find_shell
+  find_ours
+  if [ "$ours" = " " ]; then
+    pause; find_ours
+    if [ "$ours" = " " ]; then
+      if ran_nothing "$2"; then echo "$tag unrun"; else gone 0; fi
+      return
+    fi
+  fi
+  [ "$to_end" = 1 ] || { say_living runs; return; }
+  now; started=$up; deadline=$((up + grace)); last=$((deadline + 100)); told=" "; signals=TERM; empty=; killed=
+  while :; do
+    now
+    if [ "$up" -ge "$deadline" ]; then signals="TERM, KILL"; send KILL; killed=1
+    elif [ "$told" != "$ours" ]; then told=$ours; send TERM; send CONT
+    fi
+    pause
+    find_ours
+    # A process that was forked while /proc was read may not be in it, and its parent not any more: one look is not enough.
+    if [ "$ours" != " " ]; then empty=
+    elif [ "$empty" ]; then now; gone "$((up - started)) $signals"; return
+    else empty=1; continue
+    fi
+    now
+    # On a busy host a look may take longer than the grace time.
+    [ "$killed" ] && [ "$up" -ge "$last" ] && break
+  done
+  say_living left
+}
+"""
+
+BOOT = """
+boot=; read -r boot <"$proc/sys/kernel/random/boot_id" 2>/dev/null
+echo "@TAG@ boot $boot"
+"""
+"""The number of the kernel's start (random(4)): nothing runs that ran under another."""
