@@ -214,6 +214,56 @@ async def test_start_up_files_that_get_in_the_way_of_nothing(
     assert (ended.state, left) == ("confirmed", []), ended
 
 
+AGAIN = {"bash": ".bashrc", "zsh": ".zshenv"}
+"""A script's interpreter runs these once more: bash where it finds that sshd started it, zsh always."""
+
+
+@pytest.mark.parametrize(
+    "text", ["read -r answer", "head -c 30 >/dev/null", "alias cat='cat -n'; cat() { tr a-m n-z; }"]
+)
+@pytest.mark.parametrize("shell", AGAIN)
+async def test_what_an_interpreters_start_up_file_takes_is_none_of_the_script(account, ask, shell, text):
+    sshd = account(shell, {AGAIN[shell]: f"{text}\nexport -f cat 2>/dev/null\ntrue\n"})
+    script = await ask(sshd, Script(SCRIPT, shell, (ODD,), {"V": ODD}))
+    assert (script.out.decode(), script.err, script.ended) == (
+        f"{ODD}|{ODD}\n",
+        b"err\n",
+        Exit(4, None, False),
+    )
+
+
+CHANGED = {
+    "a cat that numbers lines": ("bash", "PATH=~/bin:$PATH", {}),
+    "a name that is readonly": ("bash", "readonly NAME=x", {"NAME": "y"}),
+    "a name that bash keeps to itself": ("bash", "", {"UID": "5"}),
+    "a name of ours": ("bash", "readonly TESTUM_SET=x", {}),
+    "our newline": ("bash", "readonly TESTUM_NL=x", {"V": "a\nb"}),
+    "an echo that adds to it": ("bash", "echo() { builtin echo more; }", {"V": "a\nb"}),
+    "no stdout": ("bash", "exec >&-", {}),
+    "stdout into nothing": ("bash", "exec >/dev/null", {}),
+    "stdout into a file": ("bash", "exec >>~/log", {}),
+    "a name that zsh keeps to itself": ("zsh", "", {"UID": "5"}),
+}
+
+
+@pytest.mark.parametrize("case", CHANGED)
+async def test_a_program_that_would_not_run_as_it_was_given_does_not_begin(account, ask, case):
+    shell, text, values = CHANGED[case]
+    sshd = account(shell, {AGAIN[shell]: f"{text}\n"})
+    folder = sshd.user.home / "bin"
+    folder.mkdir()
+    (folder / "cat").write_text('#!/bin/sh\nexec /bin/cat -n "$@"\n')
+    (folder / "cat").chmod(0o755)
+    ran = sshd.user.home / "ran"
+    programs = [Script(f"touch {ran}\n", shell, environment=values)]
+    if "cat" not in case:
+        programs.append(Command(f"touch {ran}", values))
+    for program in programs:
+        done = await ask(sshd, program)
+        assert isinstance(done.ended, NotBegun) and done.ended.status != 0, done.ended
+    assert not ran.exists(), "it was run"
+
+
 @pytest.mark.parametrize(
     ("text", "status"),
     [

@@ -53,7 +53,7 @@ async def test_options_are_in_force_for_the_script_only(pool, endpoint, shell):
     assert (out, ended.status) == (b"one\n", 1)
     assert b"echo one" in err
     assert secret.encode() not in err
-    assert b"TESTUM" not in err.replace(b"unset TESTUM_IN TESTUM_TEXT TESTUM_NL", b"")
+    assert b"TESTUM" not in err.replace(b"unset TESTUM_IN TESTUM_SET TESTUM_TEXT TESTUM_NL", b"")
 
 
 async def test_o_pipefail(pool, endpoint):

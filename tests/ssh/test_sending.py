@@ -127,7 +127,7 @@ async def test_a_shell_that_ends_before_the_program_may_go_out(pool, endpoint, s
     await eventually(lambda: not commands(sshd, f"TESTUM_TASK={name}"))
     gate.open.set_result(None)
     execution = await running
-    with pytest.raises(SSHError, match="by signal TERM without having begun"):
+    with pytest.raises(SSHError, match="by signal TERM without having shown"):
         await anext(execution)
     await execution.aclose()
 

@@ -30,10 +30,7 @@ HEADER = b"exit 255;a=1\n" * 3
 """Goes first over stdin, before the line with the nonce: nothing is run by a shell that was put in place of ours. fish reads
 all before it runs anything, and prints the line that it cannot read: this one, and none with secrets."""
 
-MARK = 'echo "testum-$((@SUM@)) $$" || exit 255; '
-"""Prints the mark, or begins nothing. echo is a builtin of every shell."""
-
-STOP = "exit 255\n"
+STOP = "exit 255\n" * 2
 """Goes in a program's place over a connection that stands: the shell ends at once."""
 
 LINGER = 600
@@ -54,46 +51,65 @@ def for_attempt(begin: str, attempt: str) -> str:
     return begin.replace("@PAUSE@", pause).replace("@OR_STAY@", stay).replace("@ATTEMPT@", attempt)
 
 
-# Without its newline a line was cut, and nothing is run.
-_BEGIN = (
-    "TESTUM_TASK=@MARKER@; export TESTUM_TASK; TESTUM_IN=; "
-    'until [ "$TESTUM_IN" = "@NONCE@" ]; do IFS= read -r TESTUM_IN || break; done; '
-    '[ "$TESTUM_IN" = "@NONCE@" ] && IFS= read -r TESTUM_IN || '
-    + _nothing_arrived(
-        "the program did not arrive; a start-up file of this account may read it. Nothing was run."
-    )
+# The SSH server gives a program a pipe or a socket. echo is a builtin of every shell.
+_PROVE = (
+    "if [ -c /dev/fd/1 ] || [ -f /dev/fd/1 ]; then false; "
+    'else echo "testum-$((@SUM@)) $$"; fi || '
+    + _nothing_arrived("a start-up file of this account sends the output elsewhere. Nothing was run.")
+    + "; "
+)
+
+# The line after the nonce is read last. Without its newline a line was cut, and nothing is run.
+_FIND_NONCE = (
+    'TESTUM_IN=; until [ "$TESTUM_IN" = "@NONCE@" ]; do IFS= read -r TESTUM_IN || break; done; '
+    '[ "$TESTUM_IN" = "@NONCE@" ] && IFS= read -r TESTUM_IN'
+)
+_DID_NOT_ARRIVE = _nothing_arrived(
+    "the program did not arrive; a start-up file of this account may read it. Nothing was run."
+)
+_BEGIN = "TESTUM_TASK=@MARKER@; export TESTUM_TASK; "
+
+SETTINGS_DONE = "TESTUM_SET=@NONCE@"
+"""Ends the settings, of which each is done only after the one before."""
+
+# A shell goes on after a name that it does not let be set (readonly), and leaves the rest of the line.
+_SET = (
+    'TESTUM_SET=; eval "$TESTUM_IN"; [ "$TESTUM_SET" = "@NONCE@" ] || '
+    + _nothing_arrived("the environment or the arguments cannot be set in this account. Nothing was run.")
     + "; "
 )
 
 COMMAND = (
+    f"{_BEGIN}TESTUM_TEXT=; {_FIND_NONCE} && IFS= read -r TESTUM_TEXT || {_DID_NOT_ARRIVE}; exec </dev/null; {_SET}"
     # A shell with a trap does not replace itself by its last command; this one does nothing.
-    f'{_BEGIN}exec </dev/null; {MARK}trap : EXIT; eval "unset TESTUM_IN; $TESTUM_IN"'
+    f'{_PROVE}trap : EXIT; eval "unset TESTUM_IN TESTUM_SET TESTUM_TEXT; $TESTUM_TEXT"'
 )
-"""The beginning of a command, which is the line after the nonce. Its stdin is empty."""
+"""The beginning of a command: its settings are the line after the nonce, its text is the next. Its stdin is empty."""
 
-SCRIPT = f'{_BEGIN}eval "$TESTUM_IN"'
+SCRIPT = f'{_BEGIN}{_FIND_NONCE} || {_DID_NOT_ARRIVE}; eval "$TESTUM_IN"'
 """The beginning of a script. The line after the nonce starts its interpreter, which takes the rest."""
 
 # A newline that survives $(...), which strips those at the end.
-NEWLINE = r'TESTUM_NL=$(printf "\n."); TESTUM_NL=${TESTUM_NL%.}; '
+NEWLINE = 'TESTUM_NL=$(echo; echo .) && TESTUM_NL=${TESTUM_NL%.} && [ "${#TESTUM_NL}" = 1 ] && '
 
+# The interpreter may be a shell that runs the start-up files again, so the nonce comes again, too. `cat` may be an alias, a
+# function or a program of the account: whatever it is must give the text's length, which some shells count in characters.
 _READ_PROGRAM = (
-    "TESTUM_TEXT=; IFS= read -r TESTUM_IN && TESTUM_TEXT=$(cat); "
-    'case $TESTUM_TEXT in *"@END@") ;; *) '
+    f"TESTUM_TEXT=; {_FIND_NONCE} && TESTUM_TEXT=$(\\command cat); "
+    '( LC_ALL=C; case ${#TESTUM_TEXT} in @LENGTHS@) ;; *) exit 1 ;; esac; case $TESTUM_TEXT in *"@END@") ;; *) exit 1 ;; esac ) || '
     + _nothing_arrived("the script did not arrive whole; nothing of it was run.")
-    + " ;; esac; "
-    'TESTUM_TEXT=${TESTUM_TEXT%"@END@"}; '
+    + '; TESTUM_TEXT=${TESTUM_TEXT%"@END@"}; '
 )
 
 RUN_IN_SHELL = (
-    f'{_READ_PROGRAM}exec </dev/null; eval "$TESTUM_IN"; {MARK}'
+    f"{_READ_PROGRAM}exec </dev/null; {_SET}{_PROVE}"
     # `exit` keeps the shell from replacing itself by the last command; it passes on the status.
-    'eval "unset TESTUM_IN TESTUM_TEXT TESTUM_NL; @OPTIONS@ $TESTUM_TEXT"; exit'
+    'eval "unset TESTUM_IN TESTUM_SET TESTUM_TEXT TESTUM_NL; @OPTIONS@ $TESTUM_TEXT"; exit'
 )
 """For a shell's -c: the script is run by the shell itself. @END@ is its trailer, @OPTIONS@ a `set ...;`."""
 
 RUN_ON_STDIN = (
-    f'{_READ_PROGRAM}eval "$TESTUM_IN"; {MARK}\n'
+    f"{_READ_PROGRAM}{_SET}{_PROVE}\n"
     "case $(command -v printf) in\n"
     # A here-document works anywhere, but some shells need room in /tmp for it.
     '*/*) "$@" <<TESTUM_EOF\n'

@@ -93,9 +93,9 @@ class Progress:
 def _not_begun(address: str, ended: Exit) -> NotBegun:
     how = f"by signal {ended.signal}" if ended.signal else f"with exit status {ended.status}"
     return NotBegun(
-        f"{address}: the shell ended {how} without having begun the program. The account may not be allowed to run it, "
+        f"{address}: the shell ended {how} without having shown that it began the program. The account may not be allowed to run it, "
         "have a shell that testum cannot use or a command of its own (ForceCommand), or a start-up file that ends the "
-        "shell or runs another one. What was printed may say more. A device without a POSIX shell needs a platform whose "
+        "shell, runs another one or sends its output elsewhere. What was printed may say more. A device without a POSIX shell needs a platform whose "
         "shell is `plain`.",
         ended.status,
     )

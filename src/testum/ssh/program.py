@@ -13,7 +13,7 @@ way. See boot.py for the remote part, and for how a program proves that it was b
 import re
 import secrets
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -82,54 +82,59 @@ def encode(program: Program, marker: str, attempt: str = "") -> Request:
     # Sums of these fit into 32 bits.
     first, second = (secrets.randbelow(10**9) for _ in range(2))
     nonce = f"n{secrets.token_hex(4)}"
+
+    def fill(beginning: str) -> str:
+        it = boot.for_attempt(beginning, attempt).replace("@MARKER@", marker)
+        return it.replace("@NONCE@", nonce).replace("@SUM@", f"{first}+{second}")
+
+    done = fill(boot.SETTINGS_DONE)
     if isinstance(program, Command):
         begin = boot.COMMAND
-        line = _one_line(_settings(program.environment), program.text)
-        body = b""
+        lines = _command(program, done)
     else:
         begin = boot.SCRIPT
         # The whole program ends with this; half of one is not run. The marker is in it so that the shell
         # that waits for the program bears it in its command line.
         end = f"#TESTUM_TASK={marker}-{secrets.token_hex(8)}"
-        called = _boot(program, end, attempt).replace("@SUM@", f"{first}+{second}")
-        line = _one_line(f"exec {called}")
+        whole = program.text + end
+        lengths = f"{len(whole.encode())}|{len(whole)}"
+        called = _called_by(program, lambda it: fill(it).replace("@END@", end).replace("@LENGTHS@", lengths))
         by_shell = _shell_index(_words(program.interpreter)) is not None
         # Other interpreters get their arguments on their command line.
-        settings = _one_line(_settings(program.environment, program.arguments if by_shell else ()))
-        body = f"{settings}\n{program.text}{end}".encode()
-    begin = boot.for_attempt(begin, attempt)
-    begin = begin.replace("@MARKER@", marker).replace("@NONCE@", nonce).replace("@SUM@", f"{first}+{second}")
+        settings = _settings(program.environment, program.arguments if by_shell else ())
+        lines = f"exec {called}"
+        if "$TESTUM_NL" in lines:
+            lines = boot.NEWLINE + lines
+        lines += f"\n{boot.HEADER.decode()}{nonce}\n{settings}{done}\n{whole}"
     return Request(
-        boot.LINE.replace("@IT@", f"'{begin}'"),
-        boot.HEADER + f"{nonce}\n{line}\n".encode() + body,
+        boot.LINE.replace("@IT@", f"'{fill(begin)}'"),
+        boot.HEADER + f"{nonce}\n{lines}".encode(),
         f"testum-{first + second} ".encode(),
         nonce.encode(),
         boot.HEADER + f"{nonce}\n{boot.STOP}".encode(),
     )
 
 
-def _one_line(settings: str, text: str = "") -> str:
-    """Shell that does the settings and then the text, whose newlines are quoted too."""
+def _command(program: Command, done: str) -> str:
+    """The lines of a command's settings and of its text, whose newlines are quoted."""
+    settings, text = _settings(program.environment), program.text
     if "\n" in text:
-        settings += f"eval {_quote(f'unset TESTUM_NL; {text}')}"
-    elif "$TESTUM_NL" in settings and text:
-        settings += f"unset TESTUM_NL; {text}"
-    else:
-        settings += text
-    return f"{boot.NEWLINE}{settings}" if "$TESTUM_NL" in settings else settings
+        text = f"eval {_quote(f'unset TESTUM_NL; {text}')}"
+        settings = settings if "$TESTUM_NL" in settings else boot.NEWLINE + settings
+    elif "$TESTUM_NL" in settings:
+        text = f"unset TESTUM_NL; {text}"
+    return f"{settings}{done}\n{text}\n"
 
 
-def _boot(program: Script, end: str, attempt: str) -> str:
-    """The words, quoted for one line, that start the script's interpreter."""
+def _called_by(program: Script, fill: Callable[[str], str]) -> str:
+    """The words, quoted for one line, that start the script's interpreter with its beginning, which `fill` fills in."""
     words = _words(program.interpreter)
     shell = _shell_index(words)
     if shell is None:
-        start = boot.for_attempt(boot.RUN_ON_STDIN, attempt).replace("@END@", end)
-        called = ["/bin/sh", "-c", start, "sh", *_called(words, program)]
+        called = ["/bin/sh", "-c", fill(boot.RUN_ON_STDIN), "sh", *_called(words, program)]
     else:
         kept, options = _set_options(words[shell + 1 :])
-        start = boot.for_attempt(boot.RUN_IN_SHELL, attempt)
-        start = start.replace("@END@", end).replace("@OPTIONS@", options)
+        start = fill(boot.RUN_IN_SHELL).replace("@OPTIONS@", options)
         called = [*words[: shell + 1], *kept, "-c", start, PurePosixPath(words[shell]).name]
     return " ".join(map(_quote, called))
 
@@ -220,11 +225,12 @@ def _encode_plain(program: Program) -> Request:
 
 
 def _settings(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> str:
-    """Shell that sets arguments and environment, on one line; what follows it may stand behind it."""
-    parts = [f"export {name}={_quote(value)}; " for name, value in environment.items()]
+    """Shell that sets arguments and environment, on one line; what follows it is done where all of it was."""
+    parts = [f"export {name}={_quote(value)} && " for name, value in environment.items()]
     if arguments:
-        parts.insert(0, "set -- " + " ".join(map(_quote, arguments)) + "; ")
-    return "".join(parts)
+        parts.insert(0, "set -- " + " ".join(map(_quote, arguments)) + " && ")
+    settings = "".join(parts)
+    return boot.NEWLINE + settings if "$TESTUM_NL" in settings else settings
 
 
 def _quote(value: str) -> str:
