@@ -36,7 +36,7 @@ from testum.execution.retention import EXPIRE_SECONDS, SWEEP_SECONDS, Retention
 from testum.execution.runner import Runner
 from testum.execution.stopping import Work
 from testum.execution.watch import Duty, Watch
-from testum.output import files
+from testum.output import emptied, files
 from testum.output.base import OutputStore
 from testum.output.files import FileOutputs
 from testum.output.journal import JournalOutputs
@@ -139,7 +139,7 @@ class Testum:
 
     __test__ = False
 
-    def __init__(self, settings: Settings, role: Role) -> None:
+    def __init__(self, settings: Settings, role: Role, artifacts: Artifacts | None) -> None:
         keys = settings.fernet_key.get_secret_value()
         self._sealer, self._opener = Sealer(keys), Opener(keys)
         self._closing: list[Callable[[], Awaitable[None]]] = []
@@ -151,7 +151,7 @@ class Testum:
         """Whether no other process works on the same data: the lock of the data directory sees to that."""
         self.database = Database(settings.effective_database_url)
         self.events = self._make_events()
-        self.artifacts = make_artifacts(settings)
+        self.artifacts = artifacts
         self.output_store, self.positions = self._make_outputs()
         self.gate = Gate(self.database)
         self.endpoints = Endpoints(self.database, self._opener, settings.ssh_host_key_policy)
@@ -305,13 +305,17 @@ class Testum:
         descriptors.raise_limit()
         lock = _lock(settings) if settings.embedded_database else None
         try:
+            artifacts = make_artifacts(settings)
+            if artifacts is not None:
+                await artifacts.prepare()
+                await _check_belonging(settings, artifacts)
             if settings.embedded_database:
                 outputs = settings.data_dir / "artifacts"
                 await asyncio.to_thread(soundness.check, settings.effective_database_url, outputs)
                 await migrate.upgrade(settings.effective_database_url)
             else:
                 await migrate.prepare(settings.effective_database_url)
-            self = cls(settings, role)
+            self = cls(settings, role, artifacts)
         except BaseException:
             if lock is not None:
                 lock.close()
@@ -327,8 +331,11 @@ class Testum:
     async def _begin(self) -> None:
         await self.events.start()
         await self._check_key()
-        if self.artifacts is not None:
-            await self.artifacts.prepare()
+        if self.artifacts is not None and await emptied.is_store_emptied(self.database, self.artifacts):
+            # It goes on: each output that is missing is told as that, and there may be nothing to restore.
+            log.error(
+                "the store of artifacts has no output of tasks, but the database names some: it was emptied, or is another"
+            )
         if self._role is Role.WEB:
             # It is the one that shows the password that was made up.
             await self._ensure_admin()
@@ -428,6 +435,16 @@ class Testum:
         # What was printed may be in a journal, what is weak is known to all: neither stays.
         if await self.auth.ensure_admin(username, password, must_change=first_only):
             self.first_admin = FirstAdmin(username, None if given else password)
+
+
+async def _check_belonging(settings: Settings, artifacts: Artifacts) -> None:
+    """See emptied.check_database."""
+    if settings.minio_endpoint:
+        place, remedy = f"the bucket {settings.minio_bucket}", "name another bucket in MINIO_BUCKET"
+    else:
+        folder = settings.data_dir / "artifacts"
+        place, remedy = str(folder), f"move {folder} away"
+    await emptied.check_database(settings.effective_database_url, artifacts, place, remedy)
 
 
 def make_artifacts(settings: Settings) -> Artifacts | None:

@@ -10,11 +10,14 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import UUID, uuid4
 
+import obstore
 import psycopg
 import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
+from obstore.store import LocalStore
 
 from tests.support.application import Application, refusal, refusal_of, settings_of
 from tests.support.server import ADMIN, Installation, Process, Server, walls
@@ -22,6 +25,7 @@ from tests.support.sshd import free_port
 from tests.support.waiting import until
 from testum import worker
 from testum.app import Role
+from testum.output.journal import object_key
 
 pytestmark = pytest.mark.servers
 
@@ -161,6 +165,95 @@ def test_another_schema(
             refused(role, installed.env, "DATABASE_URL", remedy)
         finally:
             connection.execute(change, own)
+
+
+@pytest.fixture(params=["a bucket", "a directory"])
+def with_output(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installation]:
+    """An installation that has started once, and whose store has output of a task."""
+    env = {
+        "DATA_DIR": str(tmp_path / "data"),
+        **({} if request.param == "a bucket" else {"MINIO_ENDPOINT": ""}),
+    }
+    with Application(env=env) as site:
+        site.stop()
+        store = (
+            walls().s3.store(site.env["MINIO_BUCKET"])
+            if site.env["MINIO_ENDPOINT"]
+            else LocalStore(tmp_path / "data" / "artifacts")
+        )
+        obstore.put(store, object_key(UUID(int=1), 0, 4), b"data")
+        yield site
+
+
+EMPTIED = {
+    "schema": "DROP SCHEMA public CASCADE; CREATE SCHEMA public",
+    "tables": "TRUNCATE installation, users, jobs CASCADE",
+}
+
+
+@pytest.mark.parametrize("how", EMPTIED)
+def test_an_emptied_database_is_no_new_installation(
+    with_output: Installation, refused: Refused, tmp_path: Path, how: str
+) -> None:
+    """Where it was emptied, or lost with its disk: nothing is made of it, so that a backup goes in."""
+    env = with_output.env
+    place = env["MINIO_BUCKET"] if env["MINIO_ENDPOINT"] else env["DATA_DIR"]
+    with psycopg.connect(env["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(EMPTIED[how])
+    for role in Role:
+        refused(role, env, "DATABASE_URL: the database is empty", place, "Restore the database from a backup")
+    assert sa.inspect(with_output.engine).has_table("users") == (how == "tables")
+    # As it says: with another store it begins anew.
+    other_store = (
+        {"MINIO_BUCKET": f"{env['MINIO_BUCKET']}-2"}
+        if env["MINIO_ENDPOINT"]
+        else {"DATA_DIR": str(tmp_path / "2")}
+    )
+    with Application(env=env | other_store) as anew:
+        assert anew.client().get("/platforms/") == []
+
+
+def test_an_emptied_sqlite_beside_a_bucket_is_no_new_installation(tmp_path: Path, refused: Refused) -> None:
+    env = {"DATABASE_URL": "", "CELERY_BROKER_URL": "", "DATA_DIR": str(tmp_path / "data")}
+    with Application(env=env) as site:
+        site.stop()
+        obstore.put(walls().s3.store(site.env["MINIO_BUCKET"]), object_key(UUID(int=1), 0, 4), b"data")
+        for file in (tmp_path / "data").glob("testum.db*"):
+            file.unlink()
+        refused(Role.WEB, site.env, "the database is empty", site.env["MINIO_BUCKET"])
+        assert not list((tmp_path / "data").glob("testum.db*"))
+
+
+def test_an_emptied_bucket_is_told_at_the_start(
+    installed: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or another one than before. It starts: what is lost may be lost for good."""
+    with Application(env=installed.env) as site:
+        assert "it was emptied" not in capsys.readouterr().out
+        site.stop()
+        site.execute("TRUNCATE jobs CASCADE")
+        task = uuid4()
+        site.execute(
+            "INSERT INTO jobs (id, type, status, targets, parameters, concurrency, task_count, created_by, created_at)"
+            " VALUES (:id, 'run_command', 'success', '{}', '{}', 1, 1, 'admin', now())",
+            {"id": task},
+        )
+        site.execute(
+            "INSERT INTO task_runs (id, job_id, ordinal, type, platform_id, platform_name, platform_address, status,"
+            " output_frames, output_bytes, metadata, fence, created_at)"
+            " VALUES (:id, :id, 0, 'run_command', :id, 'p', 'h', 'success', 1, 4, '{}', 1, now())",
+            {"id": task},
+        )
+        site.execute(
+            "INSERT INTO output_segments (task_id, start, size, frames, payload, job_id, last_position, object_key)"
+            " VALUES (:id, 0, 4, 1, 1, :id, 1, :key)",
+            {"id": task, "key": object_key(task, 0, 4)},
+        )
+        try:
+            site.start()
+            assert "it was emptied" in capsys.readouterr().out
+        finally:
+            site.execute("TRUNCATE jobs CASCADE")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
     select,
     text,
 )
@@ -150,6 +151,12 @@ async def _fetch(
             .order_by(OutputSegment.start)
         )
     )
+
+
+async def any_in_artifacts(session: AsyncSession) -> bool:
+    """Whether any artifact is named."""
+    named = select(literal(1)).where(OutputSegment.object_key.is_not(None)).limit(1)
+    return await session.scalar(named) is not None
 
 
 async def written_after(session: AsyncSession, job_id: UUID, position: int) -> set[UUID]:

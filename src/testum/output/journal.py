@@ -39,12 +39,15 @@ _READ_AHEAD = 2 * 1024 * 1024
 _KEPT_SECONDS = 600.0
 """Rows of small outputs, which the task's own row holds too, stay so long: a reader may be in the midst of them."""
 
+FOLDER = "tasks"
+"""Below which all artifacts of tasks lie."""
+
 
 def location(task_id: UUID) -> str:
     """Below which the artifacts of a task's output lie. The last digits spread the objects; the first are the
     time."""
     name = str(task_id)
-    return f"tasks/{name[-2:]}/{name}"
+    return f"{FOLDER}/{name[-2:]}/{name}"
 
 
 def object_key(task_id: UUID, start: int, size: int) -> str:
@@ -116,7 +119,7 @@ class JournalOutputs:
         await self.remove(unfinished)
         removed = len(unfinished)
         old: list[str] = []
-        async for found in self._artifacts.list(f"tasks/{part:02x}"):
+        async for found in self._artifacts.list(f"{FOLDER}/{part:02x}"):
             if found.modified < before:
                 old.append(found.key)
             if len(old) >= _SWEPT_AT_ONCE:
