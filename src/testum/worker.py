@@ -24,8 +24,9 @@ from celery.signals import worker_process_init, worker_process_shutdown, worker_
 
 from testum.app import Role, Testum
 from testum.core.shards import is_zone
-from testum.dispatch.celery import ASK_TASK, SHARD_TASK, make_celery, queue_name, send_answer
+from testum.dispatch.celery import make_celery, queue_name, send_answer
 from testum.dispatch.loops import Loops
+from testum.dispatch.messages import ASK_TASK, SHARD_TASK
 from testum.errors import ConfigurationError, TestumError
 from testum.settings import Settings
 

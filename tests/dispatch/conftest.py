@@ -3,13 +3,16 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
+import psutil
 import pytest
 import redis
 
@@ -99,7 +102,7 @@ celery = make_celery(os.environ["BROKER"], zones)
 celery.task(name=SHARD_TASK, bind=True)(shard)
 celery.task(name=ASK_TASK)(ask)
 celery.Worker(
-    pool="solo", queues=[queue_name(zone) for zone in zones],
+    pool=os.environ["POOL"], concurrency=1, queues=[queue_name(zone) for zone in zones],
     without_gossip=True, without_mingle=True, without_heartbeat=True, loglevel="WARNING", quiet=True,
 ).start()
 """
@@ -108,10 +111,10 @@ celery.Worker(
 class CeleryWorker:
     """A worker of Celery's in a process of its own, which notes what it is brought."""
 
-    def __init__(self, broker: str, notes: str, *zones: str) -> None:
+    def __init__(self, broker: str, notes: str, *zones: str, pool: str = "solo") -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", _WORKER],
-            env={**os.environ, "BROKER": broker, "NOTES": notes, "ZONES": ",".join(zones)},
+            env={**os.environ, "BROKER": broker, "NOTES": notes, "ZONES": ",".join(zones), "POOL": pool},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -119,8 +122,14 @@ class CeleryWorker:
 
     def close(self) -> None:
         """End it."""
-        self.process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
+
+    def processes(self) -> set[int]:
+        """The ids of its processes that live."""
+        own = psutil.Process(self.process.pid)
+        return {own.pid, *(child.pid for child in own.children(recursive=True))}
 
 
 @dataclass

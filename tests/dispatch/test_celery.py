@@ -1,9 +1,12 @@
 """Dispatch over Celery: zones and their queues, brokers that are away, hang, refuse or come back empty."""
 
 import asyncio
+import base64
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,9 +15,10 @@ from structlog.testing import capture_logs
 
 from tests.dispatch.conftest import CeleryWorker, Remote, until_brought, work
 from tests.support.redis import RedisServer
-from tests.support.waiting import eventually, pause, turns
+from tests.support.waiting import eventually, pause, remains, turns
 from testum.dispatch import celery as module
 from testum.dispatch.celery import CeleryDispatcher, make_celery, queue_name, send_answer
+from testum.dispatch.messages import ASK_TASK, SHARD_TASK, checked
 from testum.errors import ConfigurationError, StorageUnavailable
 
 
@@ -100,6 +104,91 @@ async def test_what_is_no_message_ends_no_worker(redis_server: RedisServer) -> N
                 await until_brought(remote, job.job_id)
                 assert len({shard[1] for shard in await remote.noted()}) == number + 1
             assert client.llen("testum.dmz") == 0
+    finally:
+        worker.close()
+        await remote.dispatcher.close()
+
+
+def message(*arguments: Any, task: str = SHARD_TASK, body: bytes | None = None, **headers: Any) -> bytes:
+    """A message as it is sent, with other arguments, or another body, or headers."""
+    body = body or json.dumps([list(arguments), {}, {}]).encode()
+    return json.dumps(
+        {
+            "body": base64.b64encode(body).decode(),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": {"lang": "py", "task": task, "id": str(uuid4()), **headers},
+            "properties": {
+                "delivery_info": {"exchange": "", "routing_key": "testum.dmz"},
+                "body_encoding": "base64",
+                "delivery_tag": str(uuid4()),
+            },
+        }
+    ).encode()
+
+
+JOB = str(UUID(int=1))
+DEEP = b"[" * 50_000 + b"]" * 50_000
+NONE_OF_OURS = {
+    "deep": DEEP,
+    "a deep body": message(body=DEEP),
+    "another task": message(JOB, "dmz", 0, 1, 1, task="testum.other"),
+    "no task's name": message(JOB, "dmz", 0, 1, 1, task=cast(str, {"a": 1})),
+    "no id": message(JOB, "dmz", 0, 1, 1, id=None),
+    "too few": message(JOB),
+    "no job": message("job", "dmz", 0, 1, 1),
+    "a number": message(5, "dmz", 0, 1, 1),
+    "no zone": message(JOB, ["dmz"], 0, 1, 1),
+    "no number": message(JOB, "dmz", 0, "many", 1),
+    "a large number": message(JOB, "dmz", 0, 10**30, 1),
+    "no question": message(5, "testum.answer.x", task=ASK_TASK),
+    "another name": message("question", "testum.dmz", task=ASK_TASK),
+    "no date": message("question", "testum.answer.x", task=ASK_TASK, expires=[5]),
+    "half a pair": message("\ud800", "testum.answer.x", task=ASK_TASK),
+}
+
+
+@pytest.mark.parametrize("kind", NONE_OF_OURS)
+def test_what_is_none_of_ours(kind: str) -> None:
+    with pytest.raises((ValueError, TypeError, KeyError, RecursionError)):
+        checked(json.loads(NONE_OF_OURS[kind]))
+
+
+HEADERS: dict[str, Any] = {
+    "timelimit": ["soon", "now"],
+    "retries": "x",
+    "eta": "2999-01-01T00:00:00",
+    "shadow": {"a": 1},
+    "compression": "nope",
+    "stamped_headers": 5,
+    "group": {"a": 1},
+    "lang": "c",
+}
+
+
+async def test_a_message_of_another_kind_ends_no_process(redis_server: RedisServer) -> None:
+    """What it would have Celery do is not done: neither are its time limits set, nor its date waited for."""
+    remote = Remote(redis_server.fresh_url(), redis_server.fresh_url())
+    worker = CeleryWorker(remote.broker, remote.notes, "dmz", pool="prefork")
+    try:
+        await remote.dispatcher.ask("dmz", "begun", 30)
+        before = worker.processes()
+        assert len(before) == 2
+        with redis.Redis.from_url(remote.broker) as client:
+            jobs = {name: str(uuid4()) for name in HEADERS}
+            client.lpush("testum.dmz", *NONE_OF_OURS.values())
+            for name, job in jobs.items():
+                client.lpush("testum.dmz", message(job, "dmz", 0, 1, 1, **{name: HEADERS[name]}))
+            client.lpush("testum.dmz", message(JOB, "dmz", 0, 1, 1, timelimit=[0.0001, 0.0001]))
+
+            async def all_done() -> bool:
+                return {shard[1] for shard in await remote.noted()} == {*jobs.values(), JOB}
+
+            await eventually(all_done)
+            assert not client.llen("testum.dmz") and not client.hlen("unacked")
+        # Time limits are looked at once a second.
+        await remains(lambda: worker.processes() == before, 2.5)
+        assert await remote.dispatcher.ask("dmz", "after", 20) == "after!"
     finally:
         worker.close()
         await remote.dispatcher.close()

@@ -21,15 +21,13 @@ from redis.exceptions import RedisError, ResponseError
 from testum.core.shards import cut
 from testum.dispatch import tolerance
 from testum.dispatch.base import Work
+from testum.dispatch.messages import ANSWER, ASK_TASK, SHARD_TASK
 from testum.errors import ConfigurationError, StorageUnavailable, WritesRefused
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-SHARD_TASK = "testum.shard"
-ASK_TASK = "testum.ask"
-_ANSWER = "testum.answer."
 _ANSWER_SECONDS = 60
 """An answer that nobody takes is gone after so long."""
 _LOOK_SECONDS = 0.1
@@ -168,7 +166,7 @@ class CeleryDispatcher:
     async def ask(self, zone: str, question: str, seconds: float) -> str:
         """See Dispatcher.ask. The answer comes over the broker as well, and not through the database: it is for one
         asker, and of no use a moment later."""
-        reply = f"{_ANSWER}{uuid4()}"
+        reply = f"{ANSWER}{uuid4()}"
         async with asyncio.timeout(seconds):
             await self._on_asker(self._send_question, zone, question, reply, seconds)
             while True:
