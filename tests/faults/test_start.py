@@ -265,3 +265,28 @@ def test_a_page_that_is_found_damaged_at_work(lived: Path, tmp_path: Path) -> No
         assert "The database file cannot be used" in answer.json()["detail"]
         assert api.http.get("/jobs/").status_code == 200, "what does not need it goes on"
     assert "is damaged: " in refused(data)
+
+
+@pytest.mark.embedded
+def test_output_that_cannot_be_read_keeps_no_server_from_starting(real_sshd: RealSshd) -> None:
+    """After a kill each running task's output is read: where one is unreadable, as on a broken disk, its task says so."""
+    with Server() as server:
+        api = server.client()
+        api.add_platform("p", real_sshd)
+        job_ids = [api.start_job(f"echo {word}; exec sleep 4200") for word in ("one", "two")]
+        tasks = [api.tasks(job_id)[0] for job_id in job_ids]
+        until(lambda: [api.output(task["id"]) for task in tasks] == [b"one\n", b"two\n"])
+        server.kill()
+        name = tasks[0]["id"]
+        file = server.data_dir / "artifacts" / "tasks" / name[-2:] / f"{name}.frames"
+        file.unlink()
+        file.mkdir()
+        server.start()
+        first, second = (api.tasks(job_id)[0] for job_id in job_ids)
+        assert (first["status"], second["status"]) == ("lost", "lost")
+        assert api.output(second["id"]) == b"two\n"
+        answer = api.http.get(f"/tasks/{name}/output")
+        assert (answer.status_code, answer.json()["code"]) == (410, "output_damaged"), answer.text
+        for job_id in job_ids:
+            api.post(f"/jobs/{job_id}/cancel")
+        until(lambda: not any(api.tasks(job_id)[0]["may_still_run"] for job_id in job_ids))

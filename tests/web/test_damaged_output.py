@@ -14,6 +14,7 @@ from tests.support.stream import follow, output_of
 from tests.support.tools import unique
 from tests.support.waiting import until
 from testum.core.frames import HEADER_SIZE, decode_all
+from testum.services import growth, likeness
 
 LINE = b"%06d and so on and so forth\n"
 COUNT = 30_000
@@ -143,3 +144,74 @@ def test_a_row_that_is_not_what_was_stored(
     code = "output_damaged" if change == "changed" else "output_missing"
     if change == "changed" or not installation.servers:
         assert (answer.status_code, answer.json()["code"]) == (410, code), answer.text
+
+
+def make_directory(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def make_loop(file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file)
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize(
+    "change", [make_directory, make_loop, Path.unlink], ids=["directory", "loop", "gone"]
+)
+def test_a_file_that_cannot_be_read_until_it_is_restored(
+    installation: Listening,
+    api: Api,
+    task: Any,
+    change: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a broken disk. It is told as damage, and not any more once a backup is back."""
+    for module in (growth, likeness):
+        monkeypatch.setattr(module, "FAULT_SECONDS", 0.0)
+    file = file_of(installation, task)
+    data = file.read_bytes()
+    path = f"/tasks/{task['id']}"
+    outputs = f"/jobs/{task['job_id']}/outputs"
+    change(file)
+    try:
+        for url in (f"{path}/output", f"{path}/lines", f"{path}/compare/{task['id']}"):
+            answer = api.http.get(url)
+            assert answer.status_code == 410, answer.text
+            assert answer.json()["code"] in ("output_damaged", "output_missing"), url
+        told = api.http.get(f"{path}/lines/search", params={"q": "000001"}).json()
+        assert told.get("error_code") or told["code"] == "output_damaged"
+        told = follow(api, path.removeprefix("/"))
+        assert told[-1]["payload"]["output_error"]["code"] in ("output_damaged", "output_missing")
+        assert api.get(outputs)["complete"]
+    finally:
+        if file.is_dir():
+            file.rmdir()
+        file.unlink(missing_ok=True)
+        file.write_bytes(data)
+    assert api.http.get(f"{path}/output").content.count(b"\n") == COUNT
+
+    def counted() -> bool:
+        lines = api.get(f"{path}/lines", tail=True, limit=2)
+        return (lines["total"], lines["complete"], lines["error_code"]) == (COUNT, True, None)
+
+    until(counted)
+    until(lambda: api.get(f"{path}/lines/search", q="000001")["count"] == 1)
+
+
+@pytest.mark.embedded
+def test_likeness_after_a_restore(
+    installation: Listening, api: Api, real_sshd: RealSshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that printed the same, one was damaged for a while."""
+    monkeypatch.setattr(likeness, "FAULT_SECONDS", 0.0)
+    names = [api.add_platform(unique(), real_sshd)["name"] for _ in range(2)]
+    job_id = api.start_job(f"seq {COUNT}", targets={"names": names})
+    api.wait_job(job_id)
+    file = file_of(installation, api.tasks(job_id)[0])
+    data = file.read_bytes()
+    file.write_bytes(flip(data))
+    until(lambda: (told := api.get(f"/jobs/{job_id}/outputs"))["complete"] and told["total"] == 2)
+    file.write_bytes(data)
+    until(lambda: (told := api.get(f"/jobs/{job_id}/outputs"))["complete"] and told["total"] == 1)

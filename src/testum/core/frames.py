@@ -52,6 +52,11 @@ def damaged() -> OutputDamaged:
     )
 
 
+def unreadable(reason: str) -> OutputDamaged:
+    """What to say of output that is there and cannot be read."""
+    return OutputDamaged(f"The task's stored output cannot be read from here on: {reason}.")
+
+
 def missing() -> OutputDamaged:
     """What to say of output that should be there and is not."""
     return OutputDamaged(

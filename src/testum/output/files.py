@@ -16,21 +16,27 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
-from testum.core.frames import HEADER_SIZE, FrameDecoder, Piece, encode_row
+import structlog
+
+from testum.core.frames import HEADER_SIZE, FrameDecoder, Piece, encode_row, unreadable
 from testum.core.positions import Sequencer
 from testum.db import expiry
 from testum.db.session import Database
-from testum.errors import StorageFull, StorageUnavailable, WritesRefused
+from testum.errors import OutputDamaged, StorageFull, StorageUnavailable, TestumError, WritesRefused
 from testum.output.base import Owner, Salvage, gather
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Opened = TypeVar("Opened", "_File", "FileReader")
 
+log = structlog.get_logger(__name__)
+
 _SWEPT_AT_ONCE = 500
 _RESERVE = 32 * 1024 * 1024
 _NO_WRITES = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FOR_NOW = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
+"""What passes by itself, and says nothing of the file."""
 
 
 async def _in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -44,7 +50,8 @@ def location(task_id: UUID) -> str:
 
 
 async def read(root: Path, task_id: UUID) -> "FileReader | None":
-    """Open a task's file in a directory of them; None where there is none."""
+    """Open a task's file in a directory of them; None where there is none. Raises OutputDamaged where it cannot be read, and
+    StorageUnavailable."""
     try:
         return await _open(FileReader, root / location(task_id))
     except FileNotFoundError:
@@ -65,10 +72,7 @@ def try_out(folder: Path) -> None:
             if file.read() != data:
                 raise StorageUnavailable(f"{folder} does not keep what is written to it.")
     except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise _full() from None
-        kind = WritesRefused if error.errno in _NO_WRITES else StorageUnavailable
-        raise kind(f"{folder} cannot be written: {error.strerror}.") from None
+        raise _not_written(error, folder) from None
 
 
 class FileOutputs:
@@ -101,7 +105,10 @@ class FileOutputs:
 
     async def salvage(self, task_id: UUID, *, tail: int, small: int) -> Salvage:
         """See OutputStore.salvage."""
-        reader = await self.reader(task_id)
+        try:
+            reader = await self.reader(task_id)
+        except OutputDamaged:
+            return Salvage(damaged=True)
         if reader is None:
             return Salvage(encoded=b"")
         decoder = FrameDecoder()
@@ -113,8 +120,11 @@ class FileOutputs:
         return found
 
     async def discard(self, task_id: UUID) -> None:
-        """See OutputStore.discard."""
-        await _in_thread(self._path(task_id).unlink, missing_ok=True)
+        """See OutputStore.discard. What cannot be removed is in nobody's way."""
+        try:
+            await _in_thread(self._path(task_id).unlink, missing_ok=True)
+        except OSError as error:
+            log.warning("a file of output cannot be removed", task=str(task_id), error=str(error))
 
     async def remove(self, task_ids: Sequence[UUID]) -> None:
         """See OutputStore.remove. Whoever has a file open goes on reading it."""
@@ -153,7 +163,8 @@ class _File:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 self._file = os.open(path, flags, 0o600)
         except OSError as error:
-            raise _storage_error(error) from None
+            raise _not_written(error, path) from None
+        self._path = path
         self._size = os.fstat(self._file).st_size
 
     def append(self, data: bytes) -> None:
@@ -165,7 +176,7 @@ class _File:
                 view = view[os.write(self._file, view) :]
         except OSError as error:
             os.ftruncate(self._file, self._size)
-            raise _storage_error(error) from None
+            raise _not_written(error, self._path) from None
         self._size += len(data)
 
     def close_now(self) -> None:
@@ -200,11 +211,19 @@ class FileReader:
     """Reads a file at any offset; see Reader."""
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _not_read(error) from None
 
     async def read(self, offset: int, size: int) -> bytes:
         """See Reader.read."""
-        return await _in_thread(os.pread, self._file, size, offset)
+        try:
+            return await _in_thread(os.pread, self._file, size, offset)
+        except OSError as error:
+            raise _not_read(error) from None
 
     async def close(self) -> None:
         """See Reader.close."""
@@ -257,5 +276,16 @@ def _full() -> StorageFull:
     )
 
 
-def _storage_error(error: OSError) -> Exception:
-    return _full() if error.errno in _NO_ROOM else error
+def _not_written(error: OSError, place: Path) -> TestumError:
+    if error.errno in _NO_ROOM:
+        return _full()
+    kind = WritesRefused if error.errno in _NO_WRITES else StorageUnavailable
+    return kind(f"{place} cannot be written: {error.strerror}.")
+
+
+def _not_read(error: OSError) -> TestumError:
+    """What is wrong with the file (of another kind, not ours to read, on a broken disk) stays until somebody sees to it, as
+    damage does: nothing is to wait for it."""
+    if error.errno in _FOR_NOW:
+        return StorageUnavailable(f"The task's output cannot be read now: {error.strerror}.")
+    return unreadable(error.strerror or str(error))

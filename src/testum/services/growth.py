@@ -14,6 +14,8 @@ _FIRST_READ = 512 * 1024
 _MOST_READ = 4 * 1024 * 1024
 """Each read takes twice as much as the one before, up to this: something is there soon, and a large output costs few
 turns of reading here and working in a thread, each of which waits for its turn on a busy machine."""
+FAULT_SECONDS = 10.0
+"""What was found damaged is looked at again after so long: it may have been restored."""
 _UNASKED_SECONDS = 5.0
 """Work that nobody has asked about for so long rests, until somebody does."""
 
@@ -48,6 +50,12 @@ class Growth:
         """Whether the task has ended, and all of its output was fed."""
         self.fault: OutputDamaged | None = None
         """Why no more of it was fed than was, where that is not all."""
+        self._fault_at = 0.0
+
+    @property
+    def outdated(self) -> bool:
+        """Whether it ended with a fault, and that long ago: who asks now begins anew."""
+        return self.fault is not None and time.monotonic() - self._fault_at > FAULT_SECONDS
 
     @property
     def progress(self) -> float:
@@ -96,7 +104,8 @@ class Growth:
                 if not await self._feed(source):
                     return False
             except OutputDamaged as fault:
-                self.fault = fault
+                self.fault, self._fault_at = fault, time.monotonic()
+                self._outputs.distrust(self._task_id)
             await loop.run_in_executor(self._threads, lambda: consumer.pause(ended=source.ended))
             self.whole = source.ended or self.fault is not None
         return True

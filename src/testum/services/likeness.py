@@ -20,6 +20,7 @@ from testum.db.session import Database
 from testum.db.tasks import Ending
 from testum.errors import NotFound, OutputDamaged
 from testum.services.access import Gate
+from testum.services.growth import FAULT_SECONDS
 from testum.services.output import Outputs
 
 MAX_GROUPS = 500
@@ -81,6 +82,8 @@ class Likenesses:
         self._gate = gate
         self._outputs = outputs
         self._digests: OrderedDict[_Printed, bytes] = OrderedDict()
+        self._damaged: dict[_Printed, float] = {}
+        """What was found damaged, and when."""
         self._passes: dict[UUID, asyncio.Task[None]] = {}
         self._asked: dict[UUID, float] = {}
 
@@ -120,6 +123,7 @@ class Likenesses:
 
     async def _digest(self, job_id: UUID, ended: Sequence[Ending]) -> None:
         """Go on, for a while, with the digests that are missing."""
+        self._look_again()
         running = self._passes.get(job_id)
         missing = [ending for ending in ended if _printed(ending) not in self._digests]
         if running is None and not missing:
@@ -132,6 +136,13 @@ class Likenesses:
         await asyncio.wait((running,), timeout=_WAIT_SECONDS)
         if running.done():
             running.result()
+
+    def _look_again(self) -> None:
+        """What was damaged may have been restored since."""
+        now = time.monotonic()
+        for printed in [which for which, found in self._damaged.items() if now - found > FAULT_SECONDS]:
+            del self._damaged[printed]
+            self._digests.pop(printed, None)
 
     def _rest(self, job_id: UUID, done: asyncio.Task[None]) -> None:
         self._passes.pop(job_id, None)
@@ -153,18 +164,20 @@ class Likenesses:
             if ending.result_location is not None:
                 if time.monotonic() - self._asked[job_id] > _UNASKED_SECONDS:
                     return
-                self._keep(ending, await self._digest_large(job_id, ending.id))
+                self._keep(ending, await self._digest_large(ending))
 
-    async def _digest_large(self, job_id: UUID, task_id: UUID) -> bytes:
+    async def _digest_large(self, ending: Ending) -> bytes:
         hashes = _Hashes()
         decoder = FrameDecoder()
         offset = 0
         try:
-            async with self._outputs.source(task_id) as source:
+            async with self._outputs.source(ending.id) as source:
                 while data := await source.read(offset, _READ):
                     offset += len(data)
                     await asyncio.to_thread(hashes.feed, list(decoder.feed(data)))
         except OutputDamaged:
+            self._damaged[_printed(ending)] = time.monotonic()
+            self._outputs.distrust(ending.id)
             return _like_no_other()
         return hashes.digest()
 

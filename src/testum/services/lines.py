@@ -120,7 +120,9 @@ class _Kept(Generic[K, C]):
         self._held: OrderedDict[K, tuple[C, Growth]] = OrderedDict()
 
     def get(self, key: K) -> tuple[C, Growth]:
-        held = self._held.get(key) or self._make(key)
+        held = self._held.get(key)
+        if held is None or held[1].outdated:
+            held = self._make(key)
         self._held[key] = held
         self._held.move_to_end(key)
         while len(self._held) > self._most:
@@ -162,7 +164,7 @@ class Lines:
         matcher = await self._begin(actor, task_id, query)
         index, growth = self._indexes.get(task_id)
         complete = await growth.advance(_WAIT_SECONDS, lambda: index.rows >= first + limit)
-        return await self._page(task_id, first, limit, matcher, complete)
+        return await self._page(task_id, index, growth, first, limit, matcher, complete=complete)
 
     async def tail(self, actor: Actor, task_id: UUID, limit: int, query: Query | None = None) -> LinePage:
         """The last `limit` lines. Where counting all before them takes long, they have no numbers yet. Raises
@@ -170,7 +172,8 @@ class Lines:
         matcher = await self._begin(actor, task_id, query)
         index, growth = self._indexes.get(task_id)
         if await growth.advance(_WAIT_SECONDS):
-            return await self._page(task_id, max(index.rows - limit + 1, 1), limit, matcher, True)
+            first = max(index.rows - limit + 1, 1)
+            return await self._page(task_id, index, growth, first, limit, matcher, complete=True)
         async with self._outputs.source(task_id) as source:
             lines: list[Line] = []
             with suppress(OutputDamaged):
@@ -233,9 +236,16 @@ class Lines:
         return Matcher(query) if query is not None else None
 
     async def _page(
-        self, task_id: UUID, first: int, limit: int, matcher: Matcher | None, complete: bool
+        self,
+        task_id: UUID,
+        index: _Index,
+        growth: Growth,
+        first: int,
+        limit: int,
+        matcher: Matcher | None,
+        *,
+        complete: bool,
     ) -> LinePage:
-        index, growth = self._indexes.get(task_id)
         place = index.place(first)
         lines: list[Line] = []
         async with self._outputs.source(task_id) as source:

@@ -172,6 +172,11 @@ class Outputs:
             if reader is not None:
                 await reader.close()
 
+    def distrust(self, task_id: UUID) -> None:
+        """The task's output was found damaged: whoever reads it next reads what is stored then."""
+        if self._spools is not None:
+            self._spools.drop(task_id)
+
     async def written_after(self, job_id: UUID, position: int) -> Collection[UUID] | None:
         """See OutputStore.written_after."""
         return await self._outputs.written_after(job_id, position)

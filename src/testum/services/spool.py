@@ -71,3 +71,7 @@ class Spools:
         while len(self._held) > 1 and sum(held.size for held in self._held.values()) > _MOST_OF_ALL:
             self._held.popitem(last=False)
         return spool
+
+    def drop(self, task_id: UUID) -> None:
+        """Keep nothing of the task: what was read from afar was damaged."""
+        self._held.pop(task_id, None)
