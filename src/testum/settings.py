@@ -2,6 +2,8 @@
 
 import os
 import secrets
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Literal
 
@@ -90,6 +92,16 @@ class Settings(BaseSettings):
             raise ValueError("must not be empty")
         return value.strip()
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_addresses(cls, value: str) -> str:
+        # The web server would take what is none for the name of something that never comes.
+        for part in value.split(","):
+            address = part.strip()
+            if address not in ("", "*"):
+                (ip_network if "/" in address else ip_address)(address)
+        return value
+
     @property
     def embedded_database(self) -> bool:
         """Whether SQLite under `DATA_DIR` holds the data (no `DATABASE_URL` names a server)."""
@@ -166,8 +178,20 @@ def misspelt() -> list[str]:
     return [
         f".env: {name.upper()} is no setting of testum and changes nothing. Is {near[0].upper()} meant?"
         for name in named
-        if name.lower() not in known and (near := get_close_matches(name.lower(), known, 1, _NEARLY))
+        if name.lower() not in known
+        and (near := get_close_matches(name.lower(), known, 1, _NEARLY) or _shortened(name.lower(), known))
     ]
+
+
+def _shortened(name: str, known: Sequence[str]) -> list[str]:
+    """The settings that have all the words of a name, whole or cut, in this order; there are two at least."""
+    words = name.split("_")
+    return [setting for setting in known if len(words) > 1 and _has_words(setting.split("_"), words)]
+
+
+def _has_words(whole: Sequence[str], words: Sequence[str]) -> bool:
+    left = iter(whole)
+    return all(word and any(one.startswith(word) for one in left) for word in words)
 
 
 def _secret(settings: Settings, name: str, given: SecretStr, fresh: str) -> SecretStr:
