@@ -17,11 +17,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from tests.support.application import Application, refusal
 from tests.support.server import Server
 from tests.support.sshd import RealSshd, free_port
 from tests.support.waiting import until
+from testum.db.migrate import unusable
+from testum.db.session import translate
+from testum.errors import StorageFull
 
 
 def serve(data_dir: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -55,6 +60,8 @@ BROKEN = [
     ({"ADMIN_PASSWORD": "short"}, "ADMIN_PASSWORD"),
     ({"TASK_TIMEOUT_SECONDS": "inf"}, "TASK_TIMEOUT_SECONDS"),
     ({"CONNECT_TIMEOUT_SECONDS": "1e400"}, "CONNECT_TIMEOUT_SECONDS"),
+    ({"TRUSTED_PROXIES": "127.0.0.1, proxy"}, "TRUSTED_PROXIES"),
+    ({"TRUSTED_PROXIES": "10.0.0.1/8"}, "TRUSTED_PROXIES"),
 ]
 
 
@@ -80,15 +87,22 @@ def test_how_a_broken_setting_is_told(tmp_path: Path, env: dict[str, str], setti
 def test_a_misspelt_setting_is_told(tmp_path: Path) -> None:
     """By the name that is meant; what Compose reads there is nobody's mistake."""
     names = re.findall(r"^#?([A-Z_]+)=", Path(".env.example").read_text(), re.MULTILINE)
-    wrong = {"TASK_TIMEOUT_SECOND": "TASK_TIMEOUT_SECONDS", "SSH_HOSTKEY_POLICY": "SSH_HOST_KEY_POLICY"}
+    wrong = {
+        "TASK_TIMEOUT_SECOND": "TASK_TIMEOUT_SECONDS",
+        "SSH_HOSTKEY_POLICY": "SSH_HOST_KEY_POLICY",
+        "SSH_KEY_POLICY": "SSH_HOST_KEY_POLICY",
+        "ADMIN_PASS": "ADMIN_PASSWORD",
+        "WORKER_DRAIN": "WORKER_DRAIN_SECONDS",
+        "RETENTION_DAYS": "OUTPUT_RETENTION_DAYS",
+    }
     given = {name: "" for name in names if name.startswith(("COMPOSE", "POSTGRES", "REDIS_", "TESTUM"))}
     lines = [*(f"{name}={value}" for name, value in given.items()), *(f"{name}=5" for name in wrong)]
     (tmp_path / ".env").write_text("\n".join(lines))
     # It starts, but for this.
     told = serve(tmp_path / "data", ADMIN_PASSWORD="short").stderr.strip().splitlines()
-    assert len(told) == 3 and "ADMIN_PASSWORD" in told[2], told
+    assert len(told) == len(wrong) + 1 and "ADMIN_PASSWORD" in told[-1], told
     for line, (name, meant) in zip(told, wrong.items(), strict=False):
-        assert name in line and meant in line
+        assert f" {name} is" in line and f" {meant} meant" in line
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -249,6 +263,28 @@ def test_a_database_file_that_is_not_what_it_was(
     shutil.copy(lived / "testum.db", file)
     with Application(data_dir=data):
         pass
+
+
+def test_a_full_disk_is_told_as_that() -> None:
+    """And not as an error of the file, which is whole. Only a full file system has SQLite raise this; so it is made here."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    raised = OperationalError("PRAGMA journal_mode=WAL", {}, error)
+    assert isinstance(translate(raised), StorageFull)
+    told = unusable(make_url("sqlite+aiosqlite:////data/testum.db"), raised).message
+    assert (
+        "/data/testum.db" in told and "The disk under DATA_DIR is full" in told and "Check that" not in told
+    )
+
+
+def test_a_file_that_another_program_holds_is_told_as_that(lived: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(lived, data)
+    with closing(sqlite3.connect(data / "testum.db", isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN IMMEDIATE")
+        said = refused(data)
+    assert "Another program holds the database file" in said and "Check that address" not in said
 
 
 def test_a_page_that_is_found_damaged_at_work(lived: Path, tmp_path: Path) -> None:

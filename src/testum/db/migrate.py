@@ -16,9 +16,9 @@ from sqlalchemy import URL, Connection, column, func, inspect, select, table, up
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from testum.db.session import options
+from testum.db.session import options, translate
 from testum.db.tables import metadata
-from testum.errors import ConfigurationError
+from testum.errors import ConfigurationError, StorageFull
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -90,15 +90,19 @@ async def _migrate(url: str, step: Callable[[Connection], None]) -> str:
         async with engine.begin() as connection:
             await connection.run_sync(step)
     except DatabaseError as error:
-        raise _unusable(engine.url, error) from error
+        raise unusable(engine.url, error) from error
     finally:
         await engine.dispose()
     return newest()
 
 
-def _unusable(url: URL, error: DatabaseError) -> ConfigurationError:
+def unusable(url: URL, error: DatabaseError) -> ConfigurationError:
     """Why the database cannot be used, in one line, without its password."""
     if url.get_backend_name() == "sqlite":
+        known = translate(error)
+        if isinstance(known, StorageFull) or "locked" in str(error.orig):
+            # The address is right.
+            return ConfigurationError(f"DATABASE_URL: {url.database} cannot be used now: {known}")
         return ConfigurationError(
             f"DATABASE_URL: {url.database} cannot be used: {error.orig}. Check that address, or the file "
             "below DATA_DIR where there is none."

@@ -22,6 +22,8 @@ from testum.db.base import utc_now
 from testum.db.patience import waiting_since
 from testum.errors import StorageFull, StorageUnavailable, WritesRefused
 
+_NO_ROOM_FOR_SHM = frozenset({sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP})
+"""Of the file beside a database through which its connections share memory (sqlite.org/rescode.html)."""
 _BROKEN_FILE = frozenset(
     {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 )
@@ -58,7 +60,7 @@ class Database:
             async with self._read_sessions() as session:
                 yield session
         except _OUTAGES as error:
-            known = _translate(error)
+            known = translate(error)
             # Whoever writes here is at fault, and not the database.
             if known is None or isinstance(known, WritesRefused):
                 raise
@@ -76,7 +78,7 @@ class Database:
             async with self._writers, self._write_sessions() as session, session.begin():
                 yield session
         except _OUTAGES as error:
-            if known := _translate(error):
+            if known := translate(error):
                 raise known from error
             raise
 
@@ -117,12 +119,12 @@ async def lease_now(session: AsyncSession) -> dt.datetime:
     return await database_now(session)
 
 
-def _translate(error: DBAPIError | PoolTimeout) -> StorageFull | StorageUnavailable | None:
+def translate(error: DBAPIError | PoolTimeout) -> StorageFull | StorageUnavailable | None:
     """What the error means to those who know no database; None: that this code is at fault."""
     if isinstance(error, PoolTimeout):
         return StorageUnavailable("The database is too busy: no connection became free in time.")
     code = _sqlite_code(error)
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or getattr(error.orig, "sqlite_errorcode", 0) in _NO_ROOM_FOR_SHM:
         return StorageFull(
             "The disk under DATA_DIR is full: nothing can be saved. Make room there and try again."
         )
