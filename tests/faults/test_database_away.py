@@ -1,14 +1,18 @@
 """A database that is away for a while, in the midst of tasks: they wait for it, and none fails for it."""
 
 from collections.abc import Iterator
+from uuid import UUID
 
+import psycopg
 import pytest
 
+from tests.support.application import Application
 from tests.support.proxy import Proxies
 from tests.support.server import Api, Server, walls
 from tests.support.sshd import RealSshd
 from tests.support.tools import unique
 from tests.support.waiting import until
+from testum.db import postgresql
 
 pytestmark = pytest.mark.servers
 
@@ -59,3 +63,22 @@ def test_what_is_learned_of_a_host_is_stored_when_it_is_back(
         assert (task["status"], task["error_code"]) == ("success", None), task
     for platform in (new, known):
         assert api.get(f"/platforms/{platform}")["known_host_fingerprint"]
+
+
+def test_a_table_that_another_program_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request is told, and does not wait for as long as that program likes."""
+    monkeypatch.setattr(postgresql, "_LOCK_SECONDS", 1)
+    with Application() as site:
+        api = site.client()
+        with psycopg.connect(site.env["DATABASE_URL"]) as other:
+            other.execute("LOCK TABLE jobs, platforms IN ACCESS EXCLUSIVE MODE")
+            for answer in (
+                api.http.get("/jobs/"),
+                api.http.get("/platforms/"),
+                api.http.post(f"/jobs/{UUID(int=1)}/cancel"),
+            ):
+                assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable"), (
+                    answer.text
+                )
+                assert "Another program holds" in answer.json()["detail"] and answer.headers["Retry-After"]
+        assert api.get("/jobs/") == []

@@ -33,6 +33,8 @@ CONNECTION = {
 }
 
 
+_LOCK_SECONDS = 10
+"""So long a statement waits for what another transaction holds. testum's own hold nothing for as long."""
 _ABANDONED = """
 SET idle_in_transaction_session_timeout = '10s';
 SET tcp_keepalives_idle = 5;
@@ -77,7 +79,7 @@ def make_engine(url: str) -> AsyncEngine:
         driver: psycopg.AsyncConnection[Any] = connection.driver_connection
         driver.adapters.register_dumper(str, _Text)
         cursor = connection.cursor()
-        cursor.execute(_ABANDONED)
+        cursor.execute(f"{_ABANDONED}SET lock_timeout = '{_LOCK_SECONDS}s'")
         cursor.close()
         connection.commit()
 

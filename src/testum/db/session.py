@@ -140,6 +140,11 @@ def translate(error: DBAPIError | PoolTimeout) -> StorageFull | StorageUnavailab
     if state == "25006":
         # read_only_sql_transaction: a standby, or a database that was made read-only.
         return WritesRefused(f"The database refuses to write: {_first_line(error.orig)}")
+    if state == "55P03":
+        # lock_not_available: see postgresql.py, on lock_timeout.
+        return StorageUnavailable(
+            "Another program holds what is needed in the database and does not let go of it. Try again."
+        )
     if state is not None and state[:2] == "53":
         # 53100 disk_full; the rest of the class (memory, connections) passes.
         if state == "53100":
