@@ -57,7 +57,8 @@ class Child:
     """One of the worker's processes, from its fork to its end."""
 
     def __init__(self, settings: Settings, leaving: mmap.mmap) -> None:
-        """The first byte of `leaving`, which is shared with the main process, is not 0 once the worker stops."""
+        """The first byte of `leaving`, which is shared with the main process, is not 0 once the worker stops, and more than
+        1 once it is to stop now."""
         self._settings = settings
         self._leaving = leaving
         self._loop = uvloop.new_event_loop()
@@ -163,10 +164,22 @@ class Child:
                 if self._leaving[0]:
                     testum.engine.runner.retire()
         self._stopping = True
-        await testum.drain(self._settings.worker_drain_seconds)
+        await self._drain(testum)
         await testum.engine.runner.stop()
         await self._loops.close()
         await testum.close()
+
+    async def _drain(self, testum: Testum) -> None:
+        """Let what is under way come to its end, unless all is to end now."""
+        draining = asyncio.create_task(testum.drain(self._settings.worker_drain_seconds), name="drain")
+        while not draining.done() and self._leaving[0] <= 1:
+            await asyncio.wait({draining}, timeout=_PARENT_SECONDS)
+        if draining.done():
+            await draining
+        else:
+            log.warning("told a second time to stop; tasks under way are ended")
+            draining.cancel()
+            await asyncio.wait({draining})
 
     async def _open(self) -> Testum | None:
         """Start; the settings were found good when the worker started, so what is away now will come back."""
@@ -226,7 +239,9 @@ def run(settings: Settings, processes: int) -> int:
         child[0].start()
 
     def leave(**_: Any) -> None:
-        leaving[0] = 1
+        # Once for each signal. Celery's own answer to a second Ctrl-C forgets its messages, and ends nothing on the hosts.
+        leaving[0] = min(leaving[0] + 1, 2)
+        signal.signal(signal.SIGINT, lambda *_: leave())
 
     def end(**_: Any) -> None:
         child[0].close()

@@ -1,5 +1,6 @@
 """A worker is told to stop while it has all it can do and more is waiting."""
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -50,3 +51,25 @@ def test_a_full_worker_stops_and_claims_no_more(own: Server, real_sshd: RealSshd
     assert (counts["lost"], counts["pending"], counts["running"]) == (2, 2, 0), counts
     assert {task["error_code"] for task in api.tasks(under_way)} == {"worker_stopped", None}
     assert api.get(f"/jobs/{waiting}")["counts"]["pending"] == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_what_is_under_way(real_sshd: RealSshd, number: signal.Signals) -> None:
+    with Server(env={"WORKER_DRAIN_SECONDS": "600"}) as server:
+        api = server.client()
+        api.add_platform("p", real_sshd)
+        job_id = api.start_job("exec sleep 4300")
+        until(lambda: api.tasks(job_id)[0]["status"] == "running")
+        assert server.worker is not None
+        for _ in range(2):
+            before = len(server.log.read_text())
+            # To all of the terminal's processes, as Ctrl-C.
+            os.killpg(
+                server.worker.popen.pid, number
+            ) if number == signal.SIGINT else server.worker.popen.send_signal(number)
+            until(lambda before=before: len(server.log.read_text()) > before)
+        # Celery's status of a worker that Ctrl-C ended is either.
+        assert server.worker.end(60) in (0, 1)
+        (task,) = api.tasks(job_id)
+        assert (task["status"], task["error_code"]) == ("lost", "worker_stopped")
+        assert task["metadata"]["termination"]["state"] == "confirmed"
