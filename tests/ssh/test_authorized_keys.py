@@ -205,6 +205,10 @@ LINES = {
     "empty option": b"restrict,,pty ssh-ed25519 KEY x",
     "only a comma": b", ssh-ed25519 KEY x",
     "second line": b"ssh-ed25519 OTHER x\nssh-ed25519 KEY",
+    "permissions": b'permitopen="h:1",permitopen="[::1]:80",permitopen="*:*",permitlisten="8080" ssh-ed25519 KEY x',
+    "tunnel": b'tunnel="any",environment="1A=" ssh-ed25519 KEY x',
+    "networks": b'from="!10.0.0.1,127.0.0.0/8,::1/128,*" ssh-ed25519 KEY x',
+    "a day that no month has": b'expiry-time="20990231" ssh-ed25519 KEY x',
     # What does not: it is added.
     "in another key's comment": b"ssh-ed25519 OTHER replaced ssh-ed25519 KEY",
     "in another key's command": b'command="ssh-ed25519 KEY" ssh-ed25519 OTHER x',
@@ -226,6 +230,25 @@ LINES = {
     "comment": b" # ssh-ed25519 KEY",
     "two options of words": b"restrict pty ssh-ed25519 KEY x",
     "longer": b"ssh-ed25519 KEYAAAA x",
+    "command twice": b'command="a",command="b" ssh-ed25519 KEY x',
+    "addresses twice": b'from="*",from="*" ssh-ed25519 KEY x',
+    "more behind the quote": b'command="a"b" c" ssh-ed25519 KEY x',
+    "no such month": b'expiry-time="20991301" ssh-ed25519 KEY x',
+    "no such day": b'expiry-time="20990132" ssh-ed25519 KEY x',
+    "no such hour": b'expiry-time="209901012400" ssh-ed25519 KEY x',
+    "no such minute": b'expiry-time="209901010060" ssh-ed25519 KEY x',
+    "permission without port": b'permitopen="host" ssh-ed25519 KEY x',
+    "permission for no such port": b'permitopen="host:65536" ssh-ed25519 KEY x',
+    "permission for port 0": b'permitopen="host:0" ssh-ed25519 KEY x',
+    "listening on no port": b'permitlisten="x" ssh-ed25519 KEY x',
+    "no such tunnel": b'tunnel="0:1" ssh-ed25519 KEY x',
+    "no name in the environment": b'environment="=a" ssh-ed25519 KEY x',
+    "no variable's name": b'environment="A-B=c" ssh-ed25519 KEY x',
+    "no value in the environment": b'environment="AB" ssh-ed25519 KEY x',
+    "from nowhere": b'from="" ssh-ed25519 KEY x',
+    "no network": b'from="127.0.0.1/8" ssh-ed25519 KEY x',
+    "empty pattern": b'from="*,,127.0.0.1" ssh-ed25519 KEY x',
+    "byte order mark": b"\xef\xbb\xbfssh-ed25519 KEY x",
 }
 
 
@@ -325,3 +348,72 @@ async def test_a_home_that_others_can_write_is_named_or_mended(strict, endpoint,
     assert failed.value.code == "deploy_failed" and "StrictModes" in failed.value.message
     assert file.read_text() == f"# first\n{public}\n"
     assert await _logs_in(strict, endpoint, private)
+
+
+PLACES = {
+    # With what is done to the account's home, in which the key stands, and whether a deployment then succeeds.
+    "~/.ssh is a link": ("mv .ssh elsewhere; ln -s elsewhere .ssh", True),
+    "a link through what others can write": (
+        "mkdir -p a/b; mv .ssh/authorized_keys a/b/; chmod 777 a; ln -s ../a/b/authorized_keys .ssh/",
+        False,
+    ),
+    "a link to what others can write": (
+        "mkdir a; mv .ssh/authorized_keys a/; chmod 777 a; ln -s ../a/authorized_keys .ssh/",
+        False,
+    ),
+    "the home is another's": ("chown daemon .", False),
+    "the file is another's": ("chown daemon .ssh/authorized_keys; chmod 644 .ssh/authorized_keys", False),
+    "the file is root's": ("chown root .ssh/authorized_keys; chmod 644 .ssh/authorized_keys", True),
+    "nobody enters ~/.ssh": ("chmod 600 .ssh", False),
+}
+
+
+@pytest.mark.parametrize("case", PLACES)
+async def test_a_key_is_there_when_sshd_reads_the_file(strict, endpoint, pair, case):
+    private, public = pair
+    home = strict.user.home
+    for made in ("a", "elsewhere"):
+        shutil.rmtree(home / made, ignore_errors=True)
+    _write(strict, f"{public}\n".encode())
+    text, there = PLACES[case]
+    subprocess.run(["sh", "-ec", text], cwd=home, check=True)
+    if "another's" not in case and "root's" not in case:
+        subprocess.run(["chown", "-R", strict.user.name, home], check=True)
+    by_password = endpoint(
+        port=strict.port, username=strict.user.name, auth=PasswordAuth(strict.user.password)
+    )
+    try:
+        assert await _logs_in(strict, endpoint, private) == there
+        if there:
+            assert (await deploy(by_password, [public])).present == [public]
+            return
+        with pytest.raises(SSHError) as failed:
+            await deploy(by_password, [public])
+        assert failed.value.code == "deploy_failed"
+    finally:
+        os.chown(home, strict.user.uid, strict.user.gid)
+
+
+async def test_the_home_is_the_accounts_whatever_a_start_up_file_says(endpoint, pair):
+    private, public = pair
+    user = LoginUser(shell="/bin/bash")
+    server = RealSshd(user=user, options=["StrictModes yes"])
+    try:
+        (user.home / ".bashrc").write_text("mkdir -p ~/other; export HOME=~/other TZ=Etc/GMT+12\n")
+        by_password = endpoint(port=server.port, username=user.name, auth=PasswordAuth(user.password))
+        assert (await deploy(by_password, [public])).added == [public]
+        assert await _logs_in(server, endpoint, private)
+    finally:
+        server.close()
+        user.remove()
+
+
+async def test_a_folder_in_the_locks_place_is_moved_away(users, target, keys, monkeypatch):
+    """Making the link then makes it within."""
+    monkeypatch.setattr(authorized_keys, "_STALE_SECONDS", 1)
+    file = prepare(users[0], b"# first\n")
+    lock = file.parent / "authorized_keys.testum-lock"
+    lock.mkdir()
+    os.chown(lock, users[0].uid, users[0].gid)
+    assert (await deploy(target, keys[:1])).added == keys[:1]
+    assert file.read_text() == f"# first\n{keys[0]}\n" and list(file.parent.iterdir()) == [file]

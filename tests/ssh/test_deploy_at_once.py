@@ -65,7 +65,8 @@ async def _round(home: Path, chance: random.Random, *, number: int, killed: int)
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
-    """A lock that was left is not waited for as long as by the product."""
+    """A lock that was left is not waited for as long as by the product, and the home is where the test has it."""
+    monkeypatch.setattr(authorized_keys, "_HOME", "home=$HOME")
     monkeypatch.setattr(authorized_keys, "_STALE_SECONDS", 4)
 
 

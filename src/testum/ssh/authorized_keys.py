@@ -51,35 +51,59 @@ class DeployResult:
     mended: list[str] = field(default_factory=list)
 
 
+_HOME = r"""
+# Where sshd looks: in the account's home, whatever a start-up file says. Several accounts may have one number.
+home=; name=${LOGNAME:-}
+[ -n "$name" ] && [ "$(id -u "$name" 2>/dev/null)" = "$me" ] || name=$(id -un)
+case $name in ""|[!A-Za-z_]*|*[!A-Za-z0-9_.@-]*) ;; *) eval "home=~$name" ;; esac
+case $home in /*) ;; *) home=${HOME:-} ;; esac
+"""
+
 _SCRIPT = r"""
 set -u
 umask 077
 LC_ALL=C; export LC_ALL
 tag=@TAG@
 token=@TOKEN@
+me=$(id -u)
 fail() { echo "$tag failed $*"; exit 1; }
-[ -n "${HOME:-}" ] && [ -d "$HOME" ] || fail "the account has no home directory"
-dir=$HOME/.ssh
+@HOME@
+[ -n "$home" ] && [ -d "$home" ] && home=$(cd "$home/" 2>/dev/null && pwd -P) || fail "the account has no home directory"
+dir=$home/.ssh
 if [ ! -d "$dir" ]; then mkdir -m 700 "$dir" 2>/dev/null || [ -d "$dir" ] || fail "cannot make $dir"; fi
+dir=$(cd "$dir/" 2>/dev/null && pwd -P) || fail "cannot enter $home/.ssh"
 file=$dir/authorized_keys
 if [ -L "$file" ]; then
   file=$(readlink -f "$file") && [ -n "$file" ] || fail "authorized_keys is a link that leads nowhere"
   dir=${file%/*}
 fi
 [ ! -e "$file" ] || [ -f "$file" ] || fail "$file is not a file"
-others_write() { [ -n "$(find "$1" -prune \( -perm -020 -o -perm -002 \) 2>/dev/null)" ]; }
+refused="sshd would not accept the keys (StrictModes)"
+is_ours() { [ -n "$(find "$1" -prune \( -user "$me" -o -user 0 \) 2>/dev/null)" ]; }
+is_fine() { [ -n "$(find "$1" -prune \( -user "$me" -o -user 0 \) ! -perm -020 ! -perm -002 2>/dev/null)" ]; }
+only_ours() { [ -n "$(find "$1" -prune ! -perm -020 ! -perm -002 2>/dev/null)" ]; }
 told= ; mended=
-for path in "$HOME" "$dir" "$file"; do
-  [ -e "$path" ] && others_write "$path" || continue
-  # A home that a group of its owner alone can write is nobody's else: that one is mended, too.
-  if [ "$path" = "$HOME" ]; then
-    [ "$(id -un)" = "$(id -gn)" ] && [ -n "$(find "$HOME" -prune -group "$(id -g)" ! -perm -002)" ] ||
-      fail "others can write $HOME: sshd would not accept the keys (StrictModes)"
-  fi
-  chmod go-w "$path" 2>/dev/null
-  others_write "$path" && fail "others can write $path, and that cannot be changed: sshd would not accept the keys (StrictModes)"
-  mended="$mended$tag mended $path
+# As sshd does: the file and each directory up to the home, or up to the root where the file is elsewhere.
+path=$file
+while :; do
+  [ -e "$path" ] || { path=${path%/*}; continue; }
+  if ! is_fine "$path" && ! { [ "$path" = "$file" ] && only_ours "$path"; }; then
+    [ "$path" = "$file" ] || is_ours "$path" || fail "$path belongs to another user: $refused"
+    case $path in
+      # A home that a group of its owner alone can write is nobody's else: that one is mended, too.
+      "$home")
+        [ "$(id -un)" = "$(id -gn)" ] && [ -n "$(find "$home" -prune -group "$(id -g)" ! -perm -002)" ] ||
+          fail "others can write $home: $refused" ;;
+      "$file"|"$home/.ssh") ;;
+      *) fail "others can write $path: $refused" ;;
+    esac
+    chmod go-w "$path" 2>/dev/null
+    only_ours "$path" || fail "others can write $path, and that cannot be changed: $refused"
+    mended="$mended$tag mended $path
 "
+  fi
+  case $path in "$home"|/) break ;; esac
+  path=${path%/*}; path=${path:-/}
 done
 lock=$file.testum-lock
 mine=$file.testum-$token
@@ -89,11 +113,12 @@ trap leave EXIT
 trap 'exit 1' HUP INT TERM
 take() {
   seen=; since=0; waited=0
-  until ln -s "$token" "$lock" 2>/dev/null; do
+  # What is a directory takes the link into itself.
+  until ln -s "$token" "$lock" 2>/dev/null && { holds || { rm -f "$lock/$token"; false; }; }; do
     now=$(readlink "$lock" 2>/dev/null)
     # The answer to our own attempt can get lost on the way from a server of files.
     [ "$now" != "$token" ] || return 0
-    [ -e "$lock" ] || [ -L "$lock" ] || [ -w "$dir" ] || fail "$dir cannot be written"
+    [ -e "$lock" ] || [ -L "$lock" ] || { [ -w "$dir" ] && [ -x "$dir" ]; } || fail "$dir cannot be written"
     # Whoever has waited for a while looks less often: there are many.
     if [ "$waited" -lt 20 ]; then step=1; else step=3; fi
     sleep "0.$step" 2>/dev/null || { sleep 1; step=10; }
@@ -112,12 +137,44 @@ take() {
 }
 # Which of the wanted keys can log in, by their numbers.
 present() {
-  tr '\000' '\001' <"$mine".base | awk -v here="$(date +%Y%m%d%H%M%S)" -v utc="$(date -u +%Y%m%d%H%M%S)" '
+  tr '\000' '\001' <"$mine".base | awk -v here="$(unset TZ; date +%Y%m%d%H%M%S)" -v utc="$(date -u +%Y%m%d%H%M%S)" '
+  function within(date, place, least, most,   number) {
+    number = substr(date, place, 2) + 0
+    return number >= least && number <= most
+  }
+  # An IPv4 network must have no bits below its mask (match_host_and_ip in sshd); an empty pattern refuses all.
+  function is_from(value,   patterns, parts, count, i, size, bit) {
+    count = split(value, patterns, ",")
+    for (i = 1; i <= count; i++) {
+      sub(/^!/, "", patterns[i])
+      if (patterns[i] == "") return 0
+      sub("/", ".", patterns[i])
+      if (patterns[i] !~ /^[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+[.][0-9]+$/) continue
+      split(patterns[i], parts, /[.]/)
+      if (parts[5] > 32) continue
+      # Powers are none of busybox awk without its mathematics.
+      size = 1
+      for (bit = parts[5] + 0; bit < 32; bit++) size *= 2
+      if ((((parts[1] * 256 + parts[2]) * 256 + parts[3]) * 256 + parts[4]) % size) return 0
+    }
+    return count
+  }
+  function is_permit(value, bare,   host, port) {
+    if (bare && value !~ /:/) value = ":" value
+    if (!match(value, /:[^:]*$/) || index(value, "/")) return 0
+    host = substr(value, 1, RSTART - 1)
+    port = substr(value, RSTART + 1)
+    if (host ~ /:/ && (substr(host, 1, 1) != "[" || substr(host, length(host)) != "]")) return 0
+    if (port !~ /^[0-9]+$/ && port != "*") return 0
+    return port == "*" || (length(port) <= 5 && port + 0 >= 1 && port + 0 <= 65535)
+  }
   function valid_until(value,   now) {
     now = here
     if (sub(/Z$/, "", value)) now = utc
     if (value !~ /^[0-9]+$/ || (length(value) != 8 && length(value) != 12 && length(value) != 14)) return 0
     while (length(value) < 14) value = value "0"
+    if (!within(value, 5, 1, 12) || !within(value, 7, 1, 31) || !within(value, 9, 0, 23)) return 0
+    if (!within(value, 11, 0, 59) || !within(value, 13, 0, 59)) return 0
     return (value "") > (now "")
   }
   function allows(option,   at, name, value) {
@@ -127,9 +184,17 @@ present() {
     name = tolower(at ? substr(option, 1, at - 1) : option)
     if (!at) return name ~ /^(restrict|(no-)?(port-forwarding|agent-forwarding|x11-forwarding|pty|user-rc|touch-required|verify-required))$/
     value = substr(option, at + 1)
-    if (value !~ /^".*"$/) return 0
-    if (name == "expiry-time") return valid_until(substr(value, 2, length(value) - 2))
-    return name ~ /^(command|from|environment|permitopen|permitlisten|tunnel)$/
+    if (value !~ /^"(\\"|[^"])*"$/) return 0
+    value = substr(value, 2, length(value) - 2)
+    gsub(/\\"/, "\"", value)
+    # It takes so many of each (auth-options.c).
+    if (++times[name] > (name ~ /^(command|from)$/ ? 1 : name == "environment" ? 1024 : 4096)) return 0
+    if (name == "expiry-time") return valid_until(value)
+    if (name == "from") return is_from(value)
+    if (name == "environment") return value ~ /^[A-Za-z0-9_]+=/
+    if (name ~ /^permit(open|listen)$/) return is_permit(value, name == "permitlisten")
+    if (name == "tunnel") return tolower(value) == "any" || value ~ /^[0-9]+$/ && length(value) < 10
+    return name == "command"
   }
   function key(text,   parts) {
     if (split(text, parts, /[ \t]+/) < 2) return ""
@@ -142,7 +207,7 @@ present() {
     sub(/\001.*/, "", line); sub(/^[ \t]+/, "", line)
     if (line == "" || line ~ /^#/) next
     if (key(line) in number) { print number[key(line)]; next }
-    quoted = 0; fine = 1; begun = 1; end = length(line)
+    quoted = 0; fine = 1; begun = 1; split("", times); end = length(line)
     for (i = 1; i <= end; i++) {
       c = substr(line, i, 1)
       if (c == "\\" && substr(line, i + 1, 1) == "\"") { i++; continue }
@@ -197,7 +262,9 @@ TESTUM_WANTED
     fi
     mv -f "$mine".new "$file" 2>/dev/null || { [ ! -f "$mine".new ] && return 1; fail "cannot replace $file"; }
     told="$told$tag done changed"
-  elif [ -f "$file" ] && [ -z "$(find "$file" -prune -perm 600)" ]; then
+  elif [ -f "$file" ] && ! is_ours "$file"; then
+    fail "$file belongs to another user: $refused"
+  elif [ -O "$file" ] && [ -z "$(find "$file" -prune -perm 600)" ]; then
     chmod 600 "$file" || fail "cannot set the mode of $file"
     told="$told$tag done changed"
   else
@@ -268,6 +335,7 @@ def _script(keys: Sequence[str], tag: str) -> Script:
         .replace("@NUMBER@", str(len(first)))
         .replace("@WANTED@", wanted)
         .replace("@PLACES@", places)
+        .replace("@HOME@", _HOME)
     )
     return Script(text)
 
