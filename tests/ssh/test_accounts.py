@@ -240,6 +240,7 @@ CHANGED = {
     "our newline": ("bash", "readonly TESTUM_NL=x", {"V": "a\nb"}),
     "an echo that adds to it": ("bash", "echo() { builtin echo more; }", {"V": "a\nb"}),
     "no stdout": ("bash", "exec >&-", {}),
+    "no stdout of zsh": ("zsh", "exec >&-", {}),
     "stdout into nothing": ("bash", "exec >/dev/null", {}),
     "stdout into a file": ("bash", "exec >>~/log", {}),
     "a name that zsh keeps to itself": ("zsh", "", {"UID": "5"}),

@@ -51,10 +51,10 @@ def for_attempt(begin: str, attempt: str) -> str:
     return begin.replace("@PAUSE@", pause).replace("@OR_STAY@", stay).replace("@ATTEMPT@", attempt)
 
 
-# The SSH server gives a program a pipe or a socket. echo is a builtin of every shell.
+# The SSH server gives a program a pipe or a socket. echo is a builtin of every shell; zsh's does not tell of a closed stdout.
 _PROVE = (
     "if [ -c /dev/fd/1 ] || [ -f /dev/fd/1 ]; then false; "
-    'else echo "testum-$((@SUM@)) $$"; fi || '
+    'else true >&1 && echo "testum-$((@SUM@)) $$"; fi || '
     + _nothing_arrived("a start-up file of this account sends the output elsewhere. Nothing was run.")
     + "; "
 )
