@@ -217,7 +217,7 @@ async def test_what_was_seen_before_another_took_over_counts_no_more(database: D
 
 async def test_an_owner_that_lost_its_task_changes_nothing(database: Database) -> None:
     """Neither by its result, nor by saying that it lives; before and after the end that another wrote."""
-    late = ledger_of(database, "first")
+    late = ledger_of(database, "first", lease_seconds=0.1)
     claim = (await late.claim(Wanted(await add_job(database, 1), 1))).claims[0]
     assert await take_over(database, "second") == [(2, True)]
     before = await task_of(database, claim.id)

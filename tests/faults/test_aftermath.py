@@ -180,6 +180,7 @@ def test_what_never_proved_its_beginning_becomes_known(bash_host: RealSshd) -> N
         assert only_task(api, job_id)["metadata"]["termination"]["state"] == "confirmed"
 
 
+@pytest.mark.embedded
 def test_a_connection_that_was_cut_before_the_proof_arrived(bash_host: RealSshd) -> None:
     """The program ran and ended, and nobody heard of it: its host shows that nothing is at work."""
     home = bash_host.user.home
