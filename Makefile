@@ -184,6 +184,7 @@ format: $(VENV)/.development ## Put the code into the house's form
 
 .PHONY: messages
 messages: $(VENV)/.development ## Bring the translations' files in line with the sources: then fill in what is new
+	@mkdir -p build
 	@$(BIN)/pybabel -q extract -F pyproject.toml -k N_ --add-location=file --no-wrap --sort-by-file --project testum --version "" -o $(MESSAGES) src frontend/src
 	@for file in $(LOCALES)/*/LC_MESSAGES/testum.po; do $(BIN)/pybabel -q update --no-fuzzy-matching --ignore-obsolete --no-wrap --ignore-pot-creation-date -i $(MESSAGES) -o $$file -l $$(basename $$(dirname $$(dirname $$file))); done
 	@rm $(MESSAGES)

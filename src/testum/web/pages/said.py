@@ -169,6 +169,7 @@ SAID = (
     N_("The database file can only be read: nothing can be saved."),
     N_("The database refuses to write: %(reason)s"),
     N_("Another program holds the database file: nothing can be saved until it lets go. Try again."),
+    N_("Another program holds what is needed in the database and does not let go of it. Try again."),
     N_("The database file cannot be used: %(reason)s"),
     N_("The database is too busy: no connection became free in time."),
     N_("The disk under DATA_DIR is full: nothing can be saved. Make room there and try again."),
