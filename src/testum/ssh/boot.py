@@ -40,7 +40,7 @@ _STAY = f"TESTUM_NOT_RUN=@ATTEMPT@-$TESTUM_TASK TESTUM_TASK= sleep {LINGER} </de
 
 
 def _nothing_arrived(why: str) -> str:
-    return f'{{ @PAUSE@echo "testum: {why}" >&2@OR_STAY@; exit 255; }}'
+    return f'{{ @PAUSE@echo "testum: {why} Nothing was run." >&2@OR_STAY@; exit 255; }}'
 
 
 def for_attempt(begin: str, attempt: str) -> str:
@@ -51,21 +51,14 @@ def for_attempt(begin: str, attempt: str) -> str:
     return begin.replace("@PAUSE@", pause).replace("@OR_STAY@", stay).replace("@ATTEMPT@", attempt)
 
 
-# The SSH server gives a program a pipe or a socket. echo is a builtin of every shell; zsh's does not tell of a closed stdout.
-_PROVE = (
-    "if [ -c /dev/fd/1 ] || [ -f /dev/fd/1 ]; then false; "
-    'else true >&1 && echo "testum-$((@SUM@)) $$"; fi || '
-    + _nothing_arrived("a start-up file of this account sends the output elsewhere. Nothing was run.")
-    + "; "
-)
+_NO_PROGRAM = "the program did not arrive; a start-up file of this account may read it."
+_NO_SETTINGS = "the environment or the arguments cannot be set in this account."
+_NO_OUTPUT = "a start-up file of this account sends the output elsewhere."
 
 # The line after the nonce is read last. Without its newline a line was cut, and nothing is run.
 _FIND_NONCE = (
     'TESTUM_IN=; until [ "$TESTUM_IN" = "@NONCE@" ]; do IFS= read -r TESTUM_IN || break; done; '
     '[ "$TESTUM_IN" = "@NONCE@" ] && IFS= read -r TESTUM_IN'
-)
-_DID_NOT_ARRIVE = _nothing_arrived(
-    "the program did not arrive; a start-up file of this account may read it. Nothing was run."
 )
 _BEGIN = "TESTUM_TASK=@MARKER@; export TESTUM_TASK; "
 
@@ -73,20 +66,27 @@ SETTINGS_DONE = "TESTUM_SET=@NONCE@"
 """Ends the settings, of which each is done only after the one before."""
 
 # A shell goes on after a name that it does not let be set (readonly), and leaves the rest of the line.
-_SET = (
-    'TESTUM_SET=; eval "$TESTUM_IN"; [ "$TESTUM_SET" = "@NONCE@" ] || '
-    + _nothing_arrived("the environment or the arguments cannot be set in this account. Nothing was run.")
-    + "; "
+_SET = 'TESTUM_SET=; eval "$TESTUM_IN"; [ "$TESTUM_SET" = "@NONCE@" ]'
+
+# The SSH server gives a program a pipe or a socket; each look at it costs the host time. echo is a builtin of every shell;
+# zsh's does not tell of a closed stdout.
+_PROVE = (
+    "if [ ! -p /dev/fd/1 ] && { [ -c /dev/fd/1 ] || [ -f /dev/fd/1 ]; }; then false; "
+    'else true >&1 && echo "testum-$((@SUM@)) $$"; fi'
 )
 
 COMMAND = (
-    f"{_BEGIN}TESTUM_TEXT=; {_FIND_NONCE} && IFS= read -r TESTUM_TEXT || {_DID_NOT_ARRIVE}; exec </dev/null; {_SET}"
+    # It goes out three times in each request: so what is done where something is missing stands here once.
+    f'{_BEGIN}TESTUM_TEXT=; TESTUM_WHY="{_NO_PROGRAM}"; '
+    f"{{ {_FIND_NONCE} && IFS= read -r TESTUM_TEXT && exec </dev/null; }} && "
+    f'{{ TESTUM_WHY="{_NO_SETTINGS}"; {_SET}; }} && {{ TESTUM_WHY="{_NO_OUTPUT}"; {_PROVE}; }} || '
     # A shell with a trap does not replace itself by its last command; this one does nothing.
-    f'{_PROVE}trap : EXIT; eval "unset TESTUM_IN TESTUM_SET TESTUM_TEXT; $TESTUM_TEXT"'
+    f"{_nothing_arrived('$TESTUM_WHY')}; trap : EXIT; "
+    'eval "unset TESTUM_IN TESTUM_SET TESTUM_TEXT TESTUM_WHY; $TESTUM_TEXT"'
 )
 """The beginning of a command: its settings are the line after the nonce, its text is the next. Its stdin is empty."""
 
-SCRIPT = f'{_BEGIN}{_FIND_NONCE} || {_DID_NOT_ARRIVE}; eval "$TESTUM_IN"'
+SCRIPT = f'{_BEGIN}{_FIND_NONCE} || {_nothing_arrived(_NO_PROGRAM)}; eval "$TESTUM_IN"'
 """The beginning of a script. The line after the nonce starts its interpreter, which takes the rest."""
 
 # A newline that survives $(...), which strips those at the end.
@@ -97,19 +97,21 @@ NEWLINE = 'TESTUM_NL=$(echo; echo .) && TESTUM_NL=${TESTUM_NL%.} && [ "${#TESTUM
 _READ_PROGRAM = (
     f"TESTUM_TEXT=; {_FIND_NONCE} && TESTUM_TEXT=$(\\command cat); "
     '( LC_ALL=C; case ${#TESTUM_TEXT} in @LENGTHS@) ;; *) exit 1 ;; esac; case $TESTUM_TEXT in *"@END@") ;; *) exit 1 ;; esac ) || '
-    + _nothing_arrived("the script did not arrive whole; nothing of it was run.")
+    + _nothing_arrived("the script did not arrive whole.")
     + '; TESTUM_TEXT=${TESTUM_TEXT%"@END@"}; '
 )
 
+_SET_AND_PROVE = f"{_SET} || {_nothing_arrived(_NO_SETTINGS)}; {_PROVE} || {_nothing_arrived(_NO_OUTPUT)}; "
+
 RUN_IN_SHELL = (
-    f"{_READ_PROGRAM}exec </dev/null; {_SET}{_PROVE}"
+    f"{_READ_PROGRAM}exec </dev/null; {_SET_AND_PROVE}"
     # `exit` keeps the shell from replacing itself by the last command; it passes on the status.
     'eval "unset TESTUM_IN TESTUM_SET TESTUM_TEXT TESTUM_NL; @OPTIONS@ $TESTUM_TEXT"; exit'
 )
 """For a shell's -c: the script is run by the shell itself. @END@ is its trailer, @OPTIONS@ a `set ...;`."""
 
 RUN_ON_STDIN = (
-    f"{_READ_PROGRAM}{_SET}{_PROVE}\n"
+    f"{_READ_PROGRAM}{_SET_AND_PROVE}\n"
     "case $(command -v printf) in\n"
     # A here-document works anywhere, but some shells need room in /tmp for it.
     '*/*) "$@" <<TESTUM_EOF\n'

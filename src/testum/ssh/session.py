@@ -18,6 +18,7 @@ WINDOW = 2 * 1024 * 1024
 _MOST_OF_SIGNAL = 32
 _GIVE_BACK = WINDOW // 4
 _SLOW_ABOVE = WINDOW // 2
+_PID, _PART_OF_PID = re.compile(rb"([0-9]{1,10})\n"), re.compile(rb"[0-9]{0,10}\Z")
 
 
 class Session(asyncssh.SSHClientSession[bytes]):
@@ -125,8 +126,8 @@ class Session(asyncssh.SSHClientSession[bytes]):
             self._taken += len(data)
             return
         data = self._unclear + data
-        found = re.search(re.escape(self._mark) + rb"([0-9]{1,10})\n", data)
-        before, after = (data[: found.start()], data[found.end() :]) if found else (data, b"")
+        start, found = self._find_mark(data)
+        before = data[:start] if found else data
         shown, nonce, _ = before.partition(self._nonce)
         if nonce:
             self._echoed = True
@@ -136,19 +137,28 @@ class Session(asyncssh.SSHClientSession[bytes]):
             return
         if found:
             self._unclear = b""
-            self._taken += len(found[0])
+            self._taken += found.end() - start
             self._hold("stdout", before)
             self.begun = True
             self.progress.beginning(int(found[1]))
-            self._hold("stdout", after)
+            self._hold("stdout", data[found.end() :])
             return
-        part = re.search(re.escape(self._mark) + rb"[0-9]{0,10}\Z", before)
         kept = max(
-            len(part[0]) if part else _begun_at_the_end(before, self._mark),
+            len(data) - start if start >= 0 else _begun_at_the_end(before, self._mark),
             _begun_at_the_end(before, self._nonce),
         )
         self._unclear = before[len(before) - kept :]
         self._hold("stdout", before[: len(before) - kept])
+
+    def _find_mark(self, data: bytes) -> tuple[int, "re.Match[bytes] | None"]:
+        """Where the mark with the shell's process id stands, or may stand once more has come (-1: nowhere), and the id."""
+        start = data.find(self._mark)
+        while start >= 0:
+            behind = start + len(self._mark)
+            if (found := _PID.match(data, behind)) or _PART_OF_PID.match(data, behind):
+                return start, found
+            start = data.find(self._mark, behind)
+        return -1, None
 
     def exit_status_received(self, status: int) -> None:
         """The program ended by itself."""
