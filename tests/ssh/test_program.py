@@ -10,7 +10,8 @@ from tests.ssh.conftest import begin
 from tests.ssh.test_run import marker, run
 from testum.ssh import Command, Script, Timeouts
 from testum.ssh.errors import ProgramInvalid, Unsupported
-from testum.ssh.program import encode
+from testum.ssh.program import Request, encode
+from testum.ssh.session import Session
 
 SHELLS = ["sh", "bash", "dash", "busybox sh", *(shell for shell in ("mksh", "zsh") if shutil.which(shell))]
 ODD = [
@@ -167,3 +168,22 @@ def test_secrets_do_not_show_in_a_repr():
 async def test_a_refused_program_starts_nothing(pool, endpoint):
     with pytest.raises(ProgramInvalid):
         await begin(pool, endpoint(port=1), Command(""), marker=marker(), timeouts=Timeouts())
+
+
+@pytest.mark.parametrize(
+    "around", [(b"", b"out"), (b"motd testum-41 \n", b""), (b"testum-41 x", b"testum-41 7\n")]
+)
+async def test_the_mark_is_found_wherever_the_packets_end(around: tuple[bytes, bytes]) -> None:
+    """It goes, with the shell's process id; what stands before it was printed by a start-up file, and what looks like it
+    stays."""
+    before, after = around
+    whole = before + b"testum-41 4711\n" + after
+    for first in range(len(whole) + 1):
+        for second in range(first, len(whole) + 1):
+            session = Session(Request("", mark=b"testum-41 ", nonce=b"n12345678"))
+            for part in (whole[:first], whole[first:second], whole[second:]):
+                session.data_received(part, None)
+            held = list(session._held)
+            assert b"".join(each.data for each in held if each.early) == before
+            assert b"".join(each.data for each in held if not each.early) == after
+            assert session.progress.shell is not None and session.progress.shell.pid == 4711
