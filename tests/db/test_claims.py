@@ -28,7 +28,7 @@ from testum.db.positions import ProcessPositions, StoredPositions
 from testum.db.session import Database, lease_now
 from testum.db.tasks import Task
 from testum.events.memory import MemoryEvents
-from testum.execution.leases import Sightings
+from testum.execution.leases import LeaseObserver
 from testum.execution.ledger import Ledger, Wanted
 from testum.output.base import TakenOver
 
@@ -326,14 +326,14 @@ class Clock:
 async def test_a_lease_has_run_out_for_who_saw_that(database: Database) -> None:
     """Not renewed for its length, by the clock of who looks; the one that leases are written by says nothing."""
     clock = Clock()
-    sightings = Sightings(30, clock)
+    observer = LeaseObserver(30, clock)
     ledger = ledger_of(database, "first", lease_seconds=-3600)
     (claim,) = (await ledger.claim(Wanted(await add_job(database, 1), 1))).claims
 
     async def look(after: float) -> list[UUID]:
         clock.now += after
         async with database.read() as session:
-            return [lease.id for lease in sightings.note(await claims.leases(session))]
+            return [lease.id for lease in observer.observe(await claims.leases(session))]
 
     assert [await look(10) for _ in range(3)] == [[]] * 3, "by its end it is over"
     await ledger.renew()
@@ -347,20 +347,20 @@ async def test_a_lease_has_run_out_for_who_saw_that(database: Database) -> None:
 async def test_who_could_not_look_begins_anew(database: Database) -> None:
     """After an outage of the database, and after it was stopped itself: others may have been, too."""
     clock = Clock()
-    sightings = Sightings(30, clock)
+    observer = LeaseObserver(30, clock)
     claim = await claim_one(database)
     async with database.read() as session:
         leases = await claims.leases(session)
 
     def look(after: float) -> list[UUID]:
         clock.now += after
-        return [lease.id for lease in sightings.note(leases)]
+        return [lease.id for lease in observer.observe(leases)]
 
     assert [look(10) for _ in range(3)] == [[]] * 3
-    sightings.forget()
+    observer.reset()
     assert [look(10) for _ in range(3)] == [[]] * 3
     assert look(10) == [claim.id]
-    sightings.forget()
+    observer.reset()
     assert [look(0), look(3600), look(5), look(5)] == [[]] * 4
     assert look(10) == [claim.id]
 

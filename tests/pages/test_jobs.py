@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.pages.conftest import Open
 from tests.pages.test_accessible import violations
+from tests.support import late
 from tests.support.browser import DESKTOP, PHONE, QUIET_MS, Tab, drawn, ready
 from tests.support.proxy import Proxy
 from tests.support.server import Api, Server
@@ -226,6 +227,31 @@ def test_a_list_that_does_not_come_is_asked_for_again(open_tab: Open, api: Api, 
         assert waiting.value.status == status
     expect(row(page, "host-0")).to_contain_text("Succeeded")
     expect(page.locator("#line")).to_have_text("")
+
+
+def test_a_lost_task_that_gets_another_end_shows_all_of_it(
+    page: Page, server: Server, api: Api, hosts: Hosts, flag: Path
+) -> None:
+    """While the job goes on: the list, the counts, and the output beside them."""
+    done = api.start_job("echo before", targets={"platform_ids": [hosts[0]["id"]]})
+    api.wait_job(done)
+    job = api.start_job(
+        f"until [ -e {flag} ]; do sleep 0.1; done", targets={"platform_ids": [hosts[1]["id"]]}
+    )
+    until(lambda: api.get(f"/jobs/{job}")["counts"]["running"])
+    (task,) = api.tasks(done)
+    late.move(server, task, job, ordinal=1, status="lost")
+    page.goto(f"/jobs/{job}")
+    row(page, hosts[0]["name"]).click()
+    head = page.locator(".x-output-head")
+    expect(head).to_contain_text("Lost")
+    expect(page.locator(".x-printed")).to_contain_text("before")
+    late.settle(server, task, job, b"after\n")
+    expect(head).to_contain_text("Succeeded")
+    expect(page.locator(".x-printed")).to_contain_text("after")
+    expect(row(page, hosts[0]["name"])).to_contain_text("Succeeded")
+    flag.touch()
+    assert api.wait_job(job)["status"] == "success"
 
 
 def test_a_list_that_is_refused_is_not_asked_for_again(open_tab: Open, api: Api, hosts: Hosts) -> None:

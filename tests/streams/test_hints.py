@@ -1,25 +1,18 @@
 """A task's stream without its output: that there may be more is told soon, not too often, and again and again."""
 
-import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
-from uuid import UUID
 
 import pytest
 
-from tests.support.application import Listening, settings_of
+from tests.support import late
+from tests.support.application import Listening
 from tests.support.server import Api
 from tests.support.sshd import RealSshd
 from tests.support.stream import messages, watch
 from tests.support.waiting import until
-from testum.core.frames import Stream
-from testum.core.states import TaskStatus
-from testum.db import remains, tasks
-from testum.db.claims import Result
-from testum.db.jobs import Job
-from testum.db.session import Database
 from testum.services import streams
 
 pytestmark = pytest.mark.walls
@@ -87,34 +80,8 @@ def test_another_end_of_a_lost_task_is_told(real_sshd: RealSshd, monkeypatch: py
         api.wait_job(done)
         ended, twin = api.tasks(done)
         # As a worker leaves it that was taken for dead; in the job that still runs.
-        for ordinal, (task, status) in enumerate(((ended, "lost"), (twin, "success")), start=1):
-            site.execute(
-                "UPDATE task_runs SET status = :status, job_id = :job, ordinal = :ordinal WHERE id = :id",
-                {
-                    "status": status,
-                    "job": UUID(job_id).hex,
-                    "ordinal": ordinal,
-                    "id": UUID(task["id"]).hex,
-                },
-            )
-        # Where several processes write, the job has the last position (db/positions.py).
-        site.execute(
-            "UPDATE jobs SET position = (SELECT max(finished_position) FROM task_runs) WHERE id = :job",
-            {"job": UUID(job_id).hex},
-        )
-
-        async def settle() -> None:
-            database = Database(settings_of(site.env).effective_database_url)
-            async with database.write() as session:
-                result = Result(UUID(ended["id"]), UUID(job_id), 1, TaskStatus.SUCCESS, exit_code=0)
-                result.shown = await tasks.frames_of(session, result.task_id)
-                result.rest = [(Stream.STDOUT, b"after\n")]
-                result.output_frames, result.output_bytes = 2, len("before\nafter\n")
-                result.position = time.time_ns() // 1000
-                (await session.get_one(Job, result.job_id)).position = result.position
-                assert await remains.settle_lost(session, [result]) == [result]
-            await database.close()
-
+        late.move(site, ended, job_id, ordinal=1, status="lost")
+        late.move(site, twin, job_id, ordinal=2, status="success")
         with watch(api, f"jobs/{job_id}") as watching:
             told = messages(watching)
             of_task = (message for message in told if message["task_id"] == ended["id"])
@@ -130,11 +97,19 @@ def test_another_end_of_a_lost_task_is_told(real_sshd: RealSshd, monkeypatch: py
                 """How many groups the ended tasks make."""
                 return api.get(f"/jobs/{job_id}/outputs")["total"]
 
+            def lines() -> tuple[list[str], int]:
+                """What is shown of it, and in how many lines an `e` is found."""
+                found = api.get(f"/tasks/{ended['id']}/lines/search", q="e")
+                shown = api.get(f"/tasks/{ended['id']}/lines")["lines"]
+                return [line["text"] for line in shown], found["count"]
+
             assert end() == ("before\n", "lost")
             assert alike() == 2
-            asyncio.run(settle())
+            assert lines() == (["before"], 1)
+            late.settle(site, ended, job_id, b"after\n")
             assert end() == ("after\n", "success")
             assert alike() == 2, "the output differs now, and no more how it ended"
+            assert lines() == (["before", "after"], 2)
             counted = next(
                 message for message in told if message["type"] == "progress" and not message["task_id"]
             )

@@ -21,6 +21,8 @@ export class Panel {
   /** The tasks that are compared; empty where the output itself is shown. */
   private compared = "";
   private line = "";
+  /** How the task stood when it was told last. */
+  private told = "";
 
   /** `onPick`: it is told of which task lines were picked. */
   constructor(
@@ -50,15 +52,22 @@ export class Panel {
     this.compare(null, "");
     this.line = "";
     this.root.dataset.open = task.id;
+    this.told = task.status;
     this.refresh();
+    this.openOutput(task);
+  }
+
+  private openOutput(task: Task): void {
     this.output.open({ id: task.id, atEnd: task.status !== "success", started: task.started });
   }
 
   /** What the platforms of a group printed; where it is not the largest, also how it differs from what that printed.
    * A group that is shown already is told anew: it has grown, or another has become the largest. */
   showGroup(group: Group, largest: string): void {
-    const isShown = this.task === null && this.root.dataset.open === group.task_id;
+    const hasGrown = this.told === "lost" && group.status !== "lost";
+    const isShown = this.task === null && this.root.dataset.open === group.task_id && !hasGrown;
     this.task = null;
+    this.told = group.status;
     this.line = "";
     this.root.dataset.open = group.task_id;
     const heading = document.createElement("h2");
@@ -117,6 +126,10 @@ export class Panel {
   refresh(): void {
     const task = this.task;
     if (!task) return;
+    const told = this.told;
+    this.told = task.status;
+    // A lost task may get another end later, with the rest of what it printed.
+    if (told === "lost" && task.status !== "lost") this.openOutput(task);
     const name = document.createElement("a");
     name.className = "x-name";
     name.href = `/platforms/${task.platform}`;

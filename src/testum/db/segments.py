@@ -74,9 +74,17 @@ class Extent:
 
 
 def row(
-    task_id: UUID, job_id: UUID, start: int, data: bytes, *, frames: int, last_position: int
+    task_id: UUID,
+    job_id: UUID,
+    start: int,
+    data: bytes,
+    *,
+    frames: int,
+    last_position: int,
+    object_key: str | None = None,
 ) -> dict[str, object]:
-    """The columns of a segment in a row. No frame in `data` is above `last_position`."""
+    """The columns of a segment, whose data is kept in its row, or in the artifact `object_key`. No frame in `data` is above
+    `last_position`."""
     return {
         "task_id": task_id,
         "start": start,
@@ -85,8 +93,8 @@ def row(
         "payload": len(data) - HEADER_SIZE * frames,
         "job_id": job_id,
         "last_position": last_position,
-        "data": data,
-        "object_key": None,
+        "data": data if object_key is None else None,
+        "object_key": object_key,
     }
 
 

@@ -1,5 +1,5 @@
-"""Leases, as who looks at them sees them: a lease has run out for whoever has itself seen, by a clock that nobody sets, that
-it was not renewed for its length (docs/decisions/0011)."""
+"""When a lease has run out: for a process that has itself observed, by a clock that nobody sets, that it was not renewed for
+its length (docs/decisions/0011)."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,9 +15,9 @@ class _Seen(NamedTuple):
     """Seconds for which it was seen unchanged."""
 
 
-class Sightings:
-    """What this process has seen of all leases. Give `note` what there is, several times in a lease's length; `forget` when
-    the database was away, because nobody could renew meanwhile."""
+class LeaseObserver:
+    """What this process has observed of all leases. Call `observe` several times in a lease's length, and `reset` when the
+    database was away: nobody could renew meanwhile."""
 
     def __init__(self, lease_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` gives seconds, and is never set (clock_gettime(2), CLOCK_MONOTONIC)."""
@@ -26,8 +26,8 @@ class Sightings:
         self._seen: dict[UUID, _Seen] = {}
         self._looked: float | None = None
 
-    def note(self, leases: Sequence[Lease]) -> list[Lease]:
-        """Take note of all the leases that there are now; those that have run out are returned."""
+    def observe(self, leases: Sequence[Lease]) -> list[Lease]:
+        """`leases` are all that there are now; those that have run out are returned."""
         now = self._clock()
         # Who was stopped itself (a frozen container) has not watched meanwhile, and the others may have been stopped, too:
         # of a long time between two looks counts what others need to renew.
@@ -40,7 +40,7 @@ class Sightings:
             self._seen[lease.id] = _Seen(lease, waited)
         return [seen.lease for seen in self._seen.values() if seen.waited >= self._lease]
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Begin anew."""
         self._seen.clear()
         self._looked = None

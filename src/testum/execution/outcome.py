@@ -94,6 +94,11 @@ class Outcome:
         return cls.failed("internal", told)
 
     @classmethod
+    def cancelled(cls) -> "Outcome":
+        """How a task ends whose job was cancelled."""
+        return cls(TaskStatus.CANCELLED, error_code="cancelled", error_message="Cancelled while it ran.")
+
+    @classmethod
     def stopped(cls) -> "Outcome":
         """How a task ends that the worker's stop ends."""
         return cls(

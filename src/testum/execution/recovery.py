@@ -20,7 +20,7 @@ from testum.db.session import Database, lease_now
 from testum.dispatch.base import Dispatcher, Work
 from testum.errors import StorageUnavailable
 from testum.events.base import Change, Events, Hint
-from testum.execution.leases import Sightings
+from testum.execution.leases import LeaseObserver
 from testum.execution.recorder import ROW_TEXT, SMALL_OUTPUT
 from testum.output.base import OutputStore
 
@@ -51,7 +51,7 @@ class Recovery:
         self._worker = worker
         self._lease = dt.timedelta(seconds=lease_seconds)
         self._held = held
-        self._sightings = Sightings(lease_seconds)
+        self._observer = LeaseObserver(lease_seconds)
 
     async def at_start(self) -> None:
         """The only worker there can be has started: every task that runs is an earlier process's."""
@@ -71,9 +71,9 @@ class Recovery:
                 leases = await claims.leases(session)
         except StorageUnavailable:
             # Those that live get the time to say so.
-            self._sightings.forget()
+            self._observer.reset()
             raise
-        if closed := await self._close(self._sightings.note(leases)):
+        if closed := await self._close(self._observer.observe(leases)):
             log.warning("closed tasks whose worker is gone", tasks=closed)
 
     async def resume(self) -> None:

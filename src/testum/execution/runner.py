@@ -369,11 +369,7 @@ class Runner:
         """End the job's tasks that are under way here; they end as cancelled."""
         for running in self._running.values():
             if running.job_id == job_id:
-                running.end(
-                    Outcome(
-                        TaskStatus.CANCELLED, error_code="cancelled", error_message="Cancelled while it ran."
-                    )
-                )
+                running.end(Outcome.cancelled())
 
     async def lose(self, task_ids: Sequence[UUID]) -> None:
         """Tasks were taken from this worker, whose leases had run out: end what it still does of them. Nobody else

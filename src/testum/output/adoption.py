@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 from testum.artifacts.base import Artifacts
-from testum.core.frames import HEADER_SIZE, FrameDecoder, encode
+from testum.core.frames import FrameDecoder, encode
+from testum.db import segments
 from testum.errors import OutputDamaged, StorageUnavailable
 from testum.output.base import Reader
 from testum.output.journal import MOVED_SIZE, object_key
@@ -63,14 +64,4 @@ async def _store(
         await artifacts.put(key, data)
         if await artifacts.get(key) != data:
             raise StorageUnavailable(f"The artifact {key} is not what was stored. Look after that store.")
-    return {
-        "task_id": task_id,
-        "start": start,
-        "size": len(data),
-        "frames": frames,
-        "payload": len(data) - HEADER_SIZE * frames,
-        "job_id": job_id,
-        "last_position": position,
-        "data": None,
-        "object_key": key,
-    }
+    return segments.row(task_id, job_id, start, data, frames=frames, last_position=position, object_key=key)

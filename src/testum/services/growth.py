@@ -7,6 +7,8 @@ from concurrent.futures import Executor
 from typing import Protocol
 from uuid import UUID
 
+from testum.core.states import FINAL
+from testum.db.tasks import Task
 from testum.errors import OutputDamaged
 from testum.services.output import Outputs, Source
 
@@ -46,16 +48,19 @@ class Growth:
         self._ticked = asyncio.Event()
         self._asked = 0.0
         self._size: int | None = None
+        self._output_bytes = 0
         self.whole = False
         """Whether the task has ended, and all of its output was fed."""
         self.fault: OutputDamaged | None = None
         """Why no more of it was fed than was, where that is not all."""
         self._fault_at = 0.0
 
-    @property
-    def outdated(self) -> bool:
-        """Whether it ended with a fault, and that long ago: who asks now begins anew."""
-        return self.fault is not None and time.monotonic() - self._fault_at > FAULT_SECONDS
+    def outdated(self, task: Task) -> bool:
+        """Whether who asks now is to begin anew: it ended with a fault, and that long ago, or the task, which was lost, has
+        more output since."""
+        if self.fault is not None and time.monotonic() - self._fault_at > FAULT_SECONDS:
+            return True
+        return self.whole and task.status in FINAL and task.output_bytes != self._output_bytes
 
     @property
     def progress(self) -> float:
@@ -99,7 +104,7 @@ class Growth:
         """Feed all that is stored; False where nobody asked any more."""
         loop, consumer = asyncio.get_running_loop(), self._consumer
         async with self._outputs.source(self._task_id) as source:
-            self._size = source.size
+            self._size, self._output_bytes = source.size, source.task.output_bytes
             try:
                 if not await self._feed(source):
                     return False

@@ -20,6 +20,7 @@ from testum.core.rows import Place, Row, RowIndex, RowReader, resynchronize
 from testum.core.search import Hits, Matcher, Query, Search
 from testum.db import tasks
 from testum.db.session import Database
+from testum.db.tasks import Task
 from testum.errors import NotFound, OutputDamaged
 from testum.services.access import Gate
 from testum.services.growth import Consumer, Growth
@@ -119,9 +120,9 @@ class _Kept(Generic[K, C]):
         self._make = make
         self._held: OrderedDict[K, tuple[C, Growth]] = OrderedDict()
 
-    def get(self, key: K) -> tuple[C, Growth]:
+    def get(self, key: K, task: Task) -> tuple[C, Growth]:
         held = self._held.get(key)
-        if held is None or held[1].outdated:
+        if held is None or held[1].outdated(task):
             held = self._make(key)
         self._held[key] = held
         self._held.move_to_end(key)
@@ -161,16 +162,16 @@ class Lines:
     ) -> LinePage:
         """Up to `limit` lines from line `first` on, with what matches `query` marked. There may be fewer before the
         end, where they are long. Raises NotFound and InvalidInput."""
-        matcher = await self._begin(actor, task_id, query)
-        index, growth = self._indexes.get(task_id)
+        task, matcher = await self._begin(actor, task_id, query)
+        index, growth = self._indexes.get(task_id, task)
         complete = await growth.advance(_WAIT_SECONDS, lambda: index.rows >= first + limit)
         return await self._page(task_id, index, growth, first, limit, matcher, complete=complete)
 
     async def tail(self, actor: Actor, task_id: UUID, limit: int, query: Query | None = None) -> LinePage:
         """The last `limit` lines. Where counting all before them takes long, they have no numbers yet. Raises
         NotFound and InvalidInput."""
-        matcher = await self._begin(actor, task_id, query)
-        index, growth = self._indexes.get(task_id)
+        task, matcher = await self._begin(actor, task_id, query)
+        index, growth = self._indexes.get(task_id, task)
         if await growth.advance(_WAIT_SECONDS):
             first = max(index.rows - limit + 1, 1)
             return await self._page(task_id, index, growth, first, limit, matcher, complete=True)
@@ -183,8 +184,8 @@ class Lines:
 
     async def piece(self, actor: Actor, task_id: UUID, number: int, offset: int, size: int) -> Piece:
         """Up to `size` bytes of a line, from its byte `offset` on; empty at its end. Raises NotFound."""
-        await self._begin(actor, task_id, None)
-        index, growth = self._indexes.get(task_id)
+        task, _ = await self._begin(actor, task_id, None)
+        index, growth = self._indexes.get(task_id, task)
         await growth.advance(_WAIT_SECONDS, lambda: index.rows > number)
         place = index.place(number)
         if place is None or number > index.rows:
@@ -202,9 +203,9 @@ class Lines:
     ) -> Found:
         """How many lines match, and the first up to `limit` of them from line `start` on; without `forward`, the
         last ones before it. Raises NotFound and InvalidInput."""
-        await self._begin(actor, task_id, query)
-        index, counting = self._indexes.get(task_id)
-        searching, growth = self._searches.get((task_id, query))
+        task, _ = await self._begin(actor, task_id, query)
+        index, counting = self._indexes.get(task_id, task)
+        searching, growth = self._searches.get((task_id, query), task)
         complete = await growth.advance(_HIT_WAIT_SECONDS)
         if not complete:
             complete = await growth.advance(
@@ -228,12 +229,13 @@ class Lines:
             fault=growth.fault,
         )
 
-    async def _begin(self, actor: Actor, task_id: UUID, query: Query | None) -> Matcher | None:
+    async def _begin(self, actor: Actor, task_id: UUID, query: Query | None) -> tuple[Task, Matcher | None]:
         await self._gate.check(actor, Permission.JOBS_READ, "task.read", "task", task_id)
         async with self._database.read() as session:
-            if not await tasks.by_ids(session, [task_id]):
-                raise NotFound("There is no such task.")
-        return Matcher(query) if query is not None else None
+            found = await tasks.by_ids(session, [task_id])
+        if not found:
+            raise NotFound("There is no such task.")
+        return found[0], Matcher(query) if query is not None else None
 
     async def _page(
         self,

@@ -1,6 +1,7 @@
 """One round."""
 
 import random
+import subprocess
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from tests.faults.rounds import kinds
 from tests.faults.rounds.checks import LINES, MUCH, check_ends, check_runs, check_shown
 from tests.faults.rounds.fleet import LEASE_SECONDS, Fleet
 from tests.faults.rounds.people import Requests, Watcher, Witness
+from tests.support.sshd import RealSshd
 from tests.support.waiting import pause, until
 from testum.core.states import FINAL
 
@@ -116,7 +118,11 @@ def one_round(fleet: Fleet, seed: int, kind: str) -> Told:
             return [fleet.request("GET", f"/tasks/{task['id']}") for task in open_()[:2]]
 
         rest = deadline - time.monotonic()
-        until(lambda: not open_(), rest, otherwise=lambda: f"is not known: {said_open()}")
+        until(
+            lambda: not open_(),
+            rest,
+            otherwise=lambda: f"is not known: {said_open()}; on the host:\n{told_of(fleet.host)}",
+        )
         told.known = time.monotonic() - over
         for platform in requests.platforms:
             fleet.request("DELETE", f"/platforms/{platform}")
@@ -147,3 +153,11 @@ def _make(fleet: Fleet, fault: kinds.Fault, job_id: str) -> None:
         pause(fault.seconds / 2)
     if fault.cancel and status not in (202, 409):
         fleet.request("POST", f"/jobs/{job_id}/cancel")
+
+
+def told_of(host: RealSshd) -> str:
+    """The processes of the host's account: what may keep a task from being known."""
+    pids = ",".join(map(str, host.user.processes()))
+    asked = ["ps", "-ww", "-o", "pid,ppid,sid,etimes,stat,comm,args", "-p", pids or "0"]
+    lines = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.splitlines()
+    return "\n".join(line[:300] for line in lines)
