@@ -558,6 +558,21 @@ async def test_who_asked_first_writes_first(tmp_path: Path, monkeypatch: pytest.
     await database.close()
 
 
+async def test_a_new_file_is_opened_while_another_writes(tmp_path: Path) -> None:
+    """A file that was just made has no write-ahead log yet. SQLite does not wait where two connections give it one."""
+    url = await with_tables(tmp_path / "new.db")
+    database = Database(url)
+    with closing(
+        sqlite3.connect(tmp_path / "new.db", isolation_level=None, check_same_thread=False)
+    ) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        other.execute("BEGIN IMMEDIATE")
+        asyncio.get_running_loop().call_later(0.3, other.execute, "COMMIT")
+        async with database.read() as session:
+            assert await count(session) == 0
+    await database.close()
+
+
 async def test_a_turn_that_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "_TURN_SECONDS", 0.2)
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'turn.db'}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Self
@@ -140,14 +141,45 @@ class _Compiler(SQLiteCompiler):
         return self.process(element.element, **kw)
 
 
+def _open(path: str, *, writing: bool) -> sqlite3.Connection:
+    # The driver's own transaction handling is off (isolation_level=None): it begins too late.
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
+    try:
+        _use_wal(connection)
+        # FULL: a claim that was committed survives a power cut, or the command could run twice.
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA cache_size=-8000")
+        if not writing:
+            connection.execute("PRAGMA query_only=ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Keep the file with a write-ahead log. Of several connections to a file without one, SQLite answers all but one that
+    it is busy, and does not wait for it whatever the timeout: each reads what the other wants to write, and none would get
+    on (sqlite.org/c3ref/busy_handler.html)."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 def make_engine(url: str, *, writing: bool) -> AsyncEngine:
     """An engine for reading only, or one with the one connection that writes."""
     path = make_url(url).database or ":memory:"
 
     async def connect() -> aiosqlite.Connection:
-        connection = _Connection(
-            lambda: sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS), iter_chunk_size=64
-        )
+        connection = _Connection(partial(_open, path, writing=writing), iter_chunk_size=64)
         connection._thread.daemon = True
         return await connection
 
@@ -162,21 +194,8 @@ def make_engine(url: str, *, writing: bool) -> AsyncEngine:
     )
     engine.sync_engine.dialect.statement_compiler = _Compiler
 
-    @event.listens_for(engine.sync_engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        # FULL: a claim that was committed survives a power cut, or the command could run twice.
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA cache_size=-8000")
-        if not writing:
-            cursor.execute("PRAGMA query_only=ON")
-        cursor.close()
-
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Connection) -> None:
-        # The driver's own transaction handling is off (isolation_level=None): it begins too late.
         driver: Any = connection.connection.driver_connection
         if writing:
             driver.begin("BEGIN IMMEDIATE", left())
