@@ -94,7 +94,7 @@ def test_a_killed_servers_commands_are_found_again(host: RealSshd) -> None:
         task = only_task(api, leaves)
         (left,) = task["metadata"]["termination"]["strays"]
         assert task["may_still_run"] and commands(other, "3978")
-        os.kill(int(left), signal.SIGTERM)
+        os.kill(int(left.partition(":")[0]), signal.SIGTERM)
         until(lambda: not only_task(api, leaves)["may_still_run"])
 
         assert api.get(f"/jobs/{lasts}")["may_still_run"] == 1 and commands(host, "3977")
@@ -175,7 +175,7 @@ def test_what_never_proved_its_beginning_becomes_known(bash_host: RealSshd) -> N
         before = task["metadata"]["termination"]["looked_at"]
         until(lambda: only_task(api, job_id)["metadata"]["termination"]["looked_at"] != before)
         assert only_task(api, job_id)["may_still_run"]
-        os.kill(int(pid), signal.SIGTERM)
+        os.kill(int(pid.partition(":")[0]), signal.SIGTERM)
         until(lambda: not only_task(api, job_id)["may_still_run"], 60)
         assert only_task(api, job_id)["metadata"]["termination"]["state"] == "confirmed"
 

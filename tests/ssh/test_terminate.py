@@ -1,17 +1,18 @@
 """Ending programs: `confirmed` only when a look at the host agrees."""
 
+import asyncio
 import os
 import shutil
 import signal
 import time
 import uuid
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.ssh.conftest import begin
-from tests.support.sshd import LoginUser
+from tests.support.sshd import LoginUser, RealSshd
 from tests.support.waiting import eventually
 from testum.ssh import Command, Endpoint, Output, Progress, Script, Sought, Timeouts, termination
 from testum.ssh.execution import Shell
@@ -128,6 +129,65 @@ async def test_what_left_session_and_environment_is_told(pool, endpoint, sshd, c
         for pid in sshd.user.processes():
             if "3976" in _line(pid):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _has_login(pid):
+    return b"SSH_CONNECTION=" in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def starts(pid):
+    """A process as a look names it."""
+    return f"{pid}:{Path(f'/proc/{pid}/stat').read_text().rpartition(') ')[2].split()[19]}"
+
+
+async def test_others_logins_are_no_strays(pool, endpoint, sshd):
+    """Looks while many log in with the account: a process of the SSH server that is about to become another's shell, and
+    one that serves another's connection, are not of a program that did not prove its beginning."""
+    sought = [Sought(str(uuid.uuid4()), end=False, since=60.0, begun=False) for _ in range(5)]
+
+    looked = asyncio.Event()
+
+    async def log_in(number):
+        while not looked.is_set():
+            _, execution = await start(pool, endpoint(host=sshd.address(number)), "echo go")
+            await execution.aclose()
+
+    others = [asyncio.create_task(log_in(number)) for number in range(4)]
+    for _ in range(5):
+        found = await pool.look(endpoint(), sought, grace=1)
+        assert {one.state for one in found.of_each} == {"confirmed"}, found
+    looked.set()
+    await asyncio.gather(*others)
+    servers = tuple(starts(pid) for pid in sshd.user.processes() if _line(pid).startswith("sshd"))
+    assert servers
+    (still,) = (
+        await pool.look(endpoint(), [Sought(sought[0].marker, end=False, strays=servers)], grace=1)
+    ).of_each
+    assert still.state == "confirmed", still
+
+
+async def test_what_each_login_leaves_is_no_stray(pool, endpoint, key_file):
+    """Start-up files that leave a daemon at each login, one of which lets nobody read its environment."""
+    with closing(RealSshd(user=LoginUser(shell="/bin/bash"))) as host:
+        host.add_key(Path(f"{key_file}.pub").read_text())
+        (host.user.home / ".bashrc").write_text(
+            "ssh-agent >/dev/null; (sleep 3979 >/dev/null 2>&1 </dev/null &)\n"
+        )
+        target = endpoint(port=host.port, username=host.user.name)
+        sent_at = time.monotonic()
+        marker, execution = await start(pool, target, "echo go; sleep 3971")
+        ended = await pool.terminate(target, marker, grace=1, sent_at=sent_at)
+        assert ended.state == "confirmed" and len(commands(host, "ssh-agent")) == 2, ended
+        await execution.aclose()
+        # Without the environment of a login it is none's.
+        sent_at = time.monotonic()
+        marker, execution = await start(
+            pool, target, "env -i setsid -f sleep 3979 >/dev/null; echo go; sleep 3971"
+        )
+        (left,) = [pid for pid in host.user.processes() if "3979" in _line(pid) and not _has_login(pid)]
+        ended = await pool.terminate(target, marker, grace=1, sent_at=sent_at)
+        assert (ended.state, ended.strays) == ("unconfirmed", (starts(left),)), ended
+        await execution.aclose()
 
 
 REPLACED = {

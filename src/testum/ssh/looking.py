@@ -15,6 +15,7 @@ blind() { echo "@TAG@ blind"; exit 0; }
 [ "$(grep -ls -e "[T]ESTUM_TASK=testum-look" "$proc/$$/cmdline" 2>/dev/null)" = "$proc/$$/cmdline" ] || blind
 ticks=$(getconf CLK_TCK 2>/dev/null) || ticks=100
 now() { read -r up _ <"$proc/uptime"; up=${up%.*}${up#*.}; }
+now; looks=$up
 read_table() {
   table=$(cat "$proc"/[0-9]*/stat 2>/dev/null)
   case $nl$table in *"$nl$$ ("*) ;; *) blind ;; esac
@@ -80,38 +81,75 @@ uid_of() {
   while read -r name uid _; do case $name in Uid:) return ;; esac; done <"$1/status"
   uid=
 }
-# The processes of the SSH server; fails where none of them is seen above this shell.
+# Of the table, the processes of the SSH server, and this shell and those above it up to them; fails where none of them is
+# above it.
 find_servers() {
-  servers=" "; pid=$$
-  for file in "$proc"/[0-9]*/stat; do
-    read -r line 2>/dev/null <"$file" || continue
+  servers=" "; above=" "; pid=$$
+  while read -r line; do
     case ${line#*"("} in sshd*|dropbear*) servers="$servers${line%% *} " ;; esac
-  done
+  done <<TESTUM_TABLE
+$table
+TESTUM_TABLE
   until case $servers in *" $pid "*) ;; *) false ;; esac; do
+    above="$above$pid "; top=$pid
     read -r line 2>/dev/null <"$proc/$pid/stat" || return 1
     set -- ${line##*) }; pid=$2
   done
+}
+# Whether it is a task's, or says that nothing was run.
+is_marked() { grep -qs -e '[T]ESTUM_TASK=' -e '[T]ESTUM_NOT_RUN=' "$proc/$1/environ" "$proc/$1/cmdline"; }
+is_mine() { uid_of "$proc/$1" 2>/dev/null; [ "$uid" = "$me" ]; }
+# Whether a process without a mark may be of a login that was no task's. What clears its environment loses this, too; some
+# daemons let nobody read theirs (PR_SET_DUMPABLE of prctl(2)).
+is_of_login() { [ ! -r "$proc/$1/environ" ] || grep -qs 'SSH_CONNECTION=' "$proc/$1/environ"; }
+# What the account's start-up files have left behind as this look logged in, and leave at each login.
+find_habits() {
+  habits=" "
+  start_of "$top"; login=$start
+  while read -r line; do
+    pid=${line%% *}; rest=${line##*) }
+    set -- $rest
+    case " 1$above" in *" $2 "*) ;; *) continue ;; esac
+    case $above$servers in *" $pid "*) continue ;; esac
+    case $1 in Z|X) continue ;; esac
+    [ "${20}" -ge "${login:-0}" ] && [ $((${20} * 100 / ticks)) -le "$looks" ] || continue
+    is_mine "$pid" && is_of_login "$pid" && ! is_marked "$pid" && habits="$habits$pid "
+  done <<TESTUM_TABLE
+$table
+TESTUM_TABLE
+}
+# Whether each login leaves such a process.
+is_habit() {
+  is_of_login "$1" || return
+  [ "$habits" ] || find_habits
+  words=$(cat "$proc/$1/cmdline" 2>/dev/null)
+  for habit in $habits; do
+    [ "$habit" = "$1" ] && return
+    [ "$words" ] && [ "$(cat "$proc/$habit/cmdline" 2>/dev/null)" = "$words" ] && return
+  done
+  return 1
 }
 # Children of the first process, of this account and younger than `oldest`, that bear no task's mark; of a program that
 # did not prove its beginning, also those of the SSH server: they may run in its place. Services' processes are those of the
 # service manager, unless the service is the SSH server.
 find_strays() {
-  strays=
+  strays=; habits=
   read -r own 2>/dev/null <"$proc/self/cgroup" || own=
-  uid_of "$proc/self"; me=$uid
   read_table
+  find_servers || top=$$
+  parents=" 1 "; [ -z "$unbegun" ] || parents=" 1$servers"
   now
   while read -r line; do
     pid=${line%% *}; rest=${line##*) }
     set -- $rest
-    case " 1$servers" in *" $2 "*) ;; *) continue ;; esac
+    case $parents in *" $2 "*) ;; *) continue ;; esac
     case $servers in *" $pid "*) continue ;; esac
     case $1 in Z|X) continue ;; esac
     age=$((up - ${20} * 100 / ticks))
     [ "$age" -le "$oldest" ] || continue
-    uid_of "$proc/$pid" 2>/dev/null
-    [ "$uid" = "$me" ] || continue
-    grep -qs -e '[T]ESTUM_TASK=' -e '[T]ESTUM_NOT_RUN=' "$proc/$pid/environ" "$proc/$pid/cmdline" && continue
+    process=$pid:${20}
+    is_mine "$pid" || continue
+    is_marked "$pid" && continue
     read -r group 2>/dev/null <"$proc/$pid/cgroup" || group=
     case $group in
       "$own") ;;
@@ -119,7 +157,7 @@ find_strays() {
       *ssh*.service|*dropbear*.service) ;;
       *.service) continue ;;
     esac
-    strays="$strays$tag stray $pid $age$nl"
+    is_habit "$pid" || strays="$strays$tag stray $process $age$nl"
   done <<TESTUM_TABLE
 $table
 TESTUM_TABLE
@@ -135,29 +173,26 @@ say_strays() {
   find_strays
   [ "$strays" ] && echo "$strays"
 }
-# Those of the processes with these numbers that still have such a parent, of this account.
+# Those that were told before and live. One that was between its fork and its program has a mark since, or is the server's.
 say_still() {
-  uid_of "$proc/self"; me=$uid
-  for pid in $seen; do
-    read -r line 2>/dev/null <"$proc/$pid/stat" || continue
-    set -- ${line##*) }
-    case " 1$servers" in *" $2 "*) ;; *) continue ;; esac
-    case $1 in [!ZX]) uid_of "$proc/$pid" 2>/dev/null; [ "$uid" = "$me" ] && echo "$tag stray $pid 0" ;; esac
+  for process in $seen; do
+    start_of "${process%:*}"
+    [ "$start" = "${process#*:}" ] || continue
+    case ${line#*"("} in sshd*|dropbear*) continue ;; esac
+    is_marked "${process%:*}" || echo "$tag stray $process 0"
   done
 }
 # Whether a process of this account says that the attempt ran nothing.
 ran_nothing() {
   [ "$attempt" ] || return
-  uid_of "$proc/self"; me=$uid
   for file in $(grep -ls -e "[T]ESTUM_NOT_RUN=$attempt-$1" "$proc"/[0-9]*/environ 2>/dev/null); do
-    uid_of "${file%/environ}" 2>/dev/null
-    [ "$uid" = "$me" ] && return
+    file=${file%/environ}
+    is_mine "${file##*/}" && return
   done
   return 1
 }
 gone() {
-  servers=" "
-  [ -z "$unbegun" ] || find_servers || echo "$tag hidden"
+  [ -z "$unbegun" ] || { read_table; find_servers || echo "$tag hidden"; }
   say_strays; say_still; echo "$tag gone $1"
 }
 say_living() {
@@ -180,6 +215,7 @@ find_shell() {
   fi
   known=" $shell "
 }
+uid_of "$proc/self"; me=$uid
 seek() {
   tag=$1; pattern="[T]ESTUM_TASK=$2"; to_end=$3; seen=$4; oldest=$5; attempt=$6; held=$7; shell=$8; least=$9
   unbegun=${10}

@@ -46,7 +46,7 @@ _LOOKED = "No process bears its mark, descends from one that did or is in its se
 class Termination:
     """`confirmed`: a look at the host found nothing of the task any more, and nothing that may be of it. `unconfirmed`:
     `detail` says what is left, what may be of it, or why nobody could look. `signalled`: it was found, and ended by a
-    signal. `strays` are the pids of what may be of it. `left` names the processes of it that live, each as `pid:start`, with
+    signal. `strays` names the processes that may be of it, `left` those of it that live, each as `pid:start`, with
     starttime of proc_pid_stat(5). `never_ran`: the host says that nothing of it was run."""
 
     state: Literal["confirmed", "unconfirmed"]
@@ -59,8 +59,8 @@ class Termination:
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """A program to be looked for on a host by its marker. `end`: what is found is ended. `strays`: the pids of what may be
-    of it, and bears no mark. Where they are not known, `since` is how many seconds ago at most such a process began; None:
+    """A program to be looked for on a host by its marker. `end`: what is found is ended. `strays`: see Termination; they
+    bear no mark. Where they are not known, `since` is how many seconds ago at most such a process began; None:
     none is looked for. `attempt` names the one that sent it (see Progress): what says that this one ran nothing is looked
     for, too. `begun`: whether the program has proven that it began; if not, what may run in its place is looked for, too.
     `left`: see Termination. `shell`: who began it, as its pid and for how many seconds at least it has lived."""
@@ -145,14 +145,13 @@ def _script(sought: Sequence[Sought], tag: str, grace: float, proc: str) -> str:
     for number, program in enumerate(sought):
         if not re.fullmatch(r"[0-9a-zA-Z-]{8,64}", program.marker):
             raise ValueError("a marker is 8 to 64 letters, digits and dashes")
-        pids = " ".join(pid for pid in program.strays if pid.isdigit())
-        oldest = "" if program.since is None or pids else str(round(program.since * 100))
+        strays, left = (" ".join(filter(_NAMED.fullmatch, names)) for names in (program.strays, program.left))
+        oldest = "" if program.since is None or strays else str(round(program.since * 100))
         attempt = program.attempt if program.attempt.isdigit() else ""
-        left = " ".join(name for name in program.left if _NAMED.fullmatch(name))
         pid, lived = program.shell or ("", 0.0)
         least = round((lived - _TICK) * 100)
         call = (
-            f"seek {tag}-{number} {program.marker} {program.end:d} '{pids}' '{oldest}' '{attempt}' '{left}' "
+            f"seek {tag}-{number} {program.marker} {program.end:d} '{strays}' '{oldest}' '{attempt}' '{left}' "
             f"'{pid}' {least} '{'' if program.begun else 1}'"
         )
         calls.append(f"( {call} ) &" if program.end else call)
@@ -199,7 +198,7 @@ def _gone(told: str, strays: list[str], *, signalled: bool = False) -> Terminati
     return Termination(
         "unconfirmed",
         f"{told} {_LOOKED} But processes of this account have begun since then that bear no mark and whose parent has "
-        f"ended, or is the SSH server; they may be its and were left as they are: {', '.join(strays[:20])}.",
+        f"ended, or is the SSH server; they may be its and were left as they are: {_pids(strays)}.",
         signalled,
         tuple(strays[:_MOST_STRAYS]),
     )
@@ -213,10 +212,10 @@ def _verdict(answer: str, tag: str, tag_of_all: str, begun: bool, sent_at: float
         if words[:1] not in ([tag], [tag_of_all]):
             continue
         match words[1:]:
-            case ["stray", pid, age] if pid.isdigit() and re.fullmatch(r"-?[0-9]{1,12}", age):
+            case ["stray", name, age] if _NAMED.fullmatch(name) and re.fullmatch(r"-?[0-9]{1,12}", age):
                 # Its age is of before the answer came, so that it began at this time or before.
                 if now - int(age) / 100 + _TICK >= sent_at:
-                    strays.append(pid)
+                    strays.append(name)
             case ["unrun"]:
                 return Termination(
                     "confirmed",
