@@ -214,6 +214,29 @@ async def test_start_up_files_that_get_in_the_way_of_nothing(
     assert (ended.state, left) == ("confirmed", []), ended
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+async def test_a_start_up_file_that_sends_the_output_to_stderr(account, ask, shell):
+    """What ran is told as having run, and its output stands where the account has put it."""
+    sshd = account(shell, {AGAIN[shell]: "echo early; exec >&2\n"})
+    for program in (Command("echo ran; exit 3"), Script("echo ran; exit 3", shell)):
+        done = await ask(sshd, program)
+        assert (done.out, done.ended) == (b"", Exit(3, None, False)), done
+        assert done.err.endswith(b"ran\n") and b"testum" not in done.early + done.err, done
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+async def test_a_start_up_file_that_traces_shows_no_settings(account, ask, shell):
+    sshd = account(shell, {AGAIN[shell]: "set -x\n"})
+    secret = "geheim1234"
+    for program in (
+        Command("echo ran", {"V": secret}),
+        Script("echo ran", shell, (secret,), {"V": secret}),
+    ):
+        done = await ask(sshd, program)
+        assert (done.out, done.ended) == (b"ran\n", Exit(0, None, False)), done
+        assert secret.encode() not in done.early + done.err, done.err
+
+
 AGAIN = {"bash": ".bashrc", "zsh": ".zshenv"}
 """A script's interpreter runs these once more: bash where it finds that sshd started it, zsh always."""
 

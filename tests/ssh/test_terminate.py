@@ -153,7 +153,7 @@ async def test_others_logins_are_no_strays(pool, endpoint, sshd):
             await execution.aclose()
 
     others = [asyncio.create_task(log_in(number)) for number in range(4)]
-    for _ in range(5):
+    for _ in range(2):
         found = await pool.look(endpoint(), sought, grace=1)
         assert {one.state for one in found.of_each} == {"confirmed"}, found
     looked.set()

@@ -60,7 +60,9 @@ _FIND_NONCE = (
     'TESTUM_IN=; until [ "$TESTUM_IN" = "@NONCE@" ]; do IFS= read -r TESTUM_IN || break; done; '
     '[ "$TESTUM_IN" = "@NONCE@" ] && IFS= read -r TESTUM_IN'
 )
-_BEGIN = "TESTUM_TASK=@MARKER@; export TESTUM_TASK; "
+# A start-up file may let the shell print what it does; settings may be secret.
+_QUIET = "set +vx; "
+_BEGIN = f"{_QUIET}TESTUM_TASK=@MARKER@; export TESTUM_TASK; "
 
 SETTINGS_DONE = "TESTUM_SET=@NONCE@"
 """Ends the settings, of which each is done only after the one before."""
@@ -95,7 +97,7 @@ NEWLINE = 'TESTUM_NL=$(echo; echo .) && TESTUM_NL=${TESTUM_NL%.} && [ "${#TESTUM
 # The interpreter may be a shell that runs the start-up files again, so the nonce comes again, too. `cat` may be an alias, a
 # function or a program of the account: whatever it is must give the text's length, which some shells count in characters.
 _READ_PROGRAM = (
-    f"TESTUM_TEXT=; {_FIND_NONCE} && TESTUM_TEXT=$(\\command cat); "
+    f"{_QUIET}TESTUM_TEXT=; {_FIND_NONCE} && TESTUM_TEXT=$(\\command cat); "
     '( LC_ALL=C; case ${#TESTUM_TEXT} in @LENGTHS@) ;; *) exit 1 ;; esac; case $TESTUM_TEXT in *"@END@") ;; *) exit 1 ;; esac ) || '
     + _nothing_arrived("the script did not arrive whole.")
     + '; TESTUM_TEXT=${TESTUM_TEXT%"@END@"}; '

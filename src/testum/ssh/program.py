@@ -56,9 +56,9 @@ Program = Command | Script
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An exec request's command line, and what goes to stdin before its end. `mark`: what comes on stdout, with the
+    """An exec request's command line, and what goes to stdin before its end. `mark`: what comes on stdout (or stderr, where a start-up file put that in its place), with the
     shell's process id and a newline, right before the program's own output; where it does not, the program was not begun.
-    Empty for a plain one, of which nobody knows, and which the request alone begins. `nonce`: what stands in stdin before anything secret, and on stdout only where something
+    Empty for a plain one, of which nobody knows, and which the request alone begins. `nonce`: what stands in stdin before anything secret, and comes back only where something
     there repeats it. `stop`: what goes to stdin instead where the program is not to be begun after all."""
 
     line: str

@@ -36,10 +36,10 @@ class Session(asyncssh.SSHClientSession[bytes]):
         self._mark = request.mark
         self._nonce = request.nonce
         self._stop = request.stop
-        self._echoed = False
-        """Whether something in the shell's place repeats what it gets, and that may be secret."""
+        self._echoed: set[StreamName] = set()
+        """Where something repeats what the shell gets, and that may be secret."""
         self.progress = progress or Progress()
-        self._unclear = b""
+        self._unclear: dict[StreamName, bytes] = {}
         self.begun = not self._mark
         """Whether the program is known to have begun, or nobody can know."""
         self.requested = False
@@ -106,12 +106,11 @@ class Session(asyncssh.SSHClientSession[bytes]):
         it from ever being told."""
         if self.failure is not None:
             return
-        if datatype == EXTENDED_DATA_STDERR:
-            self._hold("stderr", data)
-        elif self.begun:
-            self._hold("stdout", data)
+        stream: StreamName = "stderr" if datatype == EXTENDED_DATA_STDERR else "stdout"
+        if self.begun:
+            self._hold(stream, data)
         else:
-            self._look_for_mark(data)
+            self._look_for_mark(stream, data)
         self.last_output = self._loop.time()
         self.wake()
 
@@ -120,35 +119,39 @@ class Session(asyncssh.SSHClientSession[bytes]):
             self._held.append(Output(stream, data, early=not self.begun))
             self._held_bytes += len(data)
 
-    def _look_for_mark(self, data: bytes) -> None:
-        """Take the mark out of stdout. What may be its first part, or the nonce's, waits for the rest."""
-        if self._echoed:
+    def _look_for_mark(self, stream: StreamName, data: bytes) -> None:
+        """Take the mark out of a stream: a start-up file may have put stderr in the place of stdout. What may be its first
+        part, or the nonce's, waits for the rest."""
+        if stream in self._echoed:
             self._taken += len(data)
             return
-        data = self._unclear + data
+        data = self._unclear.pop(stream, b"") + data
         start, found = self._find_mark(data)
         before = data[:start] if found else data
         shown, nonce, _ = before.partition(self._nonce)
         if nonce:
-            self._echoed = True
-            self._unclear = b""
+            self._echoed.add(stream)
             self._taken += len(before) - len(shown)
-            self._hold("stdout", shown)
+            self._hold(stream, shown)
             return
         if found:
-            self._unclear = b""
             self._taken += found.end() - start
-            self._hold("stdout", before)
+            self._hold(stream, before)
+            self._hold_unclear()
             self.begun = True
             self.progress.beginning(int(found[1]))
-            self._hold("stdout", data[found.end() :])
+            self._hold(stream, data[found.end() :])
             return
         kept = max(
             len(data) - start if start >= 0 else _begun_at_the_end(before, self._mark),
             _begun_at_the_end(before, self._nonce),
         )
-        self._unclear = before[len(before) - kept :]
-        self._hold("stdout", before[: len(before) - kept])
+        self._unclear[stream] = before[len(before) - kept :]
+        self._hold(stream, before[: len(before) - kept])
+
+    def _hold_unclear(self) -> None:
+        while self._unclear:
+            self._hold(*self._unclear.popitem())
 
     def _find_mark(self, data: bytes) -> tuple[int, "re.Match[bytes] | None"]:
         """Where the mark with the shell's process id stands, or may stand once more has come (-1: nowhere), and the id."""
@@ -178,7 +181,7 @@ class Session(asyncssh.SSHClientSession[bytes]):
         """The channel is closed, in order or with the connection."""
         self.closed = True
         if self.failure is None:
-            self._hold("stdout", self._unclear)
+            self._hold_unclear()
         if self.channel is not None:
             # A connection that is gone has no peer any more.
             alive = exc is None and self.channel.get_extra_info("peername") is not None
