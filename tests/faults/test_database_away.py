@@ -1,5 +1,6 @@
 """A database that is away for a while, in the midst of tasks: they wait for it, and none fails for it."""
 
+import time
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -82,3 +83,29 @@ def test_a_table_that_another_program_holds(monkeypatch: pytest.MonkeyPatch) -> 
                 )
                 assert "Another program holds" in answer.json()["detail"] and answer.headers["Retry-After"]
         assert api.get("/jobs/") == []
+
+
+@pytest.mark.slow
+def test_a_database_that_hangs(monkeypatch: pytest.MonkeyPatch, proxies: Proxies) -> None:
+    """It keeps its connections, and takes new ones, and answers over none."""
+    monkeypatch.setattr(postgresql, "_ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(postgresql, "_PING_SECONDS", 0.5)
+    monkeypatch.setattr(postgresql._Connection, "patience", 1.0)
+    way = proxies.add(walls().postgres.port)
+    with Application() as site:
+        address = site.env["DATABASE_URL"]
+        site.env["DATABASE_URL"] = address.replace(f":{walls().postgres.port}/", f":{way.port}/")
+        assert site.env["DATABASE_URL"] != address
+        site.stop()
+        site.start()
+        api = site.client()
+        assert api.get("/jobs/") == []
+        way.hold()
+        asked = time.monotonic()
+        for _ in range(2):
+            answer = api.http.get("/jobs/")
+            assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable"), answer.text
+            assert answer.headers["Retry-After"]
+        assert time.monotonic() - asked < 2 * (1.5 + 10 + 5 + 5)
+        way.release()
+        until(lambda: api.http.get("/jobs/").status_code == 200)

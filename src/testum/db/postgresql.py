@@ -1,12 +1,13 @@
 """PostgreSQL's engine, over psycopg 3."""
 
+import asyncio
 import math
 import select
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
-from psycopg.abc import Buffer
+from psycopg.abc import Buffer, PQGen
 from psycopg.types.string import StrDumperUnknown
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -46,6 +47,29 @@ SET tcp_user_timeout = '10s';
 locks for longer; others wait for them. Statements and not connection options, which PgBouncer refuses."""
 
 
+_ANSWER_SECONDS = 30.0
+"""So long a statement is waited for: a server that hangs keeps its connections, and says nothing over them."""
+_PING_SECONDS = 3.0
+"""The same for the statement that tries a connection before it is used."""
+
+_Answer = TypeVar("_Answer")
+
+
+class _Connection(psycopg.AsyncConnection[Any]):
+    """Waits for the server so long only. psycopg cancels the statement then, and closes a connection on which that does
+    not help."""
+
+    patience = _ANSWER_SECONDS
+
+    async def wait(self, gen: PQGen[_Answer], *args: Any, **options: Any) -> _Answer:
+        """See psycopg. Raises psycopg.OperationalError where the answer does not come in time."""
+        try:
+            async with asyncio.timeout(self.patience):
+                return await super().wait(gen, *args, **options)
+        except TimeoutError:
+            raise psycopg.OperationalError(f"no answer within {self.patience:g} seconds") from None
+
+
 class _Text(StrDumperUnknown):
     """PostgreSQL's text holds no NUL: it becomes `␀` (U+2400), its picture, and a search for one finds nothing
     else. Requests and hosts may send it anywhere, and must not make a statement fail."""
@@ -71,12 +95,12 @@ def make_engine(url: str) -> AsyncEngine:
         max_overflow=_OVERFLOW,
         pool_use_lifo=True,
         pool_timeout=30,
-        connect_args=CONNECTION,
+        connect_args={**CONNECTION, "async_creator_fn": _Connection.connect},
     )
 
     @event.listens_for(engine.sync_engine, "connect")
     def _connected(connection: DBAPIConnection, _record: Any) -> None:
-        driver: psycopg.AsyncConnection[Any] = connection.driver_connection
+        driver: _Connection = connection.driver_connection
         driver.adapters.register_dumper(str, _Text)
         cursor = connection.cursor()
         cursor.execute(f"{_ABANDONED}SET lock_timeout = '{_LOCK_SECONDS}s'")
@@ -91,11 +115,15 @@ def make_engine(url: str) -> AsyncEngine:
     def _taken(connection: DBAPIConnection, record: Any, _proxy: Any) -> None:
         # SQLAlchemy's own pre-ping asks the server each time: with short transactions, one question in ten. What the
         # server has ended shows without asking; what the network swallowed, not.
+        driver: _Connection = connection.driver_connection
+        driver.patience = _PING_SECONDS
         try:
             fresh = time.monotonic() - record.info.get(_USED, math.inf) < _FRESH_SECONDS
-            if not fresh or _has_news(connection.driver_connection):
+            if not fresh or _has_news(driver):
                 engine.dialect.do_ping(connection)
         except psycopg.Error as error:
             raise DisconnectionError(str(error)) from error
+        finally:
+            driver.patience = _ANSWER_SECONDS
 
     return engine
