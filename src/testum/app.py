@@ -416,9 +416,9 @@ class Testum:
         async with self.database.write() as session:
             row = await installation.ensure(session)
             if row.key_check is not None:
-                self._opener.open(row.id, row.key_check)
+                self._opener.open(row.id, "key_check", row.key_check)
             # Sealed anew each time, with the newest key: the older ones may then be taken away.
-            row.key_check = self._sealer.seal(row.id, "testum")
+            row.key_check = self._sealer.seal(row.id, "key_check", "testum")
 
     async def _ensure_admin(self) -> None:
         if await self.auth.has_accounts():

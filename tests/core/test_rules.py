@@ -97,25 +97,26 @@ def test_the_database_never_leaves_out_what_a_pattern_matches(pattern: str, name
         assert _like(pattern_to_like(pattern), name)
 
 
-def test_a_secret_opens_only_for_its_own_record() -> None:
+def test_a_secret_opens_only_for_its_own_field_and_record() -> None:
     key = Fernet.generate_key().decode()
     owner, other = uuid4(), uuid4()
-    sealed = Sealer(key).seal(owner, "geheim-✓")
+    sealed = Sealer(key).seal(owner, "password", "geheim-✓")
     assert "geheim" not in sealed
-    assert Opener(key).open(owner, sealed) == "geheim-✓"
-    with pytest.raises(ConfigurationError, match="another record"):
-        Opener(key).open(other, sealed)
+    assert Opener(key).open(owner, "password", sealed) == "geheim-✓"
+    for record, field in ((other, "password"), (owner, "passphrase")):
+        with pytest.raises(ConfigurationError, match="another field or record"):
+            Opener(key).open(record, field, sealed)
     with pytest.raises(ConfigurationError, match="FERNET_KEY"):
-        Opener(Fernet.generate_key().decode()).open(owner, sealed)
+        Opener(Fernet.generate_key().decode()).open(owner, "password", sealed)
 
 
 def test_keys_rotate_newest_first() -> None:
     old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
     owner = UUID(int=7)
-    sealed = Sealer(old).seal(owner, "x")
-    assert Opener(f"{new},{old}").open(owner, sealed) == "x"
+    sealed = Sealer(old).seal(owner, "password", "x")
+    assert Opener(f"{new},{old}").open(owner, "password", sealed) == "x"
     with pytest.raises(ConfigurationError):
-        Opener(old).open(owner, Sealer(f"{new},{old}").seal(owner, "x"))
+        Opener(old).open(owner, "password", Sealer(f"{new},{old}").seal(owner, "password", "x"))
 
 
 @pytest.fixture(scope="module")

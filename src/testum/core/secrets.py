@@ -1,11 +1,11 @@
-"""Secrets at rest: sealed with Fernet, each bound to the record it belongs to.
+"""Secrets at rest: sealed with Fernet, each bound to the field of the record that it belongs to.
 
 `Sealer` can only encrypt and is what the services get; `Opener` decrypts and is given to execution
-alone. The record's id stands inside the plaintext, so that a ciphertext copied to another row of the
-database does not open there.
+alone. What stands for record and field is inside the plaintext, so that a ciphertext copied to another
+row or column of the database does not open there.
 """
 
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
@@ -22,9 +22,9 @@ class Sealer:
     def __init__(self, keys: str) -> None:
         self._fernet = _fernet(keys)
 
-    def seal(self, owner: UUID, secret: str) -> str:
-        """The secret encrypted for the record `owner`."""
-        return self._fernet.encrypt(owner.bytes + secret.encode()).decode("ascii")
+    def seal(self, owner: UUID, field: str, secret: str) -> str:
+        """The secret encrypted for a field of the record `owner`."""
+        return self._fernet.encrypt(uuid5(owner, field).bytes + secret.encode()).decode("ascii")
 
 
 class Opener:
@@ -33,14 +33,17 @@ class Opener:
     def __init__(self, keys: str) -> None:
         self._fernet = _fernet(keys)
 
-    def open(self, owner: UUID, sealed: str) -> str:
-        """The secret of the record `owner`. Raises ConfigurationError where no key fits."""
+    def open(self, owner: UUID, field: str, sealed: str) -> str:
+        """The secret in a field of the record `owner`. Raises ConfigurationError where no key fits, or where it was sealed
+        for another field or record."""
         try:
             plain = self._fernet.decrypt(sealed.encode("ascii"))
         except InvalidToken:
             raise ConfigurationError(
                 "FERNET_KEY: does not open what is stored. Put back the key that this database was used with."
             ) from None
-        if plain[:16] != owner.bytes:
-            raise ConfigurationError("A stored secret belongs to another record; the database was altered.")
+        if plain[:16] != uuid5(owner, field).bytes:
+            raise ConfigurationError(
+                "A stored secret belongs to another field or record: the database was altered, or is of a testum before 0.1.0."
+            )
         return plain[16:].decode()

@@ -41,14 +41,14 @@ async def get(session: AsyncSession, key_id: UUID) -> SSHKey | None:
     return await session.get(SSHKey, key_id)
 
 
-async def newest_secret(session: AsyncSession) -> tuple[UUID, str] | None:
-    """The key that last came with a private half, and that half, sealed."""
+async def newest_secret(session: AsyncSession) -> tuple[UUID, str, str] | None:
+    """The key that last came with a private half, the field of that, and it, sealed."""
     sealed = SSHKey.encrypted_private_key
     statement = (
         select(SSHKey.id, sealed).where(sealed.is_not(None)).order_by(SSHKey.created_at.desc()).limit(1)
     )
     row = (await session.execute(statement)).first()
-    return (row[0], row[1] or "") if row else None
+    return (row[0], "private_key", row[1] or "") if row else None
 
 
 async def by_ids(session: AsyncSession, key_ids: Sequence[UUID] | None) -> list[SSHKey]:

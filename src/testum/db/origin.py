@@ -106,17 +106,15 @@ def _check_schema(connection: Connection, path: Path) -> None:
     raise NotMoved(f"{path} is of a newer testum (schema {present}). Move it with that release.")
 
 
-async def check_secrets(source: AsyncConnection, open_secret: Callable[[UUID, str], str]) -> None:
+async def check_secrets(source: AsyncConnection, open_secret: Callable[[UUID, str, str], str]) -> None:
     """That the keys open what the old installation sealed. Raises ConfigurationError."""
     async with AsyncSession(source) as session:
-        sealed = [
-            await platforms.newest_secret(session),
-            await keys.newest_secret(session),
-            *(await session.execute(select(Installation.id, Installation.key_check))).all(),
-        ]
+        sealed = [await platforms.newest_secret(session), await keys.newest_secret(session)]
+        checks = (await session.execute(select(Installation.id, Installation.key_check))).all()
+    sealed += [(owner, "key_check", check) for owner, check in checks if check is not None]
     for secret in sealed:
-        if secret is not None and secret[1] is not None:
-            open_secret(secret[0], secret[1])
+        if secret is not None:
+            open_secret(*secret)
 
 
 @contextmanager

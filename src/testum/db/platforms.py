@@ -109,14 +109,19 @@ async def get(session: AsyncSession, platform_id: UUID) -> Platform | None:
     return await session.get(Platform, platform_id)
 
 
-async def newest_secret(session: AsyncSession) -> tuple[UUID, str] | None:
-    """The platform that last got a credential of its own, and one of its sealed secrets."""
-    sealed = func.coalesce(Platform.encrypted_password, Platform.encrypted_private_key)
+async def newest_secret(session: AsyncSession) -> tuple[UUID, str, str] | None:
+    """The platform that last got a credential of its own, the field of one of its secrets, and that, sealed."""
+    password, key = Platform.encrypted_password, Platform.encrypted_private_key
     statement = (
-        select(Platform.id, sealed).where(sealed.is_not(None)).order_by(Platform.updated_at.desc()).limit(1)
+        select(Platform.id, password, key)
+        .where(password.is_not(None) | key.is_not(None))
+        .order_by(Platform.updated_at.desc())
+        .limit(1)
     )
     row = (await session.execute(statement)).first()
-    return (row[0], row[1]) if row else None
+    if row is None:
+        return None
+    return (row[0], "password", row[1]) if row[1] is not None else (row[0], "private_key", row[2] or "")
 
 
 _BY_IDS = (

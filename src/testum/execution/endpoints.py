@@ -240,7 +240,7 @@ class Endpoints:
     def _auth(
         self, platform: Platform, kept: Mapping[UUID, SSHKey], opened: dict[UUID, KeyAuth]
     ) -> PasswordAuth | KeyAuth:
-        password = self._open(platform.id, platform.encrypted_password) if platform.by_password else None
+        password = self._open(platform, "password") if platform.by_password else None
         if not platform.by_key:
             return PasswordAuth(password or "")
         return replace(self._key(platform, kept, opened), password=password)
@@ -248,8 +248,8 @@ class Endpoints:
     def _key(self, platform: Platform, kept: Mapping[UUID, SSHKey], opened: dict[UUID, KeyAuth]) -> KeyAuth:
         if platform.key_id is None:
             return KeyAuth(
-                self._open(platform.id, platform.encrypted_private_key) or "",
-                self._open(platform.id, platform.encrypted_passphrase),
+                self._open(platform, "private_key") or "",
+                self._open(platform, "passphrase"),
             )
         if platform.key_id not in opened:
             key = kept.get(platform.key_id)
@@ -257,13 +257,14 @@ class Endpoints:
                 # Of a stored platform it cannot be deleted.
                 raise NotFound("There is no such key.")
             opened[key.id] = KeyAuth(
-                self._open(key.id, key.encrypted_private_key) or "",
-                self._open(key.id, key.encrypted_passphrase),
+                self._open(key, "private_key") or "",
+                self._open(key, "passphrase"),
             )
         return opened[platform.key_id]
 
-    def _open(self, owner: UUID, sealed: str | None) -> str | None:
-        return self._opener.open(owner, sealed) if sealed is not None else None
+    def _open(self, owner: Platform | SSHKey, field: str) -> str | None:
+        sealed: str | None = getattr(owner, f"encrypted_{field}")
+        return self._opener.open(owner.id, field, sealed) if sealed is not None else None
 
 
 async def store_facts(database: Database, platform_id: UUID, facts: dict[str, object]) -> dt.datetime:

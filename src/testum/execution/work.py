@@ -42,7 +42,7 @@ async def load_work(
     environment: dict[str, str] = {}
     if job.sealed_environment is not None:
         assert job.sealed_for is not None
-        environment = json.loads(opener.open(job.sealed_for, job.sealed_environment))
+        environment = json.loads(opener.open(job.sealed_for, "environment", job.sealed_environment))
     spec = spec_of(job, environment)
     to_deploy = []
     if spec.type is JobType.DEPLOY:

@@ -99,7 +99,7 @@ class Jobs:
             created_at=utc_now(),
         )
         if spec.environment:
-            job.sealed_environment = self._sealer.seal(job.id, json.dumps(spec.environment))
+            job.sealed_environment = self._sealer.seal(job.id, "environment", json.dumps(spec.environment))
             job.sealed_for = job.id
 
         async def select_platforms(session: AsyncSession) -> tuple[Job, Sequence[Target]]:

@@ -79,8 +79,8 @@ class Keys:
             public_key=public.line,
             fingerprint=public.fingerprint,
             algorithm=public.algorithm,
-            encrypted_private_key=self._sealer.seal(key_id, new.private_key) if new.private_key else None,
-            encrypted_passphrase=self._sealer.seal(key_id, new.passphrase) if new.passphrase else None,
+            encrypted_private_key=self._seal(key_id, "private_key", new.private_key),
+            encrypted_passphrase=self._seal(key_id, "passphrase", new.passphrase),
             created_by=actor.username,
         )
         try:
@@ -98,6 +98,9 @@ class Keys:
         except IntegrityError:
             raise Conflict(f"A key named {name} is there already.", code="name_taken") from None
         return key
+
+    def _seal(self, key_id: UUID, field: str, secret: str | None) -> str | None:
+        return self._sealer.seal(key_id, field, secret) if secret else None
 
     async def get(self, actor: Actor, key_id: UUID) -> SSHKey:
         """One key. Raises NotFound."""

@@ -80,7 +80,7 @@ def _set(sealer: Sealer, platform: Platform, field: str, value: Any) -> None:
         case "password" | "private_key" | "passphrase":
             if value and "\0" in value:
                 raise InvalidInput.field(field, "must not contain a NUL character.")
-            sealed = sealer.seal(platform.id, value) if value else None
+            sealed = sealer.seal(platform.id, field, value) if value else None
             setattr(platform, f"encrypted_{field}", sealed)
         case "zone":
             if not is_zone(value):
