@@ -119,7 +119,8 @@ def test_the_cookie_logs_in(http: httpx2.Client, own: Api) -> None:
 
 CROSS = [
     {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"},
-    {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://127.0.0.1:1"}, {},
+    {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://127.0.0.1:1"}, {"Content-Type": "text/plain"},
+    {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}, {"Content-Type": "Multipart/Form-Data; boundary=x"},
 ]  # fmt: skip
 
 
@@ -188,6 +189,32 @@ def test_of_many_who_refresh_at_once_one_wins(http: httpx2.Client, own: Api) -> 
     with ThreadPoolExecutor(8) as people:
         codes = sorted(people.map(lambda _: refresh(own.http, token).status_code, range(8)))
     assert codes == [200] + [401] * 7
+
+
+def test_a_client_that_is_no_browser_may_use_the_cookie(http: httpx2.Client, own: Api) -> None:
+    """It sends neither Origin nor Sec-Fetch-Site, and no form does without."""
+    login(http, own.username, own.password)
+    name = f"renamed-{secrets.token_hex(4)}"
+    body = {"current_password": own.password, "new_username": name}
+    assert http.post("/auth/change-username", json=body).status_code == 200
+    assert http.get("/auth/me").json()["username"] == name
+    assert http.post("/auth/logout").status_code == 200
+    assert http.get("/auth/me").status_code == 401
+
+
+def test_a_one_time_code_is_not_taken_and_left_unused(http: httpx2.Client, own: Api) -> None:
+    body = {"username": own.username, "password": own.password, "otp": "123456"}
+    assert_problem(http.post("/auth/login", json=body), 422, "invalid")
+
+
+def test_a_made_up_refresh_token_ends_nobodys_login(http: httpx2.Client, admin: Api, own: Api) -> None:
+    """The login's id is no secret."""
+    token, other = own.tokens["refresh_token"], admin.tokens["refresh_token"].split(".")
+    named, secret, mac = token.split(".")
+    for made_up in (named, f"{named}.", f"{named}.{secret}", f"{named}.{secret}.{'0' * 64}", f"{named}.x.{mac}",
+                    f"{named}.{other[1]}.{other[2]}", f"{named}.{secret}.{mac}x", f"{named}.{secret}.ü"):  # fmt: skip
+        assert_problem(refresh(http, made_up), 401, "session_ended")
+    assert refresh(http, token).status_code == 200
 
 
 @pytest.mark.parametrize("token", ["", "x", "a" * 200, "\0"])
@@ -355,11 +382,13 @@ def test_guessing_is_throttled_for_the_account_that_is_guessed_at(
 
 
 @pytest.mark.walls
-def test_a_right_password_forgives_the_wrong_ones(http: httpx2.Client, own: Api) -> None:
-    for _ in range(2):
-        for _ in range(8):
-            assert login(http, own.username, "guess").status_code == 401
-        assert login(http, own.username, own.password).status_code == 200
+def test_a_right_password_forgives_the_wrong_ones() -> None:
+    with Application() as site:
+        http = site.nobody("/api/v1")
+        for _ in range(2):
+            for _ in range(8):
+                assert login(http, NAME, "guess").status_code == 401
+            assert login(http, NAME, PASSWORD).status_code == 200
 
 
 def test_guessing_with_a_stolen_token_is_throttled_too(own: Api) -> None:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import hmac
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -58,6 +59,7 @@ class Auth:
         self._database = database
         self._gate = gate
         self._key = OctKey.import_key(secret_key)
+        self._seal = hmac.new(secret_key.encode(), b"refresh token", hashlib.sha256)
         self._access_seconds = access_seconds
         self._refresh_seconds = refresh_seconds
         self._attempts = throttle
@@ -99,7 +101,7 @@ class Auth:
             raise Unauthenticated("The user name or the password is wrong.", code="bad_credentials")
         await self._attempts.clear(_PER_ACCOUNT, "account", f"{account_key}@{address}")
         login_id = new_id()
-        refresh_token = _session_token(login_id) if browser else _refresh_token(login_id)
+        refresh_token = (_SESSION if browser else "") + self._refresh_token(login_id)
         login = Login(
             id=login_id,
             user_id=user.id,
@@ -137,10 +139,11 @@ class Auth:
                 and login.expires_at > utc_now()
             )
             if good and login is not None and login.refresh_hash != _hash(refresh_token):
-                login.revoked_at = utc_now()
-                stolen, good = True, False
+                # One that was never issued was not stolen: who makes one up must end nobody's login.
+                good, stolen = False, self._was_issued(refresh_token)
+                login.revoked_at = utc_now() if stolen else None
             if good and login is not None and user is not None:
-                fresh = _refresh_token(login.id)
+                fresh = self._refresh_token(login.id)
                 login.refresh_hash = _hash(fresh)
                 login.expires_at = utc_now() + dt.timedelta(seconds=self._refresh_seconds)
                 self._gate.log(session, _actor(user, login.id, address), "auth.refresh", "user", user.id)
@@ -289,6 +292,21 @@ class Auth:
         assert user is not None, "the actor was just authenticated"
         return user
 
+    def _refresh_token(self, login_id: UUID) -> str:
+        """A new token. It names its login, so that any token of the line is known when it is seen again, and shows that it
+        was made here."""
+        token = f"{login_id.hex}.{secrets.token_urlsafe(32)}"
+        return f"{token}.{self._mac(token)}"
+
+    def _was_issued(self, refresh_token: str) -> bool:
+        token, _, mac = refresh_token.rpartition(".")
+        return hmac.compare_digest(self._mac(token).encode(), mac.encode("utf-8", "replace"))
+
+    def _mac(self, token: str) -> str:
+        seal = self._seal.copy()
+        seal.update(token.encode("utf-8", "replace"))
+        return seal.hexdigest()
+
     def _tokens(self, user: User, login_id: UUID, refresh_token: str) -> Tokens:
         now = int(utc_now().timestamp())
         claims = {"sub": str(user.id), "sid": str(login_id), "iat": now, "exp": now + self._access_seconds}
@@ -309,17 +327,7 @@ def _ended() -> Unauthenticated:
 
 
 _SESSION = "session-"
-"""What a browser's token begins with. The hash is of the whole: none can be made of an API client's token."""
-
-
-def _session_token(login_id: UUID) -> str:
-    """A browser's token, which lasts as long as its login."""
-    return _SESSION + _refresh_token(login_id)
-
-
-def _refresh_token(login_id: UUID) -> str:
-    """A new token. It names its login, so that any token of the line is known when it is seen again."""
-    return f"{login_id.hex}.{secrets.token_urlsafe(32)}"
+"""What a browser's token begins with, which lasts as long as its login. The hash is of the whole: none can be made of an API client's token."""
 
 
 def _login_of(refresh_token: str) -> UUID | None:

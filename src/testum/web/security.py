@@ -18,6 +18,7 @@ COOKIE = "access_token"
 MAX_BODY = 4 * 1024 * 1024
 """Bytes that a request may have."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_OF_FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 
 # They only document the schemes in OpenAPI; `actor_of` reads the request itself, for WebSockets too.
 _bearer = HTTPBearer(auto_error=False, description="An access token from the login.")
@@ -61,7 +62,10 @@ async def actor_of(connection: HTTPConnection) -> Actor:
         raise
     if by_cookie and not may_be_ours(connection):
         await testum.gate.refused(actor.username, action, address=address, reason="cross_site")
-        raise Forbidden("This request came from another site's page.", code="cross_site")
+        raise Forbidden(
+            "This request came from another site's page, or from a form that does not say where it is.",
+            code="cross_site",
+        )
     return actor
 
 
@@ -69,7 +73,8 @@ def may_be_ours(connection: HTTPConnection) -> bool:
     """Whether a request by cookie was made by one of our own pages, as far as it changes anything.
 
     Browsers send Sec-Fetch-Site, and Origin with everything that changes state and with WebSockets
-    (Fetch standard; RFC 6455, section 10.2). Where a change comes with neither, nothing speaks for it.
+    (Fetch standard; RFC 6455, section 10.2). A change that comes with neither is a client's that is no browser, unless its
+    body is one that a form of an old browser may have sent.
     """
     site = connection.headers.get("sec-fetch-site")
     origin = connection.headers.get("origin")
@@ -77,7 +82,8 @@ def may_be_ours(connection: HTTPConnection) -> bool:
         if connection.scope["method"] in _SAFE:
             return True
         if site is None and origin is None:
-            return False
+            kind = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
+            return kind not in _OF_FORMS
     if site not in (None, "same-origin", "none"):
         return False
     try:

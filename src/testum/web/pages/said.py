@@ -25,7 +25,7 @@ SAID = (
     N_("needs at least %(least)s characters."),
     N_("Change the password first: this account still has a weak or generated one."),
     NOT_ALLOWED,
-    N_("This request came from another site's page."),
+    N_("This request came from another site's page, or from a form that does not say where it is."),
     N_("Log in first: this needs an access token."),
     N_("testum is stopping and starts nothing more on hosts. Try again when it has been started again."),
     # Jobs

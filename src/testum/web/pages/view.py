@@ -207,7 +207,10 @@ def login_page(target: str, *, ended: bool = False) -> str:
 def bare_view(request: Request) -> View:
     """For pages that need no login. Raises Forbidden for what another site's page sends."""
     if not may_be_ours(request):
-        raise Forbidden("This request came from another site's page.", code="cross_site")
+        raise Forbidden(
+            "This request came from another site's page, or from a form that does not say where it is.",
+            code="cross_site",
+        )
     return make_view(request, None)
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from testum.web.api.schemas.base import Body
 
@@ -18,9 +18,6 @@ class LoginBody(Body):
     )
     username: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     password: Password
-    otp: Annotated[str, StringConstraints(max_length=20)] | None = Field(
-        default=None, description="A one-time code; for accounts that need one."
-    )
 
 
 class RefreshBody(Body):
