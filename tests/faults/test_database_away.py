@@ -39,8 +39,7 @@ def test_what_is_learned_of_a_host_is_stored_when_it_is_back(
         api.start_job("echo done", targets={"platform_ids": [new]}),
         api.start_job(type="gather_facts", targets={"platform_ids": [known]}),
     ]
-    sent = "SELECT id FROM task_runs WHERE job_id = :job AND status = 'running' AND NOT unsent"
-    until(lambda: server.execute(sent, {"job": jobs[1]}))
+    until(lambda: server.sent(jobs[1]))
     to_known.hold()
     until(lambda: all(way.holding for way in ways))
     before = len(server.log.read_text())

@@ -69,7 +69,7 @@ class Zone:
         """The task of a job that runs the command here, under way."""
         job_id = self.api.start_job(command, targets={"platform_ids": [self.platform["id"]]})
         (task,) = self.api.tasks(job_id)
-        until(lambda: self.api.get(f"/tasks/{task['id']}")["status"] == "running")
+        until(lambda: self.server.sent(job_id))
         return task
 
 

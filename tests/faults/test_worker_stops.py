@@ -38,7 +38,7 @@ def test_a_full_worker_stops_and_claims_no_more(own: Server, real_sshd: RealSshd
     for number in range(4):
         api.add_platform(f"{mark}-{number}", real_sshd, tags=[mark])
     under_way = api.start_job("sleep 70", targets={"tags": [mark]})
-    until(lambda: api.get(f"/jobs/{under_way}")["counts"]["running"] == 2)
+    until(lambda: own.sent(under_way) == 2)
     waiting = api.start_job("true", targets={"tags": [mark]})
     # The message waits within the worker for room.
     until(lambda: all_taken(own.env["CELERY_BROKER_URL"]))
@@ -59,7 +59,7 @@ def test_a_second_signal_ends_what_is_under_way(real_sshd: RealSshd, number: sig
         api = server.client()
         api.add_platform("p", real_sshd)
         job_id = api.start_job("exec sleep 4300")
-        until(lambda: api.tasks(job_id)[0]["status"] == "running")
+        until(lambda: server.sent(job_id), otherwise=server.log.read_text)
         assert server.worker is not None
         for _ in range(2):
             before = len(server.log.read_text())

@@ -243,6 +243,14 @@ class Installation:
             result = connection.execute(sa.text(statement), [dict(row) for row in rows] or None)
             return result.all() if result.returns_rows else []
 
+    def sent(self, job_id: str) -> int:
+        """How many tasks of a job are under way on their hosts. `running` is said of what is not sent yet, too: a stop
+        gives that back, and after a kill another worker begins it."""
+        query = "SELECT count(*) FROM task_runs WHERE job_id = :job AND status = 'running' AND NOT unsent"
+        job = job_id if self.servers else job_id.replace("-", "")
+        ((number,),) = self.execute(query, {"job": job})
+        return int(number)
+
     def account(self, role: str) -> "Api":
         """A client of a new account with this role, put into the database: there is no API for it yet."""
         name, password = f"{role}-{secrets.token_hex(4)}", secrets.token_urlsafe(9)
