@@ -48,7 +48,18 @@ class InvalidInput(TestumError):
     @classmethod
     def field(cls, field: str, message: str) -> "InvalidInput":
         """The common case of one bad field."""
-        return cls(f"{field}: {message}", fields=[FieldProblem(field, message)])
+        return cls.of([FieldProblem(field, message)])
+
+    @classmethod
+    def of(cls, found: Sequence[FieldProblem]) -> "InvalidInput":
+        """One or more bad fields."""
+        return cls(f"{found[0].field}: {found[0].message}", fields=found)
+
+
+class SecretWouldLeave(InvalidInput):
+    """After this a stored secret might go to another host than it was stored for."""
+
+    code = "secret_would_leave"
 
 
 class Problems:
@@ -68,7 +79,7 @@ class Problems:
     def check(self) -> None:
         """Raise InvalidInput that names every field, if any is wrong."""
         if self.found:
-            raise InvalidInput(f"{self.found[0].field}: {self.found[0].message}", fields=self.found)
+            raise InvalidInput.of(self.found)
 
 
 class NotFound(TestumError):

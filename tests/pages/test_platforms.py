@@ -219,6 +219,7 @@ def test_a_changed_host_key_is_shown_and_accepted_by_its_fingerprint(open_tab: O
         page.get_by_role("button", name="Accept the new host key").click()
         shown = api.get("/audit/", action="host_key.changed", object_id=made["id"])[0]["meta"]["presented"]
         expect(page.locator("dialog[open]")).to_contain_text(shown)
+        page.get_by_label(f"Password of {sshd.user.name}, once more").fill(sshd.user.password)
         page.get_by_role("button", name="Accept it").click()
         expect(page.locator("#test")).to_contain_text("Connected and logged in")
         assert api.get(f"/platforms/{made['id']}")["known_host_keys"] == [sshd.host_key_line]
@@ -257,7 +258,8 @@ def test_import_fifty_platforms_after_a_look_at_what_would_change(
     expect(page.locator(".card-header")).to_contain_text("50 as they are")
     # Only a difference: that it be made must be said.
     page.goto("/platforms/import")
-    page.get_by_role("textbox", name="The list").fill("name,host,port\nimport-01,127.0.0.1,1022")
+    moved = f"name,host,port,password\nimport-01,127.0.0.1,1022,{real_sshd.user.password}"
+    page.get_by_role("textbox", name="The list").fill(moved)
     page.get_by_role("button", name="Show what would change").click()
     page.get_by_role("button", name="Import").click()
     expect(page.get_by_label("Change those that differ, too")).to_be_focused()

@@ -14,17 +14,23 @@ from tests.support.waiting import turns
 class _Server(asyncssh.SSHServer):
     """One connection to the device."""
 
-    def __init__(self, connections: "list[asyncssh.SSHServerConnection]") -> None:
-        self._connections = connections
+    def __init__(self, device: "Device") -> None:
+        self._device = device
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        self._connections.append(conn)
+        self._device.connections.append(conn)
 
     def password_auth_supported(self) -> bool:
         return True
 
     def validate_password(self, username: str, password: str) -> bool:
-        return password == Device.password
+        return self._device.takes(password)
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return self._device.takes(key.get_fingerprint())
 
 
 class Device:
@@ -33,8 +39,11 @@ class Device:
     username = "admin"
     password = "of-the-device"
 
-    def __init__(self) -> None:
-        self._connections: list[asyncssh.SSHServerConnection] = []
+    def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
+        self._address = address, port
+        self._key = asyncssh.generate_private_key("ssh-ed25519")
+        self.host_key_line = " ".join(self._key.export_public_key().decode().split()[:2])
+        self.connections: list[asyncssh.SSHServerConnection] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="device", daemon=True)
         self._thread.start()
@@ -42,17 +51,18 @@ class Device:
         self.port: int = self._server.get_port()
 
     async def _listen(self) -> asyncssh.SSHAcceptor:
-        key = asyncssh.generate_private_key("ssh-ed25519")
         return await asyncssh.listen(
-            "127.0.0.1",
-            0,
-            server_factory=lambda: _Server(self._connections),
-            server_host_keys=[key],
+            *self._address,
+            server_factory=lambda: _Server(self),
+            server_host_keys=[self._key],
             process_factory=self._run,
         )
 
-    @staticmethod
-    async def _run(process: "asyncssh.SSHServerProcess[Any]") -> None:
+    def takes(self, proof: str) -> bool:
+        """Whether a password or the fingerprint of a key lets one in."""
+        return proof == self.password
+
+    async def _run(self, process: "asyncssh.SSHServerProcess[Any]") -> None:
         process.stdout.write("of the device\n")
         word, _, number = (process.command or "").partition(" ")
         if word == "end":
@@ -65,7 +75,7 @@ class Device:
 
         async def end() -> None:
             self._server.close()
-            for connection in self._connections:
+            for connection in self.connections:
                 # testum keeps them.
                 connection.abort()
                 await connection.wait_closed()
@@ -76,3 +86,20 @@ class Device:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+
+
+class Stranger(Device):
+    """Takes whoever comes, and notes all that is told: passwords, keys' fingerprints, commands."""
+
+    def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
+        self.heard: list[str] = []
+        super().__init__(address, port)
+
+    def takes(self, proof: str) -> bool:
+        """It does."""
+        self.heard.append(proof)
+        return True
+
+    async def _run(self, process: "asyncssh.SSHServerProcess[Any]") -> None:
+        self.heard.append(process.command or "")
+        process.exit(0)

@@ -193,18 +193,23 @@ def test_another_key_than_the_trusted_one_is_told_and_refused(api: Api, own_sshd
     assert api.get(f"/platforms/{platform['id']}")["state"] == "unknown"
 
 
-MOVED = ["host", "port", "username", "zone", "known_host_key", "host_key_policy", "jump_platform_id"]
+MOVED = ["host", "port", "username", "zone", "host_key_policy", "jump_platform_id"]
 
 
-@pytest.mark.parametrize("field", MOVED)
-@pytest.mark.parametrize("secret", ["password", "private_key"])
+@pytest.mark.parametrize(
+    ("secret", "field"),
+    [
+        *((secret, field) for secret in ("password", "private_key") for field in MOVED),
+        ("password", "known_host_key"),
+    ],
+)
 def test_a_stored_secret_goes_nowhere_else(
     api: Api,
     real_sshd: RealSshd,
     listener: socket.socket,
     tmp_path: Path,
-    field: str,
     secret: str,
+    field: str,
 ) -> None:
     """Whoever may write platforms must not read their secrets by pointing them at a host of their own."""
     private, public = make_key(tmp_path)
@@ -289,16 +294,17 @@ def test_a_key_and_a_password_for_two_steps(api: Api, listener: socket.socket, t
         task = api.run("echo in", targets=targets)
         assert (task["status"], task["stdout"]) == ("success", "in\n")
         port = port_of(listener)
-        for typed, secret in (({}, "password"), ({"password": "x"}, "private_key")):
-            problem = refusal(api, 422, platform["id"], port=port, **typed)
-            assert [error["field"] for error in problem["errors"]] == [secret]
+        for typed, left in (({}, ["password", "private_key"]), ({"password": "x"}, ["private_key"])):
+            problem = refusal(api, 422, platform["id"], port=port, known_host_key=None, **typed)
+            assert [error["field"] for error in problem["errors"]] == left
         kept = api.post("/keys/", {"name": unique("k"), "public_key": public, "private_key": private})
         answer = api.http.patch(
             f"/platforms/{platform['id']}", json={"private_key": None, "key_id": kept["id"]}
         )
         assert answer.status_code == 200, answer.text
         assert attempt(api, platform["id"])["success"]
-        assert refusal(api, 422, platform["id"], port=port)["errors"][0]["field"] == "password"
+        refused = refusal(api, 422, platform["id"], port=port, known_host_key=None)
+        assert refused["errors"][0]["field"] == "password"
         assert nobody_came(listener)
     finally:
         sshd.close()

@@ -177,7 +177,8 @@ def test_a_changed_host_key_is_refused_and_raises_an_alarm(api: Api, own_sshd: R
     assert entry["meta"]["presented"] == shown
     assert api.get(f"/platforms/{platform['id']}")["known_host_keys"] == trusted["known_host_keys"]
 
-    api.ok(api.http.patch(f"/platforms/{platform['id']}", json={"known_host_key": own_sshd.host_key_line}))
+    accepted = {"known_host_key": own_sshd.host_key_line, "password": own_sshd.user.password}
+    api.ok(api.http.patch(f"/platforms/{platform['id']}", json=accepted))
     assert_works(api, platform)
     assert len(alarms(api, platform)) == 1
 
@@ -199,7 +200,8 @@ def test_strict_refuses_until_someone_accepts_the_key(api: Api, real_sshd: RealS
     platform = api.add_platform(unique(), real_sshd, host_key_policy="strict")
     assert outcome(api, platform)["error_code"] == "host_key_unknown"
     assert api.get(f"/platforms/{platform['id']}")["known_host_fingerprint"] is None
-    api.ok(api.http.patch(f"/platforms/{platform['id']}", json={"known_host_key": real_sshd.host_key_line}))
+    accepted = {"known_host_key": real_sshd.host_key_line, "password": real_sshd.user.password}
+    api.ok(api.http.patch(f"/platforms/{platform['id']}", json=accepted))
     assert_works(api, platform)
 
 
@@ -209,7 +211,8 @@ def test_first_use_is_noted(api: Api, real_sshd: RealSshd) -> None:
     (entry,) = api.all("/audit/", action="host_key.trust", object_id=platform["id"])
     fingerprint = api.get(f"/platforms/{platform['id']}")["known_host_fingerprint"]
     assert entry["meta"]["fingerprint"] == fingerprint
-    api.ok(api.http.patch(f"/platforms/{platform['id']}", json={"known_host_key": None}))
+    forgotten = {"known_host_key": None, "password": real_sshd.user.password}
+    api.ok(api.http.patch(f"/platforms/{platform['id']}", json=forgotten))
     assert api.get(f"/platforms/{platform['id']}")["known_host_fingerprint"] is None
     assert_works(api, platform)
 
@@ -268,7 +271,7 @@ def test_a_change_changes_what_is_named_and_is_used_at_once(api: Api, real_sshd:
 
 def test_two_people_change_one_platform_at_once(server: Server, api: Api, real_sshd: RealSshd) -> None:
     """Neither loses what the other changed; of one field, the last one stands."""
-    platform = api.add_platform(unique(), real_sshd)
+    platform = api.add_platform(unique(), real_sshd, known_host_key=real_sshd.host_key_line)
     url = f"/platforms/{platform['id']}"
     for turn in range(10):
         bodies = [

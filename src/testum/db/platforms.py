@@ -178,6 +178,17 @@ async def users_of_jump(session: AsyncSession, platform_id: UUID) -> list[str]:
     )
 
 
+async def exposed_behind(session: AsyncSession, platform_id: UUID) -> list[str]:
+    """Names of up to five platforms that are reached through this one, directly or not, and would give a stored secret to
+    whoever answers: they trust no host key yet."""
+    behind = select(Platform.id).where(Platform.jump_platform_id == platform_id).cte(recursive=True)
+    behind = behind.union(select(Platform.id).join(behind, Platform.jump_platform_id == behind.c.id))
+    secret = Platform.encrypted_password.is_not(None) | Platform.encrypted_private_key.is_not(None)
+    trusts_none = ~select(HostKeyRecord.platform_id).where(HostKeyRecord.platform_id == Platform.id).exists()
+    statement = select(Platform.name).where(Platform.id.in_(select(behind.c.id)), secret, trusts_none)
+    return list(await session.scalars(statement.order_by(Platform.name).limit(5)))
+
+
 async def set_facts(
     session: AsyncSession, platform_id: UUID, facts: dict[str, object], now: dt.datetime
 ) -> None:

@@ -42,6 +42,7 @@ class Gate:
         object_type: str = "",
         object_id: object = "",
         reason: str = "",
+        **meta: Any,
     ) -> None:
         """Write an entry for something that was not allowed, in a transaction of its own."""
         async with self._database.write() as session:
@@ -53,7 +54,7 @@ class Gate:
                     object_id=str(object_id)[:200],
                     outcome="refused",
                     address=address,
-                    meta={"reason": reason},
+                    meta={"reason": reason, **meta},
                 )
             )
 

@@ -87,7 +87,7 @@ class Imports:
         for step, draft in zip(steps, inventory.drafts, strict=True):
             try:
                 if step.kind == "change":
-                    await self._platforms.check_change(known[draft.name], _changed(draft, step))
+                    await self._platforms.check_change(known[draft.name], _changed(draft, step, login))
                 elif step.kind == "add":
                     made[step.name] = await self._make(
                         actor, _values(draft, login), known.get(step.via), taken
@@ -148,7 +148,7 @@ class Imports:
                         platform.jump_platform_id = ids[step.via]
                     ids[step.name], batch[platform.id] = platform.id, (step, platform)
                 elif step.kind == "change" and update:
-                    changed = _changed(drafts[step.name], step)
+                    changed = _changed(drafts[step.name], step, login)
                     await self._platforms.change(actor, ids[step.name], changed)
             except (InvalidInput, Conflict) as refusal:
                 step.kind, step.message = "problem", _whole(refusal)
@@ -303,8 +303,15 @@ def _differences(draft: Draft, present: Platform) -> dict[str, tuple[str, str]]:
     return {name: (stored[name], value) for name, value in wanted.items() if value != stored[name]}
 
 
-def _changed(draft: Draft, step: Step) -> dict[str, Any]:
+def _changed(draft: Draft, step: Step, login: Login) -> dict[str, Any]:
+    """The change of a platform that is there. Where it may lead elsewhere, the secrets that come with the list are those
+    that go there: what is stored stays behind."""
     values: dict[str, Any] = {name: new for name, (_, new) in step.changes.items()}
+    if {"host", "port", "username"} & values.keys():
+        typed = {"password": draft.password or login.password, "private_key": draft.private_key}
+        values |= {name: secret for name, secret in typed.items() if secret}
+        if draft.private_key:
+            values["passphrase"] = draft.passphrase or None
     if "port" in values:
         values["port"] = draft.port
     if "tags" in values:

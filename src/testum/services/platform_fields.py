@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from testum.core.secrets import Sealer
 from testum.core.shards import DEFAULT_ZONE, is_zone
@@ -48,6 +49,9 @@ _SHOWN = (
 )
 DRAFTED = REACH | {"zone", "host_key_policy"}
 """Fields that matter to whether a platform can be reached."""
+_WHERE = ("host", "port", "username", "jump_platform_id", "zone", "host_key_policy")
+"""Fields by which another machine may be at the other end, or another account on it."""
+RETYPE = "type it again: what is stored goes only to the host that it was stored for."
 
 
 async def set_fields(
@@ -114,6 +118,63 @@ def login_problems(platform: Platform) -> list[FieldProblem]:
         if not (platform.encrypted_private_key or platform.key_id):
             problems.append(FieldProblem("private_key", "is needed (or key_id) to log in by key."))
     return problems
+
+
+def may_lead_elsewhere(before: Platform, after: Platform, *, strict: bool) -> bool:
+    """Whether a stranger may be at the other end after a change: not where a key that was trusted before stays in force,
+    which whoever answers there has to show. `strict`: no platform takes an unknown key."""
+    known, trusted = ({record.public_key for record in each.host_keys} for each in (before, after))
+    if trusted and trusted <= known:
+        return False
+    # Where every key would be taken, to name one leads nowhere that was not open before.
+    takes_any = not known and not strict and before.host_key_policy != "strict"
+    return _has_moved(before, after) or (trusted != known and not takes_any)
+
+
+def _has_moved(before: Platform, after: Platform) -> bool:
+    return any(getattr(before, name) != getattr(after, name) for name in _WHERE)
+
+
+def unprotected(before: Platform, after: Platform, *, strict: bool) -> list[str]:
+    """The fields of stored secrets that stay in a change after which they may go to a stranger. A private key itself goes
+    nowhere: where only another host key is trusted, it may stay."""
+    if not may_lead_elsewhere(before, after, strict=strict):
+        return []
+    fields = ("password", "private_key") if _has_moved(before, after) else ("password",)
+    sealed = [(field, f"encrypted_{field}") for field in fields]
+    return [
+        field
+        for field, name in sealed
+        if getattr(after, name) and getattr(after, name) == getattr(before, name)
+    ]
+
+
+def is_used(platform: Platform, field: str) -> bool:
+    """Whether it logs in with the stored secret of this field."""
+    return platform.by_password if field == "password" else platform.by_key and platform.key_id is None
+
+
+def told(platform: Platform) -> dict[str, Any]:
+    """What a platform has in each field, for the audit log: of host keys the fingerprints, of secrets what is sealed."""
+    shown = {field: getattr(platform, field) for field in _SHOWN}
+    return {
+        **{field: str(value) if isinstance(value, UUID) else value for field, value in shown.items()},
+        "tags": platform.tags,
+        "known_host_key": [record.fingerprint for record in platform.host_keys],
+        **{field: getattr(platform, f"encrypted_{field}") for field in _SECRETS},
+    }
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What a change has made of each field, of what `told` gave: `old` and `new`; of secrets only that they are set,
+    changed or removed."""
+    found: dict[str, Any] = {}
+    for field, old in before.items():
+        new = after[field]
+        if old != new:
+            secret = "set" if not old else "changed" if new else "removed"
+            found[field] = secret if field in _SECRETS else {"old": old, "new": new}
+    return found
 
 
 def mark(platform: Platform) -> str:

@@ -19,28 +19,36 @@ from testum.db.many import read_ids
 from testum.db.paging import Page, PageRequest
 from testum.db.platforms import Platform
 from testum.db.session import Database
-from testum.errors import Conflict, FieldProblem, InvalidInput, NotFound, Problems
+from testum.errors import Conflict, FieldProblem, InvalidInput, NotFound, Problems, SecretWouldLeave
 from testum.services.access import Gate
 from testum.services.platform_fields import (
     DRAFTED,
     NEW,
     REACH,
+    RETYPE,
     check_tags,
     copy_of,
+    differences,
+    is_used,
     login_problems,
     mark,
+    may_lead_elsewhere,
     nothing_yet,
     set_fields,
+    told,
+    unprotected,
 )
 
 
 class Platforms:
     """Use cases of platforms."""
 
-    def __init__(self, database: Database, gate: Gate, sealer: Sealer) -> None:
+    def __init__(self, database: Database, gate: Gate, sealer: Sealer, *, strict: bool) -> None:
+        """`strict`: no platform takes an unknown host key."""
         self._database = database
         self._gate = gate
         self._sealer = sealer
+        self._strict = strict
 
     async def add(self, actor: Actor, values: Mapping[str, Any]) -> Platform:
         """Keep a new platform. `values` has the fields of SPEC's `POST /api/platforms/`.
@@ -110,9 +118,13 @@ class Platforms:
     async def check_change(self, platform: Platform, values: Mapping[str, Any]) -> None:
         """Whether a change could be made, as far as its values say. Raises InvalidInput, naming every bad field."""
         # Slow checks (bcrypt) need no transaction: this is a copy that is thrown away.
-        Problems(
-            await set_fields(self._sealer, Platform(id=platform.id, host_keys=[], tag_rows=[]), values)
-        ).check()
+        changed = copy_of(platform)
+        Problems(await set_fields(self._sealer, changed, values) + self._exposed(platform, changed)).check()
+
+    def _exposed(self, before: Platform, after: Platform) -> list[FieldProblem]:
+        """The stored secrets that would go where they were not stored for."""
+        fields = unprotected(before, after, strict=self._strict)
+        return [FieldProblem(field, RETYPE) for field in fields if is_used(after, field)]
 
     async def change(
         self, actor: Actor, platform_id: UUID, values: Mapping[str, Any], *, seen: str | None = None
@@ -124,7 +136,9 @@ class Platforms:
             before = await platforms.get(session, platform_id)
         if before is None:
             raise NotFound("There is no such platform.")
-        await self.check_change(before, values)
+        # Slow checks (bcrypt) need no transaction.
+        Problems(await set_fields(self._sealer, copy_of(before), values)).check()
+        leaving: dict[str, Any] = {}
         try:
             async with self._database.write() as session:
                 await installation.ensure(session)
@@ -133,9 +147,11 @@ class Platforms:
                     raise NotFound("There is no such platform.")
                 if seen is not None and seen != mark(platform):
                     raise Conflict(f"{platform.name} was changed meanwhile.", code="changed_meanwhile")
-                Problems(
-                    await set_fields(self._sealer, platform, values, checked=True) + login_problems(platform)
-                ).check()
+                before, had = copy_of(platform), told(platform)
+                problems = await set_fields(self._sealer, platform, values, checked=True)
+                Problems(problems + login_problems(platform)).check()
+                leaving = differences(had, told(platform))
+                await self._protect(session, before, platform)
                 await self.check_links(session, platform)
                 if REACH & values.keys():
                     platform.revision += 1
@@ -148,12 +164,44 @@ class Platforms:
                     platform_id,
                     name=platform.name,
                     fields=sorted(values),
+                    changes=differences(had, told(platform)),
                 )
+        except SecretWouldLeave:
+            await self._gate.refused(
+                actor.username,
+                "platform.update",
+                address=actor.address,
+                object_type="platform",
+                object_id=platform_id,
+                reason="secret_would_leave",
+                name=before.name,
+                changes=leaving,
+            )
+            raise
         except IntegrityError:
             raise Conflict(
                 f"A platform named {values.get('name')} is there already.", code="name_taken"
             ) from None
         return await self.get(actor, platform_id)
+
+    async def _protect(self, session: AsyncSession, before: Platform, after: Platform) -> None:
+        """A change takes away the stored secrets that are not used and may go to a stranger with a later one. Raises
+        SecretWouldLeave where those that are used may, or those of platforms that are reached through this one."""
+        if exposed := self._exposed(before, after):
+            raise SecretWouldLeave.of(exposed)
+        for field in unprotected(before, after, strict=self._strict):
+            setattr(after, f"encrypted_{field}", None)
+            if field == "private_key":
+                after.encrypted_passphrase = None
+        if may_lead_elsewhere(before, after, strict=self._strict):
+            with session.no_autoflush:
+                behind = await platforms.exposed_behind(session, after.id)
+            if behind:
+                raise SecretWouldLeave.field(
+                    "host",
+                    f"{', '.join(behind)}: reached through it, with a stored secret and no trusted host key yet. Test their "
+                    "connections first.",
+                )
 
     async def get(self, actor: Actor, platform_id: UUID) -> Platform:
         """One platform. Raises NotFound."""

@@ -13,9 +13,10 @@ from testum.db import platforms
 from testum.db.platforms import Platform
 from testum.db.session import Database
 from testum.dispatch.base import Dispatcher
-from testum.errors import InvalidInput, NotFound, Throttled
+from testum.errors import FieldProblem, NotFound, SecretWouldLeave, Throttled
 from testum.services.access import Gate
 from testum.services.intake import Intake
+from testum.services.platform_fields import RETYPE, is_used, unprotected
 from testum.services.platforms import Platforms
 
 _MOST_AT_ONCE = 16
@@ -24,7 +25,6 @@ _MOST_OF_ONE = 4
 _RETRY_SECONDS = 5
 _SLACK_SECONDS = 5.0
 """What it takes beside connecting: reading a key, and the way to a worker and back."""
-_WHERE = ("host", "port", "username", "jump_platform_id", "zone", "host_key_policy")
 
 
 class Probes:
@@ -64,12 +64,12 @@ class Probes:
         with self._place(actor):
             stored = await self._stored(platform_id)
             platform = await self._platforms.draft(values, stored)
-            secret = _stored_secret(platform, values) if stored is not None else None
-            if stored is not None and secret is not None and self._leads_elsewhere(platform, stored):
-                raise InvalidInput.field(
-                    secret, "type it again: what is stored goes only to the host that it was stored for."
-                )
-            hops = await self._note(actor, platform, platform_id, stored_secret=secret is not None)
+            secrets = _stored_secrets(platform, values) if stored is not None else []
+            if stored is not None:
+                exposed = unprotected(stored, platform, strict=self._strict)
+                if leaving := [FieldProblem(field, RETYPE) for field in secrets if field in exposed]:
+                    raise SecretWouldLeave.of(leaving)
+            hops = await self._note(actor, platform, platform_id, stored_secret=bool(secrets))
             seconds = self._connect_timeout * (1 + hops) + _SLACK_SECONDS
             try:
                 answer = await self._dispatcher.ask(platform.zone, _draft(platform).to_json(), seconds)
@@ -124,24 +124,12 @@ class Probes:
             )
         return len(hops)
 
-    def _leads_elsewhere(self, platform: Platform, stored: Platform) -> bool:
-        """Whether another machine than the stored platform's may be at the other end, or another account on it."""
-        if any(getattr(platform, name) != getattr(stored, name) for name in _WHERE):
-            return True
-        trusted, known = ({record.public_key for record in each.host_keys} for each in (platform, stored))
-        # Where every key would be taken, to name one leads nowhere that was not open before.
-        takes_any = not known and not self._strict and stored.host_key_policy != "strict"
-        return trusted != known and not takes_any
 
-
-def _stored_secret(platform: Platform, values: Mapping[str, Any]) -> str | None:
-    """The field of a stored secret that would be used; None where all were typed, or are a kept key's."""
-    used = []
-    if platform.by_password:
-        used.append("password")
-    if platform.by_key and platform.key_id is None:
-        used.append("private_key")
-    return next((field for field in used if not values.get(field)), None)
+def _stored_secrets(platform: Platform, values: Mapping[str, Any]) -> list[str]:
+    """The fields of stored secrets that would be used; none where all were typed, or are a kept key's."""
+    return [
+        field for field in ("password", "private_key") if is_used(platform, field) and not values.get(field)
+    ]
 
 
 def _draft(platform: Platform) -> Draft:

@@ -22,6 +22,7 @@ from testum.errors import (
     NotFound,
     OutputDamaged,
     OutputExpired,
+    SecretWouldLeave,
     Stopping,
     StorageFull,
     StorageUnavailable,
@@ -38,6 +39,7 @@ PROBLEM_JSON = "application/problem+json"
 
 _STATUS: dict[type[TestumError], int] = {
     InvalidInput: 422,
+    SecretWouldLeave: 422,
     NotFound: 404,
     Conflict: 409,
     MayStillRun: 409,

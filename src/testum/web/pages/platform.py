@@ -241,7 +241,10 @@ async def accept_host_key(platform_id: UUID, request: Request, view: PageView) -
     )
     if shown is None or shown.get("presented") != form.text("fingerprint"):
         raise Conflict("The host has shown yet another key meanwhile. Look at it again.")
-    await view.app.platforms.change(view.actor, platform_id, {"known_host_key": shown["presented_key"]})
+    password = {"password": form.raw("password")} if form.raw("password") else {}
+    await view.app.platforms.change(
+        view.actor, platform_id, {"known_host_key": shown["presented_key"], **password}
+    )
     return await _test(view, platform_id)
 
 

@@ -99,6 +99,9 @@ SAID = (
     N_("A platform named %(name)s is there already."),
     N_("%(name)s was changed meanwhile."),
     N_("Platforms are reached through this one: %(names)s."),
+    N_(
+        "%(names)s: reached through it, with a stored secret and no trusted host key yet. Test their connections first."
+    ),
     N_("must be a host name or an IP address."),
     N_("must not contain * ? [ ] or a comma: they select platforms by name."),
     N_("at most %(most)s."),

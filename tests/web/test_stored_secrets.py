@@ -1,0 +1,183 @@
+"""A stored secret stays only where a key that was trusted before stays in force: by whatever door a platform is changed,
+it goes to no stranger, and the audit log says what became what."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.device import Stranger
+from tests.support.server import Api
+from tests.support.sshd import RealSshd
+from tests.support.tools import make_key, unique
+
+ELSEWHERE = "127.0.1.99"
+FIELDS = ["host", "port", "username", "jump_platform_id", "zone", "host_key_policy"]
+TRUST = ["stays", "is forgotten", "was forgotten", "never was", "is another"]
+
+
+@pytest.fixture
+def stranger(real_sshd: RealSshd) -> Iterator[Stranger]:
+    """At another address and the host's own port."""
+    made = Stranger(ELSEWHERE, real_sshd.port)
+    yield made
+    made.close()
+
+
+def by_api(api: Api, platform: Any, values: dict[str, Any]) -> int:
+    return int(api.http.patch(f"/platforms/{platform['id']}", json=values).status_code)
+
+
+def by_page(api: Api, platform: Any, values: dict[str, Any]) -> int:
+    """The form sends all of its fields."""
+    form = {name: platform[name] for name in ("name", "host", "port", "username", "zone")}
+    form |= {"login": "password", "known_host_key": "".join(platform["known_host_keys"][:1]), **values}
+    form = {name: value for name, value in form.items() if value is not None}
+    if values.get("jump_platform_id"):
+        form["jump"] = api.get(f"/platforms/{form.pop('jump_platform_id')}")["name"]
+    answer = api.http.post(
+        f"{api.url}/platforms/{platform['id']}/edit", data=form, headers={"Origin": api.url}
+    )
+    return 200 if answer.status_code == 303 else int(answer.status_code)
+
+
+def by_import(api: Api, platform: Any, values: dict[str, Any]) -> int:
+    row = {name: platform[name] for name in ("name", "host", "port", "username")} | values
+    text = ",".join(row) + "\n" + ",".join(map(str, row.values()))
+    form = {"text": text, "format": "csv", "really": "1", "update": "1"}
+    api.http.post(f"{api.url}/platforms/import", data=form, headers={"Origin": api.url})
+    now = api.get(f"/platforms/{platform['id']}")
+    return 200 if values.items() <= now.items() else 422
+
+
+@pytest.fixture
+def elsewhere(api: Api, real_sshd: RealSshd, stranger: Stranger) -> Callable[[str], dict[str, Any]]:
+    """The change of a field after which another machine, or another account, may be at the other end."""
+
+    def make(field: str) -> dict[str, Any]:
+        values = {
+            "host": ELSEWHERE,
+            "port": 1,
+            "username": "somebody",
+            "zone": "elsewhere",
+            "host_key_policy": None,
+        }
+        if field == "jump_platform_id":
+            return {field: api.add_platform(unique(), real_sshd, host=ELSEWHERE)["id"]}
+        return {field: values[field]}
+
+    return make
+
+
+def newest(api: Api, platform: Any) -> Any:
+    return api.get("/audit/", action="platform.update", object_id=platform["id"])[0]
+
+
+@pytest.mark.parametrize("trust", TRUST)
+@pytest.mark.parametrize("field", FIELDS)
+def test_from_the_api(
+    api: Api,
+    real_sshd: RealSshd,
+    stranger: Stranger,
+    elsewhere: Callable[[str], dict[str, Any]],
+    field: str,
+    trust: str,
+) -> None:
+    made: dict[str, Any] = {"host_key_policy": "strict"} if field == "host_key_policy" else {}
+    if trust != "never was":
+        made["known_host_key"] = real_sshd.host_key_line
+    platform = api.add_platform(unique(), real_sshd, **made)
+    if trust == "was forgotten":
+        assert by_api(api, platform, {"known_host_key": None, "password": real_sshd.user.password}) == 200
+    values = elsewhere(field)
+    also = {
+        "is forgotten": {"known_host_key": None},
+        "is another": {"known_host_key": stranger.host_key_line},
+    }
+    stays = trust == "stays"
+    assert by_api(api, platform, {**values, **also.get(trust, {})}) == (200 if stays else 422)
+    entry = newest(api, platform)
+    assert entry["outcome"] == ("allowed" if stays else "refused")
+    assert entry["meta"]["changes"][field] == {"old": platform[field], "new": values[field]}
+    if trust == "is another":
+        assert entry["meta"]["changes"]["known_host_key"]["old"] == [platform["known_host_fingerprint"]]
+    assert api.get(f"/platforms/{platform['id']}")[field] == (values if stays else platform)[field]
+    if field in ("host", "username"):
+        task = api.run("echo hello", targets={"platform_ids": [platform["id"]]})
+        ends = {"host": "host_key_changed", "username": "auth_failed"}
+        assert task["error_code"] == (ends[field] if stays else None), task
+    assert stranger.heard == []
+
+
+@pytest.mark.parametrize("door", [by_page, by_import])
+@pytest.mark.parametrize("trust", ["stays", "never was"])
+def test_from_other_doors(
+    api: Api,
+    real_sshd: RealSshd,
+    stranger: Stranger,
+    door: Callable[[Api, Any, dict[str, Any]], int],
+    trust: str,
+) -> None:
+    made = {"known_host_key": real_sshd.host_key_line} if trust == "stays" else {}
+    platform = api.add_platform(unique(), real_sshd, **made)
+    assert door(api, platform, {"host": ELSEWHERE}) == (200 if trust == "stays" else 422)
+    api.run("echo hello", targets={"platform_ids": [platform["id"]]})
+    assert stranger.heard == []
+    # What is typed goes where it is said to.
+    if trust == "never was":
+        platform = api.add_platform(unique(), real_sshd)
+        typed = {"host": ELSEWHERE, "password": "typed"}
+        door(api, platform, typed)
+        api.run("echo hello", targets={"platform_ids": [platform["id"]]})
+        assert "typed" in stranger.heard and real_sshd.user.password not in stranger.heard
+
+
+def test_a_new_host_key_alone(api: Api, real_sshd: RealSshd, stranger: Stranger, tmp_path: Path) -> None:
+    """Whoever trusts another key types the password again; a private key is never sent, and may stay."""
+    private, public = make_key(tmp_path)
+    real_sshd.add_key(public)
+    known = {"known_host_key": real_sshd.host_key_line}
+    other = {"known_host_key": stranger.host_key_line}
+    platform = api.add_platform(unique(), real_sshd, **known)
+    for values in (other, {"known_host_key": None}):
+        assert by_api(api, platform, values) == 422
+    assert by_api(api, platform, {**other, "password": "typed"}) == 200
+    entry = newest(api, platform)
+    fingerprint = api.get(f"/platforms/{platform['id']}")["known_host_fingerprint"]
+    assert entry["meta"]["changes"] == {
+        "password": "changed",
+        "known_host_key": {"old": [platform["known_host_fingerprint"]], "new": [fingerprint]},
+    }
+    by_key = {"auth_method": "private_key", "private_key": private}
+    assert by_api(api, api.add_platform(unique(), real_sshd, **known, **by_key), other) == 200
+
+
+def test_a_secret_that_is_not_used_does_not_wait_for_its_chance(
+    api: Api, real_sshd: RealSshd, stranger: Stranger, tmp_path: Path
+) -> None:
+    private, public = make_key(tmp_path)
+    kept = api.post("/keys/", {"name": unique("k"), "public_key": public, "private_key": private})
+    platform = api.add_platform(unique(), real_sshd)
+    assert by_api(api, platform, {"auth_method": "private_key", "key_id": kept["id"]}) == 200
+    assert by_api(api, platform, {"host": ELSEWHERE}) == 200
+    assert newest(api, platform)["meta"]["changes"]["password"] == "removed"
+    assert by_api(api, platform, {"auth_method": "password"}) == 422
+    assert not api.get(f"/platforms/{platform['id']}")["has_password"]
+
+
+def test_who_is_reached_through_it_keeps_its_secret(
+    api: Api, real_sshd: RealSshd, stranger: Stranger, tmp_path: Path
+) -> None:
+    """A jump host that is moved leads those behind it elsewhere, too."""
+    private, public = make_key(tmp_path)
+    kept = api.post("/keys/", {"name": unique("k"), "public_key": public, "private_key": private})
+    by_key = {"auth_method": "private_key", "key_id": kept["id"]}
+    jump = api.add_platform(unique(), real_sshd, **by_key)
+    between = api.add_platform(unique(), real_sshd, **by_key, jump_platform_id=jump["id"])
+    behind = api.add_platform(unique("behind"), real_sshd, jump_platform_id=between["id"])
+    answer = api.http.patch(f"/platforms/{jump['id']}", json={"host": ELSEWHERE})
+    assert answer.status_code == 422 and behind["name"] in answer.json()["detail"]
+    known = {"known_host_key": real_sshd.host_key_line, "password": real_sshd.user.password}
+    assert by_api(api, behind, known) == 200
+    assert by_api(api, jump, {"host": ELSEWHERE}) == 200
