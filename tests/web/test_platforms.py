@@ -217,6 +217,18 @@ def test_first_use_is_noted(api: Api, real_sshd: RealSshd) -> None:
     assert_works(api, platform)
 
 
+def test_how_a_test_stands_is_told_of_tests_only(api: Api, real_sshd: RealSshd) -> None:
+    platform = api.add_platform(unique(), real_sshd)
+    on_it = {"platform_ids": [platform["id"]]}
+    of_type = {"run_command": 404, "test_connection": 200, "gather_facts": 200}
+    for kind, status in of_type.items():
+        job_id = api.start_job("true" if kind == "run_command" else None, type=kind, targets=on_it)
+        api.wait_job(job_id)
+        (task,) = api.tasks(job_id)
+        answer = api.http.get(f"{api.url}/platforms/{platform['id']}/tests/{task['id']}")
+        assert answer.status_code == status, (kind, answer.text[-300:])
+
+
 # -- what is kept ----------------------------------------------------------------------------------------
 
 

@@ -271,7 +271,7 @@ async def show_test(platform_id: UUID, task_id: UUID, view: PageView) -> Respons
     """How a test, or the asking for facts, stands: fetched again and again until it is over. Then the whole page is,
     if it waited for that: its state, facts and tasks are others now."""
     task = await view.app.history.task(view.actor, task_id)
-    if task.platform_id != platform_id:
+    if task.platform_id != platform_id or task.type not in (JobType.TEST_CONNECTION, JobType.GATHER_FACTS):
         raise NotFound("There is no such task.")
     over = task.status in FINAL
     if over and view.request.query_params.get("waited"):
