@@ -152,6 +152,7 @@ def load_settings() -> Settings:
         raise ConfigurationError(
             f"DATA_DIR: {settings.data_dir} cannot be made: {error.strerror}. Name a directory that may be written."
         ) from None
+    _keep_private(settings.data_dir)
     settings.fernet_key = _secret(settings, "FERNET_KEY", settings.fernet_key, Fernet.generate_key().decode())
     settings.secret_key = _secret(settings, "SECRET_KEY", settings.secret_key, secrets.token_urlsafe(48))
     _check_fernet_keys(settings.fernet_key.get_secret_value())
@@ -226,6 +227,31 @@ def _secret(settings: Settings, name: str, given: SecretStr, fresh: str) -> Secr
         file.flush()
         os.fsync(file.fileno())
     return SecretStr(fresh)
+
+
+def _keep_private(data_dir: Path) -> None:
+    """Nobody else may enter the data, or read the database and the keys in it: a directory that was there before testum may
+    be open to others. Raises ConfigurationError where that cannot be mended."""
+    databases = [data_dir / f"testum.db{end}" for end in ("", "-wal", "-shm")]
+    for path in (
+        data_dir,
+        *databases,
+        data_dir / "fernet_key",
+        data_dir / "secret_key",
+        data_dir / "artifacts",
+    ):
+        try:
+            mode = path.stat().st_mode
+            if mode & 0o077:
+                path.chmod(mode & 0o700)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            # A directory of another owner, as of a mounted volume, holds nothing but files that are testum's own.
+            if path != data_dir:
+                raise ConfigurationError(
+                    f"DATA_DIR: others may read {path}, and that cannot be changed: {error.strerror}."
+                ) from None
 
 
 def _check_fernet_keys(keys: str) -> None:

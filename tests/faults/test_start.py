@@ -189,6 +189,23 @@ def test_an_orderly_stop_ends_what_runs_and_keeps_the_rest(
         assert api.wait_job(job_id)["counts"]["cancelled"] == 2
 
 
+@pytest.mark.embedded
+def test_nobody_else_may_read_the_data(tmp_path: Path) -> None:
+    """A directory that was there before, and files of a testum that left them open."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    with Server(data_dir=data) as server:
+        server.client().get("/jobs/")
+        modes = {path: path.stat().st_mode & 0o077 for path in (data, *data.rglob("*")) if path != server.log}
+        assert data / "testum.db" in modes and set(modes.values()) == {0}, modes
+    for path in (data, data / "testum.db", data / "fernet_key"):
+        path.chmod(path.stat().st_mode | 0o044)
+    with Server(data_dir=data):
+        assert not any(
+            path.stat().st_mode & 0o077 for path in (data, data / "testum.db", data / "fernet_key")
+        )
+
+
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data directory of an installation that has done something; it is copied, not used."""

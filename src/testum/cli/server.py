@@ -24,7 +24,14 @@ def demo(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     _serve("testum.demo:create_app", host, port)
 
 
+def _make_files_private() -> None:
+    import os
+
+    os.umask(0o077)
+
+
 def _serve(application: str, host: str, port: int) -> None:
+    _make_files_private()
     # What is imported stays: to look through it for garbage took a tenth of the start. The application has it looked
     # for again from when it is ready.
     gc.disable()
@@ -59,6 +66,7 @@ def worker(
     from testum import logs, memory
     from testum.settings import load_settings, misspelt
 
+    _make_files_private()
     memory.give_back()
     logs.configure()
     try:
@@ -89,6 +97,7 @@ def upgrade() -> None:
     from testum.db.migrate import upgrade as upgrade_database
     from testum.settings import load_settings
 
+    _make_files_private()
     try:
         settings = load_settings()
         soundness.check(settings.effective_database_url, settings.data_dir / "artifacts")
