@@ -27,16 +27,19 @@ def own() -> Iterator[Server]:
 
 
 def started(api: Api, sshd: RealSshd, mark: str) -> str:
-    """A job of three tasks, two of which are under way until there is a file of the mark's name."""
+    """A job of three tasks, two of which are under way until `let_end`."""
     for number in range(3):
         api.add_platform(f"{mark}-{number}", sshd, tags=[mark])
-    begun, end = Path(f"/tmp/{mark}-begun"), Path(f"/tmp/{mark}")
-    command = f"echo >>{begun}; until test -e {end}; do sleep 0.1; done; echo finished"
+    begun = sshd.user.home / f"{mark}-begun"
+    command = f"echo >>{begun}; until test -e ~/{mark}; do sleep 0.1; done; echo finished"
     job_id = api.start_job(command, targets={"tags": [mark]})
     # Running is said of what is not yet sent, too, which a stop gives back.
     until(lambda: begun.exists() and len(begun.read_bytes()) == 2)
-    begun.unlink()
     return job_id
+
+
+def let_end(sshd: RealSshd, mark: str) -> None:
+    (sshd.user.home / mark).touch()
 
 
 def test_what_is_under_way_comes_to_its_end(own: Server, real_sshd: RealSshd, tmp_path: Path) -> None:
@@ -77,7 +80,7 @@ def test_what_is_under_way_comes_to_its_end(own: Server, real_sshd: RealSshd, tm
         assert client.returncode != 0 and "testum is stopping" in client.stderr, client
         with watch(api, f"jobs/{job_id}") as later:
             assert next(messages(later))["type"]
-        Path(f"/tmp/{mark}").touch()
+        let_end(real_sshd, mark)
         told = list(messages(watching))
     assert told[-1]["type"] == "done", told[-1]
     own.web.end(20)
@@ -91,7 +94,6 @@ def test_what_is_under_way_comes_to_its_end(own: Server, real_sshd: RealSshd, tm
     own.web.end(20)
     assert time.monotonic() - began < 5
     assert own.log.read_text().count("Stopping. ") == 1
-    Path(f"/tmp/{mark}").unlink()
 
 
 def test_a_second_signal_ends_it_now(own: Server, real_sshd: RealSshd) -> None:
