@@ -63,7 +63,7 @@ $(S3_VENV)/.ready: requirements-s3.lock
 	@$(S3_VENV)/bin/python $(INSTALL) --require-hashes -r requirements-s3.lock
 	@touch $@
 
-# Debian's packages for the containers of the tests, where Docker is.
+# The packages of the tests' containers, Debian's and Python's, where Docker is.
 .PHONY: stand-ins
 stand-ins: $(VENV)/.development
 	@$(BIN)/python -m tests.deploy.images

@@ -4,15 +4,23 @@ S3 server (OpenStack Swift) behave as docker-compose.yml expects of the real ima
 """
 
 import hashlib
+import os
+import re
 import shutil
-import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from packaging.markers import Marker
+
 from tests.deploy import daemon as docker
-from tests.deploy.daemon import Daemon, said
+from tests.deploy.daemon import Daemon, run, said
 from tests.support import s3
 
 ROOT = Path(__file__).parents[2]
@@ -25,9 +33,8 @@ _PACKAGES = (
     "base-files,base-passwd,busybox-static,coreutils,dash,findutils,grep,hostname,postgresql,python3,python3-venv,"
     "redis-server,sed"
 )
-
-
-_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+_PYTHON = "3.11.2"
+"""Debian's, which is that of the containers."""
 # Packages are extracted, but not configured: half of the time.
 _EXTRACT = [
     *("mmdebstrap", "--quiet", "--variant=extract", f"--include={_PACKAGES}"),
@@ -41,26 +48,59 @@ _EXTRACT = [
 
 
 def debian() -> Path:
-    """Debian with the packages of the stand-ins, as a tar file. It is kept in `build`, like all packages that the tests
-    need, and made where it is not there."""
-    made = ROOT / "build" / f"debian-{hashlib.sha256(repr(_EXTRACT).encode()).hexdigest()[:12]}.tar"
-    if not made.exists():
-        made.parent.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="testum-debian-", dir=made.parent) as folder:
-            tar = Path(folder) / "debian.tar"
-            done = subprocess.run(
-                [*_EXTRACT, str(tar)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                check=False,
-            )
-            said(done)
-            for old in made.parent.glob("debian-*.tar"):
-                old.unlink()
-            tar.rename(made)
-    return made
+    """Debian with the packages of the stand-ins, as a tar file."""
+    return _kept("debian", ".tar", repr(_EXTRACT).encode(), _EXTRACT)
+
+
+def wheels() -> Path:
+    """A folder with the Python packages of testum's own image."""
+    locks = [(ROOT / name).read_text() for name in ("requirements.lock", "requirements-build.lock")]
+    wanted = "\n".join(dict.fromkeys(part for lock in locks for part in _for_debian(lock)))
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--require-hashes", "--only-binary", ":all:", "--python-version", "3.11"]
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write(wanted)
+        file.flush()
+        return _kept("wheels", "", wanted.encode(), [*command, "--requirement", file.name, "--dest"])
+
+
+def _for_debian(lock: str) -> Iterator[str]:
+    """The packages of a lock that Debian's Python wants; pip itself would ask which Python runs it."""
+    for part in re.split(r"\n(?=\w)", lock):
+        marker = re.match(r"\S+( ; (.+)) \\\n", part)
+        if marker is None:
+            yield part
+        elif Marker(marker[2]).evaluate({"python_full_version": _PYTHON}):
+            yield part.replace(marker[1], "", 1)
+
+
+def _kept(name: str, suffix: str, made_of: bytes, command: Sequence[str]) -> Path:
+    """What the command fetches into the place that is its last word. It is kept in `build`, like all packages that the
+    tests need, and fetched where it is not there."""
+    kept = ROOT / "build" / f"{name}-{hashlib.sha256(made_of).hexdigest()[:12]}{suffix}"
+    if not kept.exists():
+        kept.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"testum-{name}-", dir=kept.parent) as folder:
+            fetched = Path(folder) / kept.name
+            said(run([*command, str(fetched)], os.environ))
+            for old in kept.parent.glob(f"{name}-*"):
+                old.rename(Path(folder) / old.name)
+            fetched.rename(kept)
+    return kept
+
+
+@contextmanager
+def _index(folder: Path) -> Iterator[str]:
+    """The address on the loopback where pip finds the packages in a folder."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def build(daemon: Daemon, folder: Path) -> None:
@@ -68,14 +108,14 @@ def build(daemon: Daemon, folder: Path) -> None:
     daemon.docker("import", str(debian()), "standin-debian:1")
     context = folder / "context"
     shutil.copytree(STANDINS, context)
-    (context / "pip.conf").write_text(_pip_settings())
-    # Where a proxy of one's own opens TLS, its certificate is among the machine's.
-    shutil.copy(_CERTIFICATES, context)
-    _stand_in(daemon, context, "base", BASE)
-    # The network is the host's, where the package index is within reach.
-    own = ["build", "--network", "host", "--build-arg", f"BASE={BASE}", "--tag", TESTUM, str(ROOT)]
-    # testum's own waits for the index: the servers' are built meanwhile.
-    with ThreadPoolExecutor(2) as pool:
+    # The real base has them.
+    shutil.copy("/etc/ssl/certs/ca-certificates.crt", context)
+    # testum's own installs many packages: the servers' are built meanwhile.
+    with _index(wheels()) as url, ThreadPoolExecutor(2) as pool:
+        (context / "pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {url}\n")
+        _stand_in(daemon, context, "base", BASE)
+        # The network is the host's, for its loopback: nothing is fetched from elsewhere.
+        own = ["build", "--network", "host", "--build-arg", f"BASE={BASE}", "--tag", TESTUM, str(ROOT)]
         built = pool.submit(daemon.docker, *own)
         for name in SERVERS:
             if name == "s3":
@@ -94,23 +134,9 @@ def _stand_in(daemon: Daemon, context: Path, target: str, tag: str) -> None:
     daemon.docker("build", "--network", "none", "--target", target, "--tag", tag, str(context))
 
 
-def _pip_settings() -> str:
-    """How pip finds packages on this machine, for pip in the container; without folders that are not there."""
-    listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
-    ).stdout
-    wanted = ("index-url", "extra-index-url", "trusted-host", "proxy")
-    lines = ["[global]", f"cert = {_CERTIFICATES}"]
-    for line in listed.splitlines():
-        name, _, value = line.partition("=")
-        kept = " ".join(word for word in value.strip("'").split() if not word.startswith("file:"))
-        if kept and name.startswith(("global.", "install.", ":env:")) and name.endswith(wanted):
-            lines.append(f"{name.rpartition('.')[2].rpartition(':')[2]} = {kept}")
-    return "\n".join(dict.fromkeys(lines)) + "\n"
-
-
 if __name__ == "__main__":
     if (reason := docker.missing()) is None:
         debian()
+        wheels()
     else:
         print(reason)

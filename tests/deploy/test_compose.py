@@ -1,8 +1,8 @@
 """The image and docker-compose.yml for real, on a Docker daemon of the tests' own.
 
-It happens in two parts, because the image is built with the host's network, from the package index, and what is built
-then runs in a network namespace of its own, where the daemon makes its networks and publishes its ports without
-touching the machine's. The second part is `compose_steps.py`.
+It happens in two parts, because the image is built with the host's loopback, where its packages are
+(`images.wheels`), and what is built then runs in a network namespace of its own, where the daemon makes its networks
+and publishes its ports without touching the machine's. The second part is `compose_steps.py`.
 """
 
 import os
