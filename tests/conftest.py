@@ -30,6 +30,8 @@ _COMPLETE = os.environ.get("TESTUM_TESTS") == "complete"
 
 _BEGAN = time.monotonic()
 
+_LIMIT = pytest.StashKey[Any]()
+
 _SERVERS = {"walls", "servers"}
 """The marks of tests that run with servers."""
 
@@ -93,6 +95,19 @@ def _refuse_to_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
         report.outcome = "failed"
         # Of what may fail pytest counts no failure.
         vars(report).pop("wasxfail", None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> None:
+    """Note how long a test may take."""
+    item.stash[_LIMIT] = settings
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    """pytest-timeout lets go of a test that fails, for a debugger's sake: what tears it down may hang as well."""
+    if _LIMIT in node.stash and not node.config.getoption("usepdb"):
+        node.ihook.pytest_timeout_set_timer(item=node, settings=node.stash[_LIMIT])
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
