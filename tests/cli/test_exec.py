@@ -140,6 +140,8 @@ def test_a_stream_that_is_refused_ends_with_3(cli: Cli, fake: FakeApi, code: int
         (("exec", "id"), b"--on, --tag, --selection or --all"),
         (("exec", "id", "--on", "web[9-2]"), b"runs backwards"),
         (("exec", "id", "--all", "--bogus"), b"No such option"),
+        (("exec", "id", "--all", "--interpreter", "sh"), b"--interpreter goes with --script."),
+        (("exec", "--all"), b"What is to run?"),
     ],
 )
 def test_wrong_use_is_2(cli: Cli, args: tuple[str, ...], text: bytes) -> None:

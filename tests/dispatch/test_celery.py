@@ -140,6 +140,8 @@ NONE_OF_OURS = {
     "a number": message(5, "dmz", 0, 1, 1),
     "no zone": message(JOB, ["dmz"], 0, 1, 1),
     "no number": message(JOB, "dmz", 0, "many", 1),
+    "half a number": message(JOB, "dmz", 0, 1.5, 1),
+    "a truth": message(JOB, "dmz", 0, True, 1),
     "a large number": message(JOB, "dmz", 0, 10**30, 1),
     "no question": message(5, "testum.answer.x", task=ASK_TASK),
     "another name": message("question", "testum.dmz", task=ASK_TASK),

@@ -417,3 +417,11 @@ async def test_a_folder_in_the_locks_place_is_moved_away(users, target, keys, mo
     os.chown(lock, users[0].uid, users[0].gid)
     assert (await deploy(target, keys[:1])).added == keys[:1]
     assert file.read_text() == f"# first\n{keys[0]}\n" and list(file.parent.iterdir()) == [file]
+
+
+def test_the_same_address_behind_another_jump_host_is_another_account(endpoint):
+    """Who deploys to an account waits for whoever does so already; not for those on another network."""
+    jump = endpoint(host="127.0.0.2")
+    accounts = [endpoint(), endpoint(jump=jump), endpoint(jump=endpoint(jump=jump))]
+    assert len({authorized_keys._account(account) for account in accounts}) == 3
+    assert authorized_keys._account(accounts[1]) == authorized_keys._account(endpoint(jump=jump))
