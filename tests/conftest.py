@@ -55,6 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell has what it starts in the background ignore Ctrl-C, and so would all that tests start.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Who ends a run by kill or timeout, too, has it stop what it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if Installation.mode == "servers" and (reason := support.missing()):
         pytest.exit(
             f"NOT RUN, the tests on PostgreSQL, Redis, S3 and workers: {reason}.", returncode=int(_COMPLETE)
