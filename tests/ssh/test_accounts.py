@@ -191,6 +191,7 @@ async def test_an_account_without_a_shell(account, ask, shell, status):
         ("bash", ".bashrc", "echo testum-1; printf testum-", b"testum-1\ntestum-"),
         ("bash", ".bashrc", "head -c 20 >/dev/null", b""),
         ("bash", ".bashrc", "set -eu", b""),
+        ("bash", ".bashrc", "set -k", b""),
         ("zsh", ".zshenv", "setopt nounset; printf one; read answer", b"one"),
         ("tcsh", ".tcshrc", "printf one; set answer = $<", b"one"),
     ],
@@ -261,6 +262,8 @@ CHANGED = {
     "a name that bash keeps to itself": ("bash", "", {"UID": "5"}),
     "a name of ours": ("bash", "readonly TESTUM_SET=x", {}),
     "our newline": ("bash", "readonly TESTUM_NL=x", {"V": "a\nb"}),
+    "a set that is a function": ("bash", "set() { builtin set \"$@\"; }; export -f set", {}),
+    "an eval that is a function": ("bash", "eval() { builtin eval \"$@\"; }; export -f eval", {}),
     "an echo that adds to it": ("bash", "echo() { builtin echo more; }", {"V": "a\nb"}),
     "no stdout": ("bash", "exec >&-", {}),
     "no stdout of zsh": ("zsh", "exec >&-", {}),
@@ -279,8 +282,8 @@ async def test_a_program_that_would_not_run_as_it_was_given_does_not_begin(accou
     (folder / "cat").write_text('#!/bin/sh\nexec /bin/cat -n "$@"\n')
     (folder / "cat").chmod(0o755)
     ran = sshd.user.home / "ran"
-    programs = [Script(f"touch {ran}\n", shell, environment=values)]
-    if "cat" not in case:
+    programs = [Script(f"touch {ran}\n", shell, ("x",), values)]
+    if "cat" not in case and "a function" not in case:
         programs.append(Command(f"touch {ran}", values))
     for program in programs:
         done = await ask(sshd, program)

@@ -64,11 +64,12 @@ _FIND_NONCE = (
 _QUIET = "set +vx; "
 _BEGIN = f"{_QUIET}TESTUM_TASK=@MARKER@; export TESTUM_TASK; "
 
-SETTINGS_DONE = "TESTUM_SET=@NONCE@"
+SETTINGS_DONE = 'TESTUM_SET="@NONCE@$#"'
 """Ends the settings, of which each is done only after the one before."""
 
-# A shell goes on after a name that it does not let be set (readonly), and leaves the rest of the line.
-_SET = 'TESTUM_SET=; eval "$TESTUM_IN"; [ "$TESTUM_SET" = "@NONCE@" ]'
+# A shell goes on after a name that it does not let be set (readonly), and leaves the rest of the line. A function of the
+# account's in eval's place has arguments of its own, also for what is set there.
+_SET = 'TESTUM_SET=; eval "$TESTUM_IN"; [ "$TESTUM_SET" = "@NONCE@$#" ]'
 
 # The SSH server gives a program a pipe or a socket; each look at it costs the host time. echo is a builtin of every shell;
 # zsh's does not tell of a closed stdout.
@@ -82,9 +83,10 @@ COMMAND = (
     f'{_BEGIN}TESTUM_TEXT=; TESTUM_WHY="{_NO_PROGRAM}"; '
     f"{{ {_FIND_NONCE} && IFS= read -r TESTUM_TEXT && exec </dev/null; }} && "
     f'{{ TESTUM_WHY="{_NO_SETTINGS}"; {_SET}; }} && {{ TESTUM_WHY="{_NO_OUTPUT}"; {_PROVE}; }} || '
-    # A shell with a trap does not replace itself by its last command; this one does nothing.
-    f"{_nothing_arrived('$TESTUM_WHY')}; trap : EXIT; "
-    'eval "unset TESTUM_IN TESTUM_SET TESTUM_TEXT TESTUM_WHY; $TESTUM_TEXT"'
+    # `exit` keeps the shell from replacing itself by the last command; it passes on the status. A trap would do so, too, but
+    # take the place of the account's own, and bash 5.2 loses the status of what is at work when a pipeline's part fails.
+    f"{_nothing_arrived('$TESTUM_WHY')}; "
+    'eval "unset TESTUM_IN TESTUM_SET TESTUM_TEXT TESTUM_WHY; $TESTUM_TEXT"; exit'
 )
 """The beginning of a command: its settings are the line after the nonce, its text is the next. Its stdin is empty."""
 
@@ -107,7 +109,6 @@ _SET_AND_PROVE = f"{_SET} || {_nothing_arrived(_NO_SETTINGS)}; {_PROVE} || {_not
 
 RUN_IN_SHELL = (
     f"{_READ_PROGRAM}exec </dev/null; {_SET_AND_PROVE}"
-    # `exit` keeps the shell from replacing itself by the last command; it passes on the status.
     'eval "unset TESTUM_IN TESTUM_SET TESTUM_TEXT TESTUM_NL; @OPTIONS@ $TESTUM_TEXT"; exit'
 )
 """For a shell's -c: the script is run by the shell itself. @END@ is its trailer, @OPTIONS@ a `set ...;`."""

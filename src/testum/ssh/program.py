@@ -226,13 +226,16 @@ def _encode_plain(program: Program) -> Request:
 
 def _settings(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> str:
     """Shell that sets arguments and environment, on one line; what follows it is done where all of it was."""
-    parts = [f"export {name}={_quote(value)} && " for name, value in environment.items()]
+    parts = [f"export {_quote(f'{name}={value}')} && " for name, value in environment.items()]
     if arguments:
-        parts.insert(0, "set -- " + " ".join(map(_quote, arguments)) + " && ")
+        # Within a function that stands for `set` they would be the function's.
+        parts.insert(0, f'set -- {" ".join(map(_quote, arguments))} && [ "$#" = {len(arguments)} ] && ')
     settings = "".join(parts)
     return boot.NEWLINE + settings if "$TESTUM_NL" in settings else settings
 
 
 def _quote(value: str) -> str:
-    """One word of shell. A newline within is written as $TESTUM_NL, because the line ends at the first one."""
-    return '"$TESTUM_NL"'.join(shlex.quote(part) for part in value.split("\n"))
+    """One word of shell. A newline within is written as $TESTUM_NL, because the line ends at the first one. Quoted in any
+    case: zsh takes `=ls` for the path of ls, and a word for its global alias; bash with `set -k` takes `a=b` for a setting."""
+    quoted = value.replace("'", "'\"'\"'").replace("\n", "'\"$TESTUM_NL\"'")
+    return f"'{quoted}'"
