@@ -24,6 +24,7 @@ from testum.ssh import (
     Progress,
     Script,
     Timeouts,
+    deploy_keys,
 )
 
 BUSYBOX = '#!/bin/sh\nexec busybox sh "$@"\n'
@@ -216,13 +217,31 @@ async def test_start_up_files_that_get_in_the_way_of_nothing(
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
-async def test_a_start_up_file_that_sends_the_output_to_stderr(account, ask, shell):
+async def test_a_start_up_file_that_sends_the_output_to_stderr(
+    account, ask, pool, endpoint, key_file, shell
+):
     """What ran is told as having run, and its output stands where the account has put it."""
     sshd = account(shell, {AGAIN[shell]: "echo early; exec >&2\n"})
     for program in (Command("echo ran; exit 3"), Script("echo ran; exit 3", shell)):
         done = await ask(sshd, program)
         assert (done.out, done.ended) == (b"", Exit(3, None, False)), done
         assert done.err.endswith(b"ran\n") and b"testum" not in done.early + done.err, done
+    host = endpoint(port=sshd.port, username=sshd.user.name)
+    ended, left = await cancelled(pool, host, sshd)
+    assert (ended.state, left) == ("confirmed", []), ended
+    line = Path(f"{key_file}.pub").read_text().strip()
+    deployed = await deploy_keys(pool, host, [line], marker=marker(), timeouts=Timeouts(total=20))
+    assert deployed.added == [line]
+
+
+async def test_a_commands_end_is_the_accounts(account, ask):
+    """No trap of ours takes the place of its own, or makes bash lose the status of a pipeline."""
+    sshd = account()
+    done = await ask(sshd, Command("set -eu; set -o pipefail; true | cat; echo $NOPE | cat; exit 3"))
+    assert (done.ended, done.err.count(b"\n")) == (Exit(1, None, False), 1), done.err
+    (sshd.user.home / ".bashrc").write_text("trap 'echo bye; exit 7' EXIT\n")
+    done = await ask(sshd, Command("exit 3"))
+    assert (done.out, done.ended) == (b"bye\n", Exit(7, None, False))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

@@ -299,7 +299,7 @@ async def deploy_keys(
                 if isinstance(event, Exit):
                     break
                 # What sshd or a start-up file says comes early; the script's own complaints may overtake its beginning.
-                into = complaint if event.stream == "stderr" else early if event.early else answer
+                into = complaint if event.stream != execution.stdout else early if event.early else answer
                 into += event.data[: _MAX_ANSWER - len(into)]
     except NotBegun as error:
         # Nobody else is shown what the shell printed.

@@ -113,6 +113,12 @@ class Execution:
         self._loop = asyncio.get_running_loop()
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
+    @property
+    def stdout(self) -> StreamName:
+        """The stream in which the program's stdout comes: another one where the account's start-up files have put that in its
+        place. Known when output comes that is not early."""
+        return self._session.stdout
+
     def begin(self) -> None:
         """It was sent: its time begins."""
         timeouts = self._timeouts

@@ -42,6 +42,8 @@ class Session(asyncssh.SSHClientSession[bytes]):
         self._unclear: dict[StreamName, bytes] = {}
         self.begun = not self._mark
         """Whether the program is known to have begun, or nobody can know."""
+        self.stdout: StreamName = "stdout"
+        """Where the program's stdout comes."""
         self.requested = False
         self.sent = False
         self.permission: Callable[[], Awaitable[None]] = self.progress.permission
@@ -138,7 +140,7 @@ class Session(asyncssh.SSHClientSession[bytes]):
             self._taken += found.end() - start
             self._hold(stream, before)
             self._hold_unclear()
-            self.begun = True
+            self.begun, self.stdout = True, stream
             self.progress.beginning(int(found[1]))
             self._hold(stream, data[found.end() :])
             return

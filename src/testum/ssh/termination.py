@@ -183,7 +183,7 @@ async def _run(pool: "Pool", endpoint: Endpoint, script: str, timeouts: Timeouts
         async for event in execution:
             if isinstance(event, Exit):
                 break
-            if event.stream == "stdout" and not event.early and len(answer) < _MAX_ANSWER:
+            if event.stream == execution.stdout and not event.early and len(answer) < _MAX_ANSWER:
                 answer += event.data
     return bytes(answer)
 

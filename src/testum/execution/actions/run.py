@@ -50,7 +50,7 @@ async def run_program(
         async for event in execution:
             if isinstance(event, Output):
                 await context.recorder.write(_STREAMS[event.stream], event.data)
-                if answer is not None and event.stream == "stdout" and not event.early:
+                if answer is not None and event.stream == execution.stdout and not event.early:
                     answer += event.data[: _MOST_OF_ANSWER - len(answer)]
             else:
                 ended = event
