@@ -125,7 +125,7 @@ class Session(asyncssh.SSHClientSession[bytes]):
         """Take the mark out of a stream: a start-up file may have put stderr in the place of stdout. What may be its first
         part, or the nonce's, waits for the rest."""
         if stream in self._echoed:
-            self._taken += len(data)
+            self._give_back(len(data))
             return
         data = self._unclear.pop(stream, b"") + data
         start, found = self._find_mark(data)
@@ -133,11 +133,11 @@ class Session(asyncssh.SSHClientSession[bytes]):
         shown, nonce, _ = before.partition(self._nonce)
         if nonce:
             self._echoed.add(stream)
-            self._taken += len(before) - len(shown)
+            self._give_back(len(before) - len(shown))
             self._hold(stream, shown)
             return
         if found:
-            self._taken += found.end() - start
+            self._give_back(found.end() - start)
             self._hold(stream, before)
             self._hold_unclear()
             self.begun, self.stdout = True, stream
@@ -232,11 +232,15 @@ class Session(asyncssh.SSHClientSession[bytes]):
             # The program may not have been able to print: it was not idle of its own.
             self.last_output = self._loop.time()
         self._held_bytes -= size
+        self._give_back(size)
+        return output
+
+    def _give_back(self, size: int) -> None:
+        """So many bytes wait for nobody any more: let the server send as many."""
         self._taken += size
         if self._taken >= _GIVE_BACK and self.channel is not None and not self.closed:
             open_window(self.channel, self._taken)
             self._taken = 0
-        return output
 
     def _follows(self, output: Output, size: int) -> bool:
         """Whether what is held next goes on where `output`, of so many bytes by now, ends."""
