@@ -26,6 +26,7 @@ from testum.ssh import (
     Timeouts,
     deploy_keys,
 )
+from testum.ssh.authorized_keys import DeployFailed
 
 BUSYBOX = '#!/bin/sh\nexec busybox sh "$@"\n'
 """A login shell is called with `-c` only; busybox wants to know which of its programs."""
@@ -217,9 +218,7 @@ async def test_start_up_files_that_get_in_the_way_of_nothing(
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
-async def test_a_start_up_file_that_sends_the_output_to_stderr(
-    account, ask, pool, endpoint, key_file, shell
-):
+async def test_a_start_up_file_that_sends_the_output_to_stderr(account, ask, pool, endpoint, key_file, shell):
     """What ran is told as having run, and its output stands where the account has put it."""
     sshd = account(shell, {AGAIN[shell]: "echo early; exec >&2\n"})
     for program in (Command("echo ran; exit 3"), Script("echo ran; exit 3", shell)):
@@ -281,8 +280,8 @@ CHANGED = {
     "a name that bash keeps to itself": ("bash", "", {"UID": "5"}),
     "a name of ours": ("bash", "readonly TESTUM_SET=x", {}),
     "our newline": ("bash", "readonly TESTUM_NL=x", {"V": "a\nb"}),
-    "a set that is a function": ("bash", "set() { builtin set \"$@\"; }; export -f set", {}),
-    "an eval that is a function": ("bash", "eval() { builtin eval \"$@\"; }; export -f eval", {}),
+    "a set that is a function": ("bash", 'set() { builtin set "$@"; }; export -f set', {}),
+    "an eval that is a function": ("bash", 'eval() { builtin eval "$@"; }; export -f eval', {}),
     "an echo that adds to it": ("bash", "echo() { builtin echo more; }", {"V": "a\nb"}),
     "no stdout": ("bash", "exec >&-", {}),
     "no stdout of zsh": ("zsh", "exec >&-", {}),
@@ -342,6 +341,32 @@ async def test_start_up_files_that_keep_a_program_from_beginning(account, ask, p
     host = endpoint(port=sshd.port, username=sshd.user.name)
     ended, _ = await cancelled(pool, host, sshd, "sleep 3971\nsleep 3971\n")
     assert ended.state == "unconfirmed", ended
+
+
+async def test_a_start_up_file_that_puts_something_before_each_line(account, pool, endpoint, key_file):
+    sshd = account(files={".bashrc": "exec > >(sed 's/^/[x] /')\n"})
+    host = endpoint(port=sshd.port, username=sshd.user.name)
+    ended, left = await cancelled(pool, host, sshd)
+    assert (ended.state, left) == ("confirmed", []), ended
+    line = Path(f"{key_file}.pub").read_text().strip()
+    deployed = await deploy_keys(pool, host, [line], marker=marker(), timeouts=Timeouts(total=20))
+    assert deployed.added == [line]
+
+
+async def test_a_deployment_whose_answer_is_lost_says_so(account, pool, endpoint, key_file):
+    sshd = account(files={".bashrc": "exec > >(grep --line-buffered -o 'testum-[0-9]* [0-9]*$')\n"})
+    host = endpoint(port=sshd.port, username=sshd.user.name)
+    line = Path(f"{key_file}.pub").read_text().strip()
+    with pytest.raises(DeployFailed, match="not known"):
+        await deploy_keys(pool, host, [line], marker=marker(), timeouts=Timeouts(total=20))
+    assert line in (sshd.user.home / ".ssh/authorized_keys").read_text()
+
+
+async def test_what_is_repeated_many_times_keeps_nobody_waiting(account, ask):
+    """More than the window of a channel takes."""
+    sshd = account(files={".bashrc": "exec sed 'p;p;p;p'\n"})
+    done = await ask(sshd, Script("pass\n" * 200_000, "python3"))
+    assert isinstance(done.ended, NotBegun) and len(done.early) < 300, done.ended
 
 
 @pytest.mark.parametrize("text", ["exec cat", "printf one; exec cat", "while read -r it; do echo $it; done"])

@@ -351,9 +351,11 @@ def _read(endpoint: Endpoint, keys: Sequence[str], answer: str, complaint: str, 
     mended: list[str] = []
     reason = ""
     for line in answer.splitlines():
-        if not line.startswith(tag + " "):
+        # A start-up file may put something before each line.
+        _, found, told_here = line.partition(tag + " ")
+        if not found:
             continue
-        verb, _, rest = line[len(tag) + 1 :].partition(" ")
+        verb, _, rest = told_here.partition(" ")
         if verb in ("added", "present") and rest.isdigit() and int(rest) < len(keys):
             (added if verb == "added" else present).append(keys[int(rest)])
         elif verb == "mended":
@@ -364,9 +366,11 @@ def _read(endpoint: Endpoint, keys: Sequence[str], answer: str, complaint: str, 
             return DeployResult(added, present + twice, rest == "changed" or bool(mended), mended)
         elif verb == "failed":
             reason = rest
+    if reason:
+        raise DeployFailed(f"{endpoint.address}: authorized_keys was not changed: {_shown(reason)[:300]}.")
     raise DeployFailed(
-        f"{endpoint.address}: authorized_keys was not changed: "
-        f"{_shown(reason or complaint.strip())[:300] or 'the host gave no answer'}."
+        f"{endpoint.address}: whether authorized_keys was changed is not known: "
+        f"{_shown(complaint.strip())[:300] or 'the host gave no answer'}."
     )
 
 

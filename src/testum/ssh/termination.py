@@ -136,7 +136,7 @@ async def look(
         _verdict(answer, f"{tag}-{number}", tag, begun=True, sent_at=-math.inf)
         for number in range(len(sought))
     ]
-    boot = re.search(rf"^{tag} boot ([0-9a-f-]{{1,64}})\r?$", answer, re.MULTILINE)
+    boot = re.search(rf"{tag} boot ([0-9a-f-]{{1,64}})\r?$", answer, re.MULTILINE)
     return Found(verdicts, boot[1] if boot else None)
 
 
@@ -208,7 +208,8 @@ def _verdict(answer: str, tag: str, tag_of_all: str, begun: bool, sent_at: float
     strays: list[str] = []
     now = time.monotonic()
     for line in answer.splitlines():
-        words = line.split()
+        # A start-up file may put something before each line.
+        words = "".join(line.partition(tag_of_all)[1:]).split()
         if words[:1] not in ([tag], [tag_of_all]):
             continue
         match words[1:]:
