@@ -112,28 +112,34 @@ find_habits() {
     case " 1$above" in *" $2 "*) ;; *) continue ;; esac
     case $above$servers in *" $pid "*) continue ;; esac
     case $1 in Z|X) continue ;; esac
-    [ "${20}" -ge "${login:-0}" ] && [ $((${20} * 100 / ticks)) -le "$looks" ] || continue
+    # What a program has begun within the same tick has a lower number.
+    [ "${20}" -gt "${login:-0}" ] || { [ "${20}" = "$login" ] && [ "$pid" -gt "$top" ]; } || continue
+    [ $((${20} * 100 / ticks)) -le "$looks" ] || continue
     is_mine "$pid" && is_of_login "$pid" && ! is_marked "$pid" && habits="$habits$pid "
   done <<TESTUM_TABLE
 $table
 TESTUM_TABLE
 }
-# Whether each login leaves such a process.
+# Whether each login leaves such a process. One whose environment nobody may read may bear the mark: it is told, with how many
+# of its kind a login leaves.
 is_habit() {
   is_of_login "$1" || return
   [ "$habits" ] || find_habits
   words=$(cat "$proc/$1/cmdline" 2>/dev/null)
+  kind=; each=0
   for habit in $habits; do
     [ "$habit" = "$1" ] && return
-    [ "$words" ] && [ "$(cat "$proc/$habit/cmdline" 2>/dev/null)" = "$words" ] && return
+    [ "$words" ] && [ "$(cat "$proc/$habit/cmdline" 2>/dev/null)" = "$words" ] || continue
+    kind=${kind:-$habit}; each=$((each + 1))
   done
-  return 1
+  [ "$kind" ] || return
+  [ -r "$proc/$1/environ" ] || alike="$alike$tag alike $kind:$each $process $age$nl"
 }
 # Children of the first process, of this account and younger than `oldest`, that bear no task's mark; of a program that
 # did not prove its beginning, also those of the SSH server: they may run in its place. Services' processes are those of the
 # service manager, unless the service is the SSH server.
 find_strays() {
-  strays=; habits=
+  strays=; alike=; habits=
   read -r own 2>/dev/null <"$proc/self/cgroup" || own=
   read_table
   find_servers || top=$$
@@ -167,11 +173,11 @@ say_strays() {
   [ "$oldest" ] || return
   for look in 1 2 3 4 5; do
     find_strays
-    [ "$strays" ] || return
+    [ "$strays" ] || break
     pause
   done
-  find_strays
-  [ "$strays" ] && echo "$strays"
+  [ -z "$strays" ] || find_strays
+  echo "$strays$alike"
 }
 # Those that were told before and live. One that was between its fork and its program has a mark since, or is the server's.
 say_still() {

@@ -192,6 +192,16 @@ def _pids(named: Sequence[str]) -> str:
     return ", ".join(name.partition(":")[0] for name in named[:20])
 
 
+def _too_many(alike: dict[str, list[tuple[int, str]]]) -> list[str]:
+    """Of processes that each login leaves, and that may bear the mark all the same, those that the program's own login has not
+    left: it began before the program. By their kind, and with their ages."""
+    return [
+        name
+        for kind, processes in alike.items()
+        for _, name in sorted(processes, reverse=True)[int(kind.partition(":")[2]) :]
+    ]
+
+
 def _gone(told: str, strays: list[str], *, signalled: bool = False) -> Termination:
     if not strays:
         return Termination("confirmed", f"{told} {_LOOKED}", signalled)
@@ -206,6 +216,7 @@ def _gone(told: str, strays: list[str], *, signalled: bool = False) -> Terminati
 
 def _verdict(answer: str, tag: str, tag_of_all: str, begun: bool, sent_at: float) -> Termination:
     strays: list[str] = []
+    alike: dict[str, list[tuple[int, str]]] = {}
     now = time.monotonic()
     for line in answer.splitlines():
         # A start-up file may put something before each line.
@@ -217,6 +228,12 @@ def _verdict(answer: str, tag: str, tag_of_all: str, begun: bool, sent_at: float
                 # Its age is of before the answer came, so that it began at this time or before.
                 if now - int(age) / 100 + _TICK >= sent_at:
                     strays.append(name)
+            case ["alike", kind, name, age] if (
+                _NAMED.fullmatch(kind) and _NAMED.fullmatch(name) and age.isdigit()
+            ):
+                # Of a look that does not know when the program was sent, they may be of any login since.
+                if math.isfinite(sent_at) and now - int(age) / 100 + _TICK >= sent_at:
+                    alike.setdefault(kind, []).append((int(age), name))
             case ["unrun"]:
                 return Termination(
                     "confirmed",
@@ -232,12 +249,12 @@ def _verdict(answer: str, tag: str, tag_of_all: str, begun: bool, sent_at: float
                     "the program, and what it may have run instead cannot be found.",
                 )
             case ["gone", "0"]:
-                return _gone("Looked at the host: it had already ended.", strays)
+                return _gone("Looked at the host: it had already ended.", strays + _too_many(alike))
             case ["gone", hundredths, *signals] if hundredths.isdigit():
                 sent = " ".join(signals) or "TERM"
                 return _gone(
                     f"Sent {sent}; looked at the host after {int(hundredths) / 100:g} seconds: it is gone.",
-                    strays,
+                    strays + _too_many(alike),
                     signalled=True,
                 )
             case ["runs", *named] if all(map(_NAMED.fullmatch, named)):
