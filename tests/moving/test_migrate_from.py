@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.support.application import Application, refusal_of, settings_of
@@ -24,7 +25,8 @@ from tests.support.stream import follow
 from tests.support.tools import make_key, unique
 from tests.support.waiting import until
 from testum.app import make_artifacts
-from testum.db import origin
+from testum.db import migrate as schema
+from testum.db import origin, postgresql
 from testum.moving import Moved, move
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
@@ -184,6 +186,22 @@ def test_without_s3_output_goes_into_the_new_data_directory(old: Server, tmp_pat
     moved(old, env, tmp_path)
     found = list((tmp_path / "new" / "artifacts").rglob("*.frames"))
     assert sum(path.stat().st_size for path in found) > 23_000_000
+
+
+def test_a_statement_of_the_move_may_take_long(
+    old: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than a server that hangs is waited for elsewhere."""
+    env = environment(old)
+    asyncio.run(schema.prepare(env["DATABASE_URL"]))
+    with psycopg.connect(env["DATABASE_URL"]) as new:
+        new.execute(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3); RETURN NULL; END'"
+        )
+        new.execute("CREATE TRIGGER wait AFTER UPDATE ON jobs FOR EACH STATEMENT EXECUTE FUNCTION wait()")
+    monkeypatch.setattr(postgresql, "_ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(postgresql._Connection, "patience", 2.0)
+    moved(old, env, tmp_path)
 
 
 def test_a_server_at_work_is_not_moved(old: Server, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from psycopg.types.string import StrDumperUnknown
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from testum.db.base import dump_json
 
@@ -59,7 +59,8 @@ class _Connection(psycopg.AsyncConnection[Any]):
     """Waits for the server so long only. psycopg cancels the statement then, and closes a connection on which that does
     not help."""
 
-    patience = _ANSWER_SECONDS
+    patience: float | None = _ANSWER_SECONDS
+    """In seconds; None: without end."""
 
     async def wait(self, gen: PQGen[_Answer], *args: Any, **options: Any) -> _Answer:
         """See psycopg. Raises psycopg.OperationalError where the answer does not come in time."""
@@ -83,6 +84,12 @@ def _has_news(connection: psycopg.AsyncConnection[Any]) -> bool:
     waiting = select.poll()
     waiting.register(connection.fileno(), select.POLLIN)
     return bool(waiting.poll(0))
+
+
+async def wait_without_end(connection: AsyncConnection) -> None:
+    """Give the server as long as it takes, until the connection is given back."""
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    driver.patience = None
 
 
 def make_engine(url: str) -> AsyncEngine:

@@ -35,6 +35,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from testum.db.installation import Installation
 from testum.db.jobs import Job
 from testum.db.origin import NotMoved, Row, Source, pages
+from testum.db.postgresql import wait_without_end
 from testum.db.segments import OutputSegment
 from testum.db.tables import metadata
 from testum.db.tasks import Task
@@ -82,6 +83,8 @@ async def seize(target: AsyncConnection, source: Source) -> bool:
     """Keep servers from starting on the new database until the end of the transaction, and look whether it is empty.
     False: it holds this installation already, moved by an earlier run. Raises NotMoved where it holds another's
     data."""
+    # One statement may be about all rows.
+    await wait_without_end(target)
     # Every process that starts goes through this table before it makes the first account.
     await target.execute(text("LOCK TABLE installation IN EXCLUSIVE MODE"))
     # One transaction, with uploads in it, may take hours.
