@@ -278,6 +278,8 @@ CHANGED = {
     "a cat that numbers lines": ("bash", "PATH=~/bin:$PATH", {}),
     "a name that is readonly": ("bash", "readonly NAME=x", {"NAME": "y"}),
     "a name that bash keeps to itself": ("bash", "", {"UID": "5"}),
+    "a name that bash quietly keeps to itself": ("bash", "", {"GROUPS": "5"}),
+    "a name that zsh quietly keeps to itself": ("zsh", "", {"RANDOM": "5"}),
     "a name of ours": ("bash", "readonly TESTUM_SET=x", {}),
     "our newline": ("bash", "readonly TESTUM_NL=x", {"V": "a\nb"}),
     "a set that is a function": ("bash", 'set() { builtin set "$@"; }; export -f set', {}),

@@ -25,6 +25,13 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "ksh93", "mksh", "zsh"})
 _SETTABLE = re.compile(r"-[abefhkmnsuvxCEHT]*o?\Z")
 """Options that `set` takes as well as the shell's command line does (POSIX, set)."""
+# fmt: off
+_KEPT = frozenset({
+    "BASHPID", "BASH_COMMAND", "BASH_LINENO", "BASH_SOURCE", "BASH_SUBSHELL", "DIRSTACK", "EPOCHREALTIME",
+    "EPOCHSECONDS", "FUNCNAME", "GROUPS", "HISTCMD", "PIPESTATUS", "RANDOM", "SRANDOM", "USERNAME",
+})
+# fmt: on
+"""Variables for which a shell takes what they are set to, says nothing, and keeps its own (bash(1), zshparam(1))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +233,11 @@ def _encode_plain(program: Program) -> Request:
 
 def _settings(environment: Mapping[str, str], arguments: Sequence[str] = ()) -> str:
     """Shell that sets arguments and environment, on one line; what follows it is done where all of it was."""
-    parts = [f"export {_quote(f'{name}={value}')} && " for name, value in environment.items()]
+    parts = [
+        f"export {_quote(f'{name}={value}')} && "
+        + (f'[ "${{{name}}}" = {_quote(value)} ] && ' if name in _KEPT else "")
+        for name, value in environment.items()
+    ]
     if arguments:
         # Within a function that stands for `set` they would be the function's.
         parts.insert(0, f'set -- {" ".join(map(_quote, arguments))} && [ "$#" = {len(arguments)} ] && ')
