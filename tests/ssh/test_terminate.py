@@ -131,6 +131,38 @@ async def test_what_left_session_and_environment_is_told(pool, endpoint, sshd, c
                 os.kill(pid, signal.SIGKILL)
 
 
+async def test_what_may_be_of_it_stays_that_with_what_it_has_begun(pool, endpoint, sshd):
+    """Also when it has ended itself, before a look has seen both or between two looks."""
+    flag = sshd.user.home / "flag"
+    for text in ("sleep 3976; :", f"until [ -e {flag} ]; do sleep 0.1; done; setsid -f sleep 3976"):
+        sent_at = time.monotonic()
+        target = endpoint()
+        marker, execution = await start(
+            pool, target, f"env -i setsid -f sh -c '{text}' >/dev/null 2>&1 </dev/null; echo go"
+        )
+        try:
+            known = (await pool.terminate(target, marker, grace=1, sent_at=sent_at)).strays
+            (first,) = known
+            if text.startswith("sleep"):
+                sought = Sought(marker, end=False, strays=known)
+                known = (await pool.look(target, [sought], grace=1)).of_each[0].strays
+                os.kill(int(first.partition(":")[0]), signal.SIGKILL)
+            flag.touch()
+            await eventually(lambda: commands(sshd, "3976") == ["sleep 3976 "])
+            sought = Sought(marker, end=False, strays=known, since=time.monotonic() - sent_at)
+            (found,) = (await pool.look(target, [sought], grace=1)).of_each
+            (left,) = [pid for pid in sshd.user.processes() if _line(pid) == "sleep 3976 "]
+            assert found.state == "unconfirmed" and found.strays == (starts(left),), found
+            await execution.aclose()
+        finally:
+            for pid in sshd.user.processes():
+                if "3976" in _line(pid):
+                    os.kill(pid, signal.SIGKILL)
+    sought = Sought(marker, end=False, strays=found.strays, since=time.monotonic() - sent_at)
+    await eventually(lambda: not commands(sshd, "3976"))
+    assert (await pool.look(target, [sought], grace=1)).of_each[0].state == "confirmed"
+
+
 def _has_login(pid):
     return b"SSH_CONNECTION=" in Path(f"/proc/{pid}/environ").read_bytes()
 

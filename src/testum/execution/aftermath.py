@@ -216,12 +216,16 @@ def _never_ran(task: Remaining, seen: Termination) -> Result:
 
 def _sought(task: Remaining) -> Sought:
     """What to look for of a task: what was found of it before, and what bears its mark. What may be of it and bears none is
-    known where its end has shown it, or an earlier look; else it began since the task did."""
+    known where its end has shown it, or an earlier look; else it began since the task did. What has ended of that may have begun
+    others."""
     before = task.details.get("termination", {})
+    now = dt.datetime.now(dt.UTC)
     # The clock may have been set back since.
-    age = max(
-        dt.datetime.now(dt.UTC) - (task.started_at or task.finished_at), _took(task) + _looked_for(task)
-    )
+    age = max(now - (task.started_at or task.finished_at), _took(task) + _looked_for(task))
+    if before.get("strays"):
+        # What one of them has begun came after the look that has seen it.
+        last = dt.datetime.fromisoformat(before.get("looked_at") or task.finished_at.isoformat())
+        age = max(now - last, _looked_for(task) / (_PART + 1), _SOONEST)
     return Sought(
         str(task.id),
         task.to_be_ended,

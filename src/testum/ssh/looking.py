@@ -179,13 +179,31 @@ say_strays() {
   [ -z "$strays" ] || find_strays
   echo "$strays$alike"
 }
-# Those that were told before and live. One that was between its fork and its program has a mark since, or is the server's.
+# Those that were told before and live, and what is below them or in their sessions. One that was between its fork and its
+# program has a mark since, or is the server's. Where one has ended, `ended` is set.
 say_still() {
+  ended=; still=" "; before=" "
   for process in $seen; do
     start_of "${process%:*}"
-    [ "$start" = "${process#*:}" ] || continue
+    [ "$start" = "${process#*:}" ] || { ended=1; continue; }
     case ${line#*"("} in sshd*|dropbear*) continue ;; esac
-    is_marked "${process%:*}" || echo "$tag stray $process 0"
+    is_marked "${process%:*}" && continue
+    still="$still${process%:*} "; echo "$tag stray $process 0"
+  done
+  [ "$still" = " " ] || read_table
+  while [ "$still" != "$before" ]; do
+    before=$still
+    while read -r line; do
+      pid=${line%% *}; rest=${line##*) }
+      set -- $rest
+      case $still in *" $pid "*) continue ;; *" $2 "*|*" $4 "*) ;; *) continue ;; esac
+      case $1 in Z|X) continue ;; esac
+      process=$pid:${20}
+      is_mine "$pid" && ! is_marked "$pid" || continue
+      still="$still$pid "; echo "$tag stray $process 0"
+    done <<TESTUM_TABLE
+$table
+TESTUM_TABLE
   done
 }
 # Whether a process of this account says that the attempt ran nothing.
@@ -199,7 +217,10 @@ ran_nothing() {
 }
 gone() {
   [ -z "$unbegun" ] || { read_table; find_servers || echo "$tag hidden"; }
-  say_strays; say_still; echo "$tag gone $1"
+  say_still
+  # What has ended since may have begun others before.
+  [ "$seen" ] && [ -z "$ended" ] || say_strays
+  echo "$tag gone $1"
 }
 say_living() {
   named=

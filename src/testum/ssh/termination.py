@@ -60,8 +60,8 @@ class Termination:
 @dataclass(frozen=True, slots=True)
 class Sought:
     """A program to be looked for on a host by its marker. `end`: what is found is ended. `strays`: see Termination; they
-    bear no mark. Where they are not known, `since` is how many seconds ago at most such a process began; None:
-    none is looked for. `attempt` names the one that sent it (see Progress): what says that this one ran nothing is looked
+    bear no mark. `since` is how many seconds ago at most such a process began, where none is known, or one that is known has
+    ended, which may have begun others; None: none is looked for. `attempt` names the one that sent it (see Progress): what says that this one ran nothing is looked
     for, too. `begun`: whether the program has proven that it began; if not, what may run in its place is looked for, too.
     `left`: see Termination. `shell`: who began it, as its pid and for how many seconds at least it has lived."""
 
@@ -146,7 +146,7 @@ def _script(sought: Sequence[Sought], tag: str, grace: float, proc: str) -> str:
         if not re.fullmatch(r"[0-9a-zA-Z-]{8,64}", program.marker):
             raise ValueError("a marker is 8 to 64 letters, digits and dashes")
         strays, left = (" ".join(filter(_NAMED.fullmatch, names)) for names in (program.strays, program.left))
-        oldest = "" if program.since is None or strays else str(round(program.since * 100))
+        oldest = "" if program.since is None else str(round(program.since * 100))
         attempt = program.attempt if program.attempt.isdigit() else ""
         pid, lived = program.shell or ("", 0.0)
         least = round((lived - _TICK) * 100)
@@ -226,7 +226,7 @@ def _verdict(answer: str, tag: str, tag_of_all: str, begun: bool, sent_at: float
         match words[1:]:
             case ["stray", name, age] if _NAMED.fullmatch(name) and re.fullmatch(r"-?[0-9]{1,12}", age):
                 # Its age is of before the answer came, so that it began at this time or before.
-                if now - int(age) / 100 + _TICK >= sent_at:
+                if now - int(age) / 100 + _TICK >= sent_at and name not in strays:
                     strays.append(name)
             case ["alike", kind, name, age] if (
                 _NAMED.fullmatch(kind) and _NAMED.fullmatch(name) and age.isdigit()
