@@ -80,6 +80,11 @@ def allows(actor: Actor, permission: Permission) -> bool:
     return permission in GRANTS[actor.role]
 
 
+def changes_something(actor: Actor) -> bool:
+    """Whether the actor may do more than look, and see to the own account."""
+    return any(allows(actor, permission) for permission in GRANTS[actor.role] - _VIEWER)
+
+
 def require(actor: Actor, permission: Permission) -> None:
     """Raise Forbidden unless the actor may."""
     if allows(actor, permission):

@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from testum import __version__
@@ -19,11 +20,14 @@ from testum.settings import Settings
 from testum.web import errors, pages, streams
 from testum.web.api import account, health, history, jobs, keys, output, platforms, selections
 from testum.web.assets import MOUNT, Assets
-from testum.web.security import MAX_BODY
+from testum.web.security import MAX_BODY, SMALL_BODY, most_of_body
 
 _TOO_LARGE = (
     "What was sent is over 4 MB, the most that testum takes at once. "
     "Split it; for long lists of hosts there is also the command line: testum platforms import."
+)
+_MORE_THAN_SMALL = (
+    "What was sent is over 16 kB, the most that is taken from who may not change anything here."
 )
 _DESCRIPTION = """Run commands and scripts on any number of SSH hosts, without an agent.
 
@@ -85,7 +89,7 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
     assets = Assets()
     app.mount(MOUNT, assets, name="assets")
     pages.install(app, assets)
-    app.add_middleware(BodyLimit, limit=MAX_BODY, show=pages.show_error)
+    app.add_middleware(BodyLimit, show=pages.show_error)
     app.add_middleware(SecurityHeaders)
     return app
 
@@ -161,33 +165,34 @@ class SecurityHeaders:
 
 
 class BodyLimit:
-    """Refuses a request body over the limit before it is held in memory; people are told so by a page, which `show`
-    makes."""
+    """Refuses a request body over the limit before it is held in memory, and before anything reads it; people are told so
+    by a page, which `show` makes. Who may change nothing has a small one: reading a body costs more than asking who sends
+    it."""
 
-    def __init__(self, app: ASGIApp, limit: int, show: errors.ShowError) -> None:
+    def __init__(self, app: ASGIApp, show: errors.ShowError) -> None:
         self._app = app
-        self._limit = limit
         self._show = show
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        for name, value in scope["headers"]:
-            if name == b"content-length" and (not value.isdigit() or int(value) > self._limit):
-                await self._refuse(scope, receive, send)
-                return
-        got = 0
-        over = False
+        limit, got, over = SMALL_BODY, 0, False
+
+        async def take(size: int) -> None:
+            nonlocal limit, over
+            if size > limit == SMALL_BODY:
+                limit = await most_of_body(HTTPConnection(scope))
+            if size > limit:
+                over = True
+                raise _TooLarge
 
         async def counted() -> Message:
-            nonlocal got, over
+            nonlocal got
             message = await receive()
             if message["type"] == "http.request":
                 got += len(message.get("body", b""))
-                if got > self._limit:
-                    over = True
-                    raise _TooLarge
+                await take(got)
             return message
 
         async def noted(message: Message) -> None:
@@ -195,14 +200,15 @@ class BodyLimit:
                 await send(message)
 
         with suppress(_TooLarge):
+            for name, value in scope["headers"]:
+                if name == b"content-length":
+                    await take(int(value) if value.isdigit() else MAX_BODY + 1)
             await self._app(scope, counted, noted)
         if over:
-            await self._refuse(scope, receive, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        page = await self._show(Request(scope), TooLarge(_TOO_LARGE))
-        refused = errors.ProblemResponse(413, "too_large", f"The request is over {self._limit} bytes.")
-        await (page or refused)(scope, receive, send)
+            refusal = TooLarge(_TOO_LARGE if limit == MAX_BODY else _MORE_THAN_SMALL)
+            page = await self._show(Request(scope), refusal)
+            refused = errors.ProblemResponse(413, refusal.code, f"The request is over {limit} bytes.")
+            await (page or refused)(scope, receive, send)
 
 
 class _TooLarge(Exception):

@@ -11,12 +11,14 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.requests import HTTPConnection
 
 from testum.app import Testum
-from testum.core.permissions import Actor
-from testum.errors import Forbidden, Unauthenticated
+from testum.core.permissions import Actor, changes_something
+from testum.errors import Forbidden, TestumError, Unauthenticated
 
 COOKIE = "access_token"
 MAX_BODY = 4 * 1024 * 1024
 """Bytes that a request may have."""
+SMALL_BODY = 16 * 1024
+"""The same for who may change nothing."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OF_FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 
@@ -90,6 +92,15 @@ def may_be_ours(connection: HTTPConnection) -> bool:
         return origin is None or urlsplit(origin).netloc == connection.headers.get("host")
     except ValueError:
         return False
+
+
+async def most_of_body(connection: HTTPConnection) -> int:
+    """How many bytes whoever asks may send."""
+    try:
+        actor = await actor_of(connection)
+    except TestumError:
+        return SMALL_BODY
+    return MAX_BODY if changes_something(actor) else SMALL_BODY
 
 
 async def _current(

@@ -25,13 +25,14 @@ _MAX_LIST = MAX_BODY - 64 * 1024
 @router.get("")
 async def import_form(view: PageView) -> Response:
     """The form."""
-    await view.app.gate.check(view.actor, Permission.PLATFORMS_WRITE, "platform.import", "platform")
+    await _check(view)
     return await _page(view, {"text": "", "format": "auto", "username": "", "key_id": ""}, {})
 
 
 @router.post("")
 async def preview_or_import(request: Request, view: PageView) -> Response:
     """Show what would change, or with the second form's button, do it."""
+    await _check(view)
     form = await read_form(request)
     values = {name: form.text(name) for name in ("format", "username", "key_id")}
     values["text"] = form.lines("text")
@@ -52,6 +53,11 @@ async def preview_or_import(request: Request, view: PageView) -> Response:
         problems = {item.field: words.message(item.message) for item in error.fields}
         problems = say_lost(view, form, problems or {"text": words.message(error.message)})
     return await _page(view, values, problems, plan=plan, password=form.raw("password"))
+
+
+async def _check(view: PageView) -> None:
+    """Before anything is read. Raises Forbidden."""
+    await view.app.gate.check(view.actor, Permission.PLATFORMS_WRITE, "platform.import", "platform")
 
 
 async def _text(form: Form) -> str:

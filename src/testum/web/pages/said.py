@@ -179,6 +179,7 @@ SAID = (
     N_("The database is out of resources: %(reason)s"),
     N_("The database's disk is full: nothing can be saved. Make room there and try again."),
     N_("There is nothing at this address."),
+    N_("What was sent is over 16 kB, the most that is taken from who may not change anything here."),
     N_(
         "What was sent is over 4 MB, the most that testum takes at once. Split it; for long lists of hosts there is also the command line: testum platforms import."
     ),

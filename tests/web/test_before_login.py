@@ -1,0 +1,99 @@
+"""What anybody can send without a login, or an account that may change nothing: no request costs the server much, of
+whatever shape it is."""
+
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+from tests.support.server import Api, Server
+from testum.web.security import SMALL_BODY
+
+_PROCESSOR_SECONDS = 0.05
+_JSON = "application/json"
+_FORM = "application/x-www-form-urlencoded"
+_MULTIPART = "multipart/form-data; boundary=b"
+
+
+def part(name: str, text: str = "x") -> str:
+    return f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
+
+
+def shapes(size: int) -> dict[str, tuple[str, str]]:
+    """Bodies of about so many bytes, each with its type."""
+    chance = random.Random(size)
+    names = [f"{chance.randrange(36**4):x}" for _ in range(size // 8)]
+    return {
+        "unknown keys": (_JSON, json.dumps(dict.fromkeys(names, 0))[: size - 1] + "}"),
+        "arrays in arrays": (_JSON, "[" * (size // 2) + "]" * (size // 2)),
+        "objects in objects": (_JSON, '{"a":' * (size // 6) + "1" + "}" * (size // 6)),
+        "long name": (_JSON, json.dumps({"username": "a" * (size - 60), "password": "x"})),
+        "long number": (_JSON, '{"username":' + "9" * (size - 40) + ',"password":"x"}'),
+        "escapes": (_JSON, '{"username":"' + "\\u0000" * (size // 6 - 10) + '","password":"x"}'),
+        "many fields": (_FORM, "&".join(f"{name}=" for name in names)[:size]),
+        "percent signs": (_FORM, "username=" + "%25" * (size // 3 - 10)),
+        "many parts": (_MULTIPART, "".join(map(part, names[: size // 60])) + "--b--\r\n"),
+        "half a part": (_MULTIPART, part("username", "-" * (size - 100))),
+        "dashes": (_MULTIPART, "--b\r\n" * (size // 5)),
+    }
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Server]:
+    """A process, of which it can be seen what it costs."""
+    with Server() as server:
+        yield server
+
+
+def processor_seconds(server: Server) -> float:
+    times = psutil.Process(server.process.pid).cpu_times()
+    return float(times.user + times.system)
+
+
+DOORS = ["/api/v1/auth/login", "/api/auth/refresh", "/login", "/api/v1/platforms/", "/platforms/import"]
+
+
+@pytest.mark.parametrize("who", ["nobody", "a viewer"])
+@pytest.mark.parametrize("size", [SMALL_BODY, 4_000_000])
+def test_no_shape_costs_much(own: Server, who: str, size: int) -> None:
+    http: httpx2.Client = own.nobody() if who == "nobody" else own.account("viewer").http
+    for door in DOORS:
+        # A password is hashed slowly on purpose.
+        most = _PROCESSOR_SECONDS + (0.1 if door.endswith("/login") else 0)
+        for name, (kind, body) in shapes(size).items():
+            costs = []
+            # What else the process had to do at that moment counts, too: it does not the next time.
+            while len(costs) < 3 and (not costs or min(costs) > most):
+                before = processor_seconds(own)
+                answer = http.post(
+                    f"{own.url}{door}", content=body, headers={"Origin": own.url, "Content-Type": kind}
+                )
+                costs.append(processor_seconds(own) - before)
+                assert 300 <= answer.status_code < 500, (door, name, answer.text[:300])
+                if size > SMALL_BODY:
+                    assert answer.status_code == 413, (door, name, answer.status_code)
+            assert min(costs) <= most, f"{door}, {name}: {costs} s of processor for {len(body)} bytes"
+
+
+def test_who_may_change_something_may_send_more(own: Server) -> None:
+    admin = own.client()
+    script = "#" * (SMALL_BODY * 4)
+    body = {"type": "run_script", "script": script, "targets": {"names": ["none"]}}
+    assert admin.http.post("/jobs/", json=body).status_code != 413
+    assert own.account("operator").http.post("/jobs/", json=body).status_code != 413
+    assert own.account("viewer").http.post("/jobs/", json=body).status_code == 413
+
+
+def test_a_body_of_no_stated_length(own: Server) -> None:
+    def pieces() -> Iterator[bytes]:
+        for _ in range(64):
+            yield b"a" * 1024
+
+    answer: Any = own.nobody().post("/api/v1/auth/login", content=pieces(), headers={"Content-Type": _JSON})
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    api: Api = own.client()
+    assert api.http.post("/jobs/", content=pieces(), headers={"Content-Type": _JSON}).status_code == 400
