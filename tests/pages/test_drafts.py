@@ -428,7 +428,7 @@ def test_an_encrypted_key_needs_its_passphrase(open_tab: Open, api: Api, tmp_pat
 def test_what_somebody_else_has_changed_is_not_taken_back(
     open_tab: Open, api: Api, real_sshd: RealSshd
 ) -> None:
-    made = api.add_platform(unique("draft"), real_sshd, tags=["old"])
+    made = api.add_platform(unique("draft"), real_sshd, tags=["old"], known_host_key=real_sshd.host_key_line)
     tab = open_tab()
     tab.expected = ["409", "422"]
     page = tab.page
@@ -485,7 +485,7 @@ def test_a_secret_that_was_stored_meanwhile_is_told(open_tab: Open, api: Api, re
 
 
 def test_a_draft_of_what_was_changed_since_says_so(open_tab: Open, api: Api, real_sshd: RealSshd) -> None:
-    made = api.add_platform(unique("draft"), real_sshd)
+    made = api.add_platform(unique("draft"), real_sshd, known_host_key=real_sshd.host_key_line)
     tab = open_tab()
     tab.expected = ["409"]
     page = tab.page

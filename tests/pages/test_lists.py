@@ -183,7 +183,12 @@ def test_long_values_break_neither_the_bar_nor_a_port(open_tab: Open, api: Api, 
     page = open_tab(viewport={"width": 1280, "height": 800}).page
     name = "long-" + "very-" * 20 + "name"
     made = api.add_platform(
-        name, real_sshd, host="a-host-with-a-name." + "sub." * 10 + "example", port=20322, tags=[LONG_TAG]
+        name,
+        real_sshd,
+        host="a-host-with-a-name." + "sub." * 10 + "example",
+        port=20322,
+        tags=[LONG_TAG],
+        known_host_key=real_sshd.host_key_line,
     )
     api.http.patch(f"/platforms/{made['id']}", json={"username": "u" * 40})
     page.goto("/platforms?q=long-very")

@@ -116,7 +116,17 @@ _RAISES = {
     "Forbidden",
     "FieldProblem",
 }
-_RAISES |= {"StorageFull", "StorageUnavailable", "WritesRefused", "field", "problem", "Problem", "ValueError"}
+_RAISES |= {
+    "StorageFull",
+    "StorageUnavailable",
+    "WritesRefused",
+    "field",
+    "problem",
+    "Problem",
+    "ValueError",
+    "Unreadable",
+    "TooMuch",
+}
 
 
 ELSEWHERE = (

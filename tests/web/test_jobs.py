@@ -226,7 +226,8 @@ def test_one_failure_does_not_stop_the_others(fleet: Fleet, real_sshd: RealSshd)
     assert (job["status"], job["counts"]["success"], job["counts"]["failed"]) == ("failed", 3, 1)
     assert job["concurrency"] == 1
 
-    fleet.api.ok(fleet.api.http.patch(f"/platforms/{broken['id']}", json={"port": real_sshd.port}))
+    mended = {"port": real_sshd.port, "password": real_sshd.user.password}
+    fleet.api.ok(fleet.api.http.patch(f"/platforms/{broken['id']}", json=mended))
     again = fleet.api.post(f"/jobs/{job_id}/rerun", {"only": "failed"})
     assert again["task_count"] == 1
     rerun = fleet.api.wait_job(again["job_id"])

@@ -45,7 +45,7 @@ def test_what_writes_is_refused_within_five_seconds_and_what_reads_goes_on(insta
             (api, "POST", f"/jobs/{job_id}/cancel", None),
             (api, "POST", f"{on}/run_command", {"command": "true"}),
             (api, "POST", "/platforms/", PLATFORM | {"name": "q"}),
-            (api, "PATCH", on, {"port": 2}),
+            (api, "PATCH", on, {"description": "x"}),
             (api, "POST", "/selections/", {"name": "s", "targets": {"all": True}}),
             (api, "POST", "/auth/login", {"username": ADMIN[0], "password": ADMIN[1]}),
             (api, "DELETE", on, None),
@@ -80,5 +80,5 @@ def test_what_writes_is_refused_within_five_seconds_and_what_reads_goes_on(insta
                 assert page.status_code == 503 and int(page.headers["Retry-After"]) > 0
                 assert "Another program holds the database file" in page.text
             other.execute("ROLLBACK")
-        until(lambda: api.http.patch(on, json={"port": 3}).status_code == 200)
+        until(lambda: api.http.patch(on, json={"description": "y"}).status_code == 200)
         assert len(api.get("/jobs/")) == 1 and len(api.get("/platforms/")) == 1

@@ -13,7 +13,8 @@ from testum.cli.keyfiles import DEFAULT_KEYS, read_key, unlock
 from testum.cli.lines import harmless_name
 from testum.cli.platforms import address_of, split_address
 from testum.core.ansible import parse_ansible
-from testum.core.inventory import Draft, Inventory, Problem, parse_csv, parse_ssh_config, sniff
+from testum.core.inventory import Draft, Inventory, Problem, parse_csv, sniff
+from testum.core.ssh_hosts import parse_ssh_config
 
 FORMATS = ("csv", "ssh-config", "ansible")
 
@@ -37,14 +38,11 @@ def read_inventory(file: str, format: str | None) -> tuple[Inventory, Path]:
     if format == "ansible":
         return parse_ansible(text), directory
     # Whatever the file's place, OpenSSH looks for what is included under ~/.ssh.
-    return parse_ssh_config(text, _Includes()), directory
+    return parse_ssh_config(text, _Includes(), getuser()), directory
 
 
 class _Includes:
-    """Reads the files of Include directives, each once, so that files which include each other end."""
-
-    def __init__(self) -> None:
-        self._seen: set[Path] = set()
+    """Reads the files of Include directives. Several blocks may include the same one."""
 
     def __call__(self, pattern: str) -> Sequence[tuple[str, str]]:
         path = Path(pattern).expanduser()
@@ -53,10 +51,8 @@ class _Includes:
 
     def _read(self, base: Path, pattern: str) -> Iterator[tuple[str, str]]:
         for path in sorted(base.glob(pattern)) if pattern else ():
-            resolved = path.resolve()
-            if resolved in self._seen or not path.is_file():
+            if not path.is_file():
                 continue
-            self._seen.add(resolved)
             try:
                 yield str(path), path.read_text("utf-8", errors="replace")
             except OSError:

@@ -6,18 +6,13 @@ cannot be used costs only itself.
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 CSV_COLUMNS = (
     "name", "host", "port", "username", "auth_method", "password",
     "private_key", "passphrase", "key_file", "tags", "description",
 )  # fmt: skip
-_MAX_INCLUDES = 16
-
-Include = Callable[[str], Sequence[tuple[str, str]]]
-"""Given an Include directive's argument, the files it names, each with its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,149 +161,6 @@ def _csv_draft(line: int, row: Mapping[str, str], found: Inventory) -> None:
             description=row.get("description", ""),
         )
     )
-
-
-def parse_ssh_config(text: str, include: Include | None = None) -> Inventory:
-    """Every `Host` alias without a wildcard, with the values OpenSSH would use for it: the first one wins.
-
-    `include` resolves Include directives; without it, and for Match blocks other than `Match all`, there is a note.
-    """
-    found = Inventory()
-    config = _SshConfig(include, found)
-    config.read(text, "", ())
-    for alias, (line, file) in config.aliases.items():
-        options, key_files = config.options_of(alias)
-        if "proxycommand" in options and "proxyjump" not in options:
-            found.notes.append(Problem(line, f"{alias}: ProxyCommand is not used", alias, file))
-        port = parse_port(options.get("port", ""))
-        if port is None:
-            found.problems.append(Problem(line, "Port: a number from 1 to 65535", alias, file))
-            continue
-        jump = options.get("proxyjump", "none")
-        host = _expand_tokens(options.get("hostname", alias), {"h": alias, "n": alias})
-        user = options.get("user", "")
-        tokens = {"h": host, "n": alias, "r": user, "p": str(port)}
-        found.add(
-            Draft(
-                name=alias,
-                host=host,
-                line=line,
-                port=port,
-                username=user,
-                key_files=tuple(_expand_tokens(path, tokens) for path in key_files),
-                # `Host *` often names a jump host for all, itself included.
-                jumps=()
-                if jump.lower() in ("none", alias.lower())
-                else tuple(map(str.strip, jump.split(","))),
-            )
-        )
-    return found
-
-
-class _SshConfig:
-    """The blocks of a client configuration, in the order in which OpenSSH would look at them."""
-
-    def __init__(self, include: Include | None, found: Inventory) -> None:
-        self.aliases: dict[str, tuple[int, str]] = {}
-        self._include = include
-        self._found = found
-        self._options: list[tuple[tuple[tuple[str, ...], ...], str, str]] = []
-        # Which options may be meant for a name, and which for any: thousands of hosts are not each held against all.
-        self._of_name: dict[str, list[int]] = {}
-        self._of_any: list[int] = []
-        self._depth = 0
-
-    def read(self, text: str, file: str, outer: tuple[tuple[str, ...], ...]) -> None:
-        """Take one file's lines; `outer` are the Host patterns under which it was included."""
-        conditions = outer
-        for line, written in enumerate(text.splitlines(), 1):
-            match = re.match(r"\s*([A-Za-z]+)(?:\s*=\s*|\s+)(.*)$", written)
-            words = _words(match[2]) if match else []
-            if not match or not words:
-                if written.strip() and not written.lstrip().startswith("#"):
-                    self._found.problems.append(
-                        Problem(line, f"not understood: {written.strip()[:60]}", file=file)
-                    )
-                continue
-            keyword = match[1].lower()
-            if keyword == "host":
-                conditions = (*outer, tuple(words))
-                for word in words:
-                    if not re.search(r"[*?!]", word):
-                        self.aliases.setdefault(word, (line, file))
-            elif keyword == "match":
-                everyone = [word.lower() for word in words] == ["all"]
-                conditions = (*outer, ("*",) if everyone else ())
-                if not everyone:
-                    self._found.notes.append(
-                        Problem(line, "Match is not used: it depends on the moment", file=file)
-                    )
-            elif keyword == "include":
-                self._read_included(words, line, file, conditions)
-            else:
-                self._add(conditions, keyword, " ".join(words))
-
-    def _add(self, conditions: tuple[tuple[str, ...], ...], keyword: str, value: str) -> None:
-        innermost = conditions[-1] if conditions else ("*",)
-        if any(re.search(r"[*?!\[]", pattern) for pattern in innermost):
-            self._of_any.append(len(self._options))
-        else:
-            for name in {pattern.lower() for pattern in innermost}:
-                self._of_name.setdefault(name, []).append(len(self._options))
-        self._options.append((conditions, keyword, value))
-
-    def _read_included(
-        self, words: list[str], line: int, file: str, conditions: tuple[tuple[str, ...], ...]
-    ) -> None:
-        if self._depth >= _MAX_INCLUDES:
-            self._found.problems.append(Problem(line, "Include: nested too deeply", file=file))
-            return
-        if self._include is None:
-            for word in words:
-                self._found.notes.append(
-                    Problem(line, f"Include {word} is not read here: add what is in those files", file=file)
-                )
-            return
-        self._depth += 1
-        for word in words:
-            for name, text in self._include(word):
-                self.read(text, name, conditions)
-        self._depth -= 1
-
-    def options_of(self, alias: str) -> tuple[dict[str, str], list[str]]:
-        """The first value of every keyword that applies to `alias`, and all its identity files."""
-        options: dict[str, str] = {}
-        key_files: list[str] = []
-        for place in sorted((*self._of_any, *self._of_name.get(alias.lower(), ()))):
-            conditions, keyword, value = self._options[place]
-            if not all(_host_matches(alias, patterns) for patterns in conditions):
-                continue
-            if keyword == "identityfile" and value.lower() != "none":
-                key_files.append(value)
-            options.setdefault(keyword, value)
-        return options, key_files
-
-
-def _host_matches(alias: str, patterns: Sequence[str]) -> bool:
-    """Whether one pattern matches and none with `!` does."""
-    name = alias.lower()
-    if any(fnmatchcase(name, pattern[1:].lower()) for pattern in patterns if pattern.startswith("!")):
-        return False
-    return any(fnmatchcase(name, pattern.lower()) for pattern in patterns if not pattern.startswith("!"))
-
-
-def _words(text: str) -> list[str]:
-    """A directive's arguments: double quotes hold words together, `#` begins a comment."""
-    words: list[str] = []
-    for match in re.finditer(r'"([^"]*)"|(\S+)', text):
-        if (match[2] or "").startswith("#"):
-            break
-        words.append(match[1] if match[1] is not None else match[2])
-    return words
-
-
-def _expand_tokens(text: str, tokens: Mapping[str, str]) -> str:
-    return re.sub(r"%(.)", lambda match: "%" if match[1] == "%" else tokens.get(match[1], match[0]), text)
 
 
 def parse_port(text: str) -> int | None:

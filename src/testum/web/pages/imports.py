@@ -3,8 +3,9 @@
 from fastapi import Request, Response
 
 from testum.core.ansible import parse_ansible
-from testum.core.inventory import Inventory, parse_csv, parse_ssh_config, sniff
+from testum.core.inventory import Inventory, parse_csv, sniff
 from testum.core.permissions import Permission
+from testum.core.ssh_hosts import parse_ssh_config
 from testum.db.paging import PageRequest
 from testum.errors import InvalidInput
 from testum.services.imports import Login, Plan

@@ -66,6 +66,9 @@ class PlatformBody(Body):
 class PlatformPatch(Body):
     """Changes to a platform: fields left out stay as they are."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"description": "The mail server", "tags": ["mail"]}]}
+    )
     name: Name | None = None
     host: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
     port: Port | None = None

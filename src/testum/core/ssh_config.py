@@ -1,0 +1,356 @@
+"""Reading OpenSSH's client configuration (ssh_config(5)) as `ssh` itself does: which values a host name gets.
+
+Blocks count in the order in which they stand, and the first value of a keyword wins. tests/core/test_ssh_config.py holds it against `ssh -G`.
+"""
+
+import fnmatch
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
+
+from testum.core.inventory import Inventory, Problem
+from testum.core.ssh_lines import SPACE, Unreadable, directive, first_word, words
+
+Include = Callable[[str], Sequence[tuple[str, str]]]
+"""Given an Include directive's argument, the files it names, each with its text."""
+
+_DEEPEST = 16
+_MOST_LINES = 200_000
+"""Files may be included again and again: so many lines are read in all."""
+_MOST_PATTERNS = 4_000
+_MOST_LOOKS = 1_000_000
+"""So many blocks are held against names in all."""
+_MOST_KEY_FILES = 100
+_ONE = frozenset({"hostname", "port", "user"})
+"""Keywords of one argument; of the others that are read, `identityfile` adds up, and the proxies take the whole line."""
+_PROXIES = frozenset({"proxyjump", "proxycommand"})
+
+
+# -- patterns ----------------------------------------------------------------------------------------------
+
+
+@lru_cache(4096)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    # Of fnmatch's signs OpenSSH knows two.
+    return re.compile(fnmatch.translate(pattern.replace("[", "[[]")))
+
+
+def _is_like(name: str, pattern: str) -> bool:
+    """match_pattern(): `*` and `?` are all there is, and case counts."""
+    return _compiled(pattern).match(name) is not None
+
+
+def _fits(name: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the patterns fits a name, and none with `!` does."""
+    fits = False
+    for pattern in patterns:
+        if _is_like(name, pattern.removeprefix("!")):
+            if pattern.startswith("!"):
+                return False
+            fits = True
+    return fits
+
+
+# -- conditions --------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Asked:
+    """What is known of one connection while its configuration is read: `original` is what was typed, `host` the same, or in
+    the final pass what HostName has made of it. `user` and `port` may have been given with the name."""
+
+    original: str
+    host: str
+    user: str = ""
+    local_user: str = ""
+    final: bool = False
+    values: dict[str, str] = field(default_factory=dict)
+    key_files: list[str] = field(default_factory=list)
+
+    def hostname(self) -> str:
+        """Where HostName leads, as far as it is known."""
+        return expand(
+            self.values.get("hostname", self.host), {"h": self.original if not self.final else self.host}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """A Host line."""
+
+    patterns: tuple[str, ...]
+
+    def holds(self, asked: Asked) -> bool | None:
+        """Whether what follows is for the one who asks; None where nobody here can know."""
+        return _fits(asked.host, self.patterns)
+
+    @property
+    def size(self) -> int:
+        """How many patterns it has."""
+        return len(self.patterns)
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The only names that it can be for; None for any."""
+        return None if any(re.search(r"[*?!]", pattern) for pattern in self.patterns) else self.patterns
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """A Match line: its criteria, each with whether it is negated and its argument."""
+
+    criteria: tuple[tuple[str, bool, str], ...]
+    names: None = None
+
+    @property
+    def size(self) -> int:
+        """See _Host."""
+        return sum(1 + argument.count(",") for _, _, argument in self.criteria)
+
+    def holds(self, asked: Asked) -> bool | None:
+        """See _Host."""
+        result: bool | None = True
+        for name, negated, argument in self.criteria:
+            if name == "all":
+                return None if result is None else result and not negated
+            holds = self._holds(name, argument, asked)
+            if holds is not None:
+                holds = holds is not negated
+            if holds is False:
+                return False
+            if holds is None:
+                result = None
+        return result
+
+    @staticmethod
+    def _holds(name: str, argument: str, asked: Asked) -> bool | None:
+        match name:
+            case "final" | "canonical":
+                return asked.final
+            case "host":
+                return _fits(asked.hostname().lower(), argument.lower().split(","))
+            case "originalhost":
+                return _fits(asked.original.lower(), argument.lower().split(","))
+            case "user":
+                user = asked.values.get("user", asked.user) or asked.local_user
+                return _fits(user, argument.split(",")) if user else None
+            case "localuser":
+                return _fits(asked.local_user, argument.split(",")) if asked.local_user else None
+        return None
+
+
+_NEVER = _Host(())
+_ARGUMENTLESS = frozenset({"all", "final", "canonical"})
+_CRITERIA = _ARGUMENTLESS | {"host", "originalhost", "user", "localuser", "exec", "localnetwork", "tagged"}
+
+
+def _match(text: str) -> _Match:
+    """The criteria of a Match line. Raises Unreadable."""
+    criteria: list[tuple[str, bool, str]] = []
+    rest: str | None = text
+    while rest:
+        word, rest = first_word(rest)
+        if not word or word.startswith("#"):
+            break
+        negated, name = word.startswith("!"), word.removeprefix("!").lower()
+        if name not in _CRITERIA:
+            raise Unreadable(f"Match: {word[:60]} is not known")
+        argument = ""
+        if name not in _ARGUMENTLESS:
+            given, rest = first_word(rest) if rest else (None, None)
+            if not given or given.startswith("#"):
+                raise Unreadable(f"Match: {word[:60]} needs a value")
+            argument = given
+        elif name == "all" and (criteria or (rest and not rest.startswith("#"))):
+            raise Unreadable("Match: all stands alone")
+        criteria.append((name, negated, argument))
+    if not criteria:
+        raise Unreadable("Match: its value is missing")
+    return _Match(tuple(criteria))
+
+
+# -- blocks ------------------------------------------------------------------------------------------------
+
+_Condition = _Host | _Match
+
+
+@dataclass(slots=True)
+class Block:
+    """What stands under the same conditions: the first value of each keyword."""
+
+    conditions: tuple[_Condition, ...]
+    line: int
+    file: str
+    values: dict[str, str] = field(default_factory=dict)
+    key_files: list[str] = field(default_factory=list)
+
+
+def expand(text: str, tokens: Mapping[str, str]) -> str:
+    """The text with its `%` tokens replaced; those that are not among the tokens stay."""
+    return re.sub(r"%(.)", lambda match: "%" if match[1] == "%" else tokens.get(match[1], match[0]), text)
+
+
+def _lower(host: str) -> str:
+    """A name in lower case; an address as it is."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return host.lower()
+    return host
+
+
+def _set(values: dict[str, str], keyword: str, value: str) -> None:
+    """The first one counts. The two proxies exclude each other, but for `ProxyJump none`, after which a ProxyCommand
+    counts."""
+    jump = values.get("proxyjump", "none").lower() != "none"
+    taken = {"proxyjump": "proxycommand" in values, "proxycommand": jump}
+    if not taken.get(keyword):
+        values.setdefault(keyword, value)
+
+
+def _add_key_files(files: list[str], more: Sequence[str]) -> None:
+    files += [file for file in more if file not in files][: _MOST_KEY_FILES - len(files)]
+
+
+class TooMuch(Exception):
+    """The text asks for more work than any real configuration."""
+
+
+class SshConfig:
+    """A client configuration: the blocks in the order in which ssh looks at them."""
+
+    def __init__(self, include: Include | None, found: Inventory) -> None:
+        """`found` takes the lines that could not be used, and notes."""
+        self.aliases: dict[str, tuple[int, str]] = {}
+        """The names that Host lines give without wildcards, each with where."""
+        self._include = include
+        self._found = found
+        self._blocks: list[Block] = []
+        # Which blocks may be for a name, and which for any: thousands of hosts are not each held against all.
+        self._of_name: dict[str, list[int]] = {}
+        self._of_any: list[int] = []
+        self._asks_final = False
+        self._depth = 0
+        self._lines = 0
+        self._patterns = 0
+        self._looks = 0
+
+    def read(self, text: str, file: str = "", outer: tuple[_Condition, ...] = ()) -> None:
+        """Take one file's lines; `outer` are the conditions under which it was included."""
+        block = self._begin(outer, 0, file)
+        for line, written in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+            self._lines += 1
+            if self._lines > _MOST_LINES:
+                raise TooMuch(f"more than {_MOST_LINES} lines, with what is included")
+            keyword = ""
+            try:
+                said = directive(written)
+                if said is None:
+                    continue
+                keyword, rest = said
+                if keyword == "match":
+                    match = _match(rest)
+                    # Wherever it stands, ssh goes over all of it once more.
+                    self._asks_final |= any(name == "final" for name, _, _ in match.criteria)
+                    block = self._begin((*outer, match), line, file)
+                elif keyword == "host":
+                    block = self._begin((*outer, _Host(tuple(words(rest)))), line, file)
+                    self._name(block)
+                elif keyword == "include":
+                    self._read_included(words(rest), block, line, file)
+                    block = self._begin(block.conditions, line, file)
+                else:
+                    self._take(block, keyword, rest)
+            except Unreadable as error:
+                self._found.problems.append(Problem(line, str(error), file=file))
+                if keyword in ("host", "match"):
+                    # What follows is not the block's before.
+                    block = self._begin((*outer, _NEVER), line, file)
+
+    def _begin(self, conditions: tuple[_Condition, ...], line: int, file: str) -> Block:
+        block = Block(conditions, line, file)
+        names = next((it.names for it in reversed(conditions) if it.names is not None), None)
+        if names is None:
+            if conditions:
+                self._patterns += conditions[-1].size
+            if self._patterns > _MOST_PATTERNS:
+                raise TooMuch(f"more than {_MOST_PATTERNS} patterns: split the list")
+            self._of_any.append(len(self._blocks))
+        else:
+            for name in dict.fromkeys(names):
+                self._of_name.setdefault(name, []).append(len(self._blocks))
+        self._blocks.append(block)
+        return block
+
+    def _name(self, block: Block) -> None:
+        *outer, last = block.conditions
+        assert isinstance(last, _Host)
+        for name in last.patterns:
+            if not re.search(r"[*?!]", name) and all(
+                _fits(name, it.patterns) for it in outer if isinstance(it, _Host)
+            ):
+                self.aliases.setdefault(name, (block.line, block.file))
+
+    def _take(self, block: Block, keyword: str, rest: str) -> None:
+        if keyword in _PROXIES:
+            value = rest.lstrip(SPACE + "=")
+            # Of a command `#` is a part.
+            if keyword == "proxyjump":
+                value = value.partition("#")[0].strip()
+            block.values.setdefault(keyword, value)
+        elif keyword in _ONE or keyword == "identityfile":
+            value, *more = words(rest) or [""]
+            if not value or more:
+                raise Unreadable(f"{keyword}: one value is wanted")
+            if keyword == "identityfile":
+                _add_key_files(block.key_files, [value])
+            else:
+                block.values.setdefault(keyword, value)
+
+    def _read_included(self, paths: Sequence[str], block: Block, line: int, file: str) -> None:
+        if self._include is None:
+            for path in paths:
+                message = f"Include {path} is not read here: add what is in those files"
+                self._found.notes.append(Problem(line, message, file=file))
+            return
+        if self._depth >= _DEEPEST:
+            raise Unreadable("Include: nested too deeply")
+        self._depth += 1
+        for path in paths:
+            for name, text in self._include(path):
+                self.read(text, name, block.conditions)
+        self._depth -= 1
+
+    def ask(self, asked: Asked) -> list[Block]:
+        """Fill in what ssh would use. The blocks of which nobody here can know whether they count are returned."""
+        undecided = self._pass(asked)
+        if self._asks_final:
+            asked.host = _lower(asked.hostname())
+            asked.values["hostname"], asked.final = asked.host, True
+            undecided += self._pass(asked)
+        return undecided
+
+    def _pass(self, asked: Asked) -> list[Block]:
+        undecided: list[Block] = []
+        known: dict[int, bool | None] = {}
+        for place in sorted((*self._of_any, *self._of_name.get(asked.host, ()))):
+            block = self._blocks[place]
+            self._looks += 1 + len(block.key_files)
+            if self._looks > _MOST_LOOKS:
+                raise TooMuch("too many blocks for too many hosts: split the list")
+            # Each was looked at where it stands: what follows may set what it asks for.
+            for condition in block.conditions:
+                if id(condition) not in known:
+                    known[id(condition)] = condition.holds(asked)
+            held = [known[id(condition)] for condition in block.conditions]
+            if False in held:
+                continue
+            if None in held:
+                undecided.append(block)
+                continue
+            for keyword, value in block.values.items():
+                _set(asked.values, keyword, value)
+            _add_key_files(asked.key_files, block.key_files)
+        return undecided

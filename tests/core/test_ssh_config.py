@@ -1,0 +1,284 @@
+"""Reading ~/.ssh/config: held against `ssh -G`, and what is done with what ssh alone can know."""
+
+import ipaddress
+import random
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testum.core.inventory import Inventory
+from testum.core.ssh_config import Asked, SshConfig
+from testum.core.ssh_hosts import parse_ssh_config
+
+
+def problems(found: Inventory) -> list[tuple[int, str]]:
+    return [(problem.line, problem.name) for problem in found.problems]
+
+
+def test_ssh_config_takes_the_first_value() -> None:
+    found = parse_ssh_config(
+        "# comment\n"
+        "Host web1 web2 !web3\n"
+        "  HostName %h.example.com  # the real one\n"
+        "  port=2222\n"
+        '  IdentityFile "~/my keys/%r@%h"\n'
+        "Host web2\n"
+        "  Port 9\n"
+        "Host web* !web2\n"
+        "  User deploy\n"
+        "Match all\n"
+        "  IdentityFile ~/.ssh/id\n"
+        "Host *\n"
+        "  User root\n"
+        "  ProxyJump gate,%h-inner\n"
+        "Host gate\n"
+        "  ProxyJump none\n"
+    )
+    web1, web2, gate = found.drafts
+    assert (web1.name, web1.host, web1.port, web1.username) == ("web1", "web1.example.com", 2222, "deploy")
+    assert web1.key_files == ("~/my keys/deploy@web1.example.com", "~/.ssh/id")
+    assert (web2.port, web2.username, web2.line) == (2222, "root", 2)
+    assert web1.jumps == ("gate", "web1.example.com-inner") and gate.name == "gate"
+    assert problems(found) == []
+
+
+def test_a_jump_host_named_for_all_does_not_jump_over_itself() -> None:
+    found = parse_ssh_config("Host *\n  ProxyJump gate\nHost gate\nHost a\n")
+    assert {draft.name: draft.jumps for draft in found.drafts} == {"gate": (), "a": ("gate",)}
+
+
+def test_ssh_config_notes_what_it_leaves_out() -> None:
+    found = parse_ssh_config(
+        "Match exec true\n  Port 1\nHost a\n  ProxyCommand connect -H x %h %p\nHost b\n  Port x\nHost\nHost c\n"
+    )
+    assert [(draft.name, draft.port) for draft in found.drafts] == [("c", 22)]
+    assert [(note.line, note.message) for note in found.notes] == [
+        (1, "Match is not used: it depends on the moment. It may be about a, b, c")
+    ]
+    assert [(item.line, item.name) for item in found.problems] == [(7, ""), (3, "a"), (5, "b")]
+    assert "its ProxyCommand is not understood: connect -H" in found.problems[1].message
+
+
+def test_ssh_config_includes_apply_where_they_stand() -> None:
+    files = {"one": "Host inner\n  User i\n", "two": "User everyone\n"}
+
+    def include(pattern: str) -> list[tuple[str, str]]:
+        return [(pattern, files[pattern])] if pattern in files else []
+
+    found = parse_ssh_config("Include one missing\nHost a\n  Include two\nHost b\n", include)
+    assert {draft.name: draft.username for draft in found.drafts} == {"inner": "i", "a": "everyone", "b": ""}
+
+
+def test_ssh_config_that_cannot_be_followed_says_so() -> None:
+    found = parse_ssh_config("Include conf.d/* ~/more\nHost a\n")
+    assert [(note.line, note.message) for note in found.notes] == [
+        (1, "Include conf.d/* is not read here: add what is in those files"),
+        (1, "Include ~/more is not read here: add what is in those files"),
+    ]
+    assert [draft.name for draft in found.drafts] == ["a"]
+
+
+def test_ssh_config_that_includes_itself_ends() -> None:
+    text = "Host a\nInclude x\n"
+    found = parse_ssh_config(text, lambda pattern: [("x", text)])
+    assert [draft.name for draft in found.drafts] == ["a"]
+    assert "nested too deeply" in found.problems[0].message
+
+
+def test_ten_thousand_hosts_are_read_at_once() -> None:
+    """Each held against the options of all others, they took minutes. In processor time: other tests run beside it."""
+    number = 10_000
+    blocks = (
+        f"Host h{each} alias-{each}\n HostName 192.0.2.1\n Port {each % 9 + 1}\n" for each in range(number)
+    )
+    begun = time.process_time()
+    found = parse_ssh_config("".join(blocks) + "Host *\n User everyone\n", lambda _pattern: ())
+    assert time.process_time() - begun < 15
+    assert len(found.drafts) == 2 * number
+    assert {draft.username for draft in found.drafts} == {"everyone"}
+    assert [draft.port for draft in found.drafts if draft.name in ("h8", "alias-8")] == [9, 9]
+
+
+# -- beside ssh itself -----------------------------------------------------------------------------------------
+
+NAMES = ["web", "web1", "WEB", "db", "gate", "a.example", "b-1", "10.0.0.1"]
+PATTERNS = ["*", "web*", "?eb", "!web1", "*.example", "w*b*", "[w]eb", "db,web"]
+LISTS = ["web*", "192.0.2.*", "*", "!web,*", "WEB", "deploy", "root", "a.example,db", "10.0.0.?", "*.EXAMPLE"]
+VALUES = {
+    "HostName": ["192.0.2.1", "%h.example", "WEB.example", "h%%x", '"a b"', "2001:DB8::1"],
+    "Port": ["22", "2222", "0022", "'2200'"],
+    "User": ["deploy", r"CORP\\deploy", r"o\'b", "'ro ot'", r"ro\ ot", 'a"b c"d', "root # not me"],
+    "IdentityFile": ["/k/a", '"/k/b c"', "none", "/k/%h", "/k/a", "/k/'b c'/id", "/k#1 # a comment"],
+    "ProxyJump": ["gate", "op@gate:22", "none", "x,gate", "gate # c", "gate#c"],
+    "ProxyCommand": ["ssh -W %h:%p gate", "none", "nc %h %p # no comment"],
+}
+
+
+def configuration(chance: random.Random, folder: Path, depth: int = 0) -> str:
+    """A configuration as people write them, and as they do not; it may include files of the folder."""
+    lines = []
+
+    def directive(keyword: str, value: str) -> str:
+        keyword = chance.choice([keyword, keyword.lower(), keyword.upper(), f'"{keyword}"'])
+        # After a keyword in quotes OpenSSH takes no `=`.
+        between = chance.choice([" ", " ", "  ", "\t"] + ["=", " = ", "= "] * (keyword[0] != '"'))
+        return (
+            chance.choice(["", "  ", "\t"])
+            + keyword
+            + between
+            + value
+            + chance.choice(["", "", " ", "\t \f"])
+        )
+
+    for _ in range(chance.randrange(2, 9)):
+        kind = chance.random()
+        if kind < 0.5:
+            patterns = chance.sample(NAMES, chance.randrange(1, 3)) + chance.sample(
+                PATTERNS, chance.randrange(2)
+            )
+            quoted = (chance.choice(["{}", "{}", '"{}"', "'{}'"]).format(pattern) for pattern in patterns)
+            lines.append(directive("Host", " ".join(quoted) + chance.choice(["", "", " # c"])))
+        elif kind < 0.75:
+            criteria = []
+            for _ in range(chance.randrange(1, 3)):
+                name = chance.choice(["host", "originalhost", "user", "final", "localuser"])
+                argument = "" if name == "final" else chance.choice([" ", "="]) + chance.choice(LISTS)
+                criteria.append(chance.choice(["", "", "!"]) + name + argument)
+            lines.append(directive("Match", " ".join(criteria) if chance.random() < 0.9 else "all"))
+        for _ in range(chance.randrange(4)):
+            keyword = chance.choice(list(VALUES))
+            lines.append(directive(keyword, chance.choice(VALUES[keyword])))
+        if depth < 2 and chance.random() < 0.3:
+            included = folder / f"included-{depth}-{chance.randrange(3)}"
+            if not included.exists():
+                included.touch(mode=0o600)
+                included.write_text(configuration(chance, folder, depth + 1))
+            lines.append(directive("Include", f'"{included}" {folder}/missing'))
+    return "\n".join(lines) + "\n"
+
+
+def of_ssh(config: Path, name: str) -> dict[str, list[str]] | None:
+    """What ssh would use for a name; None where it refuses the configuration."""
+    done = subprocess.run(
+        ["ssh", "-G", "-F", str(config), name],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.returncode:
+        return None
+    found: dict[str, list[str]] = {}
+    for line in done.stdout.splitlines():
+        keyword, _, value = line.partition(" ")
+        found.setdefault(keyword, []).append(value)
+    return found
+
+
+def of_testum(text: str, name: str) -> dict[str, Any]:
+    def include(path: str) -> Sequence[tuple[str, str]]:
+        return [(path, Path(path).read_text())] if Path(path).exists() else []
+
+    config = SshConfig(include, Inventory())
+    config.read(text)
+    asked = Asked(name, name, local_user="root")
+    assert config.ask(asked) == [], "nothing is left to know"
+    host = asked.hostname()
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        host = host.lower()
+    return {
+        "hostname": host,
+        "port": str(int(asked.values.get("port", "22"))),
+        "user": asked.values.get("user", "root"),
+        "identityfile": asked.key_files,
+        "proxyjump": asked.values.get("proxyjump", "none"),
+        "proxycommand": asked.values.get("proxycommand", "none"),
+    }
+
+
+def test_each_name_gets_what_ssh_gives_it(tmp_path: Path) -> None:
+    """60 configurations and more, five names in each."""
+    compared = 0
+    for seed in range(80):
+        chance, folder = random.Random(seed), tmp_path / str(seed)
+        folder.mkdir()
+        text = configuration(chance, folder)
+        config = folder / "config"
+        config.touch(mode=0o600)
+        config.write_text(text)
+        for name in [*chance.sample(NAMES, 3), "other"]:
+            theirs = of_ssh(config, name)
+            if theirs is None:
+                continue
+            ours = of_testum(text, name)
+            # Without any, ssh names the files that it would try.
+            ours["identityfile"] = ours["identityfile"] or theirs["identityfile"]
+            wanted = {key: theirs.get(key, ["none"])[0] for key in ours} | {
+                "identityfile": theirs["identityfile"]
+            }
+            assert ours == wanted, f"seed {seed}, {name}:\n{text}"
+            compared += 1
+    assert compared > 240
+
+
+def test_blocks_without_end_are_refused_in_time() -> None:
+    """A few kB or a few MB: what is read takes its time once, and what multiplies is bounded."""
+    many = "".join(f"Host h{number} x*{number}\n Port 1\n" for number in range(20_000))
+    stars = "Host " + "*a" * 20_000 + "b\n Port 1\nHost " + "a" * 60 + "\n"
+    values = (
+        "Host *\n" + " IdentityFile /k\n" * 100_000 + "".join(f"Host h{number}\n" for number in range(10_000))
+    )
+    begun = time.process_time()
+    for text, refused in ((many, True), (stars, False), (values, False)):
+        found = parse_ssh_config(text)
+        assert any("split the list" in item.message for item in found.problems) is refused
+    including = "Host a\n" + "Include x\n" * 20
+    found = parse_ssh_config(including, lambda _: [("x", including)])
+    assert any("lines" in item.message for item in found.problems)
+    assert time.process_time() - begun < 12
+
+
+# -- jump hosts ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "jumps"),
+    [
+        ("ProxyJump op@bastion.example:2200", ("op@bastion.example:2200",)),
+        ("ProxyJump ssh://op@bastion.example:2200", ("op@bastion.example:2200",)),
+        ("ProxyJump gate-%n", ("gate-a",)),
+        ("ProxyJump one, [2001:db8::1]:22,two # a way", ("one", "[2001:db8::1]:22", "two")),
+        ("ProxyCommand ssh -W %h:%p gate", ("gate",)),
+        ("ProxyCommand exec /usr/bin/ssh -q -l op -p2200 -W [%h]:%p gate", ("op@gate:2200",)),
+        ("ProxyCommand ssh op@gate nc -w 5 %h %p", ("op@gate",)),
+        ("ProxyJump none", ()),
+        ("ProxyCommand none\n ProxyJump gate", ()),
+        ("ProxyCommand ssh -W other:22 gate", None),
+        ("ProxyCommand ssh -F other -W %h:%p gate", None),
+        ("ProxyCommand ssh -W %h:%p gate; true", None),
+        ("ProxyCommand ssh -W %h:%p 'gate", None),
+        ("ProxyJump a b", None),
+    ],
+)
+def test_the_way_is_the_one_that_is_written_or_none(said: str, jumps: tuple[str, ...] | None) -> None:
+    """Never directly, and never as another user or to another port."""
+    found = parse_ssh_config(f"Host a\n {said}\n")
+    assert [draft.jumps for draft in found.drafts] == ([] if jumps is None else [jumps])
+    assert len(found.problems) == (jumps is None)
+
+
+def test_what_cannot_be_read_leaves_nothing_to_the_block_before() -> None:
+    found = parse_ssh_config(
+        "Host a\n Port 1\nHost 'b\n Port 2\n User no\nMatch nonsense x\n User no\nHost c\n"
+    )
+    assert [(draft.name, draft.port, draft.username) for draft in found.drafts] == [
+        ("a", 1, ""),
+        ("c", 22, ""),
+    ]
+    assert [problem.line for problem in found.problems] == [3, 6]
