@@ -2,12 +2,14 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from testum.core.inventory import Draft, Inventory, Problem, parse_port
 
 MAX_RANGE = 10_000
+MAX_GROUPS = 50
+"""A platform has no more tags."""
 _YAML = "an inventory in YAML is not read: write its hosts in INI form, or as CSV"
 
 
@@ -25,7 +27,7 @@ def parse_ansible(text: str) -> Inventory:
     hosts: dict[str, dict[str, str]] = {}
     lines: dict[str, int] = {}
     members: dict[str, set[str]] = {}
-    parents: dict[str, set[str]] = {}
+    groups = _Groups()
     group_vars: dict[str, dict[str, str]] = {}
     group, kind = "ungrouped", "hosts"
     for line, written in enumerate(text.splitlines(), 1):
@@ -42,12 +44,7 @@ def parse_ansible(text: str) -> Inventory:
                     raise ValueError("a variable is written as name=value")
                 group_vars.setdefault(group, {})[key.strip()] = _unquote(value)
             elif kind == "children":
-                child = content.split("#")[0].strip()
-                if group in _ancestors(child, parents) | {child}:
-                    continue
-                if child in _ancestors(group, parents):
-                    raise ValueError(f"{group} and {child} contain each other")
-                parents.setdefault(child, set()).add(group)
+                groups.put(content.split("#")[0].strip(), group, line)
             else:
                 pattern, *words = shlex.split(content, comments=True)
                 pairs = dict(word.partition("=")[::2] for word in words)
@@ -59,14 +56,78 @@ def parse_ansible(text: str) -> Inventory:
         except ValueError as error:
             message = str(error).replace("No closing quotation", "a quote is not closed")
             found.problems.append(Problem(line, message))
+    found.problems += groups.untie()
     for name, own in hosts.items():
-        groups = {above for group in members[name] for above in _ancestors(group, parents) | {group}}
         values = dict(group_vars.get("all", {}))
-        # Farther groups first, so that nearer ones overwrite them; equals in the alphabet's order.
-        for group in sorted(groups - {"all"}, key=lambda group: (_depth(group, parents), group)):
+        try:
+            above = groups.above(members[name])
+        except ValueError as error:
+            found.problems.append(Problem(lines[name], str(error), name))
+            continue
+        for group in above:
             values.update(group_vars.get(group, {}))
-        _ansible_draft(name, lines[name], values | own, sorted(groups - {"all", "ungrouped"}), found)
+        _ansible_draft(name, lines[name], values | own, sorted({*above} - {"ungrouped"}), found)
     return found
+
+
+class _Groups:
+    """Which groups stand in which. A list may nest them as deep and as often as it has lines: each is looked at once."""
+
+    def __init__(self) -> None:
+        self._parents: dict[str, dict[str, int]] = {}
+        self._known: dict[frozenset[str], list[str]] = {}
+
+    def put(self, child: str, group: str, line: int) -> None:
+        """Say that a group stands in another."""
+        if child != group:
+            self._parents.setdefault(child, {}).setdefault(group, line)
+
+    def untie(self) -> list[Problem]:
+        """Take away what makes groups contain each other; that is returned."""
+        found = []
+        done: set[str] = set()
+        for start in list(self._parents):
+            way = {start: iter(list(self._parents.get(start, {}).items()))} if start not in done else {}
+            while way:
+                child = next(reversed(way))
+                group, line = next(way[child], ("", 0))
+                if not group:
+                    done.add(child)
+                    del way[child]
+                elif group in way:
+                    del self._parents[child][group]
+                    found.append(Problem(line, f"{group} and {child} contain each other"))
+                elif group not in done:
+                    way[group] = iter(list(self._parents.get(group, {}).items()))
+        return found
+
+    def above(self, groups: Iterable[str]) -> list[str]:
+        """These groups and all that they stand in, `all` apart: the farther ones first, so that nearer ones overwrite what
+        they say, and equals in the alphabet's order. Raises ValueError where they are too many."""
+        # Many hosts stand in the same ones.
+        key = frozenset(groups)
+        if key not in self._known:
+            self._known[key] = self._look(key)
+        return self._known[key]
+
+    def _look(self, groups: Iterable[str]) -> list[str]:
+        found: dict[str, None] = dict.fromkeys(groups)
+        waiting = list(found)
+        while waiting:
+            for group in self._parents.get(waiting.pop(), {}):
+                if group not in found:
+                    if len(found) >= MAX_GROUPS:
+                        raise ValueError(f"it is in more than {MAX_GROUPS} groups")
+                    found[group] = None
+                    waiting.append(group)
+        depths: dict[str, int] = {}
+        # What a group stands in is among these: so often at most does one wait for another.
+        while len(depths) < len(found):
+            for group in found.keys() - depths.keys():
+                above = self._parents.get(group, {})
+                if above.keys() <= depths.keys():
+                    depths[group] = 1 + max((depths[each] for each in above), default=0)
+        return sorted(found.keys() - {"all"}, key=lambda group: (depths[group], group))
 
 
 def _ansible_draft(
@@ -139,21 +200,6 @@ def _ansible_range(text: str) -> list[str]:
     if not values:
         raise ValueError(f"[{text}]: runs backwards")
     return values
-
-
-def _ancestors(group: str, parents: Mapping[str, set[str]]) -> set[str]:
-    found: set[str] = set()
-    waiting = list(parents.get(group, ()))
-    while waiting:
-        above = waiting.pop()
-        if above not in found:
-            found.add(above)
-            waiting.extend(parents.get(above, ()))
-    return found
-
-
-def _depth(group: str, parents: Mapping[str, set[str]]) -> int:
-    return 1 + max((_depth(above, parents) for above in parents.get(group, ())), default=0)
 
 
 def _unquote(text: str) -> str:
