@@ -1,5 +1,8 @@
 """Reading CSV and OpenSSH client configuration."""
 
+import time
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,3 +103,41 @@ def test_nothing_breaks_the_readers_and_names_stay_unique(lines: list[str]) -> N
         assert len(names) == len(set(names)) and all(names)
         assert all(1 <= draft.port <= 65535 for draft in found.drafts)
         assert all(item.line >= 1 for item in [*found.drafts, *found.problems, *found.notes])
+
+
+def quotes(number: int) -> str:
+    """Each row opens a quote that nothing closes."""
+    return "name,host\n" + "".join(f'"h{each},a\n' for each in range(number))
+
+
+def long_cells(number: int) -> str:
+    return "name,host\n" + "".join(f'"h{each}\n\n\n",a\n' for each in range(number))
+
+
+def delimiters(number: int) -> str:
+    return "name,host\n" + ",;\t" * number
+
+
+@pytest.mark.parametrize(
+    ("shape", "number"), [(quotes, 100_000), (long_cells, 40_000), (delimiters, 500_000)]
+)
+def test_a_table_is_read_in_linear_time(shape: Callable[[int], str], number: int) -> None:
+    took = []
+    for size in (number, 2 * number):
+        text = shape(size)
+        begun = time.process_time()
+        parse_csv(text)
+        took.append(time.process_time() - begun)
+    assert took[1] < 3 and took[1] < 2.7 * took[0] + 0.3, took
+
+
+def test_what_ends_a_line_in_a_table() -> None:
+    """RFC 4180 knows CR LF; what Unicode calls an end of a line, too, is a part of a value."""
+    odd = "a\u2028b\x85c\x0bd\x0ce"
+    found = parse_csv(f"name,host,description\r\none,h,{odd}\rtwo,h,x\nthree,h,y")
+    assert [(draft.name, draft.description) for draft in found.drafts] == [
+        ("one", odd),
+        ("two", "x"),
+        ("three", "y"),
+    ]
+    assert found.problems == []

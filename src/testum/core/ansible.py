@@ -2,10 +2,11 @@
 
 import re
 import shlex
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from testum.core.inventory import Draft, Inventory, Problem, parse_port
+from testum.core.inventory import Draft, Inventory, Problem, lines_of, parse_port
 
 MAX_RANGE = 10_000
 MAX_GROUPS = 50
@@ -19,7 +20,7 @@ def parse_ansible(text: str) -> Inventory:
     Variables win as in Ansible: the host's own, then those of its groups, nearest first, then `all`.
     """
     found = Inventory()
-    contents = ((line, written.strip()) for line, written in enumerate(text.splitlines(), 1))
+    contents = ((line, written.strip()) for line, written in enumerate(lines_of(text), 1))
     first = next(((line, content) for line, content in contents if content and content[0] not in "#;"), None)
     if first is not None and re.fullmatch(r"---.*|[\w.-]+:", first[1]):
         found.problems.append(Problem(first[0], _YAML))
@@ -30,7 +31,7 @@ def parse_ansible(text: str) -> Inventory:
     groups = _Groups()
     group_vars: dict[str, dict[str, str]] = {}
     group, kind = "ungrouped", "hosts"
-    for line, written in enumerate(text.splitlines(), 1):
+    for line, written in enumerate(lines_of(text), 1):
         content = written.strip()
         if not content or content[0] in "#;":
             continue
@@ -85,20 +86,27 @@ class _Groups:
     def untie(self) -> list[Problem]:
         """Take away what makes groups contain each other; that is returned."""
         found = []
-        done: set[str] = set()
-        for start in list(self._parents):
-            way = {start: iter(list(self._parents.get(start, {}).items()))} if start not in done else {}
+        seen: set[str] = set()
+        under_way: set[str] = set()
+        for start in self._parents:
+            way = [] if start in seen else [start]
+            left = [deque(self._parents[start].items())]
+            seen.update(way)
+            under_way.update(way)
             while way:
-                child = next(reversed(way))
-                group, line = next(way[child], ("", 0))
-                if not group:
-                    done.add(child)
-                    del way[child]
-                elif group in way:
-                    del self._parents[child][group]
-                    found.append(Problem(line, f"{group} and {child} contain each other"))
-                elif group not in done:
-                    way[group] = iter(list(self._parents.get(group, {}).items()))
+                if not left[-1]:
+                    left.pop()
+                    under_way.discard(way.pop())
+                    continue
+                group, line = left[-1].popleft()
+                if group in under_way:
+                    del self._parents[way[-1]][group]
+                    found.append(Problem(line, f"{group} and {way[-1]} contain each other"))
+                elif group in self._parents and group not in seen:
+                    seen.add(group)
+                    under_way.add(group)
+                    way.append(group)
+                    left.append(deque(self._parents[group].items()))
         return found
 
     def above(self, groups: Iterable[str]) -> list[str]:

@@ -5,6 +5,7 @@ cannot be used costs only itself.
 """
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,10 @@ CSV_COLUMNS = (
     "name", "host", "port", "username", "auth_method", "password",
     "private_key", "passphrase", "key_file", "tags", "description",
 )  # fmt: skip
+_MOST_OF_ROW = 500
+"""Lines of a row: a private key has fewer than a hundred."""
+_MOST_BAD = 500
+"""Rows with a quote that is not closed: after each of them a part is read once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +74,17 @@ class Inventory:
         self.drafts.append(draft)
 
 
+def lines_of(text: str) -> list[str]:
+    """A text's lines with their ends, which are LF, CR LF or CR: other signs that Unicode ends lines with may stand in a
+    value (RFC 4180)."""
+    return list(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+
+
 def sniff(text: str, filename: str = "") -> str:
     """Which format a file is in: `csv`, `ssh-config` or `ansible`, judged by its name and first lines."""
     if filename.lower().endswith((".csv", ".tsv")):
         return "csv"
-    lines = [line.strip() for line in text.splitlines() if line.strip() and line.strip()[0] not in "#;"]
+    lines = [line.strip() for line in lines_of(text) if line.strip() and line.strip()[0] not in "#;"]
     if any(re.match(r"(?i)(host|match|include)[ \t=]+\S", line) for line in lines):
         return "ssh-config"
     first = lines[0].lower() if lines else ""
@@ -86,7 +97,7 @@ def parse_csv(text: str) -> Inventory:
     Separated by commas, semicolons or tabs. `tags` holds words separated by spaces, commas, `;` or `|`.
     """
     found = Inventory()
-    lines = text.removeprefix("\ufeff").splitlines(keepends=True)
+    lines = lines_of(text)
     header_line = next((line for line in lines if line.strip()), "")
     delimiter = max(",;\t", key=header_line.count)
     header: list[str] = []
@@ -115,14 +126,16 @@ def _csv_rows(lines: list[str], delimiter: str, found: Inventory) -> Iterator[tu
 
     A quote left open swallows what follows; so after such a row, reading starts again on the next line.
     """
-    start = 0
+    start = bad = 0
     width = 0
     while start < len(lines):
-        reader = csv.reader(lines[start:], delimiter=delimiter, strict=True, skipinitialspace=True)
         begun, used = start, 0
+        rest = _Rest(lines, start)
+        reader = csv.reader(rest, delimiter=delimiter, strict=True, skipinitialspace=True)
         try:
             for row in reader:
                 begun, used = start + used, reader.line_num
+                rest.row = start + used
                 if width and len(row) > width and start + used - begun > 1:
                     raise csv.Error("a quote is not closed")
                 if any(value.strip() for value in row):
@@ -133,7 +146,29 @@ def _csv_rows(lines: list[str], delimiter: str, found: Inventory) -> Iterator[tu
             if reader.line_num > used:
                 begun = start + used
             found.problems.append(Problem(begun + 1, f"not readable as CSV: {error}"))
-            start = begun + 1
+            start, bad = begun + 1, bad + 1
+            if bad >= _MOST_BAD:
+                found.problems.append(Problem(start, "and so on: nothing more is read"))
+                return
+
+
+class _Rest:
+    """The lines from a place on, of which a row takes not too many. `row` is where the present one begins."""
+
+    def __init__(self, lines: list[str], start: int) -> None:
+        self._lines = lines
+        self._place = self.row = start
+
+    def __iter__(self) -> "_Rest":
+        return self
+
+    def __next__(self) -> str:
+        if self._place >= len(self._lines):
+            raise StopIteration
+        if self._place - self.row >= _MOST_OF_ROW:
+            raise csv.Error("a quote is not closed")
+        self._place += 1
+        return self._lines[self._place - 1]
 
 
 def _csv_draft(line: int, row: Mapping[str, str], found: Inventory) -> None:

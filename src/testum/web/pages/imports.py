@@ -1,5 +1,7 @@
 """Importing a list of hosts: paste or choose it, see what would change, then do it."""
 
+import asyncio
+
 from fastapi import Request, Response
 
 from testum.core.ansible import parse_ansible
@@ -43,7 +45,8 @@ async def preview_or_import(request: Request, view: PageView) -> Response:
         values["text"] = await _text(form)
         if form.flag("again"):
             return await _page(view, values, {})
-        inventory = read(values["text"], values["format"])
+        # Others have their turn meanwhile.
+        inventory = await asyncio.to_thread(read, values["text"], values["format"])
         login = Login(values["username"], form.id("key_id"), form.raw("password"))
         if form.flag("really"):
             done = await view.app.imports.apply(view.actor, inventory, login, update=form.flag("update"))

@@ -144,6 +144,8 @@ SAID = (
     N_("Match is not used: it depends on the moment. It may be about %(names)s"),
     N_("its ProxyCommand is not understood: %(text)s"),
     N_("its jump host %(hop)s cannot be read"),
+    N_("and so on: nothing more is read"),
+    N_("it is in more than %(most)s groups"),
     N_("%(keyword)s: its value is missing"),
     N_("%(keyword)s: one value is wanted"),
     N_("Match: %(word)s is not known"),
