@@ -361,8 +361,14 @@ def test_who_forwards_is_not_believed(server: Server, api: Api) -> None:
 def test_who_forwards_is_believed_if_trusted() -> None:
     with Server(env={"TRUSTED_PROXIES": "127.0.0.1"}) as server:
         assert forwarded_guesses(server, NAME) == [401] * 12
+        odd = ["<b>x</b>", "a" * 2000, "::ffff:10.9.9.9", "10.0.0.300", "2001:DB8::1"]
+        with server.nobody("/api/v1") as http:
+            for address in odd:
+                http.headers["X-Forwarded-For"] = address
+                assert login(http, f"u{len(address)}", "guess").status_code == 401
         addresses = {entry["address"] for entry in server.client().all("/audit/", outcome="refused")}
-        assert addresses == {f"10.0.0.{number}" for number in range(12)}
+        told = {f"10.0.0.{number}" for number in range(12)}
+        assert addresses == told | {"unknown", "10.9.9.9", "2001:db8::1"}
 
 
 @pytest.mark.walls

@@ -1,5 +1,6 @@
 """Who asks: the bearer token or the cookie of a request, and the guard against forged requests."""
 
+from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -38,8 +39,14 @@ def testum_of(connection: HTTPConnection) -> Testum:
 
 
 def address_of(connection: HTTPConnection) -> str:
-    """Where the request came from."""
-    return connection.client.host if connection.client else ""
+    """Where the request came from: an address, `unknown` where what a proxy forwarded is none, or empty."""
+    said = connection.client.host if connection.client else ""
+    try:
+        address = ip_address(said)
+    except ValueError:
+        return "unknown" if said else ""
+    mapped = address.ipv4_mapped if address.version == 6 else None
+    return str(mapped or address)
 
 
 async def actor_of(connection: HTTPConnection) -> Actor:
