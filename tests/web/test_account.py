@@ -196,10 +196,19 @@ def test_a_client_that_is_no_browser_may_use_the_cookie(http: httpx2.Client, own
     login(http, own.username, own.password)
     name = f"renamed-{secrets.token_hex(4)}"
     body = {"current_password": own.password, "new_username": name}
-    assert http.post("/auth/change-username", json=body).status_code == 200
+    changed = http.post("/auth/change-username", json=body).json()
+    assert (changed["username"], changed["message"]) == (name, "The user name was changed.")
     assert http.get("/auth/me").json()["username"] == name
     assert http.post("/auth/logout").status_code == 200
     assert http.get("/auth/me").status_code == 401
+
+
+def test_a_link_logs_out(http: httpx2.Client, own: Api) -> None:
+    own_token = own.tokens["access_token"]
+    for expected in (401, 401):
+        left = http.get("/auth/logout", headers={"Cookie": f"access_token={own_token}"})
+        assert (left.status_code, left.headers["location"]) == (302, "/login")
+        assert http.get("/auth/me", headers=bearer(own_token)).status_code == expected
 
 
 def test_a_one_time_code_is_not_taken_and_left_unused(http: httpx2.Client, own: Api) -> None:

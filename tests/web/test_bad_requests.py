@@ -95,6 +95,7 @@ def assert_problem(response: Any, *statuses: int) -> Any:
     assert response.headers["x-content-type-options"] == "nosniff"
     problem = response.json()
     assert problem["status"] == response.status_code
+    assert problem["error"] == problem["detail"]
     for member in ("type", "title", "detail", "code"):
         assert isinstance(problem[member], str) and problem[member], member
     assert len(response.content) < 20_000, "what was wrong is not sent back in full"

@@ -34,7 +34,7 @@ ALL = dict.fromkeys(("database", "events", "dispatch", "artifacts"), "ok")
 
 
 def test_all_is_well(server: Server) -> None:
-    assert ask("GET", f"{server.url}/health", timeout=60).json()["status"] == "ok"
+    assert ask("GET", f"{server.url}/health", timeout=60).json()["status"] == "healthy"
     assert ask("GET", f"{server.url}/health/live", timeout=60).json() == {"status": "ok"}
     until(lambda: ready(server) == (200, "ok", ALL))
 

@@ -100,6 +100,8 @@ class ProblemResponse(Response):
             "status": status,
             "detail": detail,
             "code": code,
+            # The same for clients that know no problem documents.
+            "error": detail,
         }
         if fields:
             body["errors"] = [{"field": item.field, "message": item.message} for item in fields]

@@ -1,12 +1,17 @@
 """Logging in and out, and the own account."""
 
+from contextlib import suppress
+
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
 from starlette.requests import HTTPConnection
 
+from testum.errors import TestumError
 from testum.services.auth import Tokens
 from testum.web.api import show
 from testum.web.api.responses import PROTECTED, problems
 from testum.web.api.schemas.account import (
+    ChangedUserOut,
     ChangePasswordBody,
     ChangeUsernameBody,
     LoginBody,
@@ -15,7 +20,7 @@ from testum.web.api.schemas.account import (
     UserOut,
 )
 from testum.web.api.schemas.base import MessageOut
-from testum.web.security import COOKIE, App, CurrentActor, address_of
+from testum.web.security import COOKIE, App, CurrentActor, actor_of, address_of
 
 router = APIRouter(prefix="/auth", tags=["account"])
 
@@ -65,6 +70,18 @@ async def logout(actor: CurrentActor, response: Response, app: App) -> MessageOu
     return MessageOut(message="Logged out.")
 
 
+# For clients that were there before; the document describes the other one.
+@router.get("/logout", include_in_schema=False)
+async def leave(request: Request, app: App) -> RedirectResponse:
+    """End this login, if it is one, and go to the page to log in: for a link. Another site's page cannot send the cookie
+    (SameSite=Strict)."""
+    with suppress(TestumError):
+        await app.auth.logout(await actor_of(request))
+    response = RedirectResponse("/login", 302)
+    response.delete_cookie(COOKIE)
+    return response
+
+
 @router.get("/me", responses=PROTECTED, operation_id="me")
 async def me(actor: CurrentActor, app: App) -> UserOut:
     """The account that is logged in."""
@@ -72,12 +89,14 @@ async def me(actor: CurrentActor, app: App) -> UserOut:
 
 
 @router.post("/change-username", responses=PROTECTED | problems(409, 429), operation_id="changeUsername")
-async def change_username(body: ChangeUsernameBody, actor: CurrentActor, app: App) -> UserOut:
+async def change_username(body: ChangeUsernameBody, actor: CurrentActor, app: App) -> ChangedUserOut:
     """Give the own account another name."""
-    return show.user(await app.auth.change_username(actor, body.current_password, body.new_username))
+    user = await app.auth.change_username(actor, body.current_password, body.new_username)
+    return ChangedUserOut(**show.user(user).model_dump(), message="The user name was changed.")
 
 
 @router.post("/change-password", responses=PROTECTED | problems(429), operation_id="changePassword")
-async def change_password(body: ChangePasswordBody, actor: CurrentActor, app: App) -> UserOut:
+async def change_password(body: ChangePasswordBody, actor: CurrentActor, app: App) -> ChangedUserOut:
     """Give the own account another password; its other logins end."""
-    return show.user(await app.auth.change_password(actor, body.current_password, body.new_password))
+    user = await app.auth.change_password(actor, body.current_password, body.new_password)
+    return ChangedUserOut(**show.user(user).model_dump(), message="The password was changed.")

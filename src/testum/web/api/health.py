@@ -7,6 +7,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 
 from testum import __version__
+from testum.db.base import utc_now
 from testum.services.status import WallState
 from testum.web.api.responses import PROTECTED
 from testum.web.api.schemas.health import HealthOut, LiveOut, ReadyOut, WorkerOut
@@ -19,10 +20,11 @@ api = APIRouter(tags=["health"])
 @router.get("/health", operation_id="health", responses={503: {"model": HealthOut}})
 async def health(app: App, response: Response) -> HealthOut:
     """Whether testum serves: 200, or 503 when its database does not answer."""
+    now = utc_now()
     if await app.status.healthy():
-        return HealthOut(status="ok", version=__version__, database="ok")
+        return HealthOut(status="healthy", timestamp=now, version=__version__, database="ok")
     response.status_code = 503
-    return HealthOut(status="unavailable", version=__version__, database="unavailable")
+    return HealthOut(status="unavailable", timestamp=now, version=__version__, database="unavailable")
 
 
 @router.get("/health/live", operation_id="live")

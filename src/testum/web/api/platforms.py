@@ -131,10 +131,10 @@ async def run_command(
     operation_id="deployKeys",
 )
 async def deploy_keys(
-    platform_id: UUID, body: DeployBody, actor: CurrentActor, app: App, once: MayRepeat
+    platform_id: UUID, actor: CurrentActor, app: App, once: MayRepeat, body: DeployBody | None = None
 ) -> AcceptedOut:
-    """Put keys into this platform's `authorized_keys`; what is there stays."""
-    key_ids = tuple(body.key_ids) if body.key_ids is not None else None
+    """Put keys into this platform's `authorized_keys`, all that there are where none are named; what is there stays."""
+    key_ids = tuple(body.key_ids) if body is not None and body.key_ids is not None else None
     return await _start_on(app, actor, platform_id, JobSpec(JobType.DEPLOY, key_ids=key_ids), once)
 
 

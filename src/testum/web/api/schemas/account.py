@@ -35,6 +35,12 @@ class UserOut(BaseModel):
     must_change_password: bool
 
 
+class ChangedUserOut(UserOut):
+    """An account that was changed, and what was done, in words."""
+
+    message: str
+
+
 class TokensOut(BaseModel):
     """What a login gives. Times in seconds; the refresh token is good once."""
 

@@ -16,13 +16,14 @@ class Body(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error (RFC 9457). `code` is stable; `detail` is for people."""
+    """An error (RFC 9457). `code` is stable; `detail` is for people, and `error` is the same text."""
 
     type: str
     title: str
     status: int
     detail: str
     code: str
+    error: str
     errors: list[dict[str, str]] | None = None
     tasks: list[dict[str, str]] | None = Field(
         None, description="With `may_still_run`: the tasks that nobody knows to be gone."

@@ -11,7 +11,8 @@ from testum.services.status import WallState
 class HealthOut(BaseModel):
     """Whether testum serves."""
 
-    status: Literal["ok", "unavailable"]
+    status: Literal["healthy", "unavailable"]
+    timestamp: dt.datetime
     version: str
     database: Literal["ok", "unavailable"]
 
