@@ -84,8 +84,9 @@ MAY: dict[Role, set[str]] = {
 
 PROTECTED = [name for name, rule in RULES.items() if rule is not None]
 SOCKETS = {"/ws/tasks/{task_id}", "/ws/jobs/{job_id}"}
-HIDDEN = {"/openapi.json", "/docs"}
-"""Beside them there are the pages, whose permissions tests/pages looks at."""
+HIDDEN = {"/openapi.json", "/docs", "/auth/logout"}
+"""Beside them there are the pages, whose permissions tests/pages looks at. Who may follow the link that logs out is the one
+who is logged out by it: tests/web/test_account.py."""
 
 
 @dataclass
