@@ -306,7 +306,7 @@ def test_what_is_not_there_is_said_within_the_frame(open_tab: Open, path: str) -
     answer = tab.page.goto(path)
     assert answer is not None and answer.status == 404
     expect(tab.page.get_by_role("heading", name="Not found", level=1)).to_be_visible()
-    expect(tab.page).to_have_title("Not found · testum")
+    expect(tab.page).to_have_title("Not found · Testum")
     expect(tab.page.get_by_role("navigation", name="Main menu")).to_be_visible()
 
 

@@ -114,6 +114,9 @@ def test_output_can_be_read_while_the_command_runs(api: Api, platforms: list[Any
 
 def test_settings_show_no_secret(api: Api, server: Server) -> None:
     shown = api.get("/settings")
+    assert {name: shown[name.lower()] for name in shown if name.isupper()} == {
+        name: value for name, value in shown.items() if name.isupper()
+    }
     assert shown["version"] == __version__
     assert shown["ADMIN_USERNAME"] == ADMIN[0]
     assert {shown[name] for name in ("SECRET_KEY", "FERNET_KEY", "ADMIN_PASSWORD")} == {"********"}

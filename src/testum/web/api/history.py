@@ -119,4 +119,6 @@ async def list_audit(
 @router.get("/settings", responses=PROTECTED, operation_id="getSettings")
 async def get_settings(actor: CurrentActor, app: App) -> dict[str, Any]:
     """The configuration. Secrets are masked."""
-    return await app.status.settings(actor)
+    found = await app.status.settings(actor)
+    # Clients that were there before know the names in lower case.
+    return found | {name.lower(): value for name, value in found.items()}
