@@ -70,6 +70,12 @@ async def of_login(session: AsyncSession, login_id: UUID, now: dt.datetime) -> U
     return await session.scalar(_OF_LOGIN, {"login_id": login_id, "now": now})
 
 
+async def addresses_of(session: AsyncSession, user_id: UUID, since: dt.datetime) -> set[str]:
+    """From where somebody has logged in to an account since then."""
+    statement = select(Login.address).where(Login.user_id == user_id, Login.created_at > since).distinct()
+    return set(await session.scalars(statement.limit(1000)))
+
+
 async def lock(session: AsyncSession, user_id: UUID) -> None:
     """Hold the account's row: whoever changes it looks at it only after the one before."""
     await session.execute(select(User.id).where(User.id == user_id).with_for_update())

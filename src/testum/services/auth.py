@@ -6,7 +6,7 @@ import hmac
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from joserfc import jwt
@@ -23,12 +23,14 @@ from testum.db.session import Database
 from testum.db.users import Login, User
 from testum.errors import Conflict, InvalidInput, Throttled, Unauthenticated
 from testum.services.access import Gate
+from testum.services.guesses import Guesses, network_of
 from testum.services.passwords import check_password_rules, hash_password, verify_password
 from testum.services.throttle import Throttle
 
 _ALGORITHM = "HS256"
 _PER_ACCOUNT = parse("10/5minutes")
-_PER_ADDRESS = parse("100/5minutes")
+_KNOWN_FOR = dt.timedelta(days=30)
+"""So long a network is known from which somebody has logged in."""
 _MAX_USERNAME = 150
 
 
@@ -41,6 +43,8 @@ class Tokens:
     refresh_token: str
     refresh_expires_in: int
     user: User
+    device: str = ""
+    """After a login, what the device shows from now on to be known."""
 
 
 class Auth:
@@ -63,6 +67,7 @@ class Auth:
         self._access_seconds = access_seconds
         self._refresh_seconds = refresh_seconds
         self._attempts = throttle
+        self._guesses = Guesses(throttle, secret_key)
 
     async def ensure_admin(self, username: str, password: str, *, must_change: bool) -> bool:
         """Make the first admin where there is no account yet; whether one was made."""
@@ -87,19 +92,35 @@ class Auth:
             return await users.count(session) > 0
 
     async def login(
-        self, username: str, password: str, *, address: str, client: str, browser: bool = False
+        self,
+        username: str,
+        password: str,
+        *,
+        address: str,
+        client: str,
+        device: str = "",
+        browser: bool = False,
     ) -> Tokens:
-        """Prove a name and password. `browser`: the refresh token is one for `renew`, to be kept in a cookie.
-        Raises Unauthenticated (the same for a wrong name and a wrong password) or Throttled."""
+        """Prove a name and password. `device`: what an earlier login gave, if anything. `browser`: the refresh token is one
+        for `renew`, to be kept in a cookie. Raises Unauthenticated (the same for a wrong name and a wrong password) or
+        Throttled."""
         account_key = hashlib.sha256(username.casefold().encode("utf-8", "replace")).hexdigest()
-        await self._throttle(_PER_ADDRESS, "address", address, username, address)
-        await self._throttle(_PER_ACCOUNT, "account", f"{account_key}@{address}", username, address)
+        network = network_of(address)
         async with self._database.read() as session:
             user = await users.by_name(session, username) if "\0" not in username else None
+            known = self._guesses.device(user.id, device) if user is not None else ""
+            if user is not None and not known:
+                before = await users.addresses_of(session, user.id, utc_now() - _KNOWN_FOR)
+                known = network if network in map(network_of, before) else ""
+        try:
+            tried = await self._guesses.admit(account_key, network, known=known)
+        except Throttled:
+            await self._gate.refused(username, "auth.login", address=address, reason="throttled")
+            raise
         if not await verify_password(user.password_hash if user else None, password) or user is None:
             await self._gate.refused(username, "auth.login", address=address, reason="bad_credentials")
             raise Unauthenticated("The user name or the password is wrong.", code="bad_credentials")
-        await self._attempts.clear(_PER_ACCOUNT, "account", f"{account_key}@{address}")
+        await self._guesses.right(tried)
         login_id = new_id()
         refresh_token = (_SESSION if browser else "") + self._refresh_token(login_id)
         login = Login(
@@ -113,7 +134,8 @@ class Auth:
         async with self._database.write() as session:
             session.add(login)
             self._gate.log(session, _actor(user, login.id, address), "auth.login", "user", user.id)
-        return self._tokens(user, login.id, refresh_token)
+        kept = device if self._guesses.device(user.id, device) else self._guesses.new_device(user.id)
+        return replace(self._tokens(user, login.id, refresh_token), device=kept)
 
     async def _throttle(self, limit: RateLimitItem, kind: str, key: str, username: str, address: str) -> None:
         if await self._attempts.hit(limit, kind, key):

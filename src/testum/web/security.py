@@ -10,12 +10,16 @@ from limits import parse
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 
 from testum.app import Testum
 from testum.core.permissions import Actor, changes_something
 from testum.errors import Forbidden, TestumError, Unauthenticated
 
 COOKIE = "access_token"
+DEVICE_COOKIE = "testum_device"
+_DEVICE_SECONDS = 400 * 86_400
+"""As long as browsers keep a cookie (RFC 6265bis, section 5.5)."""
 MAX_BODY = 4 * 1024 * 1024
 """Bytes that a request may have."""
 SMALL_BODY = 16 * 1024
@@ -36,6 +40,13 @@ def testum_of(connection: HTTPConnection) -> Testum:
     """The application that the request came to."""
     testum: Testum = connection.app.state.testum
     return testum
+
+
+def know_device(response: Response, device: str, *, secure: bool) -> None:
+    """Let a device that has logged in be known at its next login."""
+    response.set_cookie(
+        DEVICE_COOKIE, device, max_age=_DEVICE_SECONDS, httponly=True, samesite="strict", secure=secure
+    )
 
 
 def address_of(connection: HTTPConnection) -> str:

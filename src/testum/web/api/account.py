@@ -20,9 +20,13 @@ from testum.web.api.schemas.account import (
     UserOut,
 )
 from testum.web.api.schemas.base import MessageOut
-from testum.web.security import COOKIE, App, CurrentActor, actor_of, address_of
+from testum.web.security import COOKIE, DEVICE_COOKIE, App, CurrentActor, actor_of, address_of, know_device
 
 router = APIRouter(prefix="/auth", tags=["account"])
+
+
+def _is_secure(request: HTTPConnection, app: App) -> bool:
+    return request.url.scheme == "https" or app.settings.session_cookie_secure
 
 
 def _answer(request: HTTPConnection, response: Response, app: App, tokens: Tokens) -> TokensOut:
@@ -32,7 +36,7 @@ def _answer(request: HTTPConnection, response: Response, app: App, tokens: Token
         max_age=tokens.expires_in,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https" or app.settings.session_cookie_secure,
+        secure=_is_secure(request, app),
     )
     return TokensOut(
         access_token=tokens.access_token,
@@ -51,7 +55,9 @@ async def login(body: LoginBody, request: Request, response: Response, app: App)
         body.password,
         address=address_of(request),
         client=request.headers.get("user-agent", ""),
+        device=request.cookies.get(DEVICE_COOKIE, ""),
     )
+    know_device(response, tokens.device, secure=_is_secure(request, app))
     return _answer(request, response, app, tokens)
 
 

@@ -15,7 +15,7 @@ from testum.web.pages.languages import languages
 from testum.web.pages.route import page_router
 from testum.web.pages.view import THEMES, BareView, PageView, View, local, login_page, make_view
 from testum.web.pages.words import Words
-from testum.web.security import COOKIE, address_of
+from testum.web.security import COOKIE, DEVICE_COOKIE, address_of, know_device
 
 router = page_router()
 
@@ -74,6 +74,7 @@ async def login(request: Request, view: BareView) -> Response:
             form.raw("password"),
             address=address_of(request),
             client=request.headers.get("user-agent", ""),
+            device=request.cookies.get(DEVICE_COOKIE, ""),
             browser=True,
         )
     except (Unauthenticated, Throttled) as error:
@@ -93,6 +94,7 @@ async def login(request: Request, view: BareView) -> Response:
         next_page = "/account/password"
     response = RedirectResponse(next_page, 303)
     keep(view, response, tokens)
+    know_device(response, tokens.device, secure=view.is_secure)
     return response
 
 
