@@ -23,8 +23,11 @@ headers = {{ Authorization = "Bearer {token}" }}
 [[operations]]
 include-operation-id = "logout"
 headers = {{ Authorization = "Bearer {other}" }}
+[[operations]]
+include-operation-id = "leave"
+headers = {{ Authorization = "Bearer {other}" }}
 """
-"""`logout` ends another login than the one that all the rest needs."""
+"""`logout` and `leave` end another login than the one that all the rest needs."""
 
 
 @pytest.mark.timeout(660)

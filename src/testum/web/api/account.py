@@ -76,8 +76,7 @@ async def logout(actor: CurrentActor, response: Response, app: App) -> MessageOu
     return MessageOut(message="Logged out.")
 
 
-# For clients that were there before; the document describes the other one.
-@router.get("/logout", include_in_schema=False)
+@router.get("/logout", status_code=302, response_class=RedirectResponse, operation_id="leave")
 async def leave(request: Request, app: App) -> RedirectResponse:
     """End this login, if it is one, and go to the page to log in: for a link. Another site's page cannot send the cookie
     (SameSite=Strict)."""
