@@ -106,6 +106,8 @@ def test_a_secret_opens_only_for_its_own_field_and_record() -> None:
     for record, field in ((other, "password"), (owner, "passphrase")):
         with pytest.raises(ConfigurationError, match="another field or record"):
             Opener(key).open(record, field, sealed)
+    before = Fernet(key).encrypt(owner.bytes + b"x").decode()
+    assert Opener(key).open(owner, "password", before) == "x", "of an installation that is older"
     with pytest.raises(ConfigurationError, match="FERNET_KEY"):
         Opener(Fernet.generate_key().decode()).open(owner, "password", sealed)
 

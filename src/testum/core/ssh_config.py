@@ -59,11 +59,10 @@ def _fits(name: str, patterns: Sequence[str]) -> bool:
 @dataclass(slots=True)
 class Asked:
     """What is known of one connection while its configuration is read: `original` is what was typed, `host` the same, or in
-    the final pass what HostName has made of it. `user` and `port` may have been given with the name."""
+    the final pass what HostName has made of it. `values` and `key_files` are what was found so far."""
 
     original: str
     host: str
-    user: str = ""
     local_user: str = ""
     final: bool = False
     values: dict[str, str] = field(default_factory=dict)
@@ -71,8 +70,8 @@ class Asked:
 
     def hostname(self) -> str:
         """Where HostName leads, as far as it is known."""
-        return expand(
-            self.values.get("hostname", self.host), {"h": self.original if not self.final else self.host}
+        return (
+            self.host if self.final else expand(self.values.get("hostname", self.host), {"h": self.original})
         )
 
 
@@ -134,7 +133,7 @@ class _Match:
             case "originalhost":
                 return _fits(asked.original.lower(), argument.lower().split(","))
             case "user":
-                user = asked.values.get("user", asked.user) or asked.local_user
+                user = asked.values.get("user", asked.local_user)
                 return _fits(user, argument.split(",")) if user else None
             case "localuser":
                 return _fits(asked.local_user, argument.split(",")) if asked.local_user else None
@@ -328,7 +327,7 @@ class SshConfig:
         undecided = self._pass(asked)
         if self._asks_final:
             asked.host = _lower(asked.hostname())
-            asked.values["hostname"], asked.final = asked.host, True
+            asked.final = True
             undecided += self._pass(asked)
         return undecided
 

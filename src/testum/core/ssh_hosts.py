@@ -84,7 +84,6 @@ def _hop(text: str) -> str:
     return (f"{user}@" if user else "") + host + (f":{port}" if port else "")
 
 
-_OPTIONS_WITH_VALUE = frozenset("BbcDEeFIiJLlmOopQRSWw")
 _HARMLESS = frozenset("46AaCfGgKkMNnqsTtVvXxYy")
 _THROUGH = frozenset({"%h:%p", "[%h]:%p"})
 

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import hashlib
-import hmac
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.permissions import Actor, Permission, Role
+from testum.core.secrets import Signer
 from testum.db import installation, users
 from testum.db.base import new_id, utc_now
 from testum.db.session import Database
@@ -63,7 +63,7 @@ class Auth:
         self._database = database
         self._gate = gate
         self._key = OctKey.import_key(secret_key)
-        self._seal = hmac.new(secret_key.encode(), b"refresh token", hashlib.sha256)
+        self._issued = Signer(secret_key, "refresh token")
         self._access_seconds = access_seconds
         self._refresh_seconds = refresh_seconds
         self._attempts = throttle
@@ -162,7 +162,7 @@ class Auth:
             )
             if good and login is not None and login.refresh_hash != _hash(refresh_token):
                 # One that was never issued was not stolen: who makes one up must end nobody's login.
-                good, stolen = False, self._was_issued(refresh_token)
+                good, stolen = False, bool(self._issued.verify(refresh_token))
                 login.revoked_at = utc_now() if stolen else None
             if good and login is not None and user is not None:
                 fresh = self._refresh_token(login.id)
@@ -317,17 +317,7 @@ class Auth:
     def _refresh_token(self, login_id: UUID) -> str:
         """A new token. It names its login, so that any token of the line is known when it is seen again, and shows that it
         was made here."""
-        token = f"{login_id.hex}.{secrets.token_urlsafe(32)}"
-        return f"{token}.{self._mac(token)}"
-
-    def _was_issued(self, refresh_token: str) -> bool:
-        token, _, mac = refresh_token.rpartition(".")
-        return hmac.compare_digest(self._mac(token).encode(), mac.encode("utf-8", "replace"))
-
-    def _mac(self, token: str) -> str:
-        seal = self._seal.copy()
-        seal.update(token.encode("utf-8", "replace"))
-        return seal.hexdigest()
+        return self._issued.sign(f"{login_id.hex}.{secrets.token_urlsafe(32)}")
 
     def _tokens(self, user: User, login_id: UUID, refresh_token: str) -> Tokens:
         now = int(utc_now().timestamp())

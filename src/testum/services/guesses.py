@@ -2,8 +2,6 @@
 who is known."""
 
 import asyncio
-import hashlib
-import hmac
 import secrets
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
@@ -11,6 +9,7 @@ from uuid import UUID
 
 from limits import RateLimitItem, parse
 
+from testum.core.secrets import Signer
 from testum.errors import Throttled
 from testum.services.throttle import Throttle
 
@@ -27,7 +26,7 @@ _OF_SLOW_NETWORK = parse("2/1seconds")
 _PATIENCE_SECONDS = 25.0
 _STEP_SECONDS = 0.25
 _MOST_WAITING = 100
-_ASIDE = 64
+_NETWORK_BITS = 64
 """The bits of an IPv6 address that name a network: whoever has one has all addresses of it (RFC 6177)."""
 
 
@@ -44,7 +43,7 @@ class Guesses:
 
     def __init__(self, throttle: Throttle, secret_key: str) -> None:
         self._throttle = throttle
-        self._seal = hmac.new(secret_key.encode(), b"device", hashlib.sha256)
+        self._devices = Signer(secret_key, "device")
         self._waiting = 0
 
     async def admit(self, account: str, network: str, *, known: str) -> Try:
@@ -86,19 +85,12 @@ class Guesses:
 
     def new_device(self, user_id: UUID) -> str:
         """What a device shows from now on to be known to the account."""
-        named = f"{user_id.hex}.{secrets.token_urlsafe(16)}"
-        return f"{named}.{self._mac(named)}"
+        return self._devices.sign(f"{user_id.hex}.{secrets.token_urlsafe(16)}")
 
     def device(self, user_id: UUID, shown: str) -> str:
         """The device, if it is one that has logged in to the account; empty else."""
-        named, _, mac = shown.rpartition(".")
-        genuine = hmac.compare_digest(self._mac(named).encode(), mac.encode("utf-8", "replace"))
-        return named if genuine and named.startswith(f"{user_id.hex}.") else ""
-
-    def _mac(self, named: str) -> str:
-        seal = self._seal.copy()
-        seal.update(named.encode("utf-8", "replace"))
-        return seal.hexdigest()
+        named = self._devices.verify(shown)
+        return named if named.startswith(f"{user_id.hex}.") else ""
 
 
 def _throttled(seconds: int) -> Throttled:
@@ -111,4 +103,4 @@ def network_of(address: str) -> str:
         found = ip_address(address.partition("%")[0])
     except ValueError:
         return address
-    return str(found) if found.version == 4 else str(ip_network((found, _ASIDE), strict=False))
+    return str(found) if found.version == 4 else str(ip_network((found, _NETWORK_BITS), strict=False))

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from testum import __version__
 from testum.app import Testum
-from testum.errors import TooLarge
+from testum.errors import TestumError, TooLarge, Unauthenticated
 from testum.settings import Settings
 from testum.web import errors, pages, streams
 from testum.web.api import account, health, history, jobs, keys, output, platforms, selections
@@ -177,15 +177,19 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit, got, over = SMALL_BODY, 0, False
+        limit, got = SMALL_BODY, 0
+        refusal: TestumError | None = None
 
         async def take(size: int) -> None:
-            nonlocal limit, over
-            if size > limit == SMALL_BODY:
-                limit = await most_of_body(HTTPConnection(scope))
-            if size > limit:
-                over = True
-                raise _TooLarge
+            nonlocal limit, refusal
+            try:
+                if size > limit == SMALL_BODY:
+                    limit = await most_of_body(HTTPConnection(scope))
+                if size > limit:
+                    raise TooLarge(_TOO_LARGE if limit == MAX_BODY else _MORE_THAN_SMALL)
+            except (Unauthenticated, TooLarge) as error:
+                refusal = error
+                raise _Refused from None
 
         async def counted() -> Message:
             nonlocal got
@@ -196,20 +200,18 @@ class BodyLimit:
             return message
 
         async def noted(message: Message) -> None:
-            if not over:
+            if refusal is None:
                 await send(message)
 
-        with suppress(_TooLarge):
+        with suppress(_Refused):
             for name, value in scope["headers"]:
                 if name == b"content-length":
                     await take(int(value) if value.isdigit() else MAX_BODY + 1)
             await self._app(scope, counted, noted)
-        if over:
-            refusal = TooLarge(_TOO_LARGE if limit == MAX_BODY else _MORE_THAN_SMALL)
+        if refusal is not None:
             page = await self._show(Request(scope), refusal)
-            refused = errors.ProblemResponse(413, refusal.code, f"The request is over {limit} bytes.")
-            await (page or refused)(scope, receive, send)
+            await (page or errors.problem_of(refusal))(scope, receive, send)
 
 
-class _TooLarge(Exception):
-    """The body went over the limit while it was read."""
+class _Refused(Exception):
+    """The body is not read, or not to its end."""

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from testum.app import Testum
 from testum.core.permissions import Actor, changes_something
-from testum.errors import Forbidden, TestumError, Unauthenticated
+from testum.errors import Forbidden, Unauthenticated
 
 COOKIE = "access_token"
 DEVICE_COOKIE = "testum_device"
@@ -24,6 +24,8 @@ MAX_BODY = 4 * 1024 * 1024
 """Bytes that a request may have."""
 SMALL_BODY = 16 * 1024
 """The same for who may change nothing."""
+_WITHOUT_LOGIN = ("/login", "/auth/refresh", "/session/renew")
+"""How the addresses end that take a body and need no login."""
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OF_FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 
@@ -113,10 +115,14 @@ def may_be_ours(connection: HTTPConnection) -> bool:
 
 
 async def most_of_body(connection: HTTPConnection) -> int:
-    """How many bytes whoever asks may send."""
+    """How many bytes whoever asks may send. Raises Unauthenticated where a login is needed: clients renew theirs by that."""
     try:
         actor = await actor_of(connection)
-    except TestumError:
+    except Unauthenticated:
+        if connection.url.path.endswith(_WITHOUT_LOGIN):
+            return SMALL_BODY
+        raise
+    except Forbidden:
         return SMALL_BODY
     return MAX_BODY if changes_something(actor) else SMALL_BODY
 

@@ -4,7 +4,7 @@
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 
-from testum.errors import TestumError
+from testum.errors import TestumError, Unauthenticated
 from testum.web.assets import Assets
 from testum.web.pages import (
     account,
@@ -21,7 +21,7 @@ from testum.web.pages import (
     tasks,
 )
 from testum.web.pages.rendering import Templates
-from testum.web.pages.route import error_page
+from testum.web.pages.route import error_page, to_login
 from testum.web.pages.view import page_above, takes_only_forms
 
 _PROGRAMS = ("/api", "/ws", "/health", "/openapi.json", "/static")
@@ -57,4 +57,6 @@ async def show_error(request: Request, error: TestumError) -> Response | None:
         return None
     if request.method == "GET" and takes_only_forms(request):
         return RedirectResponse(page_above(request), 303)
-    return await error_page(request, error)
+    return (
+        to_login(request, error) if isinstance(error, Unauthenticated) else await error_page(request, error)
+    )
