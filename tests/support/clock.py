@@ -4,6 +4,10 @@ clock stays the machine's."""
 import tempfile
 from pathlib import Path
 
+from tests.support.waiting import pause
+
+_READ_SECONDS = 1
+"""So often a program looks what the time is set to."""
 _LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
@@ -35,10 +39,15 @@ class Clock:
         self._file = Path(self._folder.name) / "offset"
         # Also programs of other users read it.
         Path(self._folder.name).chmod(0o755)
-        self.set(0)
+        self._write(0)
 
     def set(self, seconds: float) -> None:
-        """Set it so many seconds ahead of the machine's."""
+        """Set it so many seconds ahead of the machine's, and wait until every program has it: PostgreSQL measures by it for how
+        long a transaction is idle, and would end one in whose midst it jumps."""
+        self._write(seconds)
+        pause(_READ_SECONDS)
+
+    def _write(self, seconds: float) -> None:
         new = self._file.with_suffix(".new")
         new.write_text(f"{seconds:+f}\n")
         new.replace(self._file)
@@ -48,7 +57,7 @@ class Clock:
         return {
             **_environment(),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_CACHE_DURATION": str(_READ_SECONDS),
             "FAKETIME_DONT_RESET": "1",
         }
 
