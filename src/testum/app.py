@@ -54,6 +54,7 @@ from testum.services.output import Outputs
 from testum.services.overview import Overview
 from testum.services.platforms import Platforms
 from testum.services.probes import Probes
+from testum.services.refusals import SUMMARY_SECONDS, Refusals
 from testum.services.selections import Selections
 from testum.services.spool import Spools
 from testum.services.status import Check, Status
@@ -153,7 +154,8 @@ class Testum:
         self.events = self._make_events()
         self.artifacts = artifacts
         self.output_store, self.positions = self._make_outputs()
-        self.gate = Gate(self.database)
+        self._refusals = Refusals(self.database)
+        self.gate = Gate(self._refusals)
         self.endpoints = Endpoints(self.database, self._opener, settings.ssh_host_key_policy)
         self.engine = (
             Engine(self, self._opener) if role is Role.WORKER or not settings.celery_broker_url else None
@@ -362,6 +364,7 @@ class Testum:
                 self.engine.runner, self.engine.ledger, self.events, self.settings.lease_seconds
             )
             self.watch.keep("aftermath", self.engine.aftermath.look, LOOK_SECONDS)
+        self.watch.keep("refusals", self._refusals.write, SUMMARY_SECONDS)
 
     async def drain(self, seconds: float) -> None:
         """Claim no more, leave what is left to other workers, and wait so long for what is under way."""
@@ -392,6 +395,8 @@ class Testum:
         await self.likenesses.close()
         await self.output_store.close()
         await self.events.close()
+        with suppress(StorageUnavailable):
+            await self._refusals.write()
         for close in self._closing:
             await close()
         await self.database.close()

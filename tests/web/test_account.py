@@ -4,19 +4,21 @@ import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import patch
 
 import httpx2
 import pytest
 
 from tests.support.application import Application
 from tests.support.server import ADMIN, Api, Installation, Server
+from testum.services import refusals
 
 NAME, PASSWORD = ADMIN
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Installation]:
-    with Application() as application:
+    with patch.multiple(refusals, OF_ONE=100_000, OF_ALL=100_000), Application() as application:
         yield application
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
-from limits import RateLimitItem, parse
+from limits import parse
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -29,6 +29,8 @@ from testum.services.throttle import Throttle
 
 _ALGORITHM = "HS256"
 _PER_ACCOUNT = parse("10/5minutes")
+_MADE_UP = parse("60/5minutes")
+"""Refresh tokens that were never issued, from one network."""
 _KNOWN_FOR = dt.timedelta(days=30)
 """So long a network is known from which somebody has logged in."""
 _MAX_USERNAME = 150
@@ -115,10 +117,10 @@ class Auth:
         try:
             tried = await self._guesses.admit(account_key, network, known=known)
         except Throttled:
-            await self._gate.refused(username, "auth.login", address=address, reason="throttled")
+            await self._gate.turned_away(username, "auth.login", address=address, reason="throttled")
             raise
         if not await verify_password(user.password_hash if user else None, password) or user is None:
-            await self._gate.refused(username, "auth.login", address=address, reason="bad_credentials")
+            await self._gate.turned_away(username, "auth.login", address=address, reason="bad_credentials")
             raise Unauthenticated("The user name or the password is wrong.", code="bad_credentials")
         await self._guesses.right(tried)
         login_id = new_id()
@@ -137,47 +139,46 @@ class Auth:
         kept = device if self._guesses.device(user.id, device) else self._guesses.new_device(user.id)
         return replace(self._tokens(user, login.id, refresh_token), device=kept)
 
-    async def _throttle(self, limit: RateLimitItem, kind: str, key: str, username: str, address: str) -> None:
-        if await self._attempts.hit(limit, kind, key):
-            return
-        wait = await self._attempts.wait(limit, kind, key)
-        await self._gate.refused(username, "auth.login", address=address, reason="throttled")
-        raise Throttled(f"Too many attempts to log in. Try again in {wait} seconds.", retry_after=wait)
-
     async def refresh(self, refresh_token: str, *, address: str) -> Tokens:
         """Trade a refresh token for new tokens; it is good once. Used a second time, however long after, it
         was stolen by one side or the other: the whole login ends (RFC 9700, section 4.14.2). Raises
-        Unauthenticated."""
-        stolen = False
+        Unauthenticated, and Throttled for more that were made up than somebody may try."""
+        issued = bool(self._issued.verify(refresh_token))
+        network = network_of(address)
+        if not issued and not await self._attempts.test(_MADE_UP, "refresh", network):
+            await self._gate.turned_away("", "auth.refresh", address=address, reason="throttled")
+            raise await self._attempts.refusal(_MADE_UP, "refresh", network)
+        tokens, user, stolen = await self._trade(refresh_token, issued, address)
+        if tokens is not None:
+            return tokens
+        if not issued:
+            await self._attempts.hit(_MADE_UP, "refresh", network)
+        reason = "token_reused" if stolen else "bad_token"
+        await self._gate.turned_away(user, "auth.refresh", address=address, reason=reason, proven=issued)
+        raise _ended()
+
+    async def _trade(self, token: str, issued: bool, address: str) -> tuple[Tokens | None, str, bool]:
+        """New tokens, the user's name and whether the token was stolen."""
+        named = _login_of(token)
+        if named is None:
+            return None, "", False
         async with self._database.write() as session:
-            named = _login_of(refresh_token)
             # Locked: of many who show the same token at once, one is first.
-            login = await session.get(Login, named, with_for_update=True) if named is not None else None
+            login = await session.get(Login, named, with_for_update=True)
             user = await users.get(session, login.user_id) if login is not None else None
-            good = (
-                login is not None
-                and user is not None
-                and login.revoked_at is None
-                and login.expires_at > utc_now()
-            )
-            if good and login is not None and login.refresh_hash != _hash(refresh_token):
+            if login is None or user is None:
+                return None, "", False
+            if login.revoked_at is not None or login.expires_at <= utc_now():
+                return None, user.username, False
+            if login.refresh_hash != _hash(token):
                 # One that was never issued was not stolen: who makes one up must end nobody's login.
-                good, stolen = False, bool(self._issued.verify(refresh_token))
-                login.revoked_at = utc_now() if stolen else None
-            if good and login is not None and user is not None:
-                fresh = self._refresh_token(login.id)
-                login.refresh_hash = _hash(fresh)
-                login.expires_at = utc_now() + dt.timedelta(seconds=self._refresh_seconds)
-                self._gate.log(session, _actor(user, login.id, address), "auth.refresh", "user", user.id)
-        if not good or login is None or user is None:
-            await self._gate.refused(
-                user.username if user else "",
-                "auth.refresh",
-                address=address,
-                reason="token_reused" if stolen else "bad_token",
-            )
-            raise _ended()
-        return self._tokens(user, login.id, fresh)
+                login.revoked_at = utc_now() if issued else None
+                return None, user.username, issued
+            fresh = self._refresh_token(login.id)
+            login.refresh_hash = _hash(fresh)
+            login.expires_at = utc_now() + dt.timedelta(seconds=self._refresh_seconds)
+            self._gate.log(session, _actor(user, login.id, address), "auth.refresh", "user", user.id)
+        return self._tokens(user, login.id, fresh), user.username, False
 
     async def renew(self, session_token: str, *, address: str) -> Tokens:
         """New access for a browser's login. Its token stays the same: the tabs of a browser share it, and would
@@ -279,30 +280,22 @@ class Auth:
             if user is not None and user.password_hash == confirmed:
                 yield session, user
                 return
-        await self._refuse_change(actor, action, "changed_meanwhile")
+        await self._gate.refused(actor, action, "user", actor.id, reason="changed_meanwhile")
         if user is None:
             raise _ended()
         raise InvalidInput("current_password: was changed a moment ago.", code="bad_credentials")
-
-    async def _refuse_change(self, actor: Actor, action: str, reason: str) -> None:
-        await self._gate.refused(
-            actor.username,
-            action,
-            address=actor.address,
-            object_type="user",
-            object_id=actor.id,
-            reason=reason,
-        )
 
     async def _confirm(self, actor: Actor, password: str, action: str) -> str:
         """The actor knows the account's password; the hash that it fits is returned. Guessing is throttled
         as at the login."""
         await self._gate.check(actor, Permission.ACCOUNT, action, "user", actor.id)
-        await self._throttle(_PER_ACCOUNT, "confirm", str(actor.id), actor.username, actor.address)
+        if not await self._attempts.hit(_PER_ACCOUNT, "confirm", str(actor.id)):
+            await self._gate.refused(actor, action, "user", actor.id, reason="throttled")
+            raise await self._attempts.refusal(_PER_ACCOUNT, "confirm", str(actor.id))
         async with self._database.read() as session:
             user = await users.get(session, actor.id)
         if not await verify_password(user.password_hash if user else None, password) or user is None:
-            await self._refuse_change(actor, action, "bad_credentials")
+            await self._gate.refused(actor, action, "user", actor.id, reason="bad_credentials")
             raise InvalidInput("current_password: is wrong.", code="bad_credentials")
         await self._attempts.clear(_PER_ACCOUNT, "confirm", str(actor.id))
         return user.password_hash

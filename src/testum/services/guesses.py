@@ -10,7 +10,6 @@ from uuid import UUID
 from limits import RateLimitItem, parse
 
 from testum.core.secrets import Signer
-from testum.errors import Throttled
 from testum.services.throttle import Throttle
 
 _OF_KNOWN = parse("10/5minutes")
@@ -65,19 +64,19 @@ class Guesses:
 
     async def _hit(self, limit: RateLimitItem, kind: str, key: str) -> None:
         if not await self._throttle.hit(limit, kind, key):
-            raise _throttled(await self._throttle.wait(limit, kind, key))
+            raise await self._throttle.refusal(limit, kind, key)
 
     async def _wait(self, limit: RateLimitItem, kind: str, key: str) -> None:
         """Until there is room, as long as somebody may be asked to wait."""
         if self._waiting >= _MOST_WAITING:
-            raise _throttled(await self._throttle.wait(limit, kind, key))
+            raise await self._throttle.refusal(limit, kind, key)
         self._waiting += 1
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 while not await self._throttle.hit(limit, kind, key):  # noqa: ASYNC110 - for a time to pass
                     await asyncio.sleep(_STEP_SECONDS)
         except TimeoutError:
-            raise _throttled(await self._throttle.wait(limit, kind, key)) from None
+            raise await self._throttle.refusal(limit, kind, key) from None
         finally:
             self._waiting -= 1
 
@@ -91,10 +90,6 @@ class Guesses:
         """The device, if it is one that has logged in to the account; empty else."""
         named = self._devices.verify(shown)
         return named if named.startswith(f"{user_id.hex}.") else ""
-
-
-def _throttled(seconds: int) -> Throttled:
-    return Throttled(f"Too many attempts to log in. Try again in {seconds} seconds.", retry_after=seconds)
 
 
 def network_of(address: str) -> str:

@@ -168,11 +168,10 @@ class Platforms:
                 )
         except SecretWouldLeave:
             await self._gate.refused(
-                actor.username,
+                actor,
                 "platform.update",
-                address=actor.address,
-                object_type="platform",
-                object_id=platform_id,
+                "platform",
+                platform_id,
                 reason="secret_would_leave",
                 name=before.name,
                 changes=leaving,

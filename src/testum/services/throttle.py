@@ -10,6 +10,7 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from limits.errors import StorageError
 
 from testum.db.base import utc_now
+from testum.errors import Throttled
 
 log = structlog.get_logger(__name__)
 
@@ -28,10 +29,15 @@ class Throttle:
         """Count an attempt; whether it is within the limit."""
         return await self._ask(lambda limiter: limiter.hit(limit, kind, key))
 
-    async def wait(self, limit: RateLimitItem, kind: str, key: str) -> int:
-        """In how many seconds the next attempt is within the limit."""
+    async def test(self, limit: RateLimitItem, kind: str, key: str) -> bool:
+        """Whether another attempt would be within the limit."""
+        return await self._ask(lambda limiter: limiter.test(limit, kind, key))
+
+    async def refusal(self, limit: RateLimitItem, kind: str, key: str) -> Throttled:
+        """What is told to who is above the limit: in how many seconds the next attempt is within it."""
         reset, _ = await self._ask(lambda limiter: limiter.get_window_stats(limit, kind, key))
-        return max(1, int(reset - utc_now().timestamp()) + 1)
+        seconds = max(1, int(reset - utc_now().timestamp()) + 1)
+        return Throttled(f"Too many attempts to log in. Try again in {seconds} seconds.", retry_after=seconds)
 
     async def clear(self, limit: RateLimitItem, kind: str, key: str) -> None:
         """Forget the attempts: the last one was right."""

@@ -6,9 +6,6 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends
 from fastapi.security import APIKeyCookie, HTTPBearer
-from limits import parse
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
@@ -32,10 +29,6 @@ _OF_FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data
 # They only document the schemes in OpenAPI; `actor_of` reads the request itself, for WebSockets too.
 _bearer = HTTPBearer(auto_error=False, description="An access token from the login.")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="The cookie that the login sets.")
-
-# Refusals without a login are kept too, but nobody may fill the audit log with them.
-_refusals = FixedWindowRateLimiter(MemoryStorage())
-_REFUSALS_KEPT = parse("60/minute")
 
 
 def testum_of(connection: HTTPConnection) -> Testum:
@@ -79,11 +72,10 @@ async def actor_of(connection: HTTPConnection) -> Actor:
             raise Unauthenticated("Log in first: this needs an access token.")
         actor = await testum.auth.authenticate(token.strip(), address=address)
     except Unauthenticated as refusal:
-        if await _refusals.hit(_REFUSALS_KEPT, address):
-            await testum.gate.refused("", action, address=address, reason=refusal.code)
+        await testum.gate.turned_away("", action, address=address, reason=refusal.code)
         raise
     if by_cookie and not may_be_ours(connection):
-        await testum.gate.refused(actor.username, action, address=address, reason="cross_site")
+        await testum.gate.refused(actor, action, reason="cross_site")
         raise Forbidden(
             "This request came from another site's page, or from a form that does not say where it is.",
             code="cross_site",

@@ -47,6 +47,7 @@ ACTIONS: Mapping[str, str] = {
     "auth.login": N_("Log in"),
     "auth.logout": N_("Log out"),
     "auth.refresh": N_("Renew a login"),
+    "audit.refusals": N_("Further refusals, counted"),
     "auth.change_password": N_("Change the password"),
     "auth.change_username": N_("Change the user name"),
     "platform.create": N_("Add a platform"),
