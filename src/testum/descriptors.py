@@ -4,7 +4,7 @@ import resource
 
 _MOST = 65_536
 """More is of no use, and some programs that are started look at each of them."""
-_LEAST_KEPT, _MOST_KEPT = 64, 1024
+_LEAST_KEPT, _MOST_KEPT = 64, 2048
 """Kept for the database, clients and what they read: a quarter, within these bounds."""
 
 
@@ -26,8 +26,20 @@ def for_connections(wanted: int, tasks: int) -> int:
     return max(min(wanted, _free() - tasks), 1)
 
 
+def for_clients() -> int:
+    """How many clients of the web server may be connected: half of what is kept."""
+    return _kept() // 2
+
+
 def _free() -> int:
     """All but what is kept."""
+    return _most() - _kept()
+
+
+def _kept() -> int:
+    return min(max(_most() // 4, _LEAST_KEPT), _MOST_KEPT)
+
+
+def _most() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _MOST if soft == resource.RLIM_INFINITY else soft
-    return most - min(max(most // 4, _LEAST_KEPT), _MOST_KEPT)
+    return _MOST if soft == resource.RLIM_INFINITY else soft

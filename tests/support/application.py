@@ -21,7 +21,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from tests.support.server import Installation, Server
 from tests.support.waiting import LIMIT_SECONDS
 from testum.app import Role, Testum
-from testum.cli.protocol import Protocol
+from testum.cli import webserver
 from testum.errors import TestumError
 from testum.settings import Settings, load_settings
 from testum.web.factory import build
@@ -168,18 +168,7 @@ class Listening(Application):
         return
 
     async def _serve(self, front: Any, stop: asyncio.Event) -> None:
-        # As the web process has it (testum.cli.webserver).
-        server = uvicorn.Server(
-            uvicorn.Config(
-                front,
-                lifespan="off",
-                http=Protocol,
-                ws="websockets-sansio",
-                ws_per_message_deflate=False,
-                log_config=None,
-                timeout_graceful_shutdown=5,
-            )
-        )
+        server = uvicorn.Server(webserver.config_of(front, lifespan="off", log_config=None))
         serving = asyncio.create_task(server.serve(sockets=[self._listener]))
         await stop.wait()
         server.should_exit = True

@@ -5,17 +5,20 @@ import logging
 import socket
 import sys
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from testum.cli.draining import drain, ending
 from testum.cli.failures import REFUSED, Failure, WrongUse
-from testum.cli.protocol import Protocol
+from testum.cli.protocol import Protocol, SocketProtocol, keep_patience
 from testum.errors import TestumError
 from testum.settings import load_settings, misspelt
 
 _SHUTDOWN_SECONDS = 5
 _BACKLOG = 2048
+_MAX_SAID = 4096
+"""Bytes of a WebSocket message from a client."""
 _SIGNALS_TO_END = 2
 """The first lets the work come to its end, the second ends it."""
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to say where it answers
@@ -65,6 +68,25 @@ class _Server(uvicorn.Server):
             super().handle_exit(sig, frame)
 
 
+def config_of(application: Any, proxies: str = "", **options: Any) -> uvicorn.Config:
+    """How uvicorn serves testum. `proxies`: which peers' word on addresses counts (TRUSTED_PROXIES)."""
+    return uvicorn.Config(
+        application,
+        http=Protocol,
+        ws=SocketProtocol,
+        ws_per_message_deflate=False,
+        # What clients say there is ignored.
+        ws_max_size=_MAX_SAID,
+        server_header=False,
+        access_log=False,
+        # Else anybody could claim any address, and with it get round the throttle of logins.
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies or None,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        **options,
+    )
+
+
 def run(application: str, host: str, port: int) -> None:
     """Serve the application that an import string names (a factory) until a signal ends it.
 
@@ -76,23 +98,7 @@ def run(application: str, host: str, port: int) -> None:
         proxies = load_settings().trusted_proxies
         for sentence in misspelt():
             print(sentence, file=sys.stderr, flush=True)
-        server = _Server(
-            uvicorn.Config(
-                application,
-                factory=True,
-                loop="uvloop",
-                http=Protocol,
-                ws="websockets-sansio",
-                ws_per_message_deflate=False,
-                server_header=False,
-                access_log=False,
-                # Else anybody could claim any address, and with it get round the throttle of logins.
-                proxy_headers=bool(proxies),
-                forwarded_allow_ips=proxies or None,
-                log_level="warning",
-                timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-            )
-        )
+        server = _Server(config_of(application, proxies, factory=True, loop="uvloop", log_level="warning"))
         logging.getLogger("uvicorn.error").addFilter(_short_failure)
         server.run(sockets=[listener])
     except TestumError as error:
@@ -116,6 +122,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise WrongUse(f"--host {host}: {error.strerror}.") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keep_patience(listener)
         listener.bind(address)
         # Bound alone, the port would still be free to the next server until this one listens.
         listener.listen(_BACKLOG)

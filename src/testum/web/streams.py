@@ -1,6 +1,7 @@
 """WebSockets: a task's or a job's messages, from any point, until it is over."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from testum.app import Testum
 from testum.core.permissions import Actor, Permission, require
-from testum.errors import Forbidden, InvalidInput, NotFound, TestumError, Unauthenticated
+from testum.errors import Forbidden, InvalidInput, NotFound, TestumError, Throttled, Unauthenticated
 from testum.services.messages import Message
 from testum.web.errors import dump
 from testum.web.security import actor_of, testum_of
@@ -22,9 +23,14 @@ _CLOSE_CODES: dict[type[TestumError], int] = {
     Forbidden: 4403,
     NotFound: 4404,
     InvalidInput: 4422,
+    Throttled: 4429,
 }
 _INTERNAL = 1011
 _RECHECK_SECONDS = 5.0
+MOST_OF_ONE = 100
+"""Sockets of one account."""
+_RETRY_SECONDS = 5
+_open: Counter[UUID] = Counter()
 
 
 @router.websocket("/ws/tasks/{task_id}")
@@ -49,10 +55,27 @@ async def nothing_here(socket: WebSocket) -> None:
 
 
 async def _serve(socket: WebSocket, object_id: str, *, of_job: bool) -> None:
-    streams = testum_of(socket).streams
     await socket.accept()
     try:
         actor = await actor_of(socket)
+    except TestumError as error:
+        await _close(socket, error)
+        return
+    if _open[actor.id] >= MOST_OF_ONE:
+        await _close(socket, Throttled("This account has too many streams open.", retry_after=_RETRY_SECONDS))
+        return
+    _open[actor.id] += 1
+    try:
+        await _follow(socket, actor, object_id, of_job=of_job)
+    finally:
+        _open[actor.id] -= 1
+        if not _open[actor.id]:
+            del _open[actor.id]
+
+
+async def _follow(socket: WebSocket, actor: Actor, object_id: str, *, of_job: bool) -> None:
+    streams = testum_of(socket).streams
+    try:
         after = _after(socket)
         try:
             key = UUID(object_id)
@@ -66,8 +89,7 @@ async def _serve(socket: WebSocket, object_id: str, *, of_job: bool) -> None:
             await streams.check_task(actor, key)
             messages = streams.follow_task(key, after, output=wanted)
     except TestumError as error:
-        # A browser sees neither status nor body of a refused handshake; a close code it does see.
-        await socket.close(_CLOSE_CODES.get(type(error), _INTERNAL), _reason(error))
+        await _close(socket, error)
         return
     sending = asyncio.create_task(_send(socket, messages))
     receiving = asyncio.create_task(_until_gone(socket))
@@ -81,8 +103,12 @@ async def _serve(socket: WebSocket, object_id: str, *, of_job: bool) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     if refused:
-        refusal = checking.result()
-        await socket.close(_CLOSE_CODES.get(type(refusal), _INTERNAL), _reason(refusal))
+        await _close(socket, checking.result())
+
+
+async def _close(socket: WebSocket, error: TestumError) -> None:
+    """A browser sees neither status nor body of a refused handshake; a close code it does see."""
+    await socket.close(_CLOSE_CODES.get(type(error), _INTERNAL), _reason(error))
 
 
 async def _until_refused(testum: Testum, actor: Actor) -> TestumError:
