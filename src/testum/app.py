@@ -435,7 +435,7 @@ class Testum:
         first_only = not given or given in passwords.WEAK
         if not first_only:
             try:
-                passwords.check_password_rules(given, "ADMIN_PASSWORD", username)
+                await passwords.check_password_rules(given, "ADMIN_PASSWORD", username)
             except InvalidInput as error:
                 raise ConfigurationError(f"{error.message} Set another one.") from None
         # What was printed may be in a journal, what is weak is known to all: neither stays.

@@ -152,9 +152,21 @@ def test_a_weak_password_must_be_changed_first(browser: Browser, fresh: Server) 
         assert page.url.endswith("/account/password")
     for new, repeated, said in (
         ("short", "short", "Needs at least 8 characters."),
-        ("changeme", "changeme", "Is one that everybody tries first. Choose another one."),
-        ("Password1", "Password1", "Is one that everybody tries first. Choose another one."),
-        ("AdminAdmin", "AdminAdmin", "Is one that everybody tries first. Choose another one."),
+        (
+            "changeme",
+            "changeme",
+            "Is guessed too soon. Choose a longer one, or words that do not belong together.",
+        ),
+        (
+            "Password1",
+            "Password1",
+            "Is guessed too soon. Choose a longer one, or words that do not belong together.",
+        ),
+        (
+            "AdminAdmin",
+            "AdminAdmin",
+            "Is guessed too soon. Choose a longer one, or words that do not belong together.",
+        ),
         ("a much better one", "another one here", "The two do not agree."),
     ):
         page.get_by_label("Current password").fill("admin123")

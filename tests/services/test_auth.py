@@ -36,7 +36,7 @@ async def test_of_two_that_change_the_password_at_once_one_wins(
 
     monkeypatch.setattr(module, "hash_password", together)
     first, second = await login(old), await login(old)
-    news = {"the new one": first, "another one": second}
+    news = {"the new one": first, "quite another": second}
     ends = await asyncio.gather(
         *(testum.auth.change_password(actor, old, new) for new, actor in news.items()), return_exceptions=True
     )

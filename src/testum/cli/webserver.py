@@ -17,7 +17,7 @@ from testum.settings import load_settings, misspelt
 
 _SHUTDOWN_SECONDS = 5
 _BACKLOG = 2048
-_MAX_SAID = 4096
+_MAX_SAID = 1024 * 1024
 """Bytes of a WebSocket message from a client."""
 _SIGNALS_TO_END = 2
 """The first lets the work come to its end, the second ends it."""

@@ -255,7 +255,7 @@ class Auth:
 
     async def change_password(self, actor: Actor, current_password: str, new_password: str) -> User:
         """Give the own account another password; all its other logins end. Raises InvalidInput."""
-        check_password_rules(new_password, "new_password", actor.username)
+        await check_password_rules(new_password, "new_password", actor.username)
         if new_password == current_password:
             raise InvalidInput.field("new_password", "must differ from the current one.")
         confirmed = await self._confirm(actor, current_password, "auth.change_password")

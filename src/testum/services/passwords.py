@@ -8,20 +8,15 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from testum.errors import InvalidInput
+from testum.services.strength import decades_of_guesses, parts_of
 
 WEAK = frozenset({"admin123", "admin", "password", "changeme", "testum"})
 """Taken as the first password of an installation, but must be changed at the first login."""
-_COMMON = frozenset(
-    """
-    1q2w3e4r 1q2w3e4r5t 1qaz2wsx qwerty12 qwerty123 qwertyui qwertyuiop asdfghjk asdfghjkl zxcvbnm1 q1w2e3r4
-    12345678 123456789 1234567890 11111111 00000000 87654321 12341234 11223344 88888888 abc12345 abcd1234 abcdefgh
-    a1b2c3d4 password1 password12 password123 passw0rd p@ssw0rd p@ssword pa$$word changeme1 changeit letmein1
-    welcome1 welcome123 iloveyou sunshine princess football baseball superman trustno1 starwars whatever computer
-    internet administrator admin1234 admin12345 rootroot root1234 toor1234 testtest test1234 testum123 secret123
-    """.split()  # noqa: SIM905 - words read better as words
-)
-"""The first that anybody tries, of those that are long enough (NIST SP 800-63B, section 5.1.1.2)."""
+_MIN_DECADES = 8.0
+"""What a password stands of guesses, as a power of ten: somebody who has its hash tries fewer in a week."""
 MIN_LENGTH = 8
+_MIN_LETTERS = 4
+"""Beside a name."""
 _MADE_UP_BYTES = 15
 MAX_LENGTH = 1000
 
@@ -36,17 +31,25 @@ _NOBODYS = "$argon2id$v=19$m=19456,t=2,p=1$SQtqeqHZ4HfAETOaX3oP5A$TnXesE/OQmYQI6
 of each start."""
 
 
-def check_password_rules(password: str, field: str, username: str) -> None:
-    """Raise InvalidInput unless the password may be set (NIST SP 800-63B: length, none that everybody tries, and not
-    the user's name, however often)."""
-    if password.lower() in WEAK | _COMMON or (
-        username and not password.lower().replace(username.lower(), "")
-    ):
-        raise InvalidInput.field(field, "is one that everybody tries first. Choose another one.")
+async def check_password_rules(password: str, field: str, username: str) -> None:
+    """Raise InvalidInput unless the password may be set (NIST SP 800-63B, section 5.1.1.2: length, and none that is guessed
+    soon by who knows the user's name)."""
     if len(password) < MIN_LENGTH:
         raise InvalidInput.field(field, f"needs at least {MIN_LENGTH} characters.")
     if len(password) > MAX_LENGTH:
         raise InvalidInput.field(field, f"takes at most {MAX_LENGTH} characters.")
+    names = [*parts_of(username), "testum"]
+    rest = password.lower()
+    for name in names:
+        rest = rest.replace(name.lower(), "") if len(name) > 2 else rest
+    if (
+        password.lower() in WEAK
+        or (len(rest) < len(password) and sum(character.isalpha() for character in rest) < _MIN_LETTERS)
+        or await decades_of_guesses(password, names) < _MIN_DECADES
+    ):
+        raise InvalidInput.field(
+            field, "is guessed too soon. Choose a longer one, or words that do not belong together."
+        )
 
 
 def make_up() -> str:
