@@ -427,10 +427,16 @@ class Testum:
             row.key_check = self._sealer.seal(row.id, "key_check", "testum")
 
     async def _ensure_admin(self) -> None:
-        if await self.auth.has_accounts():
-            return
         username = self.settings.admin_username
         given = self.settings.admin_password.get_secret_value()
+        if await self.auth.has_accounts():
+            if given and not await self.auth.has_password(username, given):
+                log.warning(
+                    "ADMIN_PASSWORD has no effect: it is for the first start, and the account has another password. "
+                    "`testum users reset-password` gives it a new one",
+                    account=username,
+                )
+            return
         password = given or passwords.make_up()
         first_only = not given or given in passwords.WEAK
         if not first_only:

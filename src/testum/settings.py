@@ -130,14 +130,10 @@ class Settings(BaseSettings):
         return self.database_url
 
 
-def load_settings() -> Settings:
-    """Read the configuration and complete it.
-
-    On the embedded database, missing secrets are generated once into `DATA_DIR` (mode 0600).
-    Raises ConfigurationError, naming the setting and the remedy.
-    """
+def read_settings() -> Settings:
+    """Read the configuration, and change nothing. Raises ConfigurationError."""
     try:
-        settings = Settings()
+        return Settings()
     except UnicodeDecodeError:
         raise ConfigurationError(".env: is not text in UTF-8. Correct it or remove it.") from None
     except ValidationError as error:
@@ -146,6 +142,15 @@ def load_settings() -> Settings:
         raise ConfigurationError(
             f"{name}: {first['msg']}. Correct it in the environment or in .env."
         ) from None
+
+
+def load_settings() -> Settings:
+    """Read the configuration and complete it.
+
+    On the embedded database, missing secrets are generated once into `DATA_DIR` (mode 0600).
+    Raises ConfigurationError, naming the setting and the remedy.
+    """
+    settings = read_settings()
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:

@@ -1,8 +1,13 @@
 """Logging in and out over HTTP: tokens, cookie, rotation, throttling, the own account."""
 
+import json
+import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -439,3 +444,59 @@ def test_the_first_password_is_made_up_and_shown_once() -> None:
             first.get("/auth/me")  # logins outlive a restart
         finally:
             first.http.close()
+
+
+# -- a lost password ---------------------------------------------------------------------------------------
+
+
+def command(site: Installation, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """`testum users reset-password` on the server's machine."""
+    testum = Path(sys.executable).with_name("testum")
+    return subprocess.run(
+        [testum, "users", "reset-password", *arguments],
+        env={**site.env, "PATH": os.environ["PATH"], **env},
+        cwd=site.data_dir,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.walls
+def test_a_lost_password_is_given_anew_while_the_server_runs(
+    site: Installation, http: httpx2.Client, admin: Api, own: Api
+) -> None:
+    ran = command(site, own.username.upper())
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
+    said, _, password = ran.stdout.strip().rpartition(": ")
+    assert said == f"{own.username} logs in with this password, and must then choose another one"
+    assert_problem(own.http.get("/auth/me"), 401, "session_ended")
+    assert_problem(login(http, own.username, own.password), 401, "bad_credentials")
+    answer = login(http, own.username, password).json()
+    assert answer["user"]["must_change_password"] is True and answer["user"]["role"] == "operator"
+    (entry,) = admin.all("/audit/", action="user.reset_password", object_id=answer["user"]["id"])
+    assert entry["user"].endswith(" on the server's machine") and entry["meta"] == {"name": own.username}
+    assert password not in json.dumps(admin.all("/audit/"))
+
+
+def test_a_password_is_given_to_nobody_and_nowhere(site: Installation, tmp_path: Path) -> None:
+    nobody = command(site, "nobody-here")
+    assert nobody.returncode == 2 and nobody.stdout == ""
+    assert nobody.stderr.startswith("testum: No account is named nobody-here. There are: admin")
+    elsewhere = command(site, "admin", DATA_DIR=str(tmp_path / "none"), DATABASE_URL="")
+    assert (
+        elsewhere.returncode == 2
+        and "testum.db is not there. Call this where the server runs" in elsewhere.stderr
+    )
+    assert not (tmp_path / "none").exists(), "nothing is made"
+    wrong = command(site, "admin", DATABASE_URL="no address")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("testum: DATABASE_URL: is not an address.")
+
+
+def test_an_admin_password_that_has_no_effect_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    with Application(env={"ADMIN_PASSWORD": "kettle-orbit-plum"}) as own_site:
+        for given, told in (("kettle-orbit-plum", 0), ("another-orbit-plum", 1), ("", 0)):
+            own_site.stop()
+            own_site.env["ADMIN_PASSWORD"] = given
+            own_site.start()
+            assert "".join(capfd.readouterr()).count("ADMIN_PASSWORD has no effect") == told

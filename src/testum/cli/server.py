@@ -1,4 +1,4 @@
-"""`testum serve`, `worker`, `demo`, `db upgrade`, `generate-key`: the commands of the machine that hosts testum."""
+"""`testum serve`, `worker`, `demo`, `users`, `db`, `generate-key`: the commands of the machine that hosts testum."""
 
 import gc
 from typing import Annotated
@@ -8,6 +8,9 @@ import typer
 from testum.cli.failures import WrongUse
 from testum.errors import TestumError
 
+users = typer.Typer(
+    help="Look after accounts, on the server's machine.", no_args_is_help=True, rich_markup_mode=None
+)
 db = typer.Typer(help="Look after the database.", no_args_is_help=True, rich_markup_mode=None)
 
 Host = Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")]
@@ -86,6 +89,28 @@ def worker(
     except TestumError as error:
         raise WrongUse(error.message) from None
     raise typer.Exit(status)
+
+
+@users.command("reset-password")
+def reset_password(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The account's name.")],
+) -> None:
+    """Give an account a new password, for who has lost it.
+
+    Call it on the server's machine, with the server's environment or .env. The server may run. The password is shown once and
+    must be changed at the next login; the account's other logins end.
+    """
+    import asyncio
+
+    from testum.services.lost_password import reset_password as reset
+    from testum.settings import read_settings
+
+    _make_files_private()
+    try:
+        username, password = asyncio.run(reset(read_settings().effective_database_url, name))
+    except TestumError as error:
+        raise WrongUse(error.message) from None
+    print(f"{username} logs in with this password, and must then choose another one: {password}")
 
 
 @db.command()

@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, column, func, inspect, select, table, up
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from testum.db import soundness
 from testum.db.session import options, translate
 from testum.db.tables import metadata
 from testum.errors import ConfigurationError, StorageFull
@@ -75,6 +76,16 @@ async def prepare(url: str) -> str:
     return await _migrate(url, _prepare)
 
 
+async def find(url: str) -> None:
+    """That an installation of this release is there; nothing is made. Raises ConfigurationError, also as `prepare` does."""
+    path = soundness.path_of(url)
+    if path is not None and not await asyncio.to_thread(path.is_file):
+        raise ConfigurationError(
+            f"DATA_DIR: {path} is not there. Call this where the server runs, with its environment or .env."
+        )
+    await _migrate(url, _find)
+
+
 async def _migrate(url: str, step: Callable[[Connection], None]) -> str:
     try:
         engine = create_async_engine(url, **options(url))
@@ -120,7 +131,20 @@ def _prepare(connection: Connection) -> None:
     present = revision_of(connection)
     if present is None:
         _make(connection)
-    elif present not in revisions():
+    else:
+        _expect(connection, present)
+
+
+def _find(connection: Connection) -> None:
+    present = revision_of(connection)
+    if present is None:
+        raise ConfigurationError("DATABASE_URL: the database is empty. Name the one that the server uses.")
+    _expect(connection, present)
+
+
+def _expect(connection: Connection, present: str) -> None:
+    """That this release's code works on the schema that is there."""
+    if present not in revisions():
         if _oldest_code(connection) not in revisions():
             raise _too_new(present)
     elif present != newest():

@@ -17,15 +17,22 @@ _CHECKED_SIZE = 64 * 1024 * 1024
 _RESTORE = "Restore the database from a backup"
 
 
-def check(url: str, outputs: Path) -> None:
-    """`check_file`, where the database's address names a file of SQLite."""
+def path_of(url: str) -> Path | None:
+    """The file that a database's address names, if it is one of SQLite."""
     try:
         address = make_url(url)
     except (ArgumentError, ValueError):
         # Whoever opens it says what is wrong.
-        return
-    if address.get_backend_name() == "sqlite" and address.database and address.database != ":memory:":
-        check_file(Path(address.database), outputs)
+        return None
+    named = address.get_backend_name() == "sqlite" and address.database and address.database != ":memory:"
+    return Path(address.database or "") if named else None
+
+
+def check(url: str, outputs: Path) -> None:
+    """`check_file`, where the database's address names a file of SQLite."""
+    path = path_of(url)
+    if path is not None:
+        check_file(path, outputs)
 
 
 def check_file(path: Path, outputs: Path) -> None:

@@ -57,6 +57,11 @@ async def by_name(session: AsyncSession, username: str) -> User | None:
     return await session.scalar(select(User).where(User.username_key == username.casefold()))
 
 
+async def names(session: AsyncSession) -> list[str]:
+    """The accounts' names, in their order."""
+    return list(await session.scalars(select(User.username).order_by(User.username_key).limit(100)))
+
+
 _OF_LOGIN = (
     select(User)
     .join(Login, Login.user_id == User.id)

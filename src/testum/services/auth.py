@@ -93,6 +93,12 @@ class Auth:
         async with self._database.read() as session:
             return await users.count(session) > 0
 
+    async def has_password(self, username: str, password: str) -> bool:
+        """Whether there is an account of this name with this password."""
+        async with self._database.read() as session:
+            user = await users.by_name(session, username)
+        return user is not None and await verify_password(user.password_hash, password)
+
     async def login(
         self,
         username: str,

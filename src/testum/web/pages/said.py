@@ -22,6 +22,7 @@ SAID = (
     N_("is wrong."),
     N_("The access token is not valid or has expired."),
     N_("The user name %(name)s is taken."),
+    N_("No account is named %(name)s. There are: %(names)s."),
     N_("needs at least %(least)s characters."),
     N_("Change the password first: this account still has a weak or generated one."),
     NOT_ALLOWED,

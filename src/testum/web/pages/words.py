@@ -50,6 +50,7 @@ ACTIONS: Mapping[str, str] = {
     "audit.refusals": N_("Further refusals, counted"),
     "auth.change_password": N_("Change the password"),
     "auth.change_username": N_("Change the user name"),
+    "user.reset_password": N_("Reset a password"),
     "platform.create": N_("Add a platform"),
     "platform.update": N_("Change a platform"),
     "platform.delete": N_("Delete a platform"),
