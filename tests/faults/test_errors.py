@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,9 @@ def answering(talk: Callable[[socket.socket], None]) -> Iterator[int]:
                 except OSError:
                     return
                 held.append(connection)
-                talk(connection)
+                with suppress(OSError):
+                    # Whoever called may have gone already.
+                    talk(connection)
 
         held: list[socket.socket] = []
         threading.Thread(target=serve, daemon=True).start()

@@ -346,7 +346,7 @@ def test_hanging_up_ends_the_connection(api: Api, real_sshd: RealSshd, listener:
         begun = time.monotonic()
         while taken.recv(4096):
             pass
-    assert time.monotonic() - begun < 4, "well before the host would have been given up"
+    assert time.monotonic() - begun < 8, "well before the host would have been given up"
 
 
 def test_it_takes_no_longer_than_connecting_may(listener: socket.socket, real_sshd: RealSshd) -> None:

@@ -34,8 +34,8 @@ def port(site: Listening) -> int:
     return int(site.url.rpartition(":")[2])
 
 
-def opened(site: Listening) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port(site)), timeout=20)
+def opened(site: Listening, source: str = "127.0.0.1") -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port(site)), timeout=20, source_address=(source, 0))
 
 
 def everything(connection: socket.socket) -> bytes:
@@ -117,21 +117,18 @@ def test_a_connection_that_was_used_waits_for_the_next_request(site: Listening) 
 
 
 def test_one_address_takes_half_of_the_connections(site: Listening) -> None:
-    with patch.object(descriptors, "for_clients", lambda: 16), ExitStack() as stack:
-        before = protocol._peers._connections["127.0.0.1"]
-        held = [stack.enter_context(opened(site)) for _ in range(8 - before)]
-        for connection in held:
-            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+    live = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+    with patch.object(descriptors, "for_clients", lambda: 200), ExitStack() as stack:
+        for _ in range(100):
+            connection = stack.enter_context(opened(site, "127.0.0.3"))
+            connection.sendall(live + b"\r\n")
             assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
-        with opened(site) as connection:
-            refused = everything(connection)
+        with opened(site, "127.0.0.3") as one_more:
+            refused = everything(one_more)
         assert refused.startswith(b"HTTP/1.1 503 ") and b'"too_many_connections"' in refused
-        held[0].close()
         # Another address has the other half.
-        with socket.create_connection(
-            ("127.0.0.1", port(site)), timeout=20, source_address=("127.0.0.2", 0)
-        ) as other:
-            other.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        with opened(site, "127.0.0.2") as other:
+            other.sendall(live + b"Connection: close\r\n\r\n")
             assert everything(other).startswith(b"HTTP/1.1 200 ")
 
 

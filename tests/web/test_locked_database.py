@@ -28,6 +28,7 @@ PLATFORM = {
 }  # fmt: skip
 
 
+@pytest.mark.alone
 def test_what_writes_is_refused_within_five_seconds_and_what_reads_goes_on(installation: Application) -> None:
     api = installation.client()
     viewer = installation.account("viewer")

@@ -5,11 +5,12 @@ at a time: the writing engine holds one connection and begins IMMEDIATE, so that
 in order, and never meet "database is locked" of each other.
 """
 
+import asyncio
 import datetime as dt
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 from sqlalchemy import func, select
@@ -29,6 +30,9 @@ _BROKEN_FILE = frozenset(
 )
 _OUTAGES = (DatabaseError, InterfaceError, PoolTimeout)
 _SERVER_SIDE = (OperationalError, InterfaceError, InternalError)
+
+
+_CLOSE_SECONDS = 5.0
 
 
 class Database:
@@ -52,12 +56,15 @@ class Database:
             )
         self._read_sessions = async_sessionmaker(self._reader, expire_on_commit=False, autoflush=False)
         self._write_sessions = async_sessionmaker(self._writer, expire_on_commit=False)
+        self._open: dict[AsyncSession, asyncio.Task[None] | None] = {}
+        """The sessions whose connections are not given back yet, and what does it."""
+        self._changed = asyncio.Event()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session for reading: one consistent view of the data. Raises StorageUnavailable."""
         try:
-            async with self._read_sessions() as session:
+            async with self._session(self._read_sessions) as session:
                 yield session
         except _OUTAGES as error:
             known = translate(error)
@@ -75,15 +82,39 @@ class Database:
         """
         waiting_since.set(time.monotonic())
         try:
-            async with self._writers, self._write_sessions() as session, session.begin():
+            async with self._writers, self._session(self._write_sessions) as session, session.begin():
                 yield session
         except _OUTAGES as error:
             if known := translate(error):
                 raise known from error
             raise
 
+    @asynccontextmanager
+    async def _session(self, make: async_sessionmaker[AsyncSession]) -> AsyncIterator[AsyncSession]:
+        session = make()
+        self._open[session] = None
+        try:
+            yield session
+        finally:
+            # Whoever is cancelled here leaves, and the connection is given back all the same.
+            closing = asyncio.create_task(self._give_back(session), name="close-session")
+            self._open[session] = closing
+            await asyncio.shield(closing)
+
+    async def _give_back(self, session: AsyncSession) -> None:
+        try:
+            await session.close()
+        finally:
+            del self._open[session]
+            self._changed.set()
+
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, once they are given back or it is in vain to wait for that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                while self._open:
+                    self._changed.clear()
+                    await self._changed.wait()
         await self._reader.dispose()
         await self._writer.dispose()
 
