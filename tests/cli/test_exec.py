@@ -3,10 +3,11 @@
 import json
 import os
 import re
+import subprocess
 
 import pytest
 
-from .conftest import Cli
+from .conftest import TESTUM, Cli
 from .fake_api import FakeApi
 
 WEB = [f"web{number:02d}" for number in range(1, 13)]
@@ -140,7 +141,9 @@ def test_a_stream_that_is_refused_ends_with_3(cli: Cli, fake: FakeApi, code: int
         (("exec", "id"), b"--on, --tag, --selection or --all"),
         (("exec", "id", "--on", "web[9-2]"), b"runs backwards"),
         (("exec", "id", "--all", "--bogus"), b"No such option"),
-        (("exec", "id", "--all", "--interpreter", "sh"), b"--interpreter goes with --script."),
+        (("exec", "--all", "--env", "NOT_SET_HERE", "id"), b"--env NOT_SET_HERE: has no value here."),
+        (("exec", "echo", "-b", "hi", "--all"), b"Where? Name platforms"),
+        (("exec", "--all", "--idle-timeout", "inf", "id"), b"--idle-timeout: a number of seconds, please."),
         (("exec", "--all"), b"What is to run?"),
     ],
 )
@@ -186,3 +189,61 @@ def test_a_reader_that_leaves_is_no_traceback(cli: Cli, fake: FakeApi) -> None:
     errors = process.stderr.read()
     assert process.wait(10) == 141
     assert b"Traceback" not in errors and b"BrokenPipe" not in errors
+
+
+WORDS = {
+    "echo -b hi": ("--all", "echo", "-b", "hi"),
+    "ls --all --help": ("--on", "w1", "ls", "--all", "--help"),
+    "-x": ("--all", "--", "-x"),
+    "ls -la": ("ls -la", "--all"),
+    "id --json": ("-b", "--tag", "t", "id", "--json"),
+}
+
+
+@pytest.mark.parametrize("command", WORDS)
+def test_options_end_at_the_first_word(cli: Cli, fake: FakeApi, command: str) -> None:
+    fake.add_platforms("w1", tags=("t",))
+    assert cli("exec", *WORDS[command]).returncode == 0
+    assert fake.posted[-1]["command"] == command
+
+
+def test_what_a_command_is_given(cli: Cli, fake: FakeApi) -> None:
+    fake.add_platforms("w1")
+    cli.extra["TOKEN"] = "kept"
+    values = ("--env", "A=b=c", "--env", "TOKEN", "--env", "EMPTY=")
+    assert cli("exec", "--all", *values, "--idle-timeout", "2.5", "env").returncode == 0
+    assert fake.posted[-1]["environment"] == {"A": "b=c", "TOKEN": "kept", "EMPTY": ""}
+    assert fake.posted[-1]["idle_timeout"] == 2.5
+    assert cli("exec", "--all", "--interpreter", "python3 -u", "print(1)").returncode == 0
+    assert fake.posted[-1]["type"] == "run_script"
+    assert fake.posted[-1]["script"] == {"text": "print(1)", "interpreter": "python3 -u"}
+
+
+def test_what_is_piped_is_not_dropped_in_silence(cli: Cli, fake: FakeApi) -> None:
+    fake.add_platforms("w1")
+    ran = cli("exec", "--all", "cat", stdin=b"x")
+    assert ran.returncode == 2 and b"The command would get nothing of what is piped" in ran.stderr
+    assert not fake.posted
+    names = cli.home / "names"
+    names.write_text("one\ntwo\n")
+    loop = f"while read name; do {TESTUM} exec --all true || exit 9; done < {names}"
+    ran = subprocess.run(["sh", "-c", loop], env=cli.env, capture_output=True, check=False)
+    assert ran.returncode == 9 and b"or add </dev/null" in ran.stderr
+    # A pipe into which nobody writes, as of a program that starts others, is no input.
+    with subprocess.Popen([TESTUM, "exec", "--all", "true"], stdin=subprocess.PIPE, env=cli.env) as process:
+        assert process.wait(30) == 0
+
+
+def test_what_is_piped_while_it_runs_is_told_at_the_end(cli: Cli, fake: FakeApi) -> None:
+    fake.add_platforms("w1")
+    fake.commands["slow"] = lambda name: [("stdout", b"begun\n"), ("sleep", 1.0)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [TESTUM, "exec", "--all", "slow"], stdin=pipe, stdout=pipe, stderr=pipe, env=cli.env
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b"w1: begun\n"
+        process.stdin.write(b"late\n")
+        process.stdin.flush()
+        assert process.wait(30) == 2
+        assert b"got nothing of what was piped to testum meanwhile" in process.stderr.read()

@@ -1,12 +1,17 @@
 """`testum exec`: start a job and watch it to its end."""
 
+import fcntl
 import math
+import os
+import struct
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from testum.cli.failures import INTERRUPTED, OK, SOME_FAILED, Refused, WrongUse
 from testum.cli.options import Json, Url, print_json
@@ -14,6 +19,24 @@ from testum.core.folding import expand
 
 if TYPE_CHECKING:
     from testum.cli.api import Api
+
+_TARGETS = ("on", "tag", "everything", "selection")
+
+
+class ExecCommand(TyperCommand):
+    """Its options end at the command's first word, as those of ssh, env and docker do: what follows is the command's own. A
+    command that is quoted, one word, may also stand before them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See click."""
+        ctx.allow_interspersed_args = False
+        given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        if given.get("command") and not any(given.get(name) for name in _TARGETS):
+            ctx.allow_interspersed_args = True
+            given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+            ctx.allow_interspersed_args = len(given["command"]) == 1
+        return super().parse_args(ctx, args)
+
 
 Group = Annotated[bool, typer.Option("--group", "-b", help="Show the same output once, under all names.")]
 
@@ -41,14 +64,28 @@ def execute(
     timeout: Annotated[
         float | None, typer.Option(min=0.001, metavar="SECONDS", help="Time limit of each task.")
     ] = None,
+    idle_timeout: Annotated[
+        float | None,
+        typer.Option(min=0.001, metavar="SECONDS", help="End a task that prints nothing for so long."),
+    ] = None,
     concurrency: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Tasks that run at once.")
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=VALUE]",
+            help="Set a variable there; without a value, the one it has here. May be repeated.",
+        ),
     ] = None,
     script: Annotated[
         str | None, typer.Option(metavar="FILE", help="Run this file's text; - reads it from stdin.")
     ] = None,
     interpreter: Annotated[
-        str | None, typer.Option(metavar="PROGRAM", help="For --script; else its #! line, else /bin/sh.")
+        str | None,
+        typer.Option(
+            metavar="PROGRAM", help="What runs the script or the command's text.  [default: #! line, /bin/sh]"
+        ),
     ] = None,
     group: Group = False,
     as_json: Json = False,
@@ -58,6 +95,8 @@ def execute(
 
     The output is shown as it comes, each line after its platform's name.
 
+    Options come before the command and end at its first word: testum exec --all ls -la
+
     --tag narrows what --on or --all names. Ctrl-C cancels the job, a second one leaves at once.
     Exit status: 0 all succeeded, 1 some did not, 2 wrong use, 3 the server refused, 130 interrupted.
     """
@@ -66,27 +105,41 @@ def execute(
     body: dict[str, Any] = {}
     if selection is None:
         body["targets"] = _targets(on or [], tag or [], everything=everything)
+    if script is None and not command:
+        raise WrongUse("What is to run? Give a command, or a --script.")
     if script is not None:
         body |= {"type": "run_script", "script": _script(script, interpreter, command or [])}
-    elif interpreter is not None:
-        raise WrongUse("--interpreter goes with --script.")
-    elif not command:
-        raise WrongUse("What is to run? Give a command, or a --script.")
     else:
         # Several words are joined as ssh and clush do.
-        body |= {"type": "run_command", "command": _text_of(" ".join(command))}
-    if timeout is not None:
-        if not math.isfinite(timeout):
-            raise WrongUse("--timeout: a number of seconds, please.")
-        body["timeout"] = int(timeout) if timeout == int(timeout) else timeout
+        text = _text_of(" ".join(command or []))
+        body |= (
+            {"type": "run_command", "command": text}
+            if interpreter is None
+            else {"type": "run_script", "script": {"text": text, "interpreter": interpreter}}
+        )
+    for name, seconds in (("timeout", timeout), ("idle_timeout", idle_timeout)):
+        if seconds is not None:
+            if not math.isfinite(seconds):
+                raise WrongUse(f"--{name.replace('_', '-')}: a number of seconds, please.")
+            body[name] = int(seconds) if seconds == int(seconds) else seconds
     if concurrency is not None:
         body["concurrency"] = concurrency
+    if env:
+        body["environment"] = dict(_variable(text) for text in env)
+    if _has_input():
+        raise WrongUse(
+            "The command would get nothing of what is piped to testum. Give it as --script -, copy it to the hosts before, "
+            "or add </dev/null."
+        )
     from testum.cli.api import Api
 
     with Api(url) as api:
         if selection is not None:
             body["targets"] = {"selection_id": _selection(api, selection)}
-        raise typer.Exit(run_and_watch(api, body, group=group, as_json=as_json))
+        status = run_and_watch(api, body, group=group, as_json=as_json)
+    if _has_input():
+        raise WrongUse("The command got nothing of what was piped to testum meanwhile.")
+    raise typer.Exit(status)
 
 
 def run_and_watch(
@@ -178,6 +231,28 @@ def _selection(api: "Api", name: str) -> str:
         raise WrongUse(f"There is no saved selection named {name}.")
     selection_id: str = found[0]["id"]
     return selection_id
+
+
+def _variable(text: str) -> tuple[str, str]:
+    """A variable for the hosts and its value; without one, that of our own."""
+    name, given, value = text.partition("=")
+    if given:
+        return name, value
+    if name not in os.environ:
+        raise WrongUse(f"--env {name}: has no value here. Write {name}=VALUE.")
+    return name, os.environ[name]
+
+
+def _has_input() -> bool:
+    """Whether something was piped to us and not read (ioctl_tty(2), FIONREAD; it counts for files and sockets as well)."""
+    if os.isatty(0):
+        return False
+    try:
+        answer = fcntl.ioctl(0, termios.FIONREAD, struct.pack("i", 0))
+    except OSError:
+        # No such thing: /dev/null, for one.
+        return False
+    return bool(struct.unpack("i", answer)[0])
 
 
 def _text_of(command: str) -> str:

@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("exec")(execute.execute)
+app.command("exec", cls=execute.ExecCommand)(execute.execute)
 app.add_typer(platforms, name="platforms")
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
