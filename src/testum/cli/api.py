@@ -62,6 +62,10 @@ class Api:
             response = self._call("POST", path, body=body, headers=headers)
         return _decoded(response)
 
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        """What PATCH answers, decoded."""
+        return _decoded(self._call("PATCH", path, body=body))
+
     def delete(self, path: str) -> Any:
         """What DELETE answers, decoded; None for an empty answer."""
         response = self._call("DELETE", path)
@@ -185,15 +189,14 @@ def is_id(text: str) -> bool:
 
 
 def find(api: Api, noun: str, reference: str) -> Any:
-    """The object (`platforms`, `keys`) that a person named by id or by its exact name. Raises Refused."""
+    """The object (`platforms`, `keys`, `selections`) that a person named by id or by its exact name. Raises Refused."""
     if is_id(reference):
         return api.get(f"/{noun}/{path_id(reference)}")
     # The server may read `name` as a filter it does not have; the answer decides.
     for item in api.pages(f"/{noun}/", name=reference):
         if item["name"] == reference:
             return item
-    singular = {"keys": "key", "platforms": "platform"}[noun]
-    raise Refused(404, {"code": "not_found", "detail": f"There is no {singular} named {reference!r}."})
+    raise Refused(404, {"code": "not_found", "detail": f"There is no {noun[:-1]} named {reference!r}."})
 
 
 def _checked(response: httpx2.Response) -> httpx2.Response:

@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 
 from testum.cli.failures import INTERRUPTED, OK, SOME_FAILED, Refused, WrongUse
 from testum.cli.options import Json, Url, print_json
-from testum.core.folding import expand
+from testum.cli.selections import Chosen, Everything, On, Selection, WithTag
 
 if TYPE_CHECKING:
     from testum.cli.api import Api
@@ -46,21 +46,10 @@ def execute(
         list[str] | None,
         typer.Argument(metavar="COMMAND", help="The command; with --script, the script's arguments."),
     ] = None,
-    on: Annotated[
-        list[str] | None,
-        typer.Option("--on", metavar="NAMES", help="Platforms: web1,db*,web[01-12]; may be repeated."),
-    ] = None,
-    tag: Annotated[
-        list[str] | None,
-        typer.Option("--tag", metavar="TAG", help="Only those with this tag; may be repeated."),
-    ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="All platforms, or all with the given tags.")
-    ] = False,
-    selection: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The platforms of a saved selection, and no others."),
-    ] = None,
+    on: On = None,
+    tag: WithTag = None,
+    everything: Everything = False,
+    selection: Selection = None,
     timeout: Annotated[
         float | None, typer.Option(min=0.001, metavar="SECONDS", help="Time limit of each task.")
     ] = None,
@@ -100,11 +89,8 @@ def execute(
     --tag narrows what --on or --all names. Ctrl-C cancels the job, a second one leaves at once.
     Exit status: 0 all succeeded, 1 some did not, 2 wrong use, 3 the server refused, 130 interrupted.
     """
-    if selection is not None and (on or tag or everything):
-        raise WrongUse("--selection stands alone: leave out --on, --tag and --all.")
+    chosen = Chosen(on, tag, everything, selection)
     body: dict[str, Any] = {}
-    if selection is None:
-        body["targets"] = _targets(on or [], tag or [], everything=everything)
     if script is None and not command:
         raise WrongUse("What is to run? Give a command, or a --script.")
     if script is not None:
@@ -134,8 +120,7 @@ def execute(
     from testum.cli.api import Api
 
     with Api(url) as api:
-        if selection is not None:
-            body["targets"] = {"selection_id": _selection(api, selection)}
+        body["targets"] = chosen.targets(api)
         status = run_and_watch(api, body, group=group, as_json=as_json)
     if _has_input():
         raise WrongUse("The command got nothing of what was piped to testum meanwhile.")
@@ -202,35 +187,6 @@ def _start(api: "Api", body: dict[str, Any]) -> dict[str, Any]:
             raise WrongUse(refusal.message) from None
         raise
     return job | {"id": job.get("id") or job["job_id"]}
-
-
-def _targets(names: list[str], tags: list[str], *, everything: bool) -> dict[str, Any]:
-    if not (names or tags or everything):
-        raise WrongUse("Where? Name platforms with --on, --tag, --selection or --all.")
-    if names and everything:
-        raise WrongUse("--all and --on contradict each other.")
-    targets: dict[str, Any] = {}
-    try:
-        if names:
-            targets["names"] = [name for text in names for name in expand(text)]
-    except ValueError as error:
-        raise WrongUse(f"--on {error}.") from None
-    if names and not targets["names"]:
-        raise WrongUse("--on: no name is given.")
-    if tags:
-        targets["tags"] = tags
-    if everything:
-        targets["all"] = True
-    return targets
-
-
-def _selection(api: "Api", name: str) -> str:
-    """The id of the saved selection of this name."""
-    found = api.get("/selections/", name=name)
-    if not found:
-        raise WrongUse(f"There is no saved selection named {name}.")
-    selection_id: str = found[0]["id"]
-    return selection_id
 
 
 def _variable(text: str) -> tuple[str, str]:

@@ -1,14 +1,16 @@
 """`testum keys`: the SSH keys that the server keeps."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from testum.cli.execute import run_and_watch
 from testum.cli.failures import WrongUse
 from testum.cli.options import Json, Url, print_json, print_table
+from testum.cli.selections import Chosen, Everything, On, Selection, WithTag
 
-keys = typer.Typer(help="Add, list and remove SSH keys.", no_args_is_help=True, rich_markup_mode=None)
+keys = typer.Typer(help="Add, list, deploy and remove SSH keys.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @keys.command()
@@ -60,6 +62,35 @@ def list_keys(url: Url = None, as_json: Json = False) -> None:
         return
     rows = [(key["name"], key.get("fingerprint"), key.get("created_by"), key["id"]) for key in found]
     print_table(("NAME", "FINGERPRINT", "BY", "ID"), rows)
+
+
+@keys.command()
+def deploy(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME|ID]...", help="The keys; --every-key: all there are.")
+    ] = None,
+    every_key: Annotated[bool, typer.Option("--every-key", help="All keys that the server keeps.")] = False,
+    on: On = None,
+    tag: WithTag = None,
+    everything: Everything = False,
+    selection: Selection = None,
+    as_json: Json = False,
+    url: Url = None,
+) -> None:
+    """Put keys into the authorized_keys of platforms' accounts. What is there stays.
+
+    Exit status: 0 all succeeded, 1 some did not, 2 wrong use, 3 the server refused, 130 interrupted.
+    """
+    from testum.cli.api import Api, find
+
+    if bool(names) == every_key:
+        raise WrongUse("Which keys? Name some, or give --every-key.")
+    chosen = Chosen(on, tag, everything, selection)
+    with Api(url) as api:
+        body: dict[str, Any] = {"type": "deploy", "targets": chosen.targets(api)}
+        if names:
+            body["key_ids"] = [find(api, "keys", name)["id"] for name in names]
+        raise typer.Exit(run_and_watch(api, body, as_json=as_json))
 
 
 @keys.command()

@@ -14,11 +14,13 @@ import typer
 
 from testum import __version__
 from testum.cli import account, execute, server
+from testum.cli.audit import audit
 from testum.cli.failures import INTERRUPTED, OK, OUTPUT_CLOSED, WRONG_USE, Failure
 from testum.cli.health import health
 from testum.cli.jobs import jobs, tasks
 from testum.cli.keys import keys
 from testum.cli.platforms import platforms
+from testum.cli.selections import selections
 from testum.cli.service import service
 
 app = typer.Typer(
@@ -32,6 +34,7 @@ app = typer.Typer(
 app.command("exec", cls=execute.ExecCommand)(execute.execute)
 app.add_typer(platforms, name="platforms")
 app.add_typer(keys, name="keys")
+app.add_typer(selections, name="selections")
 app.add_typer(jobs, name="jobs")
 app.add_typer(tasks, name="tasks")
 app.command()(account.login)
@@ -41,6 +44,7 @@ app.command()(account.passwd)
 app.command()(server.serve)
 app.command()(server.worker)
 app.command()(server.demo)
+app.command()(audit)
 app.command()(health)
 app.add_typer(server.users, name="users")
 app.add_typer(server.db, name="db")
