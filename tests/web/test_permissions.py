@@ -368,6 +368,20 @@ def test_a_role_may_what_its_rule_says_and_no_more(site: Site, operation: str, r
         ]
 
 
+def test_no_call_takes_a_parameter_that_it_does_not_have(site: Site) -> None:
+    headers = {"Authorization": f"Bearer {site.clients[Role.ADMIN].tokens['access_token']}"}
+    for operation in site.operations:
+        if operation in ("health", "live", "ready"):
+            # Of no version: what watches over a server may add what it likes.
+            continue
+        method, path, body = site.request(operation)
+        address = f"{path}{'&' if '?' in path else '?'}limitt=1&limitt=2&x"
+        for prefix in ("/api/v1/", "/api/"):
+            answer = transmit(site, (method, address.replace("/api/v1/", prefix), body), headers)
+            assert_problem(answer, 422, "invalid")
+            assert [each["field"] for each in answer.json()["errors"]] == ["limitt", "x"], operation
+
+
 def deploy_job(site: Site) -> str:
     site.admin.post("/keys/", new_key())
     # No body: all keys.

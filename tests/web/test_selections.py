@@ -5,6 +5,7 @@ import subprocess
 import sys
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.support.server import Api, Server
@@ -207,6 +208,16 @@ def test_selections_are_paged(api: Api, mark: str) -> None:
     first = api.http.get("/selections/", params={"q": mark, "limit": 2})
     assert [each["name"] for each in first.json()] == [f"{mark} 0", f"{mark} 1"]
     assert first.headers["x-total-count"] == "3" and 'rel="next"' in first.headers["link"]
+    # By numbers, as other clients go through a list; what follows goes on behind it.
+    second = api.http.get("/selections/", params={"q": mark, "limit": 1, "offset": 1})
+    assert [each["name"] for each in second.json()] == [f"{mark} 1"]
+    assert second.headers["x-total-count"] == "3" and "offset" not in second.headers["link"]
+    rest = api.http.get(f"{api.url}{second.links['next']['url']}").json()
+    assert [each["name"] for each in rest] == [f"{mark} 2"]
+    assert api.get("/selections/", q=mark, offset=3) == []
+    cursor = httpx2.URL(second.links["next"]["url"]).params["after"]
+    both = api.http.get("/selections/", params={"after": cursor, "offset": 1})
+    assert (both.status_code, both.json()["errors"][0]["field"]) == (422, "offset")
     assert [each["name"] for each in api.get("/selections/", q=mark, sort="-created_at")] == [
         f"{mark} 1", f"{mark} 0", f"{mark} 2",
     ]  # fmt: skip

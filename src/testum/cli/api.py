@@ -192,7 +192,7 @@ def find(api: Api, noun: str, reference: str) -> Any:
     """The object (`platforms`, `keys`, `selections`) that a person named by id or by its exact name. Raises Refused."""
     if is_id(reference):
         return api.get(f"/{noun}/{path_id(reference)}")
-    # The server may read `name` as a filter it does not have; the answer decides.
+    # A server that is older has no such filter of keys; the answer decides.
     for item in api.pages(f"/{noun}/", name=reference):
         if item["name"] == reference:
             return item

@@ -32,6 +32,8 @@ class PageRequest:
     """Whether to count all rows, which takes time that grows with their number."""
     before: str | None = None
     """The way back: the rows that end before this cursor. Not with `after`."""
+    skip: int = 0
+    """So many rows are left out first. Not with a cursor, which stays right while others add and delete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,15 @@ async def fetch(
     backwards = bool(request.before)
     descending ^= backwards
     if cursor := request.before or request.after:
+        if request.skip:
+            raise InvalidInput.field("offset", "does not go with a cursor.")
         value, row_id = _read_cursor(cursor, sort, column)
         beyond = column < value if descending else column > value
         tie = key < row_id if descending else key > row_id
         statement = statement.where(or_(beyond, and_(column == value, tie)))
     order = [column.desc(), key.desc()] if descending else [column.asc(), key.asc()]
-    rows = list(await session.scalars(statement.order_by(None).order_by(*order).limit(request.limit + 1)))
+    statement = statement.order_by(None).order_by(*order).offset(request.skip or None)
+    rows = list(await session.scalars(statement.limit(request.limit + 1)))
     more = len(rows) > request.limit
     rows = rows[: request.limit]
     if backwards:

@@ -123,10 +123,14 @@ class Keys:
         async with self._database.read() as session:
             return await keys.names(session, key_ids)
 
-    async def find(self, actor: Actor, request: PageRequest, *, q: str | None = None) -> Page[SSHKey]:
-        """A page of the keys; `q` is looked for in names and fingerprints."""
+    async def find(
+        self, actor: Actor, request: PageRequest, *, q: str | None = None, name: str | None = None
+    ) -> Page[SSHKey]:
+        """A page of the keys; `q` is looked for in names and fingerprints, `name` is exact."""
         await self._gate.check(actor, Permission.KEYS_READ, "key.read", "key")
         statement = select(SSHKey)
+        if name is not None:
+            statement = statement.where(SSHKey.name == name)
         if q:
             statement = statement.where(
                 SSHKey.name.icontains(q, autoescape=True) | SSHKey.fingerprint.contains(q, autoescape=True)

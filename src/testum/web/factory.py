@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
@@ -19,6 +19,7 @@ from testum.errors import TestumError, TooLarge, Unauthenticated
 from testum.settings import Settings
 from testum.web import errors, pages, streams
 from testum.web.api import account, health, history, jobs, keys, output, platforms, selections
+from testum.web.api.query import known_parameters
 from testum.web.assets import MOUNT, Assets
 from testum.web.security import MAX_BODY, SMALL_BODY, most_of_body
 
@@ -76,7 +77,7 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
         separate_input_output_schemas=True,
     )
     errors.install(app, pages.show_error)
-    api = APIRouter()
+    api = APIRouter(dependencies=[Depends(known_parameters)])
     for module in (account, platforms, selections, keys, jobs, history, output):
         api.include_router(module.router)
     api.include_router(health.api)

@@ -1,8 +1,9 @@
 """SSH keys."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from testum.services.keys import NewKey
 from testum.web.api import show
@@ -17,10 +18,16 @@ router = APIRouter(prefix="/keys", tags=["keys"])
 
 @router.get("/", responses=PROTECTED | LIST_HEADERS, operation_id="listKeys")
 async def list_keys(
-    actor: CurrentActor, app: App, request: Request, response: Response, page: PageQuery, q: Search = None
+    actor: CurrentActor,
+    app: App,
+    request: Request,
+    response: Response,
+    page: PageQuery,
+    q: Search = None,
+    name: Annotated[str | None, Query(max_length=200, description="The exact name.")] = None,
 ) -> list[KeyOut]:
     """The keys, by name."""
-    return answer(request, response, await app.keys.find(actor, page, q=q), show.key)
+    return answer(request, response, await app.keys.find(actor, page, q=q, name=name), show.key)
 
 
 @router.post("/", status_code=201, responses=PROTECTED | problems(409), operation_id="addKey")

@@ -17,11 +17,19 @@ def _request(
     after: Annotated[
         str | None, Query(max_length=1000, description="A cursor; take it from the `Link` header.")
     ] = None,
+    offset: Annotated[
+        int,
+        Query(
+            ge=0,
+            lt=2**31,
+            description="Leave out so many rows. The cursor of `after` stays right while others add and delete.",
+        ),
+    ] = 0,
     sort: Annotated[
         str | None, Query(max_length=50, description="A column, with `-` in front for descending.")
     ] = None,
 ) -> PageRequest:
-    return PageRequest(limit, after, sort)
+    return PageRequest(limit, after, sort, skip=offset)
 
 
 PageQuery = Annotated[PageRequest, Depends(_request)]
@@ -35,7 +43,11 @@ def answer(
     response.headers["X-Total-Count"] = str(page.total)
     if page.next is not None:
         query: Iterable[tuple[str, Any]] = [
-            *((name, value) for name, value in request.query_params.multi_items() if name != "after"),
+            *(
+                (name, value)
+                for name, value in request.query_params.multi_items()
+                if name not in ("after", "offset")
+            ),
             ("after", page.next),
         ]
         response.headers["Link"] = f'<{request.url.path}?{urlencode(list(query))}>; rel="next"'

@@ -95,6 +95,7 @@ SAID = (
     N_("Choose at least one key."),
     N_("There is no such action."),
     N_("This account has too many streams open."),
+    N_("does not go with a cursor."),
     N_("is guessed too soon. Choose a longer one, or words that do not belong together."),
     N_("More than %(most)s platforms match: so many at once are too many. Narrow the filter."),
     N_("There is no such choice."),
