@@ -93,22 +93,22 @@ async function start(root: HTMLElement): Promise<void> {
   };
   const onMessage = (message: Message): void => {
     if (message.task_id === null) {
-      if (message.type === "progress") summary.tell(message.payload.status);
+      if (message.type === "progress") summary.tell(message.data.status);
       if (message.type === "done") {
-        end(message.payload.status).catch(failed);
+        end(message.data.status).catch(failed);
       }
       return;
     }
     const task = byId.get(message.task_id.replaceAll("-", ""));
     if (!task) return;
     if (message.type === "status" && !FINAL.has(task.status)) {
-      task.status = message.payload.status;
+      task.status = message.data.status;
       if (task.status === "running") task.started = Date.parse(message.ts) / 1000;
     } else if (message.type === "done") {
-      task.status = message.payload.status;
-      task.exitCode = message.payload.exit_code;
-      task.errorCode = message.payload.error_code;
-      task.took = message.payload.duration_seconds;
+      task.status = message.data.status;
+      task.exitCode = message.data.exit_code;
+      task.errorCode = message.data.error_code;
+      task.took = message.data.duration_seconds;
     } else return;
     draw();
   };

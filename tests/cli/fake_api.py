@@ -268,9 +268,13 @@ class FakeApi:
         """As the server does: what concerns the whole job bears the position of what went before."""
         own = sum(task is not None and message["task_id"] == task["id"] for message in job.messages)
         position = len(job.messages) + (task is not None)
-        message = {"ts": "", "type": kind, "payload": payload, "seq": position * 10, "task_seq": own + 1}
-        if kind == "done" and payload["status"] == "cancelled" and task is not None:
-            message["payload"] = payload | {"termination": {"state": "confirmed", "detail": "Looked."}}
+        message = {"ts": "", "type": kind, "seq": position * 10, "task_seq": own + 1}
+        if isinstance(payload, dict):
+            if kind == "done" and payload["status"] == "cancelled" and task is not None:
+                payload |= {"termination": {"state": "confirmed", "detail": "Looked."}}
+            message |= {"payload": payload["status"], "data": payload}
+        else:
+            message["payload"] = payload
         job.messages.append(message | {"task_id": task and task["id"]} | more)
         job.news.set()
         job.news = asyncio.Event()

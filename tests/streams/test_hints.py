@@ -32,7 +32,7 @@ def test_that_there_is_more_is_told_and_no_output(api: Api, platform: Any) -> No
     assert "stdout" not in kinds and kinds[-2:] == ["error", "done"]
     hints = [message for message in told if message["type"] == "progress"]
     assert 2 <= len(hints) <= 5 * took + 5
-    assert all(message["payload"]["status"] in ("pending", "running") for message in hints)
+    assert all(message["data"]["status"] in ("pending", "running") for message in hints)
     # To go on from a hint tells the end, whatever came between.
     with watch(api, f"tasks/{task['id']}?output=0&after={hints[-1]['seq']}") as watching:
         assert [message["type"] for message in messages(watching)] == ["error", "done"]
@@ -91,7 +91,7 @@ def test_another_end_of_a_lost_task_is_told(real_sshd: RealSshd, monkeypatch: py
                 printed = ""
                 while (message := next(of_task))["type"] != "done":
                     printed += message["payload"] if message["type"] == "stdout" else ""
-                return printed, message["payload"]["status"]
+                return printed, message["data"]["status"]
 
             def alike() -> int:
                 """How many groups the ended tasks make."""
@@ -113,6 +113,6 @@ def test_another_end_of_a_lost_task_is_told(real_sshd: RealSshd, monkeypatch: py
             counted = next(
                 message for message in told if message["type"] == "progress" and not message["task_id"]
             )
-            assert counted["payload"]["counts"]["success"] == 2
+            assert counted["data"]["counts"]["success"] == 2
         api.post(f"/jobs/{job_id}/cancel")
         api.wait_job(job_id)

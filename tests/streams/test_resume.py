@@ -35,10 +35,10 @@ def test_a_finished_task_from_every_point(api: Api, platform: Any) -> None:
     whole = follow(api, path)
     assert [message["seq"] for message in whole] == list(range(len(whole)))
     assert [message["type"] for message in whole[:2]] == ["status", "status"]
-    assert [message["payload"]["status"] for message in whole[:2]] == ["pending", "running"]
+    assert [message["data"]["status"] for message in whole[:2]] == ["pending", "running"]
     assert [message["type"] for message in whole[-2:]] == ["error", "done"]
-    assert whole[-2]["payload"]["code"] == "exit_status"
-    assert (whole[-1]["payload"]["status"], whole[-1]["payload"]["exit_code"]) == ("failed", 3)
+    assert whole[-2]["data"]["code"] == "exit_status"
+    assert (whole[-1]["data"]["status"], whole[-1]["data"]["exit_code"]) == ("failed", 3)
     for after in range(-1, len(whole)):
         assert follow(api, path, after) == whole[after + 1 :]
     assert follow(api, path, len(whole) + 1000) == []
@@ -50,7 +50,7 @@ def test_a_finished_job_from_every_point(api: Api, tag: str) -> None:
     whole = of_tasks(told)
     positions = [message["seq"] for message in whole]
     assert positions == sorted(set(positions))
-    assert told[-1]["type"] == "done" and told[-1]["payload"]["counts"]["failed"] == 3
+    assert told[-1]["type"] == "done" and told[-1]["data"]["counts"]["failed"] == 3
     for after in [0, *positions[:: len(positions) // 20], positions[-1]]:
         assert of_tasks(follow(api, path, after)) == [message for message in whole if message["seq"] > after]
     for task_id in {message["task_id"] for message in whole}:
@@ -124,7 +124,7 @@ def test_a_watcher_from_before_the_start_sees_it_all(api: Api, tag: str) -> None
             "done",
         ]
         assert output_of(mine, "stdout") == b"first\nlast\n"
-    progress = [message["payload"]["counts"]["success"] for message in told if message["task_id"] is None]
+    progress = [message["data"]["counts"]["success"] for message in told if message["task_id"] is None]
     assert progress == sorted(progress) and progress[-1] == 3
 
 
@@ -175,5 +175,5 @@ def test_the_stream_goes_on_after_a_restart(real_sshd: Any) -> None:
         api.wait_job(job_id)
         after = follow(api, path, before[-1]["seq"])
         assert before + after == follow(api, path)
-        assert after[-1]["payload"]["status"] == "lost"
+        assert after[-1]["data"]["status"] == "lost"
         assert output_of(before + after, "stdout") == api.output(task["id"])

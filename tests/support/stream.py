@@ -42,7 +42,9 @@ def messages(watching: ClientConnection) -> Iterator[Any]:
     """Every message until the server closes."""
     for text in watching:
         assert isinstance(text, str)
-        yield json.loads(text)
+        message = json.loads(text)
+        assert isinstance(message["payload"], str), "of every type"
+        yield message
 
 
 def follow(api: Api, path: str, after: int | None = None) -> list[Any]:

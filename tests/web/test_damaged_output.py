@@ -100,8 +100,8 @@ def test_a_file_that_is_not_what_was_stored(
     for path in (f"tasks/{task['id']}", f"jobs/{task['job_id']}"):
         told = follow(api, path)
         done = next(message for message in told if message["type"] == "done" and message["task_id"])
-        assert done["payload"]["output_error"]["code"] in codes
-        assert done["payload"]["error_code"] == "exit_status"
+        assert done["data"]["output_error"]["code"] in codes
+        assert done["data"]["error_code"] == "exit_status"
         shown = output_of(told, "stdout", "stderr")
         assert whole.startswith(shown) and bool(shown) is begins, path
     assert [message["seq"] for message in follow(api, f"tasks/{task['id']}")][-2:] == [
@@ -183,7 +183,7 @@ def test_a_file_that_cannot_be_read_until_it_is_restored(
         told = api.http.get(f"{path}/lines/search", params={"q": "000001"}).json()
         assert told.get("error_code") or told["code"] == "output_damaged"
         told = follow(api, path.removeprefix("/"))
-        assert told[-1]["payload"]["output_error"]["code"] in ("output_damaged", "output_missing")
+        assert told[-1]["data"]["output_error"]["code"] in ("output_damaged", "output_missing")
         assert api.get(outputs)["complete"]
     finally:
         if file.is_dir():

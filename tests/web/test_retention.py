@@ -101,7 +101,7 @@ def test_output_that_is_older_than_it_is_kept(keeps: Listening, real_sshd: RealS
         ]
         done = next(m for m in again if m["type"] == "done" and m["task_id"])
         old = next(m for m in expected if m["type"] == "done" and m["task_id"])
-        assert done["payload"].pop("output_expired_at") and done["payload"] == old["payload"]
+        assert done["data"].pop("output_expired_at") and done["data"] == old["data"]
         # Who had seen some of it hears the end, and nothing twice.
         middle = next(m for m in told if m["type"] == "stdout")["seq"]
         assert [m["seq"] for m in follow(api, path, middle) if m["type"] != "progress"] == [

@@ -5,8 +5,9 @@ import { leaveForLogin, renew } from "../shell/session";
 export interface Message {
   ts: string;
   type: "progress" | "status" | "stdout" | "stderr" | "done" | "error";
+  payload: string;
   // biome-ignore lint/suspicious/noExplicitAny: what it holds depends on the type (docs/guide/api.md)
-  payload: any;
+  data?: any;
   seq: number;
   task_id: string | null;
   task_seq?: number;

@@ -310,7 +310,7 @@ export class View {
       `/ws/tasks/${this.api.taskId}?output=0`,
       0,
       (message) => {
-        if (message.type === "status" && message.payload.status === "running") this.events.onRunning();
+        if (message.type === "status" && message.data.status === "running") this.events.onRunning();
         if (message.type !== "error") void this.grow();
       },
       (state) => {

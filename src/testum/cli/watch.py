@@ -129,20 +129,20 @@ class Watcher:
             await asyncio.gather(*helpers, return_exceptions=True)
 
     def _handle(self, message: dict[str, Any]) -> None:
-        kind, payload, task_id = message["type"], message["payload"], message.get("task_id")
+        kind, task_id = message["type"], message.get("task_id")
+        data: Any = message.get("data")
         self._note = ""
         if task_id is None:
             if kind == "done":
-                self.status = payload["status"]
+                self.status = data["status"]
             return
         task = self.tasks.setdefault(task_id, TaskState(task_id, task_id))
         if kind in ("stdout", "stderr"):
-            encoded = message.get("data")
-            self._output(task, kind, base64.b64decode(encoded) if encoded else payload.encode())
+            self._output(task, kind, base64.b64decode(data) if data else message["payload"].encode())
         elif kind == "error":
-            task.learn({"error_code": payload.get("code"), "error_message": payload.get("message")})
+            task.learn({"error_code": data.get("code"), "error_message": data.get("message")})
         elif kind in ("status", "done"):
-            task.learn(payload)
+            task.learn(data)
             self._screen.widen(task.name)
             if kind == "done":
                 self._finish(task_id, "stdout")

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from testum.core.frames import Frame, Stream, decode_text
-from testum.core.states import FINAL_JOB, TaskStatus
+from testum.core.states import FINAL, FINAL_JOB, TaskStatus
 from testum.db.base import utc_now
 from testum.db.jobs import Job
 from testum.db.tasks import Task, moment
@@ -22,15 +22,16 @@ from testum.errors import OutputDamaged
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message to a follower. `data` is the exact bytes where `payload`, as text, is not exact."""
+    """One message to a follower. `payload` is for people. `data` is the same for programs, where there is more to it: a
+    structure, or of output that is not exact as text its bytes."""
 
     ts: dt.datetime
     type: str
-    payload: Any
+    payload: str
     seq: int
     task_id: UUID | None
     task_seq: int | None = None
-    data: bytes | None = None
+    data: Mapping[str, Any] | bytes | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The message as SPEC gives it."""
@@ -44,23 +45,29 @@ class Message:
         if self.task_seq is not None:
             body["task_seq"] = self.task_seq
         if self.data is not None:
-            body["data"] = base64.b64encode(self.data).decode("ascii")
+            data = self.data
+            body["data"] = base64.b64encode(data).decode("ascii") if isinstance(data, bytes) else data
         return body
 
 
 def created(task: Task) -> Message:
     """The task as it was created: number 0."""
-    return Message(task.created_at, "status", {"status": TaskStatus.PENDING, **_platform(task)}, 0, task.id)
+    return _of_task(task, task.created_at, "status", 0, TaskStatus.PENDING)
 
 
 def started(task: Task, seq: int) -> Message:
     """The start of a task that has started."""
-    payload = {"status": TaskStatus.RUNNING, **_platform(task)}
-    return Message(task.started_at or task.created_at, "status", payload, seq, task.id)
+    return _of_task(task, task.started_at or task.created_at, "status", seq, TaskStatus.RUNNING)
 
 
-def _platform(task: Task) -> dict[str, Any]:
-    return {"platform_id": task.platform_id, "platform_name": task.platform_name}
+def _of_task(task: Task, ts: dt.datetime, type: str, seq: int, status: str, **more: Any) -> Message:
+    data = {
+        "status": status,
+        **more,
+        "platform_id": task.platform_id,
+        "platform_name": task.platform_name,
+    }
+    return Message(ts, type, status, seq, task.id, data=data)
 
 
 _TYPES = {Stream.STDOUT: "stdout", Stream.STDERR: "stderr"}
@@ -76,7 +83,7 @@ def output(task_id: UUID, frame: Frame, seq: int) -> Message:
 
 def more(task: Task, seq: int) -> Message:
     """That a task which has not ended may have printed more, for those who are not told what."""
-    return Message(utc_now(), "progress", {"status": task.status}, seq, task.id)
+    return _of_task(task, utc_now(), "progress", seq, task.status)
 
 
 def ending(task: Task, last: int, fault: OutputDamaged | None = None) -> list[Message]:
@@ -86,11 +93,9 @@ def ending(task: Task, last: int, fault: OutputDamaged | None = None) -> list[Me
     told = []
     if task.error_code is not None:
         last += 1
-        told.append(
-            Message(at, "error", {"code": task.error_code, "message": task.error_message}, last, task.id)
-        )
-    payload = {
-        "status": task.status,
+        said = {"code": task.error_code, "message": task.error_message}
+        told.append(Message(at, "error", task.error_message or task.error_code, last, task.id, data=said))
+    more: dict[str, Any] = {
         "exit_code": task.exit_code,
         "signal": task.exit_signal,
         "error_code": task.error_code,
@@ -98,13 +103,12 @@ def ending(task: Task, last: int, fault: OutputDamaged | None = None) -> list[Me
         "termination": task.details.get("termination"),
         "may_still_run": task.may_still_run,
         "duration_seconds": task.duration_seconds,
-        **_platform(task),
     }
     if task.output_expired_at is not None:
-        payload["output_expired_at"] = task.output_expired_at
+        more["output_expired_at"] = task.output_expired_at
     if fault is not None:
-        payload["output_error"] = {"code": fault.code, "message": fault.message}
-    told.append(Message(at, "done", payload, last + 1, task.id))
+        more["output_error"] = {"code": fault.code, "message": fault.message}
+    told.append(_of_task(task, at, "done", last + 1, task.status, **more))
     return told
 
 
@@ -117,14 +121,16 @@ def in_job(message: Message, position: int) -> Message:
 
 def of_job(job: Job, counts: dict[TaskStatus, int], position: int) -> Message:
     """Where the whole job stands."""
-    payload: dict[str, Any] = {"status": job.status, "counts": count_json(counts)}
+    data: dict[str, Any] = {"status": job.status, "counts": count_json(counts)}
     over = job.status in FINAL_JOB
+    ended = sum(counts.get(status, 0) for status in FINAL)
     return Message(
         job.finished_at or moment(position) if over else moment(position) if position else job.created_at,
         "done" if over else "progress",
-        payload,
+        job.status if over else f"{ended} of {data['counts']['total']}",
         position,
         None,
+        data=data,
     )
 
 

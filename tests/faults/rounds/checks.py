@@ -68,7 +68,7 @@ def check_shown(fleet: Fleet, job_id: str, shown: Sequence[Any], tasks: Mapping[
         assert whole.startswith(text), f"{key} printed no such thing: {text[-100:]!r}"
         if task["status"] == "success" and text != whole:
             metadata = fleet.request("GET", f"/tasks/{key}")["metadata"]
-            incomplete = metadata.get("output_truncated") or own[-1]["payload"].get("output_error")
+            incomplete = metadata.get("output_truncated") or own[-1]["data"].get("output_error")
             assert incomplete, f"{key} is a success, and its output is not whole: {text[-100:]!r}"
 
 
@@ -78,17 +78,15 @@ def _of_tasks(messages: Iterable[Any]) -> list[Any]:
 
 def _said(message: Any) -> str:
     """A message without what may come to light later."""
-    payload = message["payload"]
+    data = message.get("data")
     if message["type"] == "done":
-        payload = {
-            name: value for name, value in payload.items() if name not in ("termination", "may_still_run")
-        }
-    return json.dumps({**message, "payload": payload}, sort_keys=True)
+        data = {name: value for name, value in data.items() if name not in ("termination", "may_still_run")}
+    return json.dumps({**message, "data": data}, sort_keys=True)
 
 
 def _was_lost(message: Any, task: Any) -> bool:
     """Whether the message says of a task that it is lost, which turned out to be otherwise."""
-    said = message["payload"]
+    said = message.get("data")
     if message["type"] not in ("error", "done") or task["status"] == "lost":
         return False
     return bool(said.get("status") == "lost" or said.get("code") in _LOST)

@@ -1,6 +1,7 @@
 """Tasks, the audit log and the settings: looking, not changing."""
 
 import re
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from uuid import UUID
@@ -48,13 +49,17 @@ async def list_tasks(
         error_code=error_code,
         q=q,
     )
-    return answer(request, response, found, show.task)
+    return answer(request, response, found, partial(show.task, brokered=_is_brokered(app)))
 
 
 @router.get("/tasks/{task_id}", responses=PROTECTED | problems(404), operation_id="getTask")
 async def get_task(task_id: UUID, actor: CurrentActor, app: App) -> TaskOut:
     """One task."""
-    return show.task(await app.history.task(actor, task_id))
+    return show.task(await app.history.task(actor, task_id), brokered=_is_brokered(app))
+
+
+def _is_brokered(app: App) -> bool:
+    return bool(app.settings.celery_broker_url)
 
 
 @router.get(

@@ -162,11 +162,11 @@ def accepted(started: Started) -> AcceptedOut:
     )
 
 
-def task(row: Task) -> TaskOut:
-    """A task."""
+def task(row: Task, *, brokered: bool) -> TaskOut:
+    """A task. Where there is no broker, whose message's id it could have, its own id stands for that."""
     return TaskOut(
         id=row.id,
-        celery_task_id=row.celery_task_id,
+        celery_task_id=row.celery_task_id or (None if brokered else str(row.id)),
         job_id=row.job_id,
         type=JobType(row.type),
         platform_id=row.platform_id,
