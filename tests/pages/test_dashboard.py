@@ -172,7 +172,8 @@ def test_who_loses_the_focused_row_stays_in_its_list(
 def test_what_failed_in_a_cancelled_job_is_not_called_none(
     page: Page, own: tuple[Server, Api, dict[str, str]]
 ) -> None:
-    server, _, _ = own
+    server, api, ids = own
+    fail(api, ids, "one that fails")
     server.execute("UPDATE jobs SET status = 'cancelled' WHERE status = 'failed'")
     page.reload()
     expect(page.get_by_text("No job has ended as failed.")).to_be_visible()
