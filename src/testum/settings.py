@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -57,6 +58,10 @@ class Settings(BaseSettings):
     session_cookie_secure: bool = False
     """Set the cookie's Secure attribute also when the request came over plain HTTP (behind a proxy)."""
 
+    public_url: str = ""
+    """The address that people and browsers use, as https://testum.example.com. Set, other names are refused."""
+    allowed_hosts: str = ""
+    """Further names, with commas, by which it may be called."""
     trusted_proxies: str = ""
     """Addresses or networks of proxies in front, with commas, whose `X-Forwarded-For` and `-Proto` count."""
 
@@ -92,6 +97,16 @@ class Settings(BaseSettings):
             raise ValueError("must not be empty")
         return value.strip()
 
+    @field_validator("public_url")
+    @classmethod
+    def _public_url_is_an_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        # To ask for the port raises ValueError where it is none.
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if value and (not usable or parts.path.strip("/")):
+            raise ValueError("is an address without a path, such as https://testum.example.com")
+        return value.rstrip("/")
+
     @field_validator("trusted_proxies")
     @classmethod
     def _proxies_are_addresses(cls, value: str) -> str:
@@ -106,6 +121,17 @@ class Settings(BaseSettings):
     def embedded_database(self) -> bool:
         """Whether SQLite under `DATA_DIR` holds the data (no `DATABASE_URL` names a server)."""
         return not self.database_url or self.database_url.startswith("sqlite")
+
+    @property
+    def own_hosts(self) -> frozenset[str]:
+        """The names by which it may be called, in small letters; empty: by any."""
+        named = {name.strip().strip("[]").lower() for name in self.allowed_hosts.split(",")}
+        return frozenset({*named, urlsplit(self.public_url).hostname or ""} - {""})
+
+    @property
+    def cookie_secure(self) -> bool:
+        """Whether the cookie goes over TLS alone, whatever the request came over."""
+        return self.session_cookie_secure or self.public_url.startswith("https://")
 
     @property
     def worker_zones(self) -> tuple[str, ...]:

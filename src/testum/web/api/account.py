@@ -26,7 +26,7 @@ router = APIRouter(prefix="/auth", tags=["account"])
 
 
 def _is_secure(request: HTTPConnection, app: App) -> bool:
-    return request.url.scheme == "https" or app.settings.session_cookie_secure
+    return request.url.scheme == "https" or app.settings.cookie_secure
 
 
 def _answer(request: HTTPConnection, response: Response, app: App, tokens: Tokens) -> TokensOut:

@@ -119,7 +119,7 @@ class View:
     @property
     def is_secure(self) -> bool:
         """Whether cookies are for TLS alone."""
-        return self.request.url.scheme == "https" or self.app.settings.session_cookie_secure
+        return self.request.url.scheme == "https" or self.app.settings.cookie_secure
 
     def _note(self) -> Mapping[str, str] | None:
         kept = self.request.cookies.get(NOTE_COOKIE)
