@@ -40,13 +40,54 @@ def test_groups_ranges_and_variables() -> None:
     found = parse_ansible(INVENTORY)
     assert found.problems == []
     drafts = {draft.name: draft for draft in found.drafts}
-    assert list(drafts) == ["alone", "web01.eu", "web02.eu", "web03.eu", "alias", "db-a", "db-b"]
+    assert list(drafts) == [
+        "alone",
+        "web01.eu",
+        "web02.eu",
+        "web03.eu",
+        "alias",
+        "db-a",
+        "db-b",
+        "gate",
+        "second",
+    ]
     alone, web, alias, db = (drafts[name] for name in ("alone", "web02.eu", "alias", "db-a"))
     assert (alone.host, alone.port, alone.username, alone.tags) == ("10.0.0.1", 2222, "everyone", ())
     assert (web.host, web.port, web.username, web.tags) == ("web02.eu", 2200, "deploy", ("prod", "web"))
     assert web.key_files == ("~/.ssh/all",)
     assert (alias.host, alias.username) == ("10.0.0.9", "prod")
-    assert db.jumps == ("me@gate:22", "second") and db.tags == ("db", "prod")
+    assert db.jumps == ("gate", "second") and db.tags == ("db", "prod")
+    gate, second = drafts["gate"], drafts["second"]
+    assert (gate.hop, gate.username, gate.port, second.hop, second.jumps) == (
+        "me@gate:22", "me", 22, "second", ("gate",),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "way"),
+    [
+        ("-J gate", ["gate"]),
+        ("-Jme@gate:2200,second", ["me@gate:2200", "second"]),
+        ("-C -qJ gate -p 22", ["gate"]),
+        ("-o ProxyJump=gate", ["gate"]),
+        ("-oProxyJump=gate -J other", ["gate"]),
+        ("-o 'ProxyJump gate'", ["gate"]),
+        ("-o proxycommand='ssh -W %h:%p -q me@gate'", ["me@gate"]),
+        ("-o LogLevel=ERROR-Jx -i ~/x-Jy -E /tmp/-J", []),
+        ("-o ProxyJump=none -J gate", []),
+        ("-o ProxyCommand='nc -X 5 -x proxy %h %p'", None),
+        ("-o ProxyCommand='ssh -W %h:%p", None),
+    ],
+)
+def test_the_way_in_arguments_for_ssh(arguments: str, way: list[str] | None) -> None:
+    """Never directly, where another way is written."""
+    quoted = arguments
+    found = parse_ansible(f"[all]\nh\n[all:vars]\nansible_ssh_common_args={quoted}\n")
+    hops = {draft.name: draft.hop for draft in found.drafts}
+    assert [[hops[hop] for hop in draft.jumps] for draft in found.drafts if not draft.hop] == (
+        [] if way is None else [way]
+    )
+    assert len(found.problems) == (way is None)
 
 
 def test_nearer_groups_win_whatever_the_order() -> None:

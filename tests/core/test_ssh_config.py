@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from testum.core.inventory import Inventory
+from testum.core.inventory import Inventory, split_hop
 from testum.core.ssh_config import Asked, SshConfig
 from testum.core.ssh_hosts import parse_ssh_config
 
@@ -38,11 +38,16 @@ def test_ssh_config_takes_the_first_value() -> None:
         "Host gate\n"
         "  ProxyJump none\n"
     )
-    web1, web2, gate = found.drafts
+    web1, web2, gate, *inner = found.drafts
     assert (web1.name, web1.host, web1.port, web1.username) == ("web1", "web1.example.com", 2222, "deploy")
     assert web1.key_files == ("~/my keys/deploy@web1.example.com", "~/.ssh/id")
     assert (web2.port, web2.username, web2.line) == (2222, "root", 2)
     assert web1.jumps == ("gate", "web1.example.com-inner") and gate.name == "gate"
+    # What has no block of its own is a host as ssh would use it, behind the hop before it.
+    assert [(hop.name, hop.username, hop.jumps) for hop in inner][:2] == [
+        ("web1.example.com-inner", "deploy", ("gate",)),
+        ("web2.example.com-inner", "deploy", ("gate",)),
+    ]
     assert problems(found) == []
 
 
@@ -269,7 +274,13 @@ def test_blocks_without_end_are_refused_in_time() -> None:
 def test_the_way_is_the_one_that_is_written_or_none(said: str, jumps: tuple[str, ...] | None) -> None:
     """Never directly, and never as another user or to another port."""
     found = parse_ssh_config(f"Host a\n {said}\n")
-    assert [draft.jumps for draft in found.drafts] == ([] if jumps is None else [jumps])
+    written = {draft.name: draft.hop for draft in found.drafts}
+    ways = [draft.jumps for draft in found.drafts if not draft.hop]
+    assert [tuple(map(written.get, way)) for way in ways] == ([] if jumps is None else [jumps])
+    for draft in found.drafts:
+        if draft.hop:
+            user, host, port = split_hop(draft.hop)
+            assert (draft.username, draft.host, draft.port) == (user, host, port or 22)
     assert len(found.problems) == (jumps is None)
 
 

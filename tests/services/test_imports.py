@@ -98,12 +98,12 @@ async def test_jump_hosts_are_found_in_their_own_batch(testum: Testum) -> None:
         "loop-a": "the jump hosts would form a loop.",
         "loop-b": "the jump hosts would form a loop.",
         "lost": "its jump host loop-a could not be added",
-        "astray": "its jump host elsewhere is no platform, and not in the list",
     }
     await testum.imports.apply(ACTOR, inventory, LOGIN, update=False)
     page = await testum.platforms.find(ACTOR, PageRequest(500, counted=False))
     by_name = {platform.name: platform for platform in page.items}
-    assert set(by_name) == {"far", "middle", "near"}
+    assert set(by_name) == {"far", "middle", "near", "astray", "elsewhere"}
+    assert by_name["astray"].jump_platform_id == by_name["elsewhere"].id
     assert by_name["far"].jump_platform_id == by_name["middle"].id
     assert by_name["middle"].jump_platform_id == by_name["near"].id
 

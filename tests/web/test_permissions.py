@@ -41,6 +41,7 @@ RULES: dict[str, Permission | None] = {
     "listPlatforms": Permission.PLATFORMS_READ,
     "addPlatform": Permission.PLATFORMS_WRITE,
     "testNewPlatform": Permission.PLATFORMS_WRITE,
+    "importPlatforms": Permission.PLATFORMS_WRITE,
     "testChangedPlatform": Permission.PLATFORMS_WRITE,
     "getPlatform": Permission.PLATFORMS_READ,
     "changePlatform": Permission.PLATFORMS_WRITE,
@@ -87,8 +88,8 @@ MAY: dict[Role, set[str]] = {
 
 PROTECTED = [name for name, rule in RULES.items() if rule is not None]
 SOCKETS = {"/ws/tasks/{task_id}", "/ws/jobs/{job_id}"}
-HIDDEN = {"/openapi.json", "/docs"}
-"""Beside them there are the pages, whose permissions tests/pages looks at."""
+HIDDEN = {"/openapi.json", "/docs", "/platforms/import"}
+"""The last is refused (405) for all that is not in the document. Beside them there are the pages, whose permissions tests/pages looks at."""
 
 
 @dataclass
@@ -131,6 +132,7 @@ class Site:
             "changePassword": {"current_password": "wrong", "new_password": "another-one-1"},
             "addPlatform": self.new_platform(),
             "testNewPlatform": self.new_platform(),
+            "importPlatforms": {"text": "name,host\nx,192.0.2.1\n"},
             "testChangedPlatform": {},
             "changePlatform": {"description": "changed"},
             "runCommand": {"command": "true"},

@@ -1,22 +1,17 @@
-"""Adding what an inventory file describes: credentials from the files it names, jump hosts first."""
+"""What an import's list needs of this machine: the files that it includes, and the keys that it names."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from getpass import getuser
 from pathlib import Path
 from typing import Any
 
-from testum.cli.api import Api
-from testum.cli.failures import Refused, WrongUse
+from testum.cli.failures import WrongUse
 from testum.cli.keyfiles import DEFAULT_KEYS, read_key, unlock
 from testum.cli.lines import harmless_name
-from testum.cli.platforms import address_of, split_address
-from testum.core.ansible import parse_ansible
-from testum.core.inventory import Draft, Inventory, Problem, parse_csv, sniff
-from testum.core.ssh_hosts import parse_ssh_config
-
-FORMATS = ("csv", "ssh-config", "ansible")
+from testum.core.inventory import Draft, Inventory
+from testum.core.lists import FORMATS, read_list
 
 
 def read_inventory(file: str, format: str | None) -> tuple[Inventory, Path]:
@@ -32,13 +27,9 @@ def read_inventory(file: str, format: str | None) -> tuple[Inventory, Path]:
     except UnicodeDecodeError:
         raise WrongUse(f"{file}: not text in UTF-8.") from None
     directory = Path.cwd() if file == "-" else path.parent
-    format = format or sniff(text, file)
-    if format == "csv":
-        return parse_csv(text), directory
-    if format == "ansible":
-        return parse_ansible(text), directory
     # Whatever the file's place, OpenSSH looks for what is included under ~/.ssh.
-    return parse_ssh_config(text, _Includes(), getuser()), directory
+    found = read_list(text, format or "", filename=file, include=_Includes(), local_user=getuser())
+    return found, directory
 
 
 class _Includes:
@@ -61,190 +52,103 @@ class _Includes:
 
 
 @dataclass(slots=True)
-class Credentials:
-    """How to log in where the file does not say; `username`, `key_id`, `password` may be empty."""
+class Rows:
+    """The hosts of a list as the API takes them, and the private keys that they log in with."""
 
     directory: Path
-    username: str
-    key_id: str
-    password: str = field(repr=False)
-    _keys: dict[Path, tuple[str, str]] = field(default_factory=dict, repr=False)
+    by_default: bool
+    """Whether those of which nothing is said log in with the person's own key."""
+    hosts: list[dict[str, Any]] = field(default_factory=list)
+    keys: dict[str, dict[str, str]] = field(default_factory=dict, repr=False)
+    default_key: Path | None = None
+    """The person's own key, where some need it."""
 
-    def of(self, draft: Draft) -> dict[str, str]:
-        """The fields of a new platform that say who logs in and how. Raises WrongUse."""
-        login = {"username": draft.username or self.username or getuser()}
-        method = draft.auth_method or ("password" if draft.password else "")
-        if method == "password":
-            password = draft.password or self.password
-            if not password:
-                raise WrongUse("its password is missing; give --ask-password")
-            return login | {"auth_method": "password", "password": password}
-        if method == "key_and_password":
-            password = draft.password or self.password
-            if not password:
-                raise WrongUse("its password is missing; give --ask-password")
-            with_key = self._by_key(draft, login)
-            if with_key is None:
-                raise WrongUse("its key is missing; give --key")
-            return with_key | {"auth_method": method, "password": password}
-        if not draft.private_key and not draft.key_files and not self.key_id and self.password and not method:
-            return login | {"auth_method": "password", "password": self.password}
-        with_key = self._by_key(draft, login)
-        if with_key is None:
-            raise WrongUse("it has neither a password nor a key; give --key or --ask-password")
-        return with_key
+    def add(self, draft: Draft, *, known: bool) -> None:
+        """Take a host. `known`: it is there already, and nobody needs to log in to say so."""
+        row: dict[str, Any] = {
+            "name": draft.name, "host": draft.host, "port": draft.port, "username": draft.username,
+            "auth_method": draft.auth_method, "password": draft.password, "tags": list(draft.tags),
+            "description": draft.description, "jumps": list(draft.jumps), "hop": draft.hop, "line": draft.line,
+        }  # fmt: skip
+        try:
+            if draft.private_key:
+                row["private_key"] = draft.private_key
+                row["passphrase"] = unlock(draft.private_key, f"the key of {draft.name}", draft.passphrase)
+            elif not known and (path := self._path_of(draft)):
+                row["key"] = self._key(path, draft.passphrase)
+        except WrongUse as failure:
+            row["problem"] = failure.message
+        self.hosts.append({name: value for name, value in row.items() if value not in ("", [])})
 
-    def _by_key(self, draft: Draft, login: dict[str, str]) -> dict[str, str] | None:
-        """The fields of a login by key; None where there is none."""
-        if draft.private_key:
-            passphrase = unlock(draft.private_key, f"the key of {draft.name}", draft.passphrase)
-            return login | _with_key(draft.private_key, passphrase)
-        if draft.key_files:
-            return login | _with_key(*self._from_files(draft))
-        if self.key_id:
-            return login | {"auth_method": "private_key", "key_id": self.key_id}
-        for name in DEFAULT_KEYS:
-            if (path := Path.home() / ".ssh" / name).is_file():
-                return login | _with_key(*self._key(path, draft.passphrase))
-        return None
-
-    def _from_files(self, draft: Draft) -> tuple[str, str]:
-        """The first of the draft's key files that exists, with its passphrase."""
+    def _path_of(self, draft: Draft) -> Path | None:
+        """The key file that the host is logged in to with, if any. Raises WrongUse where none of those named is there."""
         paths = [self._path(text) for text in draft.key_files]
-        for path in paths:
-            if path.exists():
-                return self._key(path, draft.passphrase)
-        raise WrongUse(f"its key file {paths[0]} does not exist")
+        if paths:
+            found = next((path for path in paths if path.exists()), None)
+            if found is None:
+                raise WrongUse(f"its key file {paths[0]} does not exist")
+            return found
+        if not self.by_default or draft.password or draft.auth_method == "password":
+            return None
+        own = (Path.home() / ".ssh" / name for name in DEFAULT_KEYS)
+        self.default_key = self.default_key or next((path for path in own if path.is_file()), None)
+        return self.default_key
 
     def _path(self, text: str) -> Path:
         text = text.replace("%d", str(Path.home())).replace("%u", getuser())
         return self.directory / Path(text).expanduser()
 
-    def _key(self, path: Path, passphrase: str) -> tuple[str, str]:
-        # A passphrase is asked for once for each file, not for each host.
-        if path not in self._keys:
+    def _key(self, path: Path, passphrase: str) -> str:
+        """The name of a key; its passphrase is asked for once, and not for each host."""
+        name = str(path)
+        if name not in self.keys:
             text = read_key(path)
-            self._keys[path] = text, unlock(text, str(path), passphrase)
-        return self._keys[path]
+            self.keys[name] = {"private_key": text, "passphrase": unlock(text, name, passphrase)}
+        return name
 
 
-class Importer:
-    """Adds drafts one by one and tells `say` of each; `problems` are those that were not added."""
-
-    def __init__(
-        self, api: Api, credentials: Credentials, *, dry_run: bool, say: Callable[[str], None]
-    ) -> None:
-        self.added: list[dict[str, Any]] = []
-        self.existing: list[str] = []
-        self.problems: list[Problem] = []
-        self.notes: list[Problem] = []
-        self._api = api
-        self._credentials = credentials
-        self._dry_run = dry_run
-        self._say = say
-        self._known: dict[str, dict[str, Any]] = {}
-        self._drafts: dict[str, Draft] = {}
-        self._tried: set[str] = set()
-
-    def run(self, inventory: Inventory) -> None:
-        """Add what the inventory holds. Raises what the API's calls raise, but not for a refused platform."""
-        self.notes = inventory.notes
-        self._known = {item["name"]: item for item in self._api.pages("/platforms/")}
-        self._drafts = {draft.name: draft for draft in inventory.drafts}
-        for note in inventory.notes:
-            self._say(f"note: {_place(note)}: {harmless_name(note.message)}")
-        for problem in inventory.problems:
-            self._refuse(problem)
-        for draft in inventory.drafts:
-            self._add(draft)
-        verb = "would be added" if self._dry_run else "added"
-        self._say(
-            f"{len(self.added)} {verb}, {len(self.existing)} already there, {len(self.problems)} with problems."
-        )
-
-    def report(self) -> dict[str, Any]:
-        """The same as data. `added` is what the API answered, or would be asked, without secrets."""
-        return {
-            "dry_run": self._dry_run,
-            "added": self.added,
-            "existing": self.existing,
-            "problems": [asdict(problem) for problem in self.problems],
-            "notes": [asdict(note) for note in self.notes],
-        }
-
-    def _add(self, draft: Draft) -> None:
-        if draft.name in self._tried:
-            return
-        self._tried.add(draft.name)
-        if draft.name in self._known:
-            self.existing.append(draft.name)
-            self._say(f"= {harmless_name(draft.name)} is already there")
-            return
-        body: dict[str, Any] = {
-            "name": draft.name, "host": draft.host, "port": draft.port,
-            "tags": list(draft.tags), "description": draft.description,
-        }  # fmt: skip
-        try:
-            body |= self._credentials.of(draft)
-            if draft.jumps:
-                body["jump_platform_id"] = self._jump(draft)["id"]
-            platform = _without_secrets(body) if self._dry_run else self._api.post("/platforms/", body)
-        except WrongUse as failure:
-            self._refuse(Problem(draft.line, failure.message, draft.name))
-        except Refused as refusal:
-            # These say that no platform may be added at all.
-            if refusal.http_status in (401, 403):
-                raise
-            self._refuse(Problem(draft.line, refusal.message, draft.name))
-        else:
-            self._known[draft.name] = platform | {"id": platform.get("id")}
-            self.added.append(platform)
-            via = f" via {self._jump(draft)['name']}" if draft.jumps else ""
-            self._say(harmless_name(f"+ {draft.name} {address_of(body)}{via}"))
-
-    def _jump(self, draft: Draft) -> dict[str, Any]:
-        """The platform that the draft is reached through, added first if need be. Raises WrongUse."""
-        before: dict[str, Any] | None = None
-        for hop in draft.jumps:
-            platform = self._hop(hop)
-            if before is not None and platform.get("jump_platform_id") != before.get("id"):
-                raise WrongUse(
-                    f"its way is {','.join(draft.jumps)}, but {hop} is not reached through {before['name']}"
-                )
-            before = platform
-        assert before is not None
-        return before
-
-    def _hop(self, hop: str) -> dict[str, Any]:
-        if hop in self._drafts:
-            self._add(self._drafts[hop])
-        if hop in self._known:
-            return self._known[hop]
-        user, host, port = split_address(hop)
-        for draft in self._drafts.values():
-            if host in (draft.name, draft.host):
-                self._add(draft)
-        for item in self._known.values():
-            wanted = (user or item["username"], port or item["port"])
-            if host in (item["name"], item["host"]) and wanted == (item["username"], item["port"]):
-                return item
-        raise WrongUse(f"its jump host {hop} is not a platform, or could not be added")
-
-    def _refuse(self, problem: Problem) -> None:
-        self.problems.append(problem)
-        name = f"{problem.name}: " if problem.name else ""
-        self._say(f"! {_place(problem)}: {harmless_name(name + problem.message)}")
+def tell(plan: dict[str, Any], *, update: bool, say: Callable[[str], None]) -> None:
+    """What an import does, or would do, a line for each host."""
+    for note in plan["notes"]:
+        say(f"note: {_place(note)}{harmless_name(note['message'])}")
+    for problem in plan["problems"]:
+        name = f"{problem['name']}: " if problem["name"] else ""
+        say(f"! {_place(problem)}{harmless_name(name + problem['message'])}")
+    for step in plan["steps"]:
+        say(harmless_name(_LINES[step["kind"]](step, update)))
+    verb = "would be {}" if plan["dry_run"] else "{}"
+    wrong = plan["problem"] + len(plan["problems"])
+    changed = f", {plan['change']} {verb.format('changed')}" if update else ""
+    there = plan["same"] + (0 if update else plan["change"])
+    say(f"{plan['add']} {verb.format('added')}{changed}, {there} already there, {wrong} with problems.")
 
 
-def _with_key(text: str, passphrase: str) -> dict[str, str]:
-    return {"auth_method": "private_key", "private_key": text} | (
-        {"passphrase": passphrase} if passphrase else {}
+def _added(step: dict[str, Any], update: bool) -> str:
+    via = f" via {step['via']}" if step["via"] else ""
+    return f"+ {step['name']} {step['address']}{via}"
+
+
+def _changed(step: dict[str, Any], update: bool) -> str:
+    changes = ", ".join(
+        f"{each['field']} {each['old'] or '-'} -> {each['new'] or '-'}" for each in step["changes"]
     )
+    if update:
+        return f"~ {step['name']}: {changes}"
+    return f"= {step['name']} is already there, and differs: {changes} (--update changes it)"
 
 
-def _without_secrets(body: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in body.items() if key not in ("password", "private_key", "passphrase")}
+_LINES: dict[str, Callable[[dict[str, Any], bool], str]] = {
+    "add": _added,
+    "change": _changed,
+    "same": lambda step, update: f"= {step['name']} is already there",
+    "problem": lambda step, update: (
+        f"! line {step['line']}: {step['name']}: {'; '.join(step['message'].splitlines())}"
+    ),
+}
 
 
-def _place(problem: Problem) -> str:
-    return f"{problem.file} line {problem.line}" if problem.file else f"line {problem.line}"
+def _place(problem: dict[str, Any]) -> str:
+    """Where it stands, if it stands in the list."""
+    if not problem["line"]:
+        return ""
+    return f"{problem['file']} line {problem['line']}: " if problem["file"] else f"line {problem['line']}: "

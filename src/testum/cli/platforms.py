@@ -1,6 +1,7 @@
 """`testum platforms`: the hosts that jobs run on."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -301,6 +302,10 @@ def import_file(
     ask_password: Annotated[
         bool, typer.Option("--ask-password", help="Ask once for the password of those without credentials.")
     ] = False,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", metavar="TAG", help="For all of them; may be repeated.")
+    ] = None,
+    update: Annotated[bool, typer.Option("--update", help="Change those that are there and differ.")] = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
@@ -308,24 +313,42 @@ def import_file(
 
     It may be a CSV file, an OpenSSH client configuration or an Ansible INI inventory.
 
-    What is there already is left alone. A line with a problem costs only itself; the status is then 1.
+    What is there already is left alone without --update. A line with a problem costs only itself; the status is then 1.
     """
+    from getpass import getuser
+
     from testum.cli.api import Api, find
-    from testum.cli.importing import Credentials, Importer, read_inventory
+    from testum.cli.importing import Rows, read_inventory, tell
 
     inventory, directory = read_inventory(file, format)
     with Api(url) as api:
-        credentials = Credentials(
-            directory,
-            username or "",
-            find(api, "keys", key)["id"] if key else "",
-            read_secret("Password of those without credentials") if ask_password else "",
-        )
-        importer = Importer(api, credentials, dry_run=dry_run, say=(lambda text: None) if as_json else print)
-        importer.run(inventory)
+        known = {item["name"] for item in api.pages("/platforms/")}
+        rows = Rows(directory, by_default=key is None and not ask_password)
+        for draft in inventory.drafts:
+            rows.add(draft, known=draft.name in known and not update)
+        body = {
+            "hosts": rows.hosts,
+            "keys": rows.keys,
+            "username": username or getuser(),
+            "key_id": find(api, "keys", key)["id"] if key else None,
+            "password": read_secret("Password of those without credentials") if ask_password else "",
+            "tags": tag or [],
+            "dry_run": dry_run,
+            "update": update,
+        }
+        plan = api.post("/platforms/import", body)
+    # What could not be read did not leave this machine.
+    plan["problems"] = [asdict(problem) for problem in inventory.problems] + plan["problems"]
+    plan["notes"] = [asdict(note) for note in inventory.notes] + plan["notes"]
+    if rows.default_key is not None:
+        # It is a secret of the person's own, and goes to the server.
+        message = f"hosts of which nothing is said log in with {rows.default_key}, which is uploaded"
+        plan["notes"].append({"line": 0, "message": message, "name": "", "file": ""})
     if as_json:
-        print_json(importer.report())
-    raise typer.Exit(SOME_FAILED if importer.problems else OK)
+        print_json(plan)
+    else:
+        tell(plan, update=update, say=print)
+    raise typer.Exit(SOME_FAILED if plan["problem"] or plan["problems"] else OK)
 
 
 def split_address(text: str) -> tuple[str, str, int | None]:

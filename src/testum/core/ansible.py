@@ -6,7 +6,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from testum.core.inventory import Draft, Inventory, Problem, lines_of, parse_port
+from testum.core.inventory import Draft, Inventory, Problem, add_hops, hop_draft, lines_of, parse_port
+from testum.core.ssh_lines import Unreadable
+from testum.core.ssh_way import way_of
 
 MAX_RANGE = 10_000
 MAX_GROUPS = 50
@@ -68,6 +70,7 @@ def parse_ansible(text: str) -> Inventory:
         for group in above:
             values.update(group_vars.get(group, {}))
         _ansible_draft(name, lines[name], values | own, sorted({*above} - {"ungrouped"}), found)
+    add_hops(found, hop_draft)
     return found
 
 
@@ -149,10 +152,11 @@ def _ansible_draft(
         found.notes.append(Problem(line, f"{name}: its connection is {connection}, not SSH; left out", name))
         return
     port = parse_port(value("ansible_port", "ansible_ssh_port"))
-    options = value("ansible_ssh_common_args") + " " + value("ansible_ssh_extra_args")
-    jump = re.search(r"(?:-J\s*|ProxyJump[= ]\s*)[\"']?([^\s\"']+)", options)
-    if "ProxyCommand" in options:
-        found.notes.append(Problem(line, f"{name}: ProxyCommand is not used", name))
+    try:
+        jumps = way_of(value("ansible_ssh_common_args") + " " + value("ansible_ssh_extra_args"))
+    except Unreadable as error:
+        found.problems.append(Problem(line, str(error), name))
+        return
     key_file = value("ansible_ssh_private_key_file", "ansible_private_key_file")
     draft = Draft(
         name=name,
@@ -163,7 +167,7 @@ def _ansible_draft(
         password=value("ansible_password", "ansible_ssh_pass", "ansible_ssh_password"),
         key_files=(key_file,) if key_file else (),
         tags=tuple(tags),
-        jumps=tuple(jump[1].split(",")) if jump else (),
+        jumps=jumps,
     )
     if any("{{" in text for text in (draft.host, draft.username, draft.password, key_file)):
         found.problems.append(Problem(line, "a {{ template }} cannot be filled in here", name))

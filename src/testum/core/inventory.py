@@ -7,8 +7,8 @@ cannot be used costs only itself.
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 CSV_COLUMNS = (
     "name", "host", "port", "username", "auth_method", "password",
@@ -41,6 +41,10 @@ class Draft:
     tags: tuple[str, ...] = ()
     description: str = ""
     jumps: tuple[str, ...] = ()
+    hop: str = ""
+    """Of a jump host that the list names on a way and nowhere else: how it is written there."""
+    problem: str = ""
+    """Why it cannot be added, where whoever has read the list knows that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,61 @@ class Inventory:
             return
         self._lines[draft.name] = draft.line
         self.drafts.append(draft)
+
+
+def split_hop(hop: str) -> tuple[str, str, int | None]:
+    """User (or empty), host and port (or None) of `user@host:port`."""
+    user, _, rest = hop.rpartition("@")
+    host, colon, port = rest.rpartition(":")
+    if not colon or not port.isdigit() or (":" in host and not host.startswith("[")):
+        return user, rest.strip("[]"), None
+    return user, host.strip("[]"), int(port)
+
+
+def hop_draft(user: str, host: str, port: int | None, line: int) -> Draft:
+    """A hop of which nothing is known but how it is written."""
+    return Draft(host, host, line, port=port or 22, username=user)
+
+
+def add_hops(found: Inventory, make: Callable[[str, str, int | None, int], Draft]) -> None:
+    """Make each hop on the ways of the drafts a draft of its own, unless one of them is it, and let the ways name drafts.
+
+    `make` gives the draft of a hop that the list does not have, from its user (or empty), host and port (or None), and
+    the line that names it.
+    """
+    places: dict[str, list[Draft]] = {}
+    for draft in found.drafts:
+        for place in {draft.name, draft.host}:
+            places.setdefault(place.lower(), []).append(draft)
+    names = {draft.name for draft in found.drafts}
+
+    def settle(hop: str, before: tuple[str, ...], line: int) -> str:
+        user, host, port = split_hop(hop)
+        for draft in places.get(host.lower(), ()):
+            # By its own name a host has its own port, by its address the usual one.
+            usual = port is None if draft.name == host else draft.port == 22 and port is None
+            if user in ("", draft.username) and (usual or draft.port == port):
+                return draft.name
+        made = make(user, host, port, line)
+        name = host if host not in names else hop
+        new = replace(made, name=name, hop=hop, line=line, jumps=before or made.jumps)
+        names.add(name)
+        found.add(new)
+        found.notes.append(Problem(line, f"{hop} is a jump host: it becomes a platform", name))
+        for place in {host, new.host}:
+            places.setdefault(place.lower(), []).append(new)
+        return name
+
+    number = 0
+    # Those that are made have ways, too.
+    while number < len(found.drafts):
+        draft = found.drafts[number]
+        way: tuple[str, ...] = ()
+        for hop in draft.jumps:
+            way = (*way, hop if hop in names and not way else settle(hop, way, draft.line))
+        if way != draft.jumps:
+            found.drafts[number] = replace(draft, jumps=way)
+        number += 1
 
 
 def lines_of(text: str) -> list[str]:

@@ -1,13 +1,12 @@
 """The hosts of an OpenSSH client configuration as drafts of platforms: what ssh would use for each name, and the jump hosts
 on the way."""
 
-import re
-import shlex
 from collections.abc import Iterator, Mapping
 
-from testum.core.inventory import Draft, Inventory, Problem, parse_port
+from testum.core.inventory import Draft, Inventory, Problem, add_hops, parse_port, split_hop
 from testum.core.ssh_config import Asked, Include, SshConfig, TooMuch, expand
 from testum.core.ssh_lines import Unreadable
+from testum.core.ssh_way import gate_of, hop_of
 
 
 def parse_ssh_config(text: str, include: Include | None = None, local_user: str = "") -> Inventory:
@@ -29,7 +28,12 @@ def parse_ssh_config(text: str, include: Include | None = None, local_user: str 
                 found.add(_draft(asked, line))
             except Unreadable as error:
                 found.problems.append(Problem(line, str(error), alias, file))
-    except TooMuch as error:
+        # What ssh would use for it, as it does when it connects to it.
+        add_hops(
+            found,
+            lambda user, host, port, line: _hop(config, Asked(host, host, local_user), user, port, line),
+        )
+    except (TooMuch, Unreadable) as error:
         found.problems.append(Problem(1, str(error)))
     for (line, file), names in open_.items():
         more = f" and {len(names) - 10} more" if len(names) > 10 else ""
@@ -38,6 +42,14 @@ def parse_ssh_config(text: str, include: Include | None = None, local_user: str 
         )
         found.notes.append(Problem(line, message, file=file))
     return found
+
+
+def _hop(config: SshConfig, asked: Asked, user: str, port: int | None, line: int) -> Draft:
+    """A jump host that has no name of its own in the file. What is written with it counts before the file. Raises
+    Unreadable."""
+    asked.values |= {name: said for name, said in (("user", user), ("port", str(port or ""))) if said}
+    config.ask(asked)
+    return _draft(asked, line)
 
 
 def _draft(asked: Asked, line: int) -> Draft:
@@ -57,7 +69,7 @@ def _draft(asked: Asked, line: int) -> Draft:
         username=user,
         key_files=tuple(expand(path, tokens) for path in asked.key_files if path.lower() != "none"),
         # `Host *` often names a jump host for all, itself included.
-        jumps=() if jumps == (asked.original,) else jumps,
+        jumps=() if [split_hop(hop)[1] for hop in jumps] == [asked.original] else jumps,
     )
 
 
@@ -67,70 +79,6 @@ def _jumps(asked: Asked, tokens: Mapping[str, str]) -> Iterator[str]:
     command = asked.values.get("proxycommand", "none").strip()
     if jump and jump.lower() != "none":
         for hop in jump.split(","):
-            yield _hop(expand(hop.strip(), tokens))
+            yield hop_of(expand(hop.strip(), tokens))
     elif command.lower() != "none":
-        yield _hop(_gate(command))
-
-
-def _hop(text: str) -> str:
-    """`name` or `user@host:port`, as ssh reads it from `ssh://user@host:port` too. Raises Unreadable."""
-    found = re.fullmatch(
-        r"(?:ssh://)?(?:([^@\s]+)@)?(\[[^\]\s]+\]|[^:@\s/]+|[0-9A-Fa-f:]+:[0-9A-Fa-f:]*)(?::([0-9]+))?/?",
-        text,
-    )
-    if found is None:
-        raise Unreadable(f"its jump host {text[:100]} cannot be read")
-    user, host, port = found.groups()
-    return (f"{user}@" if user else "") + host + (f":{port}" if port else "")
-
-
-_HARMLESS = frozenset("46AaCfGgKkMNnqsTtVvXxYy")
-_THROUGH = frozenset({"%h:%p", "[%h]:%p"})
-
-
-def _gate(command: str) -> str:
-    """The jump host of a command that only leads through one: `ssh -W %h:%p gate`, or `ssh gate nc %h %p`. Raises
-    Unreadable."""
-    refusal = Unreadable(f"its ProxyCommand is not understood: {command[:100]}")
-    try:
-        words = shlex.split(command.removeprefix("exec "))
-    except ValueError:
-        raise refusal from None
-    if not words or words.pop(0).rpartition("/")[2] != "ssh":
-        raise refusal
-    user = port = gate = ""
-    through = False
-    while words and not (gate and not words[0].startswith("-")):
-        word = words.pop(0)
-        if not word.startswith("-"):
-            gate = word
-            continue
-        option, value = word[1:2], word[2:]
-        if option in _HARMLESS and set(value) <= _HARMLESS:
-            continue
-        value = value or (words.pop(0) if words else "")
-        match option:
-            case "W" if value in _THROUGH:
-                through = True
-            case "l":
-                user = value
-            case "p":
-                port = value
-            case "o" if re.match(
-                r"(?i)(StrictHostKeyChecking|UserKnownHostsFile|ConnectTimeout|LogLevel|ServerAlive\w+|BatchMode)\b",
-                value,
-            ):
-                pass
-            case _:
-                raise refusal
-    if not through and words:
-        tool, *arguments = words
-        while len(arguments) > 2 and arguments[0].startswith("-"):
-            del arguments[: 2 if re.fullmatch("-[wq]", arguments[0]) else 1]
-        through = tool.rpartition("/")[2] in ("nc", "ncat", "netcat") and arguments == ["%h", "%p"]
-        words = []
-    if not gate or not through or words:
-        raise refusal
-    if user and "@" not in gate:
-        gate = f"{user}@{gate}"
-    return f"{gate}:{port}" if port else gate
+        yield hop_of(gate_of(command))

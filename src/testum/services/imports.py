@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
 
-from testum.core.inventory import Draft, Inventory, Problem
+from testum.core.inventory import Draft, Inventory, Problem, split_hop
 from testum.core.permissions import Actor, Permission
 from testum.core.text import login_address
 from testum.db.platforms import Platform
@@ -80,6 +80,7 @@ class Imports:
             raise InvalidInput.field("text", f"at most {MAX_DRAFTS}.")
         async with self._database.read() as session:
             known = {platform.name: platform for platform in await session.scalars(select(Platform))}
+        inventory = _settled(inventory, known)
         names = _Names(inventory.drafts, known)
         steps = [_step(draft, known.get(draft.name), names, login) for draft in inventory.drafts]
         made: dict[str, Platform] = {}
@@ -105,7 +106,7 @@ class Imports:
                 except InvalidInput as refusal:
                     step.kind, step.message = "problem", _whole(refusal)
         _check_ways(steps, known)
-        return _Looked(Plan(steps, inventory.problems, inventory.notes), known, made)
+        return _Looked(Plan(steps, inventory.problems, inventory.notes), inventory.drafts, known, made)
 
     async def _make(
         self, actor: Actor, values: Mapping[str, Any], jump: Platform | None, taken: set[str]
@@ -124,7 +125,7 @@ class Imports:
         """Do it: add what is new and, with `update`, change what differs. Each host for itself: one that cannot be
         added costs only itself. What was done is returned; a step whose host was refused is a `problem` now."""
         looked = await self._look(actor, inventory, login)
-        drafts = {draft.name: draft for draft in inventory.drafts}
+        drafts = {draft.name: draft for draft in looked.drafts}
         ids = {name: platform.id for name, platform in looked.known.items()}
         batch: dict[UUID, tuple[Step, Platform]] = {}
 
@@ -160,9 +161,10 @@ class Imports:
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """A plan, the platforms that there are, and those that it would add, each by name."""
+    """A plan and the drafts that it is about; the platforms that there are, and those that it would add, by name."""
 
     plan: Plan
+    drafts: Sequence[Draft]
     known: Mapping[str, Platform]
     made: Mapping[str, Platform]
 
@@ -174,29 +176,10 @@ class _Names:
         self._drafts = {draft.name: draft for draft in drafts}
         self._known = known
         self._by_id = {platform.id: platform.name for platform in known.values()}
-        self._by_place: dict[str, str] = {}
-        for draft in drafts:
-            self._by_place.setdefault(draft.name, draft.name)
-            self._by_place.setdefault(draft.host, draft.name)
-        self._known_by_place: dict[str, list[Platform]] = {}
-        for platform in known.values():
-            for place in {platform.name, platform.host}:
-                self._known_by_place.setdefault(place, []).append(platform)
 
     def of_hop(self, hop: str) -> str | None:
-        """The name of the platform that a hop (`name` or `user@host:port`) means."""
-        if hop in self._drafts or hop in self._known:
-            return hop
-        user, _, rest = hop.rpartition("@")
-        host, colon, port = rest.rpartition(":")
-        if not colon or not port.isdigit():
-            host, port = rest, ""
-        if host in self._by_place:
-            return self._by_place[host]
-        for platform in self._known_by_place.get(host, ()):
-            if (user or platform.username) == platform.username and port in ("", str(platform.port)):
-                return platform.name
-        return None
+        """The name of the platform that a hop means: the list's own reading has made each of them one."""
+        return hop if hop in self._drafts or hop in self._known else None
 
     def via(self, draft: Draft) -> str:
         """The name of the platform next to the host on the way to it; empty where there is none. Raises
@@ -219,6 +202,42 @@ class _Names:
             return self._by_id.get(jump, "") if jump is not None else ""
         jumps = self._drafts[name].jumps
         return (self.of_hop(jumps[-1]) or "") if jumps else ""
+
+
+def _settled(inventory: Inventory, known: Mapping[str, Platform]) -> Inventory:
+    """The list without the jump hosts that there are already; where another platform has the name of one, it gets the name
+    by which the list calls it."""
+    by_host: dict[str, list[Platform]] = {}
+    for platform in known.values():
+        by_host.setdefault(platform.host, []).append(platform)
+    names: dict[str, str] = {}
+    drafts = []
+    for written in inventory.drafts:
+        draft = written
+        if draft.hop:
+            user, host, port = split_hop(draft.hop)
+            named = known.get(host)
+            if named is not None and user in ("", named.username) and port in (None, named.port):
+                names[draft.name] = named.name
+                continue
+            there = (
+                each.name
+                for each in by_host.get(draft.host, ())
+                if each.port == draft.port and draft.username in ("", each.username)
+            )
+            if (found := next(there, None)) is not None:
+                names[draft.name] = found
+                continue
+            if draft.name in known:
+                names[draft.name] = draft.hop
+                draft = replace(draft, name=draft.hop)
+        drafts.append(draft)
+    gone = {note for note in names if names[note] in known}
+    return Inventory(
+        [replace(draft, jumps=tuple(names.get(hop, hop) for hop in draft.jumps)) for draft in drafts],
+        inventory.problems,
+        [note for note in inventory.notes if note.name not in gone],
+    )
 
 
 def _whole(refusal: InvalidInput | Conflict) -> str:
@@ -277,6 +296,8 @@ def _step(draft: Draft, present: Platform | None, names: _Names, login: Login) -
         step.kind = "change" if step.changes else "same"
         return step
     try:
+        if draft.problem:
+            raise InvalidInput(draft.problem)
         step.via = names.via(draft)
         _values(draft, login)
     except InvalidInput as error:

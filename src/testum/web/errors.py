@@ -191,8 +191,12 @@ def _methods(app: FastAPI, path: str) -> list[str]:
     `Allow` must list every one (RFC 9110, section 10.2.1)."""
     if not path.startswith("/api/v1/"):
         path = path.replace("/api/", "/api/v1/", 1)
+    paths = app.openapi()["paths"]
+    if path in paths:
+        # What has an address of its own is not one of the others that have such addresses.
+        return sorted(method.upper() for method in paths[path])
     found: set[str] = set()
-    for template, operations in app.openapi()["paths"].items():
+    for template, operations in paths.items():
         if compile_path(template)[0].match(path):
             found.update(method.upper() for method in operations)
     return sorted(found)

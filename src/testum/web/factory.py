@@ -18,7 +18,7 @@ from testum.app import Testum
 from testum.errors import TestumError, TooLarge, Unauthenticated
 from testum.settings import Settings
 from testum.web import errors, pages, streams
-from testum.web.api import account, health, history, jobs, keys, output, platforms, selections
+from testum.web.api import account, health, history, imports, jobs, keys, output, platforms, selections
 from testum.web.api.query import known_parameters
 from testum.web.assets import MOUNT, Assets
 from testum.web.hosts import OwnHosts
@@ -79,7 +79,7 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
     )
     errors.install(app, pages.show_error)
     api = APIRouter(dependencies=[Depends(known_parameters)])
-    for module in (account, platforms, selections, keys, jobs, history, output):
+    for module in (account, imports, platforms, selections, keys, jobs, history, output):
         api.include_router(module.router)
     api.include_router(health.api)
     app.include_router(api, prefix="/api/v1")

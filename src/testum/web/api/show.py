@@ -1,5 +1,7 @@
 """From rows to what the API shows of them."""
 
+from dataclasses import asdict
+
 from testum.core.actions import JobType
 from testum.core.probes import Probed
 from testum.core.states import JobStatus, PlatformState, StateFilter, TaskStatus
@@ -11,11 +13,13 @@ from testum.db.selections import Selection
 from testum.db.tasks import Task
 from testum.db.users import User
 from testum.services.history import JobView
+from testum.services.imports import Plan
 from testum.services.messages import count_json
 from testum.services.once import Started
 from testum.services.selections import Resolved
 from testum.web.api.schemas.account import UserOut
 from testum.web.api.schemas.history import AuditOut, TaskOut
+from testum.web.api.schemas.imports import ChangeOut, LineOut, PlanOut, StepOut
 from testum.web.api.schemas.jobs import AcceptedOut, Counts, JobOut
 from testum.web.api.schemas.keys import KeyOut
 from testum.web.api.schemas.platforms import PlatformOut, PlatformTestOut, ShownKeyOut
@@ -202,4 +206,29 @@ def audit(row: AuditLog) -> AuditOut:
         address=row.address,
         meta=row.meta,
         timestamp=row.timestamp,
+    )
+
+
+def plan(plan: Plan, *, dry_run: bool) -> PlanOut:
+    """What an import does."""
+    return PlanOut(
+        dry_run=dry_run,
+        **{kind: plan.number(kind) for kind in ("add", "change", "same", "problem")},
+        steps=[
+            StepOut(
+                name=step.name,
+                line=step.line,
+                kind=step.kind,  # type: ignore[arg-type] # one of them
+                address=step.address,
+                via=step.via,
+                tags=list(step.tags),
+                changes=[
+                    ChangeOut(field=name, old=old, new=new) for name, (old, new) in step.changes.items()
+                ],
+                message=step.message,
+            )
+            for step in plan.steps
+        ],
+        problems=[LineOut(**asdict(problem)) for problem in plan.problems],
+        notes=[LineOut(**asdict(note)) for note in plan.notes],
     )

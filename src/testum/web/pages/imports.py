@@ -4,10 +4,8 @@ import asyncio
 
 from fastapi import Request, Response
 
-from testum.core.ansible import parse_ansible
-from testum.core.inventory import Inventory, parse_csv, sniff
+from testum.core.lists import read_list
 from testum.core.permissions import Permission
-from testum.core.ssh_hosts import parse_ssh_config
 from testum.db.paging import PageRequest
 from testum.errors import InvalidInput
 from testum.services.imports import Login, Plan
@@ -19,7 +17,6 @@ from testum.web.security import MAX_BODY
 
 router = page_router(prefix="/platforms/import")
 
-FORMATS = ("auto", "csv", "ssh-config", "ansible")
 _SHOWN = 500
 _MAX_LIST = MAX_BODY - 64 * 1024
 """Bytes of a list: it is sent once more, with the rest of the second form."""
@@ -46,7 +43,7 @@ async def preview_or_import(request: Request, view: PageView) -> Response:
         if form.flag("again"):
             return await _page(view, values, {})
         # Others have their turn meanwhile.
-        inventory = await asyncio.to_thread(read, values["text"], values["format"])
+        inventory = await asyncio.to_thread(read_list, values["text"], values["format"])
         login = Login(values["username"], form.id("key_id"), form.raw("password"))
         if form.flag("really"):
             done = await view.app.imports.apply(view.actor, inventory, login, update=form.flag("update"))
@@ -82,18 +79,6 @@ async def _text(form: Form) -> str:
             "is over 4 MB. Split it, or use the command line: testum platforms import.",
         )
     return text
-
-
-def read(text: str, kind: str) -> Inventory:
-    """The hosts in a list of a kind; `auto` judges by its first lines. Included files are on the person's machine:
-    they are left out, with a note."""
-    if kind not in FORMATS[1:]:
-        kind = sniff(text)
-    if kind == "csv":
-        return parse_csv(text)
-    if kind == "ansible":
-        return parse_ansible(text)
-    return parse_ssh_config(text)
 
 
 def _done(view: PageView, plan: Plan, *, updated: bool) -> Response:

@@ -1,0 +1,111 @@
+"""The way to a host over other hosts, as the options of ssh name it."""
+
+import re
+import shlex
+from collections.abc import Iterator
+
+from testum.core.ssh_lines import Unreadable
+
+
+def way_of(arguments: str) -> tuple[str, ...]:
+    """The hops that arguments of ssh name (`-J`, `-o ProxyJump`, `-o ProxyCommand`), nearest to the client first. The first
+    option counts, as for ssh. Raises Unreadable, also for a ProxyCommand that is no way over hosts."""
+    try:
+        words = shlex.split(arguments)
+    except ValueError:
+        raise Unreadable(f"its arguments for ssh cannot be read: {arguments[:100]}") from None
+    for name, value in _options(words):
+        if value.lower() == "none":
+            return ()
+        if name == "proxyjump":
+            return tuple(hop_of(hop.strip()) for hop in value.split(","))
+        if name == "proxycommand":
+            return (hop_of(gate_of(value)),)
+    return ()
+
+
+_WITH_VALUE = frozenset("BbcDEeFIiJLlmOopQRSWw")
+"""Options of ssh(1) that take an argument."""
+
+
+def _options(words: list[str]) -> Iterator[tuple[str, str]]:
+    """The names in small letters, and values, of the options that say something of the way."""
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            continue
+        letters = word[1:]
+        for place, letter in enumerate(letters):
+            if letter not in _WITH_VALUE:
+                continue
+            value = letters[place + 1 :] or next(rest, "")
+            if letter == "J":
+                yield "proxyjump", value
+            elif letter == "o":
+                name, _, said = re.sub(r"^\s*(\w+)\s*[=\s]\s*", r"\1=", value).partition("=")
+                yield name.lower(), said
+            break
+
+
+def hop_of(text: str) -> str:
+    """`name` or `user@host:port`, as ssh reads it from `ssh://user@host:port` too. Raises Unreadable."""
+    found = re.fullmatch(
+        r"(?:ssh://)?(?:([^@\s]+)@)?(\[[^\]\s]+\]|[^:@\s/]+|[0-9A-Fa-f:]+:[0-9A-Fa-f:]*)(?::([0-9]+))?/?",
+        text,
+    )
+    if found is None:
+        raise Unreadable(f"its jump host {text[:100]} cannot be read")
+    user, host, port = found.groups()
+    return (f"{user}@" if user else "") + host + (f":{port}" if port else "")
+
+
+_HARMLESS = frozenset("46AaCfGgKkMNnqsTtVvXxYy")
+_THROUGH = frozenset({"%h:%p", "[%h]:%p"})
+
+
+def gate_of(command: str) -> str:
+    """The jump host of a command that only leads through one: `ssh -W %h:%p gate`, or `ssh gate nc %h %p`. Raises
+    Unreadable."""
+    refusal = Unreadable(f"its ProxyCommand is not understood: {command[:100]}")
+    try:
+        words = shlex.split(command.removeprefix("exec "))
+    except ValueError:
+        raise refusal from None
+    if not words or words.pop(0).rpartition("/")[2] != "ssh":
+        raise refusal
+    user = port = gate = ""
+    through = False
+    while words and not (gate and not words[0].startswith("-")):
+        word = words.pop(0)
+        if not word.startswith("-"):
+            gate = word
+            continue
+        option, value = word[1:2], word[2:]
+        if option in _HARMLESS and set(value) <= _HARMLESS:
+            continue
+        value = value or (words.pop(0) if words else "")
+        match option:
+            case "W" if value in _THROUGH:
+                through = True
+            case "l":
+                user = value
+            case "p":
+                port = value
+            case "o" if re.match(
+                r"(?i)(StrictHostKeyChecking|UserKnownHostsFile|ConnectTimeout|LogLevel|ServerAlive\w+|BatchMode)\b",
+                value,
+            ):
+                pass
+            case _:
+                raise refusal
+    if not through and words:
+        tool, *arguments = words
+        while len(arguments) > 2 and arguments[0].startswith("-"):
+            del arguments[: 2 if re.fullmatch("-[wq]", arguments[0]) else 1]
+        through = tool.rpartition("/")[2] in ("nc", "ncat", "netcat") and arguments == ["%h", "%p"]
+        words = []
+    if not gate or not through or words:
+        raise refusal
+    if user and "@" not in gate:
+        gate = f"{user}@{gate}"
+    return f"{gate}:{port}" if port else gate

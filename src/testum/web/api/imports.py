@@ -1,0 +1,86 @@
+"""Bringing in a list of hosts."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fastapi import APIRouter
+from starlette.exceptions import HTTPException
+
+from testum.core.inventory import Draft, Inventory, Problem, add_hops, hop_draft
+from testum.core.lists import read_list
+from testum.core.permissions import Permission
+from testum.errors import InvalidInput
+from testum.services.imports import Login
+from testum.web.api import show
+from testum.web.api.responses import PROTECTED
+from testum.web.api.schemas.imports import HostBody, ImportBody, KeyOfHosts, PlanOut
+from testum.web.security import App, CurrentActor
+
+router = APIRouter(prefix="/platforms", tags=["platforms"])
+
+
+@router.post("/import", responses=PROTECTED, operation_id="importPlatforms")
+async def import_platforms(body: ImportBody, actor: CurrentActor, app: App) -> PlanOut:
+    """Add the hosts of a list: a CSV table, an OpenSSH client configuration, an Ansible inventory, or rows. Each host for
+    itself: one that cannot be added costs only itself. Hosts that are there already stay as they are, unless `update`.
+    Nothing that the list names on the server is opened."""
+    await app.gate.check(actor, Permission.PLATFORMS_WRITE, "platform.import", "platform")
+    # Thousands of lines are read: others have their turn meanwhile.
+    inventory = await asyncio.to_thread(_read, body)
+    login = Login(body.username, body.key_id, body.password)
+    if body.dry_run:
+        plan = await app.imports.plan(actor, inventory, login)
+    else:
+        plan = await app.imports.apply(actor, inventory, login, update=body.update)
+    return show.plan(plan, dry_run=body.dry_run)
+
+
+@router.api_route("/import", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+async def not_a_platform() -> None:
+    """Else this would be the address of a platform whose id is no id."""
+    raise HTTPException(405)
+
+
+def _read(body: ImportBody) -> Inventory:
+    """Raises InvalidInput."""
+    if (body.text is None) == (body.hosts is None):
+        raise InvalidInput.field("text", "is needed, or hosts, and not both.")
+    if body.text is not None:
+        found = read_list(body.text, body.format)
+    else:
+        found = _of_rows(body.hosts or [], body.keys)
+    tags = tuple(body.tags)
+    found.drafts[:] = [
+        replace(draft, tags=tuple(dict.fromkeys((*draft.tags, *tags)))) for draft in found.drafts
+    ]
+    return found
+
+
+def _of_rows(hosts: Sequence[HostBody], keys: dict[str, KeyOfHosts]) -> Inventory:
+    found = Inventory()
+    for host in hosts:
+        key = keys.get(host.key)
+        if host.key and key is None:
+            found.problems.append(Problem(host.line, f"there is no key {host.key} with the list", host.name))
+            continue
+        found.add(
+            Draft(
+                name=host.name,
+                host=host.host or host.name,
+                line=host.line,
+                port=host.port,
+                username=host.username,
+                auth_method=host.auth_method,
+                password=host.password,
+                private_key=key.private_key if key else host.private_key,
+                passphrase=key.passphrase if key else host.passphrase,
+                tags=tuple(host.tags),
+                description=host.description,
+                jumps=tuple(host.jumps),
+                hop=host.hop,
+                problem=host.problem,
+            )
+        )
+    add_hops(found, hop_draft)
+    return found
