@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testum.core.inventory import Inventory, parse_csv, sniff
+from testum.core.lists import decode_list
 from testum.core.ssh_hosts import parse_ssh_config
 
 
@@ -34,6 +35,67 @@ def test_csv_of_any_spreadsheet(delimiter: str) -> None:
         ("a", "h", 3, ("x",)),
         ("b", "b", 4, ()),
     ]
+
+
+TABLES = {
+    "Excel's sep=": "sep=;\r\nname;host;username\r\nweb1;192.0.2.1;u\r\n",
+    "sep with another": "SEP=|\nname|host|username\nweb1|192.0.2.1|u\n",
+    "delimiters behind it": "name;host;username;;\nweb1;192.0.2.1;u;\n",
+    "more behind a row": "name;host;username\nweb1;192.0.2.1;u;;;\n",
+    "a port of a spreadsheet": "name,host,username,port\nweb1,192.0.2.1,u,22.0\n",
+    "other names": "Hostname,IP,User\nweb1,192.0.2.1,u\n",
+    "both names": "Name,Hostname,Login\nweb1,192.0.2.1,u\n",
+    "space around": " name , host , username \n web1 , 192.0.2.1 , u \n",
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_as_programs_write_them(table: str) -> None:
+    found = parse_csv(TABLES[table])
+    assert found.problems == [] and sniff(TABLES[table]) == "csv"
+    (draft,) = found.drafts
+    assert (draft.name, draft.host, draft.username, draft.port) == ("web1", "192.0.2.1", "u", 22)
+
+
+def test_values_of_tables() -> None:
+    found = parse_csv(
+        "name,host,port,password,description\n"
+        'a,[2001:db8::1],2222.0," p w ",x\u2028y\u0085z\x0bw\x0cv\n'
+        "b,h,2222.5,,\n"
+        "c,h,22,p,d,more\n"
+    )
+    (draft,) = found.drafts
+    assert (draft.host, draft.port, draft.password) == ("2001:db8::1", 2222, " p w ")
+    assert draft.description == "x\u2028y\u0085z\x0bw\x0cv", "none of them ends a line"
+    assert [(problem.line, problem.name) for problem in found.problems] == [(3, "b"), (4, "c")]
+
+
+WRITTEN = "name;host;description\r\nweb1;192.0.2.1;Сервер приложений\r\n"
+FILES = [
+    (WRITTEN.encode(), ""),
+    (b"\xef\xbb\xbf" + WRITTEN.encode(), ""),
+    (WRITTEN.encode("utf-16"), "UTF-16-LE"),
+    (b"\xfe\xff" + WRITTEN.encode("utf-16-be"), "UTF-16-BE"),
+    (WRITTEN.replace("Сервер приложений", "Server").encode("utf-16-le"), "UTF-16-LE"),
+    (WRITTEN.replace("Сервер приложений", "Server").encode("utf-16-be"), "UTF-16-BE"),
+    (WRITTEN.encode("windows-1251"), "Windows-1251"),
+    (WRITTEN.replace("Сервер приложений", "Büro in Zürich, café").encode("windows-1252"), "Windows-1252"),
+]
+
+
+@pytest.mark.parametrize(("data", "encoding"), FILES, ids=range(len(FILES)))
+def test_files_of_any_encoding(data: bytes, encoding: str) -> None:
+    text, told = decode_list(data)
+    assert told == encoding
+    (draft,) = parse_csv(text).drafts
+    assert (draft.name, draft.host) == ("web1", "192.0.2.1")
+    assert draft.description in ("Сервер приложений", "Server", "Büro in Zürich, café")
+
+
+@pytest.mark.parametrize("data", [b"\x7fELF\x02\x01\x01\x00", b"\x89PNG\r\n\x1a\n\x00", b"\xff\xfe\x00"])
+def test_what_is_no_text(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        decode_list(data)
 
 
 def test_a_bad_row_costs_only_itself() -> None:

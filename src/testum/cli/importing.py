@@ -10,8 +10,8 @@ from typing import Any
 from testum.cli.failures import WrongUse
 from testum.cli.keyfiles import DEFAULT_KEYS, read_key, unlock
 from testum.cli.lines import harmless_name
-from testum.core.inventory import Draft, Inventory
-from testum.core.lists import FORMATS, read_list
+from testum.core.inventory import Draft, Inventory, Problem
+from testum.core.lists import FORMATS, decode_list, read_list
 
 
 def read_inventory(file: str, format: str | None) -> tuple[Inventory, Path]:
@@ -21,14 +21,16 @@ def read_inventory(file: str, format: str | None) -> tuple[Inventory, Path]:
     path = Path(file).expanduser()
     try:
         data = sys.stdin.buffer.read() if file == "-" else path.read_bytes()
-        text = data.decode("utf-8-sig")
+        text, encoding = decode_list(data)
     except OSError as error:
         raise WrongUse(f"{file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise WrongUse(f"{file}: not text in UTF-8.") from None
+    except ValueError:
+        raise WrongUse(f"{file}: is not text.") from None
     directory = Path.cwd() if file == "-" else path.parent
     # Whatever the file's place, OpenSSH looks for what is included under ~/.ssh.
     found = read_list(text, format or "", filename=file, include=_Includes(), local_user=getuser())
+    if encoding:
+        found.notes.append(Problem(0, f"the file is read as {encoding}"))
     return found, directory
 
 

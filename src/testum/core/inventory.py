@@ -7,7 +7,7 @@ cannot be used costs only itself.
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 CSV_COLUMNS = (
@@ -147,22 +147,31 @@ def sniff(text: str, filename: str = "") -> str:
     if any(re.match(r"(?i)(host|match|include)[ \t=]+\S", line) for line in lines):
         return "ssh-config"
     first = lines[0].lower() if lines else ""
-    return "csv" if re.search(r"(^|[,;\t])\W*(name|host)\W*([,;\t]|$)", first) else "ansible"
+    column = r"(^|[,;\t])\W*(name|host|host ?name|ip)\W*([,;\t]|$)"
+    return "csv" if first.startswith("sep=") or re.search(column, first) else "ansible"
 
 
 def parse_csv(text: str) -> Inventory:
-    """A table whose first row names columns out of `CSV_COLUMNS`, in any order; only `name` must be there.
+    """A table whose first row names columns out of `CSV_COLUMNS`, in any order and by other usual names, too; only a name
+    or a host must be there.
 
-    Separated by commas, semicolons or tabs. `tags` holds words separated by spaces, commas, `;` or `|`.
+    Separated by commas, semicolons or tabs, or what Excel's `sep=` says. `tags` holds words separated by spaces, commas, `;`
+    or `|`.
     """
     found = Inventory()
     lines = lines_of(text)
     header_line = next((line for line in lines if line.strip()), "")
-    delimiter = max(",;\t", key=header_line.count)
+    said = re.fullmatch(r"(?i)sep=([,;\t|])\s*", header_line)
+    if said:
+        lines[lines.index(header_line)] = "\n"
+    delimiter = said[1] if said else max(",;\t", key=header_line.count)
     header: list[str] = []
     for line, row in _csv_rows(lines, delimiter, found):
+        # Spreadsheets leave delimiters behind, after columns that are empty.
+        while len(row) > (len(header) or 1) and not row[-1].strip():
+            row.pop()
         if not header:
-            header = [column.strip().lower() for column in row]
+            header = _columns(row)
             if "name" not in header:
                 found.problems.append(
                     Problem(line, f"the first row must name the columns: {', '.join(CSV_COLUMNS)}")
@@ -178,6 +187,26 @@ def parse_csv(text: str) -> Inventory:
         else:
             _csv_draft(line, dict(zip(header, row, strict=False)), found)
     return found
+
+
+_USUAL = {
+    "ip": "host", "ip address": "host", "ip_address": "host", "address": "host", "user": "username", "login": "username",
+    "user name": "username", "user_name": "username", "tag": "tags", "group": "tags", "groups": "tags",
+}  # fmt: skip
+"""Columns as other programs call them."""
+
+
+def _columns(row: Sequence[str]) -> list[str]:
+    """The names of the columns. A host's own name is its name here, where there is no other."""
+    header = [_USUAL.get(column.strip().lower(), column.strip().lower()) for column in row]
+    for plain in ("hostname", "host name", "host"):
+        if "name" not in header and plain in header:
+            header[header.index(plain)] = "name"
+    return ["host" if column in ("hostname", "host name") else column for column in header]
+
+
+_AS_IT_IS = frozenset({"private_key", "password", "passphrase"})
+"""Columns in which space counts."""
 
 
 def _csv_rows(lines: list[str], delimiter: str, found: Inventory) -> Iterator[tuple[int, list[str]]]:
@@ -231,7 +260,7 @@ class _Rest:
 
 
 def _csv_draft(line: int, row: Mapping[str, str], found: Inventory) -> None:
-    row = {column: value if column == "private_key" else value.strip() for column, value in row.items()}
+    row = {column: value if column in _AS_IT_IS else value.strip() for column, value in row.items()}
     name = row.get("name", "")
     port = parse_port(row.get("port", ""))
     if port is None:
@@ -241,7 +270,7 @@ def _csv_draft(line: int, row: Mapping[str, str], found: Inventory) -> None:
     found.add(
         Draft(
             name=name,
-            host=row.get("host", "") or name,
+            host=row.get("host", "").removeprefix("[").removesuffix("]") or name,
             line=line,
             port=port,
             username=row.get("username", ""),
@@ -258,10 +287,11 @@ def _csv_draft(line: int, row: Mapping[str, str], found: Inventory) -> None:
 
 
 def parse_port(text: str) -> int | None:
-    """The port that `text` says, 22 if it says nothing, None if it is not one."""
+    """The port that `text` says, 22 if it says nothing, None if it is not one. Spreadsheets write `2222.0`."""
     if not text:
         return 22
-    return int(text) if re.fullmatch(r"[0-9]{1,5}", text) and 0 < int(text) < 65536 else None
+    found = re.fullmatch(r"([0-9]{1,5})(?:\.0+)?", text)
+    return int(found[1]) if found and 0 < int(found[1]) < 65536 else None
 
 
 def _nonsense(draft: Draft) -> str:

@@ -1,11 +1,48 @@
 """Reading a list of hosts, of whatever kind."""
 
+import codecs
+import re
+
 from testum.core.ansible import parse_ansible
 from testum.core.inventory import Inventory, parse_csv, sniff
 from testum.core.ssh_config import Include
 from testum.core.ssh_hosts import parse_ssh_config
 
 FORMATS = ("csv", "ssh-config", "ansible")
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def decode_list(data: bytes) -> tuple[str, str]:
+    """A file's text, and what it was read as where that is not UTF-8. Raises ValueError for what is no text.
+
+    By its first bytes, else UTF-8 (RFC 3629), else UTF-16 where every second byte is zero, else one of the two code pages that
+    spreadsheets save in: in Windows-1251 letters that are not ASCII stand together, in Windows-1252 one by one.
+    """
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "")
+    if not encoding and b"\0" in data[:1000]:
+        encoding = "utf-16-be" if data[:1] == b"\0" else "utf-16-le"
+    if not encoding:
+        try:
+            return _text(data, "utf-8"), ""
+        except UnicodeDecodeError:
+            high = sum(map(len, re.findall(rb"[\x80-\xff]+", data)))
+            together = sum(map(len, re.findall(rb"[\x80-\xff]{2,}", data)))
+            encoding = "windows-1251" if together * 2 > high else "windows-1252"
+    return _text(data, encoding), "" if encoding == "utf-8" else encoding.upper().replace(
+        "WINDOWS", "Windows"
+    )
+
+
+def _text(data: bytes, encoding: str) -> str:
+    """Raises ValueError."""
+    text = data.decode(encoding).removeprefix("\ufeff")
+    if re.search("[\x00-\x08\x0e-\x1a\x1c-\x1f]", text):
+        raise ValueError(encoding)
+    return text
 
 
 def read_list(

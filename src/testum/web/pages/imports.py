@@ -4,7 +4,8 @@ import asyncio
 
 from fastapi import Request, Response
 
-from testum.core.lists import read_list
+from testum.core.inventory import Problem
+from testum.core.lists import decode_list, read_list
 from testum.core.permissions import Permission
 from testum.db.paging import PageRequest
 from testum.errors import InvalidInput
@@ -39,11 +40,13 @@ async def preview_or_import(request: Request, view: PageView) -> Response:
     problems: dict[str, str] = {}
     plan: Plan | None = None
     try:
-        values["text"] = await _text(form)
+        values["text"], encoding = await _text(form)
         if form.flag("again"):
             return await _page(view, values, {})
         # Others have their turn meanwhile.
         inventory = await asyncio.to_thread(read_list, values["text"], values["format"])
+        if encoding:
+            inventory.notes.append(Problem(1, f"the file is read as {encoding}"))
         login = Login(values["username"], form.id("key_id"), form.raw("password"))
         if form.flag("really"):
             done = await view.app.imports.apply(view.actor, inventory, login, update=form.flag("update"))
@@ -61,15 +64,17 @@ async def _check(view: PageView) -> None:
     await view.app.gate.check(view.actor, Permission.PLATFORMS_WRITE, "platform.import", "platform")
 
 
-async def _text(form: Form) -> str:
+async def _text(form: Form) -> tuple[str, str]:
+    """The list, and what its file was read as where that is not UTF-8. Raises InvalidInput."""
     chosen = await form.file("file")
+    encoding = ""
     if chosen is None:
         text = form.lines("text")
     else:
         try:
-            text = chosen[1].decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise InvalidInput.field("file", "is not text in UTF-8.") from None
+            text, encoding = decode_list(chosen[1])
+        except ValueError:
+            raise InvalidInput.field("file", "is not text.") from None
     if not text.strip():
         raise InvalidInput.field("text", "must not be empty.")
     # Forms send lines with two characters at their ends.
@@ -78,7 +83,7 @@ async def _text(form: Form) -> str:
             "file" if chosen else "text",
             "is over 4 MB. Split it, or use the command line: testum platforms import.",
         )
-    return text
+    return text, encoding
 
 
 def _done(view: PageView, plan: Plan, *, updated: bool) -> Response:

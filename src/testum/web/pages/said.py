@@ -128,7 +128,10 @@ SAID = (
     N_("its password is missing; give one with the list"),
     N_("its key %(path)s is on your machine; choose a kept key with the list"),
     N_("it has neither a password nor a key; choose a kept key with the list, or give a password"),
-    N_("is not text in UTF-8."),
+    N_("is not text."),
+    N_("its arguments for ssh cannot be read: %(said)s"),
+    N_("the file is read as %(encoding)s"),
+    N_("%(hop)s is a jump host: it becomes a platform"),
     N_("is over 4 MB. Split it, or use the command line: testum platforms import."),
     # What is wrong with a list of hosts
     N_("a name is missing"),
