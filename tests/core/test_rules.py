@@ -1,5 +1,6 @@
 """States, permissions, targets, secrets and keys: the pure rules."""
 
+import base64
 import subprocess
 import sys
 import unicodedata
@@ -168,6 +169,75 @@ def test_keys_of_every_common_form_are_read_as_ssh_keygen_reads_them(
         with pytest.raises(InvalidInput) as caught:
             check_private_key(path.read_text(), "wrong")
         assert caught.value.fields[0].field == "passphrase"
+
+
+@pytest.mark.parametrize("cipher", ["aes256-gcm@openssh.com", "aes256-cbc", "aes256-ctr"])
+def test_a_wrong_passphrase_is_told_whatever_the_cipher(tmp_path: Path, cipher: str) -> None:
+    path = tmp_path / "key"
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "pw1", "-Z", cipher, "-f", str(path)]
+    subprocess.run(command, check=True)
+    public = parse_public_key(Path(f"{path}.pub").read_text())
+    assert check_private_key(path.read_text(), "pw1") == public.identity
+    assert check_private_key(path.read_text(), None) is None
+    with pytest.raises(InvalidInput) as caught:
+        check_private_key(path.read_text(), "pw2")
+    assert caught.value.fields[0].field == "passphrase"
+
+
+def wire(*parts: bytes) -> bytes:
+    """Strings as SSH sends them (RFC 4251, section 5)."""
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def rsa(bits: int) -> bytes:
+    modulus = (1 << (bits - 1)) + 1
+    return wire(b"ssh-rsa", b"\1\0\1", b"\0" + modulus.to_bytes(bits // 8, "big"))
+
+
+ED25519 = b"sk-ssh-ed25519@openssh.com"
+ECDSA = b"sk-ecdsa-sha2-nistp256@openssh.com"
+POINT = bytes.fromhex(
+    "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+    "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
+)
+BLOBS = {
+    "sk ed25519": (wire(ED25519, b"x" * 32, b"ssh:"), True),
+    "sk ed25519, short": (wire(ED25519, b"short"), False),
+    "sk ed25519, no application": (wire(ED25519, b"x" * 32), False),
+    "sk ed25519, 31 bytes": (wire(ED25519, b"x" * 31, b"ssh:"), False),
+    "sk ed25519, cut": (wire(ED25519, b"x" * 32, b"ssh:")[:-1], False),
+    "sk ed25519, more behind": (wire(ED25519, b"x" * 32, b"ssh:", b"more"), False),
+    "sk ecdsa": (wire(ECDSA, b"nistp256", POINT, b"ssh:"), True),
+    "sk ecdsa, no point": (wire(ECDSA, b"nistp256", POINT[:-1] + b"\0", b"ssh:"), False),
+    "sk ecdsa, another curve": (wire(ECDSA, b"nistp384", POINT, b"ssh:"), False),
+    "rsa 512": (rsa(512), False),
+    "rsa 1024": (rsa(1024), True),
+}
+
+
+@pytest.mark.parametrize("case", BLOBS)
+def test_public_keys_are_judged_as_ssh_keygen_judges_them(tmp_path: Path, case: str) -> None:
+    blob, good = BLOBS[case]
+    name = blob[4 : 4 + int.from_bytes(blob[:4], "big")].decode()
+    line = f"{name} {base64.b64encode(blob).decode()} of mine"
+    (tmp_path / "key.pub").write_text(line + "\n")
+    shown = subprocess.run(["ssh-keygen", "-lf", str(tmp_path / "key.pub")], capture_output=True, check=False)
+    assert (shown.returncode == 0) is good
+    if good:
+        assert parse_public_key(line).fingerprint == shown.stdout.split()[1].decode()
+        return
+    with pytest.raises(InvalidInput):
+        parse_public_key(line)
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u2003", "\u3000", "\x0b"])
+def test_what_only_looks_like_a_space_is_none(space: str) -> None:
+    line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO1T5xAEO7yMvtP0iLyzI4RxCYLbXYz9ShfTcPCMDnJ2"
+    assert parse_public_key(line).comment == ""
+    with pytest.raises(InvalidInput):
+        parse_public_key(line.replace(" ", space))
+    with pytest.raises(InvalidInput):
+        parse_public_key(space + line)
 
 
 @pytest.mark.parametrize(

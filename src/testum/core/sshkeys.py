@@ -3,10 +3,13 @@
 import base64
 import binascii
 import hashlib
+import re
 import struct
 from dataclasses import dataclass
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -23,6 +26,10 @@ _SECURITY_KEYS = frozenset({"sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp25
 _PLAIN_KEYS = frozenset(
     {"ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"}
 )
+
+
+_LEAST_RSA_BITS = 1024
+"""As OpenSSH has it (sshkey.h, SSH_RSA_MINIMUM_MODULUS_SIZE)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +54,15 @@ def fingerprint_of(blob: bytes) -> str:
 
 def parse_public_key(text: str, field: str = "public_key") -> PublicKey:
     """One OpenSSH public key line: `algorithm base64 [comment]`. Raises InvalidInput saying what is wrong."""
-    line = text.strip()
+    line = text.strip(" \t\r\n")
     if "PRIVATE KEY" in line:
         raise InvalidInput.field(field, "this is a private key; paste the public one (the .pub file).")
     if len(line) > MAX_KEY_TEXT:
         raise InvalidInput.field(field, "this is too long for a public key.")
     if any(ord(character) < 32 or ord(character) == 127 for character in line):
         raise InvalidInput.field(field, "one key on one line, without control characters.")
-    parts = line.split(None, 2)
+    # As OpenSSH does: other signs that look like a space are none.
+    parts = re.split("[ \t]+", line, maxsplit=2)
     if len(parts) < 2:
         raise InvalidInput.field(field, "not a public key: expected `ssh-ed25519 AAAA... comment`.")
     algorithm, encoded = parts[0], parts[1]
@@ -70,12 +78,35 @@ def parse_public_key(text: str, field: str = "public_key") -> PublicKey:
                 field, "the key's contents are of another type than its first word says."
             )
         if algorithm in _PLAIN_KEYS:
-            load_ssh_public_key(f"{algorithm} {encoded}".encode())
+            key = load_ssh_public_key(f"{algorithm} {encoded}".encode())
+            if isinstance(key, RSAPublicKey) and key.key_size < _LEAST_RSA_BITS:
+                raise InvalidInput.field(field, f"an RSA key has at least {_LEAST_RSA_BITS} bits.")
+        else:
+            _check_security_key(blob)
     except (binascii.Error, struct.error, ValueError, UnsupportedAlgorithm):
         raise InvalidInput.field(field, "the key is damaged: its base64 part does not hold a key.") from None
     comment = parts[2].strip() if len(parts) > 2 else ""
     normal = f"{algorithm} {encoded}" + (f" {comment}" if comment else "")
     return PublicKey(algorithm, normal, fingerprint_of(blob), comment)
+
+
+def _check_security_key(blob: bytes) -> None:
+    """That the wire form of a security key's public half is whole (OpenSSH, PROTOCOL.u2f). Raises ValueError."""
+    parts = []
+    while blob:
+        (length,) = struct.unpack_from(">I", blob)
+        if len(blob) < 4 + length:
+            raise ValueError("cut")
+        parts.append(blob[4 : 4 + length])
+        blob = blob[4 + length :]
+    if parts[0] == b"sk-ssh-ed25519@openssh.com":
+        sound = len(parts) == 3 and len(parts[1]) == 32
+    else:
+        sound = len(parts) == 4 and parts[1] == b"nistp256"
+        if sound:
+            EllipticCurvePublicKey.from_encoded_point(SECP256R1(), parts[2])
+    if not sound or not parts[-1]:
+        raise ValueError("damaged")
 
 
 def check_private_key(text: str, passphrase: str | None, field: str = "private_key") -> str | None:
@@ -102,6 +133,9 @@ def check_private_key(text: str, passphrase: str | None, field: str = "private_k
         return check_private_key(text, None, field)
     except UnsupportedAlgorithm:
         raise InvalidInput.field(field, "a key of this type or encryption is not supported.") from None
+    except InvalidTag:
+        # Ciphers that find out by themselves whether the key was right (aes256-gcm).
+        raise InvalidInput.field("passphrase", "does not open the private key.") from None
     except ValueError:
         if _is_encrypted(data):
             if secret is None:
