@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +21,8 @@ HOSTS = {"web-01", "web-02", "web-03", "db-01", "cache-01", "build-01"}
 class Demo:
     """A demo that runs."""
 
-    def __init__(self, folder: Path) -> None:
-        self.log = folder / "demo.log"
+    def __init__(self, folder: Path, log: str = "demo.log") -> None:
+        self.folder, self.log = folder, folder / log
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         env = {**os.environ, "DATA_DIR": str(folder / "data"), "ADMIN_PASSWORD": ""}
         self.process = Process(["demo", "--port", str(port)], env, folder, self.log)
@@ -63,3 +64,23 @@ def test_six_hosts_answer_at_once_and_it_stops_with_a_command_running(demo: Demo
         assert "Traceback" not in demo.log.read_text()
     finally:
         api.http.close()
+
+
+def test_the_second_time_it_says_how_to_log_in(demo: Demo) -> None:
+    assert "was started before" not in demo.log.read_text()
+    demo.process.stop()
+    again = Demo(demo.folder, "again.log")
+    try:
+        told = again.log.read_text()
+        assert "log in with the password that was shown then" in told and "shown this once" not in told
+        assert "ADMIN_PASSWORD" not in told
+        command = re.search(r"If it is lost: (DATA_DIR=.*)$", told, re.MULTILINE)
+        assert command is not None
+        given = subprocess.run(
+            command[1], shell=True, cwd=demo.folder, capture_output=True, text=True, check=True
+        )
+        api = Api(again.url, "admin", given.stdout.split()[-1])
+        assert api.tokens["user"]["must_change_password"] is True
+        api.http.close()
+    finally:
+        again.process.kill()

@@ -18,7 +18,7 @@ from testum.db.paging import PageRequest
 from testum.db.platforms import Platform
 from testum.demo.hosts import TAG, USERNAME, DemoHost, DemoHosts
 from testum.services.passwords import make_up
-from testum.settings import load_settings
+from testum.settings import Settings, load_settings
 from testum.web.factory import build, show_password
 
 _DESCRIPTION = "A demo host: runs on this machine while `testum demo` does."
@@ -29,7 +29,8 @@ _ACTOR = Actor(id=UUID(int=0), username="demo", role=Role.ADMIN)
 def create_app() -> FastAPI:
     """The application, configured from the environment, whose lifespan holds the demo hosts."""
     settings = load_settings()
-    made_up = "" if settings.admin_password.get_secret_value() else make_up()
+    again = (settings.data_dir / "testum.db").exists()
+    made_up = "" if again or settings.admin_password.get_secret_value() else make_up()
     if made_up:
         # Elsewhere a password that was printed must be changed: what runs here is thrown away.
         settings = settings.model_copy(update={"admin_password": SecretStr(made_up)})
@@ -40,6 +41,8 @@ def create_app() -> FastAPI:
         names = await add_hosts(testum, await hosts.start())
         if made_up and testum.first_admin is not None:
             show_password(made_up)
+        if again:
+            print(_reminder(settings), flush=True)  # noqa: T201 - for the person at the terminal
         print(_greeting(names, settings.admin_username), flush=True)  # noqa: T201 - for the person at the terminal
 
     app = build(settings, started=started)
@@ -111,9 +114,18 @@ def _greeting(names: list[str], admin: str) -> str:
             f"Demo hosts, with the tag {TAG}: {', '.join(names)}.",
             "Try, in another terminal (with --url and the address below if the port is not 8000):",
             f"  {testum} login --username {shlex.quote(admin)}",
-            f"  {testum} exec 'uname -a' --all",
-            f"  {testum} exec -b 'df -h /' --tag web",
+            f"  {testum} exec --all uname -a",
+            f"  {testum} exec -b --tag web df -h /",
         ]
+    )
+
+
+def _reminder(settings: Settings) -> str:
+    """How to log in to a demo that was there before."""
+    where, admin = shlex.quote(str(settings.data_dir)), shlex.quote(settings.admin_username)
+    return (
+        "This demo was started before: log in with the password that was shown then. If it is lost: "
+        f"DATA_DIR={where} {shlex.quote(_command())} users reset-password {admin}"
     )
 
 
