@@ -92,33 +92,56 @@ def hop_draft(user: str, host: str, port: int | None, line: int) -> Draft:
     return Draft(host, host, line, port=port or 22, username=user)
 
 
+class Places:
+    """Who is where: found by user, host and port in the same time however many there are."""
+
+    def __init__(self) -> None:
+        self._by_login: dict[tuple[str, int, str], str] = {}
+        self._by_port: dict[tuple[str, int], str] = {}
+
+    def add(self, name: str, host: str, port: int, user: str) -> None:
+        """Note where something of this name is; the first one at a place counts."""
+        self._by_login.setdefault((host.lower(), port, user), name)
+        self._by_port.setdefault((host.lower(), port), name)
+
+    def find(self, host: str, port: int, user: str) -> str | None:
+        """The name of what is there; with no user, whatever its user."""
+        if not user:
+            return self._by_port.get((host.lower(), port))
+        return self._by_login.get((host.lower(), port, user))
+
+
+_MOST_HOSTS = 20_000
+"""Hosts of a list, its hops with them."""
+
+
 def add_hops(found: Inventory, make: Callable[[str, str, int | None, int], Draft]) -> None:
     """Make each hop on the ways of the drafts a draft of its own, unless one of them is it, and let the ways name drafts.
 
     `make` gives the draft of a hop that the list does not have, from its user (or empty), host and port (or None), and
     the line that names it.
     """
-    places: dict[str, list[Draft]] = {}
+    by_name = {draft.name: draft for draft in found.drafts}
+    places = Places()
     for draft in found.drafts:
-        for place in {draft.name, draft.host}:
-            places.setdefault(place.lower(), []).append(draft)
-    names = {draft.name for draft in found.drafts}
+        places.add(draft.name, draft.host, draft.port, draft.username)
 
     def settle(hop: str, before: tuple[str, ...], line: int) -> str:
         user, host, port = split_hop(hop)
-        for draft in places.get(host.lower(), ()):
-            # By its own name a host has its own port, by its address the usual one.
-            usual = port is None if draft.name == host else draft.port == 22 and port is None
-            if user in ("", draft.username) and (usual or draft.port == port):
-                return draft.name
+        named = by_name.get(host)
+        if named is not None and user in ("", named.username) and port in (None, named.port):
+            return named.name
+        # By its address it has the usual port.
+        if (there := places.find(host, port or 22, user)) is not None:
+            return there
         made = make(user, host, port, line)
-        name = host if host not in names else hop
+        name = host if host not in by_name else hop
         new = replace(made, name=name, hop=hop, line=line, jumps=before or made.jumps)
-        names.add(name)
+        by_name[name] = new
+        places.add(name, new.host, new.port, new.username)
+        places.add(name, host, new.port, new.username)
         found.add(new)
         found.notes.append(Problem(line, f"{hop} is a jump host: it becomes a platform", name))
-        for place in {host, new.host}:
-            places.setdefault(place.lower(), []).append(new)
         return name
 
     number = 0
@@ -127,10 +150,16 @@ def add_hops(found: Inventory, make: Callable[[str, str, int | None, int], Draft
         draft = found.drafts[number]
         way: tuple[str, ...] = ()
         for hop in draft.jumps:
-            way = (*way, hop if hop in names and not way else settle(hop, way, draft.line))
+            way = (*way, hop if hop in by_name and not way else settle(hop, way, draft.line))
         if way != draft.jumps:
             found.drafts[number] = replace(draft, jumps=way)
         number += 1
+        if len(found.drafts) > _MOST_HOSTS:
+            del found.drafts[_MOST_HOSTS:]
+            found.problems.append(
+                Problem(draft.line, "too many hosts on the ways: split the list", draft.name)
+            )
+            return
 
 
 def lines_of(text: str) -> list[str]:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from testum.core.inventory import Draft, Inventory, Problem, split_hop
+from testum.core.inventory import Draft, Inventory, Places, Problem, split_hop
 from testum.core.permissions import Actor, Permission
 from testum.core.text import login_address
 from testum.db.platforms import Platform
@@ -207,9 +207,9 @@ class _Names:
 def _settled(inventory: Inventory, known: Mapping[str, Platform]) -> Inventory:
     """The list without the jump hosts that there are already; where another platform has the name of one, it gets the name
     by which the list calls it."""
-    by_host: dict[str, list[Platform]] = {}
+    places = Places()
     for platform in known.values():
-        by_host.setdefault(platform.host, []).append(platform)
+        places.add(platform.name, platform.host, platform.port, platform.username)
     names: dict[str, str] = {}
     drafts = []
     for written in inventory.drafts:
@@ -220,12 +220,7 @@ def _settled(inventory: Inventory, known: Mapping[str, Platform]) -> Inventory:
             if named is not None and user in ("", named.username) and port in (None, named.port):
                 names[draft.name] = named.name
                 continue
-            there = (
-                each.name
-                for each in by_host.get(draft.host, ())
-                if each.port == draft.port and draft.username in ("", each.username)
-            )
-            if (found := next(there, None)) is not None:
+            if (found := places.find(draft.host, draft.port, draft.username)) is not None:
                 names[draft.name] = found
                 continue
             if draft.name in known:
