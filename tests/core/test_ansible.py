@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testum.core.ansible import parse_ansible
+from testum.core.inventory import sniff
 
 INVENTORY = """\
 ; comment
@@ -88,6 +89,50 @@ def test_the_way_in_arguments_for_ssh(arguments: str, way: list[str] | None) -> 
         [] if way is None else [way]
     )
     assert len(found.problems) == (way is None)
+
+
+# Each was shown by `ansible-inventory --list` of ansible-core 2.19.
+ALIKE = {
+    "n[:3]": ["n0", "n1", "n2", "n3"],
+    "n[01:10:4]": ["n01", "n05", "n09"],
+    "n[8:11]": ["n8", "n9", "n10", "n11"],
+    "n[a:e:2]": ["na", "nc", "ne"],
+    "n[y:B]": ["ny", "nz", "nA", "nB"],
+    "n[1:2]-[a:b]": ["n1-a", "n1-b", "n2-a", "n2-b"],
+}
+
+
+@pytest.mark.parametrize("pattern", ALIKE)
+def test_ranges(pattern: str) -> None:
+    assert [draft.name for draft in parse_ansible(f"[web]\n{pattern}\n").drafts] == ALIKE[pattern]
+
+
+@pytest.mark.parametrize("pattern", ["n[1:]", "n[01:5]", "n[5:1]", "n[b:a]", "n[1:x]", "n[1:2:0]"])
+def test_what_is_no_range(pattern: str) -> None:
+    found = parse_ansible(f"[web]\n{pattern}\nother\n")
+    assert [draft.name for draft in found.drafts] == ["other"] and len(found.problems) == 1
+
+
+def test_values_and_comments() -> None:
+    found = parse_ansible(
+        "[web]\nw1 ansible_user='a b' host=x  # who\nw2 ansible_connection=ansible.builtin.ssh\nw3 a = b\n"
+        '[web:vars]\nhost=x\nansible_user="deploy" # who\nansible_port=2222 # ssh\nansible_password=p # w\n'
+    )
+    assert [(draft.name, draft.username, draft.port, draft.password) for draft in found.drafts] == [
+        ("w1", "a b", 2222, "p # w"), ("w2", "deploy", 2222, "p # w"),
+    ]  # fmt: skip
+    assert [problem.line for problem in found.problems] == [4]
+
+
+def test_groups_have_priorities() -> None:
+    said = "[{0}]\nh\n[{0}:vars]\nansible_user={0}\n"
+    text = said.format("a") + "ansible_group_priority=5\n" + said.format("b")
+    assert parse_ansible(text).drafts[0].username == "a"
+    assert parse_ansible(text.replace("=5", "=1")).drafts[0].username == "b"
+
+
+def test_a_variable_called_host_makes_no_ssh_configuration() -> None:
+    assert sniff("# of ours\n[web]\nw1\n[web:vars]\nhost = x\n") == "ansible"
 
 
 def test_nearer_groups_win_whatever_the_order() -> None:

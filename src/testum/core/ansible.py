@@ -1,10 +1,12 @@
 """Reading an Ansible INI inventory into drafts of platforms. Pure, like `core.inventory`."""
 
+import ast
 import re
 import shlex
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from string import ascii_letters
 
 from testum.core.inventory import Draft, Inventory, Problem, add_hops, hop_draft, lines_of, parse_port
 from testum.core.ssh_lines import Unreadable
@@ -13,6 +15,7 @@ from testum.core.ssh_way import way_of
 MAX_RANGE = 10_000
 MAX_GROUPS = 50
 """A platform has no more tags."""
+_MOST_OF_LITERAL = 1000
 _YAML = "an inventory in YAML is not read: write its hosts in INI form, or as CSV"
 
 
@@ -45,13 +48,18 @@ def parse_ansible(text: str) -> Inventory:
                 key, equals, value = content.partition("=")
                 if not equals:
                     raise ValueError("a variable is written as name=value")
-                group_vars.setdefault(group, {})[key.strip()] = _unquote(value)
+                group_vars.setdefault(group, {})[key.strip()] = _value(value.strip())
             elif kind == "children":
                 groups.put(content.split("#")[0].strip(), group, line)
             else:
                 pattern, *words = shlex.split(content, comments=True)
-                pairs = dict(word.partition("=")[::2] for word in words)
-                for name, port in _ansible_hosts(pattern):
+                names = list(_ansible_hosts(pattern))
+                if lonely := [word for word in words if "=" not in word]:
+                    raise ValueError(
+                        f"a variable is written as name=value, without spaces: {lonely[0][:100]}"
+                    )
+                pairs = {name: _value(said) for name, _, said in (word.partition("=") for word in words)}
+                for name, port in names:
                     lines.setdefault(name, line)
                     members.setdefault(name, set()).add(group)
                     own = hosts.setdefault(name, {})
@@ -60,6 +68,10 @@ def parse_ansible(text: str) -> Inventory:
             message = str(error).replace("No closing quotation", "a quote is not closed")
             found.problems.append(Problem(line, message))
     found.problems += groups.untie()
+    for name, said in group_vars.items():
+        priority = said.get("ansible_group_priority", "")
+        if re.fullmatch(r"-?[0-9]{1,9}", priority):
+            groups.priorities[name] = int(priority)
     for name, own in hosts.items():
         values = dict(group_vars.get("all", {}))
         try:
@@ -79,6 +91,8 @@ class _Groups:
 
     def __init__(self) -> None:
         self._parents: dict[str, dict[str, int]] = {}
+        self.priorities: dict[str, int] = {}
+        """Of those whose variables say one; the others have 1."""
         self._known: dict[frozenset[str], list[str]] = {}
 
     def put(self, child: str, group: str, line: int) -> None:
@@ -114,7 +128,7 @@ class _Groups:
 
     def above(self, groups: Iterable[str]) -> list[str]:
         """These groups and all that they stand in, `all` apart: the farther ones first, so that nearer ones overwrite what
-        they say, and equals in the alphabet's order. Raises ValueError where they are too many."""
+        they say, and equals by their priority and the alphabet. Raises ValueError where they are too many."""
         # Many hosts stand in the same ones.
         key = frozenset(groups)
         if key not in self._known:
@@ -138,7 +152,9 @@ class _Groups:
                 above = self._parents.get(group, {})
                 if above.keys() <= depths.keys():
                     depths[group] = 1 + max((depths[each] for each in above), default=0)
-        return sorted(found.keys() - {"all"}, key=lambda group: (depths[group], group))
+        return sorted(
+            found.keys() - {"all"}, key=lambda group: (depths[group], self.priorities.get(group, 1), group)
+        )
 
 
 def _ansible_draft(
@@ -148,7 +164,8 @@ def _ansible_draft(
         return next((values[key] for key in keys if values.get(key)), "")
 
     connection = value("ansible_connection")
-    if connection and connection not in ("ssh", "smart", "paramiko", "paramiko_ssh"):
+    # With the collection's name or without.
+    if connection and connection.rpartition(".")[2] not in ("ssh", "smart", "paramiko", "paramiko_ssh"):
         found.notes.append(Problem(line, f"{name}: its connection is {connection}, not SSH; left out", name))
         return
     port = parse_port(value("ansible_port", "ansible_ssh_port"))
@@ -190,8 +207,10 @@ def _ansible_hosts(pattern: str) -> Iterator[tuple[str, str]]:
         raise ValueError(f"{pattern}: not a host")
     names = [""]
     for place, piece in enumerate(
-        re.split(r"\[([0-9]{1,9}:[0-9]{1,9}(?::[0-9]{1,9})?|[a-zA-Z]:[a-zA-Z])\]", name)
+        re.split(r"\[([0-9]{0,9}:[0-9]{0,9}(?::[0-9]{1,9})?|[a-zA-Z]:[a-zA-Z](?::[0-9]{1,9})?)\]", name)
     ):
+        if not place % 2 and re.search(r"\[[^\]]*:[^\]]*\]", piece):
+            raise ValueError(f"{pattern}: not a host")
         values = _ansible_range(piece) if place % 2 else [piece]
         if len(names) * len(values) > MAX_RANGE:
             raise ValueError(f"{pattern}: more than {MAX_RANGE} hosts")
@@ -200,20 +219,33 @@ def _ansible_hosts(pattern: str) -> Iterator[tuple[str, str]]:
 
 
 def _ansible_range(text: str) -> list[str]:
-    first, last, *step = text.split(":")
-    if not first.isdigit():
-        values = [chr(code) for code in range(ord(first), ord(last) + 1)]
-    else:
-        if int(last) - int(first) > MAX_RANGE * int(*step or ["1"]) or step == ["0"]:
+    """The values of `01:12`, `:3`, `a:f` or `1:9:2`, as Ansible makes them. Raises ValueError."""
+    first, last, *more = text.split(":")
+    first, step = first or "0", int(*more or ["1"])
+    if not last or not step:
+        raise ValueError(f"[{text}]: a range is written as first:last or first:last:step")
+    if first.isdigit():
+        if not last.isdigit():
+            raise ValueError(f"[{text}]: a range of numbers ends with a number")
+        if first[0] == "0" and len(first) > 1 and len(first) != len(last):
+            raise ValueError(f"[{text}]: both ends have the same number of digits")
+        if int(last) - int(first) > MAX_RANGE * step:
             raise ValueError(f"[{text}]: more than {MAX_RANGE} hosts")
-        values = [
-            str(number).zfill(len(first)) for number in range(int(first), int(last) + 1, int(*step or ["1"]))
-        ]
+        values = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1, step)]
+    else:
+        # Small letters come before large ones.
+        values = list(ascii_letters[ascii_letters.index(first) : ascii_letters.index(last) + 1 : step])
     if not values:
         raise ValueError(f"[{text}]: runs backwards")
     return values
 
 
-def _unquote(text: str) -> str:
-    text = text.strip()
-    return text[1:-1] if len(text) > 1 and text[0] in "\"'" and text[-1] == text[0] else text
+def _value(text: str) -> str:
+    """What stands behind a variable's equals sign: a literal of Python where it is one, and a comment behind that is none of
+    it; else the text (Ansible, the ini inventory plugin)."""
+    if len(text) <= _MOST_OF_LITERAL:
+        try:
+            return str(ast.literal_eval(text))
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            pass
+    return text

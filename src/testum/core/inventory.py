@@ -173,6 +173,9 @@ def sniff(text: str, filename: str = "") -> str:
     if filename.lower().endswith((".csv", ".tsv")):
         return "csv"
     lines = [line.strip() for line in lines_of(text) if line.strip() and line.strip()[0] not in "#;"]
+    if lines and re.match(r"\[[^\]]+\]\s*(#.*)?$", lines[0]):
+        # A variable of an inventory may be called host.
+        return "ansible"
     if any(re.match(r"(?i)(host|match|include)[ \t=]+\S", line) for line in lines):
         return "ssh-config"
     first = lines[0].lower() if lines else ""

@@ -129,6 +129,8 @@ SAID = (
     N_("its key %(path)s is on your machine; choose a kept key with the list"),
     N_("it has neither a password nor a key; choose a kept key with the list, or give a password"),
     N_("is not text."),
+    N_("a variable is written as name=value, without spaces: %(word)s"),
+    N_("too many hosts on the ways: split the list"),
     N_("an RSA key has at least %(bits)s bits."),
     N_("its arguments for ssh cannot be read: %(said)s"),
     N_("the file is read as %(encoding)s"),
