@@ -124,6 +124,11 @@ def test_values_and_comments() -> None:
     assert [problem.line for problem in found.problems] == [4]
 
 
+def test_a_port_behind_a_name_counts_the_first_time() -> None:
+    found = parse_ansible("[a]\nh:2201\ng\n[b]\ng:2202\nh:2203 ansible_user=u\n[c]\nh ansible_port=2204\n")
+    assert [(draft.name, draft.port) for draft in found.drafts] == [("h", 2204), ("g", 22)]
+
+
 def test_groups_have_priorities() -> None:
     said = "[{0}]\nh\n[{0}:vars]\nansible_user={0}\n"
     text = said.format("a") + "ansible_group_priority=5\n" + said.format("b")

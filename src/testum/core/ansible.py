@@ -62,8 +62,9 @@ def parse_ansible(text: str) -> Inventory:
                 for name, port in names:
                     lines.setdefault(name, line)
                     members.setdefault(name, set()).add(group)
-                    own = hosts.setdefault(name, {})
-                    own.update({"ansible_port": port} if port else {}, **pairs)
+                    # A port behind the name counts where the host is named first.
+                    own = hosts.setdefault(name, {"ansible_port": port} if port else {})
+                    own.update(pairs)
         except ValueError as error:
             message = str(error).replace("No closing quotation", "a quote is not closed")
             found.problems.append(Problem(line, message))
