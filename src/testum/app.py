@@ -24,7 +24,7 @@ from testum.db.positions import Positions, ProcessPositions, StoredPositions
 from testum.db.session import Database
 from testum.dispatch.base import Dispatcher
 from testum.dispatch.local import LocalDispatcher
-from testum.errors import ConfigurationError, InvalidInput, StorageUnavailable, WritesRefused
+from testum.errors import ConfigurationError, InvalidInput, StorageFull, StorageUnavailable, WritesRefused
 from testum.events.base import Events
 from testum.events.memory import MemoryEvents
 from testum.execution.aftermath import LOOK_SECONDS, Aftermath
@@ -395,7 +395,7 @@ class Testum:
         await self.likenesses.close()
         await self.output_store.close()
         await self.events.close()
-        with suppress(StorageUnavailable):
+        with suppress(StorageUnavailable, StorageFull):
             await self._refusals.write()
         for close in self._closing:
             await close()

@@ -98,6 +98,34 @@ def test_what_is_no_text(data: bytes) -> None:
         decode_list(data)
 
 
+def test_of_columns_that_say_the_same_the_first_that_says_something_counts() -> None:
+    found = parse_csv("name,host,address,ip\na,192.0.2.1,,\nb,,192.0.2.2,x\n")
+    assert [draft.host for draft in found.drafts] == ["192.0.2.1", "192.0.2.2"]
+    assert [note.message for note in found.notes] == [
+        "several columns are host: the first that says something counts"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("sep=;\nHost Name;IP;User\n", "csv"),
+        ("Host Name;IP;User\n", "csv"),
+        ('"Name","Other"\n', "csv"),
+        ("hostname\nweb1\n", "csv"),
+        ("Host name\n User x\n", "ssh-config"),
+        ("Host a,b\n", "ssh-config"),
+        ("web1 ansible_host=x\n", "ansible"),
+        ("," * 4_000_000, "ansible"),
+    ],
+    ids=range(8),
+)
+def test_what_kind_of_list_it_is(text: str, kind: str) -> None:
+    begun = time.process_time()
+    assert sniff(text) == kind
+    assert time.process_time() - begun < 1
+
+
 def test_a_bad_row_costs_only_itself() -> None:
     found = parse_csv(
         'name,host,port\na,h,22\nb,"open,22\nc,h,0\nd,h,22,extra\n,h,22\na,other,22\ne,h\nf,"h",22\n'

@@ -284,6 +284,33 @@ def test_the_way_is_the_one_that_is_written_or_none(said: str, jumps: tuple[str,
     assert len(found.problems) == (jumps is None)
 
 
+HOSTILE_WAYS = {
+    "each twice as long": "Host a\nHost *\n ProxyJump %h%h\n",
+    "each a little longer": "Host a\nHost *\n ProxyJump x%h\n",
+    "two of each": "Host a\nHost *\n ProxyJump x%h,y%h\n",
+    "a long way": "Host a\n ProxyJump " + ",".join(f"h{number}" for number in range(20_000)) + "\n",
+    "a long port": "Host a\n ProxyJump x:" + "9" * 5000 + "\n",
+}
+
+
+@pytest.mark.parametrize("way", HOSTILE_WAYS)
+def test_a_way_has_an_end(way: str) -> None:
+    begun = time.process_time()
+    found = parse_ssh_config(HOSTILE_WAYS[way])
+    assert time.process_time() - begun < 3
+    assert len(found.drafts) <= 20_000 and max((len(draft.host) for draft in found.drafts), default=0) <= 256
+
+
+def test_a_hop_that_cannot_be_read_costs_only_those_behind_it() -> None:
+    found = parse_ssh_config(
+        "Host web\n ProxyJump bast.corp\nHost db\n ProxyJump gate2\n"
+        "Host *.corp\n ProxyCommand cloudflared access ssh --hostname %h\n"
+    )
+    assert {draft.name: bool(draft.problem) for draft in found.drafts} == {
+        "web": False, "db": False, "bast.corp": True, "gate2": False,
+    }  # fmt: skip
+
+
 def test_what_cannot_be_read_leaves_nothing_to_the_block_before() -> None:
     found = parse_ssh_config(
         "Host a\n Port 1\nHost 'b\n Port 2\n User no\nMatch nonsense x\n User no\nHost c\n"

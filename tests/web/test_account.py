@@ -414,6 +414,13 @@ def test_a_right_password_forgives_the_wrong_ones() -> None:
             assert login(http, NAME, PASSWORD).status_code == 200
 
 
+def test_weak_passwords_are_judged_for_who_knows_the_present_one(own: Api) -> None:
+    """To judge one costs the server a tenth of a second and more."""
+    body = {"current_password": "guess", "new_password": "4@8({[<369!1|075$+7%2xyz"}
+    codes = [own.http.post("/auth/change-password", json=body).status_code for _ in range(12)]
+    assert codes == [422] * 10 + [429] * 2
+
+
 def test_guessing_with_a_stolen_token_is_throttled_too(own: Api) -> None:
     body = {"current_password": "guess", "new_password": "another-password"}
     codes = [own.http.post("/auth/change-password", json=body).status_code for _ in range(10)]

@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from unittest.mock import patch
 from uuid import uuid4
 
@@ -62,6 +62,29 @@ def test_who_says_half_is_not_waited_for(site: Listening, said: str) -> None:
         connection.sendall(HEADS[said])
         answer = everything(connection)
     assert answer == b"" if said == "nothing" else answer.startswith(b"HTTP/1.1 408 "), answer
+
+
+def test_trailers_have_an_end(site: Listening) -> None:
+    """Nobody asks for them, and each was kept."""
+    head = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n"
+    for trailer in (b"a: b\r\n", b"a"):
+        with opened(site) as connection:
+            connection.sendall(head)
+            sent = 0
+            with suppress(OSError):
+                while sent < 4_000_000:
+                    connection.sendall(trailer * 4096)
+                    sent += len(trailer) * 4096
+            assert sent < 4_000_000, "the server hung up"
+
+
+@pytest.mark.parametrize("extra", [b"X: " + b"a" * 9000 + b"\r\n", b"X: a\r\n" * 300], ids=["long", "many"])
+def test_a_handshake_that_begins_nothing_is_refused(site: Listening, extra: bytes) -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    with opened(site) as connection:
+        connection.sendall(b"GET /ws/jobs/x HTTP/1.1\r\nHost: x\r\n" + upgrade + key + extra + b"\r\n")
+        everything(connection)
 
 
 def test_a_head_that_drips(site: Listening) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,42 @@ def test_a_hop_is_never_another_user_or_port_than_written(api: Api, hop: str) ->
     assert via["name"] == promised
     again = imported(api, **list_)
     assert (again["add"], again["problem"]) == (0, 0) and len(there(api)) == len(rows)
+
+
+@pytest.mark.parametrize("hop", ["x:²", "x:99999", "x" * 255, "@", ":22", "a@b@c:1"])
+def test_odd_hops_fail_no_request(api: Api, hop: str) -> None:
+    hosts = [
+        {"name": "a", "host": "192.0.2.1", "jumps": [hop]},
+        {"name": "b", "host": "192.0.2.2", "hop": hop},
+    ]
+    imported(api, hosts=hosts)
+    answer = api.http.post(
+        "/platforms/import", json={"text": f"Host a\n ProxyJump {hop}\n", "format": "ssh-config"}
+    )
+    assert answer.status_code == 200
+
+
+def test_rings_and_what_leads_to_them(api: Api) -> None:
+    """In one look at each."""
+    number = 3000
+    ring = [{"name": f"r{each}", "host": "h", "jumps": [f"r{(each + 1) % number}"]} for each in range(number)]
+    tail = [
+        {"name": f"t{each}", "host": "h", "jumps": [f"t{each - 1}" if each else "r0"]}
+        for each in range(number)
+    ]
+    begun = time.process_time()
+    dry = imported(api, hosts=[*ring, *tail], dry_run=True)
+    assert time.process_time() - begun < 15
+    told = {step["name"]: step["message"] for step in dry["steps"]}
+    assert told["r5"] == "the jump hosts would form a loop."
+    assert told["t9"] == "its jump host t8 could not be added" and dry["problem"] == 2 * number
+
+
+def test_a_dry_run_needs_no_secrets(api: Api) -> None:
+    hosts = [{"name": "a", "host": "192.0.2.1", "key": "k"}]
+    assert imported(api, hosts=hosts, keys={"k": {}}, dry_run=True)["add"] == 1
+    refused = imported(api, hosts=hosts, keys={"k": {}}, password="")
+    assert refused["add"] == 0 and not there(api), "nothing is added with a key that is nobody's"
 
 
 def test_who_may_not(site: Listening, api: Api) -> None:

@@ -53,6 +53,10 @@ class _Includes:
                 continue
 
 
+KEPT_BACK = "kept back"
+"""Goes in the place of a password where nothing is done yet."""
+
+
 @dataclass(slots=True)
 class Rows:
     """The hosts of a list as the API takes them, and the private keys that they log in with."""
@@ -60,6 +64,8 @@ class Rows:
     directory: Path
     by_default: bool
     """Whether those of which nothing is said log in with the person's own key."""
+    dry_run: bool
+    """Whether nothing is done yet: then no secret leaves this machine."""
     hosts: list[dict[str, Any]] = field(default_factory=list)
     keys: dict[str, dict[str, str]] = field(default_factory=dict, repr=False)
     default_key: Path | None = None
@@ -74,12 +80,14 @@ class Rows:
         }  # fmt: skip
         try:
             if draft.private_key:
-                row["private_key"] = draft.private_key
-                row["passphrase"] = unlock(draft.private_key, f"the key of {draft.name}", draft.passphrase)
+                passphrase = unlock(draft.private_key, f"the key of {draft.name}", draft.passphrase)
+                row["key"] = self._keep(f"of {draft.name}", draft.private_key, passphrase)
             elif not known and (path := self._path_of(draft)):
                 row["key"] = self._key(path, draft.passphrase)
         except WrongUse as failure:
             row["problem"] = failure.message
+        if self.dry_run and row["password"]:
+            row["password"] = KEPT_BACK
         self.hosts.append({name: value for name, value in row.items() if value not in ("", [])})
 
     def _path_of(self, draft: Draft) -> Path | None:
@@ -105,7 +113,11 @@ class Rows:
         name = str(path)
         if name not in self.keys:
             text = read_key(path)
-            self.keys[name] = {"private_key": text, "passphrase": unlock(text, name, passphrase)}
+            self._keep(name, text, unlock(text, name, passphrase))
+        return name
+
+    def _keep(self, name: str, text: str, passphrase: str) -> str:
+        self.keys[name] = {} if self.dry_run else {"private_key": text, "passphrase": passphrase}
         return name
 
 

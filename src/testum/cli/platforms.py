@@ -188,14 +188,14 @@ def edit(
             ]
         if jump or no_jump:
             body["jump_platform_id"] = find(api, "platforms", jump)["id"] if jump else None
-        if key:
-            body |= {"auth_method": "private_key", "key_id": find(api, "keys", key)["id"]}
-        elif key_file:
-            body |= {"auth_method": "private_key", "key_id": None, **_key_of(key_file)}
+        both = item["auth_method"] == "key_and_password"
+        if key or key_file:
+            body["auth_method"] = "key_and_password" if both else "private_key"
+            body |= {"key_id": find(api, "keys", key)["id"]} if key else {"key_id": None}
+            body |= _key_of(key_file) if key_file else {}
         elif ask_password or password_stdin:
             secret = read_secret(f"Password for {item['name']}", from_stdin=password_stdin)
-            method = item["auth_method"] if item["auth_method"] == "key_and_password" else "password"
-            body |= {"auth_method": method, "password": secret}
+            body |= {"auth_method": "key_and_password" if both else "password", "password": secret}
         if not body:
             raise WrongUse("What is to be changed? testum platforms edit --help lists it.")
         changed = api.patch(f"/platforms/{item['id']}", body)
@@ -318,20 +318,23 @@ def import_file(
     from getpass import getuser
 
     from testum.cli.api import Api, find
-    from testum.cli.importing import Rows, read_inventory, tell
+    from testum.cli.importing import KEPT_BACK, Rows, read_inventory, tell
 
     inventory, directory = read_inventory(file, format)
     with Api(url) as api:
         known = {item["name"] for item in api.pages("/platforms/")}
-        rows = Rows(directory, by_default=key is None and not ask_password)
+        rows = Rows(directory, by_default=key is None and not ask_password, dry_run=dry_run)
         for draft in inventory.drafts:
             rows.add(draft, known=draft.name in known and not update)
+        password = ""
+        if ask_password:
+            password = KEPT_BACK if dry_run else read_secret("Password of those without credentials")
         body = {
             "hosts": rows.hosts,
             "keys": rows.keys,
             "username": username or getuser(),
             "key_id": find(api, "keys", key)["id"] if key else None,
-            "password": read_secret("Password of those without credentials") if ask_password else "",
+            "password": password,
             "tags": tag or [],
             "dry_run": dry_run,
             "update": update,

@@ -79,6 +79,9 @@ class Protocol(HttpToolsProtocol):
     _in_head = True
     _head_bytes = 0
     _body_bytes = 0
+    _whole = False
+    _beside = 0
+    """Bytes that have come since the last ones of the body: sizes of its parts, and trailers."""
     _deadline: asyncio.TimerHandle | None = None
     _peer = ""
 
@@ -108,21 +111,32 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._whole = True, 0, False
         self._wait(HEAD_SECONDS, self._late_head)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """What follows is the body, whose size the application bounds."""
-        self._in_head, self._body_bytes = False, 0
+        self._in_head, self._body_bytes, self._beside = False, 0, 0
         if not self.config.proxy_headers and any(name == b"x-forwarded-for" for name, _ in self.headers):
             _peers.warn(self._peer)
         self._wait(BODY_SECONDS, self._look_at_body)
         super().on_headers_complete()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or behind the body a trailer, which nobody asks for."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._beside = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._wait(None)
+        self._whole = True
         super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
@@ -135,7 +149,9 @@ class Protocol(HttpToolsProtocol):
                 return
             self._head_bytes += len(piece)
             self._body_bytes += len(piece)
-            if self._in_head and self._head_bytes >= MAX_HEAD:
+            self._beside += len(piece)
+            beside = not self._in_head and not self._whole and self._beside > MAX_HEAD
+            if beside or (self._in_head and self._head_bytes >= MAX_HEAD):
                 self._refuse(431, "Request Header Fields Too Large", "too_large", "The headers are too long.")
                 return
         if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
@@ -187,6 +203,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """A connection that was HTTP until now."""
         super().connection_made(transport)
         _peers.enter(_peer_of(self.client))
+
+    def data_received(self, data: bytes) -> None:
+        """Read on. The handshake comes whole, as it was read: one that begins nothing is refused, and nothing is waited for."""
+        super().data_received(data)
+        if not self.handshake_initiated and not self.transport.is_closing():
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""

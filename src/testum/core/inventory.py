@@ -82,7 +82,7 @@ def split_hop(hop: str) -> tuple[str, str, int | None]:
     """User (or empty), host and port (or None) of `user@host:port`."""
     user, _, rest = hop.rpartition("@")
     host, colon, port = rest.rpartition(":")
-    if not colon or not port.isdigit() or (":" in host and not host.startswith("[")):
+    if not colon or not re.fullmatch("[0-9]{1,5}", port) or (":" in host and not host.startswith("[")):
         return user, rest.strip("[]"), None
     return user, host.strip("[]"), int(port)
 
@@ -134,6 +134,8 @@ def add_hops(found: Inventory, make: Callable[[str, str, int | None, int], Draft
         # By its address it has the usual port.
         if (there := places.find(host, port or 22, user)) is not None:
             return there
+        if len(by_name) >= _MOST_HOSTS:
+            return hop
         made = make(user, host, port, line)
         name = host if host not in by_name else hop
         new = replace(made, name=name, hop=hop, line=line, jumps=before or made.jumps)
@@ -154,12 +156,8 @@ def add_hops(found: Inventory, make: Callable[[str, str, int | None, int], Draft
         if way != draft.jumps:
             found.drafts[number] = replace(draft, jumps=way)
         number += 1
-        if len(found.drafts) > _MOST_HOSTS:
-            del found.drafts[_MOST_HOSTS:]
-            found.problems.append(
-                Problem(draft.line, "too many hosts on the ways: split the list", draft.name)
-            )
-            return
+    if len(by_name) >= _MOST_HOSTS:
+        found.problems.append(Problem(1, "too many hosts on the ways: split the list"))
 
 
 def lines_of(text: str) -> list[str]:
@@ -168,19 +166,28 @@ def lines_of(text: str) -> list[str]:
     return list(io.StringIO(text.removeprefix("\ufeff"), newline=""))
 
 
+_LONGEST_HEADER = 10_000
+_MOST_COLUMNS = 200
+_NAMES_OF_HOSTS = frozenset({"name", "host", "hostname", "host name", "ip", "address", "ip address"})
+"""Columns of which a table of hosts has one at least."""
+
+
 def sniff(text: str, filename: str = "") -> str:
     """Which format a file is in: `csv`, `ssh-config` or `ansible`, judged by its name and first lines."""
     if filename.lower().endswith((".csv", ".tsv")):
         return "csv"
     lines = [line.strip() for line in lines_of(text) if line.strip() and line.strip()[0] not in "#;"]
+    first = lines[0][:_LONGEST_HEADER].lower() if lines else ""
+    cells = {cell.strip(" \"'\ufeff") for cell in re.split(r"[,;\t|]", first)}
+    named = not cells.isdisjoint(_NAMES_OF_HOSTS)
+    if first.startswith("sep=") or (named and len(cells) > 1):
+        return "csv"
     if lines and re.match(r"\[[^\]]+\]\s*(#.*)?$", lines[0]):
         # A variable of an inventory may be called host.
         return "ansible"
     if any(re.match(r"(?i)(host|match|include)[ \t=]+\S", line) for line in lines):
         return "ssh-config"
-    first = lines[0].lower() if lines else ""
-    column = r"(^|[,;\t])\W*(name|host|host ?name|ip)\W*([,;\t]|$)"
-    return "csv" if first.startswith("sep=") or re.search(column, first) else "ansible"
+    return "csv" if named else "ansible"
 
 
 def parse_csv(text: str) -> Inventory:
@@ -209,7 +216,14 @@ def parse_csv(text: str) -> Inventory:
                     Problem(line, f"the first row must name the columns: {', '.join(CSV_COLUMNS)}")
                 )
                 return found
-            for column in header:
+            if len(header) > _MOST_COLUMNS:
+                found.problems.append(Problem(line, f"more than {_MOST_COLUMNS} columns"))
+                return found
+            for column in dict.fromkeys(header):
+                if header.count(column) > 1:
+                    found.notes.append(
+                        Problem(line, f"several columns are {column}: the first that says something counts")
+                    )
                 if column not in CSV_COLUMNS:
                     found.notes.append(Problem(line, f"column {column!r} is not known and not used"))
         elif len(row) > len(header):
@@ -217,7 +231,11 @@ def parse_csv(text: str) -> Inventory:
                 Problem(line, f"{len(row)} fields, but {len(header)} columns", row[0].strip())
             )
         else:
-            _csv_draft(line, dict(zip(header, row, strict=False)), found)
+            values: dict[str, str] = {}
+            for column, value in zip(header, row, strict=False):
+                if not values.get(column, "").strip():
+                    values[column] = value
+            _csv_draft(line, values, found)
     return found
 
 
@@ -330,7 +348,7 @@ def _nonsense(draft: Draft) -> str:
     """What is wrong with a draft in itself, or nothing."""
     if not draft.name:
         return "a name is missing"
-    if not draft.port:
+    if not 0 < draft.port < 65536:
         return "port: a number from 1 to 65535"
     if draft.auth_method not in ("", "password", "private_key", "key_and_password"):
         return "auth_method: password, private_key or key_and_password"

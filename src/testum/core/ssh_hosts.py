@@ -2,11 +2,12 @@
 on the way."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
-from testum.core.inventory import Draft, Inventory, Problem, add_hops, parse_port, split_hop
+from testum.core.inventory import Draft, Inventory, Problem, add_hops, hop_draft, parse_port, split_hop
 from testum.core.ssh_config import Asked, Include, SshConfig, TooMuch, expand
 from testum.core.ssh_lines import Unreadable
-from testum.core.ssh_way import gate_of, hop_of
+from testum.core.ssh_way import gate_of, hop_of, hops_of
 
 
 def parse_ssh_config(text: str, include: Include | None = None, local_user: str = "") -> Inventory:
@@ -33,7 +34,7 @@ def parse_ssh_config(text: str, include: Include | None = None, local_user: str 
             found,
             lambda user, host, port, line: _hop(config, Asked(host, host, local_user), user, port, line),
         )
-    except (TooMuch, Unreadable) as error:
+    except TooMuch as error:
         found.problems.append(Problem(1, str(error)))
     for (line, file), names in open_.items():
         more = f" and {len(names) - 10} more" if len(names) > 10 else ""
@@ -45,11 +46,14 @@ def parse_ssh_config(text: str, include: Include | None = None, local_user: str 
 
 
 def _hop(config: SshConfig, asked: Asked, user: str, port: int | None, line: int) -> Draft:
-    """A jump host that has no name of its own in the file. What is written with it counts before the file. Raises
-    Unreadable."""
+    """A jump host that has no name of its own in the file. What is written with it counts before the file."""
     asked.values |= {name: said for name, said in (("user", user), ("port", str(port or ""))) if said}
     config.ask(asked)
-    return _draft(asked, line)
+    try:
+        return _draft(asked, line)
+    except Unreadable as error:
+        # It costs only those behind it.
+        return replace(hop_draft(user, asked.original, port, line), problem=str(error))
 
 
 def _draft(asked: Asked, line: int) -> Draft:
@@ -78,7 +82,6 @@ def _jumps(asked: Asked, tokens: Mapping[str, str]) -> Iterator[str]:
     jump = asked.values.get("proxyjump", "")
     command = asked.values.get("proxycommand", "none").strip()
     if jump and jump.lower() != "none":
-        for hop in jump.split(","):
-            yield hop_of(expand(hop.strip(), tokens))
+        yield from hops_of(expand(jump, tokens))
     elif command.lower() != "none":
         yield hop_of(gate_of(command))

@@ -18,10 +18,23 @@ def way_of(arguments: str) -> tuple[str, ...]:
         if value.lower() == "none":
             return ()
         if name == "proxyjump":
-            return tuple(hop_of(hop.strip()) for hop in value.split(","))
+            return hops_of(value)
         if name == "proxycommand":
             return (hop_of(gate_of(value)),)
     return ()
+
+
+_LONGEST_HOP = 255
+_MOST_HOPS = 50
+"""On one way."""
+
+
+def hops_of(text: str) -> tuple[str, ...]:
+    """The hops that commas part, as ProxyJump has them. Raises Unreadable."""
+    hops = text.split(",")
+    if len(hops) > _MOST_HOPS:
+        raise Unreadable(f"its way has more than {_MOST_HOPS} jump hosts")
+    return tuple(hop_of(hop.strip()) for hop in hops)
 
 
 _WITH_VALUE = frozenset("BbcDEeFIiJLlmOopQRSWw")
@@ -50,10 +63,10 @@ def _options(words: list[str]) -> Iterator[tuple[str, str]]:
 def hop_of(text: str) -> str:
     """`name` or `user@host:port`, as ssh reads it from `ssh://user@host:port` too. Raises Unreadable."""
     found = re.fullmatch(
-        r"(?:ssh://)?(?:([^@\s]+)@)?(\[[^\]\s]+\]|[^:@\s/]+|[0-9A-Fa-f:]+:[0-9A-Fa-f:]*)(?::([0-9]+))?/?",
+        r"(?:ssh://)?(?:([^@\s]+)@)?(\[[^\]\s]+\]|[^:@\s/]+|[0-9A-Fa-f:]+:[0-9A-Fa-f:]*)(?::([0-9]{1,5}))?/?",
         text,
     )
-    if found is None:
+    if found is None or len(text) > _LONGEST_HOP:
         raise Unreadable(f"its jump host {text[:100]} cannot be read")
     user, host, port = found.groups()
     return (f"{user}@" if user else "") + host + (f":{port}" if port else "")

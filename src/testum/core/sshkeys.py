@@ -83,7 +83,7 @@ def parse_public_key(text: str, field: str = "public_key") -> PublicKey:
                 raise InvalidInput.field(field, f"an RSA key has at least {_LEAST_RSA_BITS} bits.")
         else:
             _check_security_key(blob)
-    except (binascii.Error, struct.error, ValueError, UnsupportedAlgorithm):
+    except (binascii.Error, struct.error, ValueError, UnsupportedAlgorithm, NotImplementedError):
         raise InvalidInput.field(field, "the key is damaged: its base64 part does not hold a key.") from None
     comment = parts[2].strip() if len(parts) > 2 else ""
     normal = f"{algorithm} {encoded}" + (f" {comment}" if comment else "")

@@ -261,10 +261,11 @@ class Auth:
 
     async def change_password(self, actor: Actor, current_password: str, new_password: str) -> User:
         """Give the own account another password; all its other logins end. Raises InvalidInput."""
-        await check_password_rules(new_password, "new_password", actor.username)
+        # Before anything that costs more.
+        confirmed = await self._confirm(actor, current_password, "auth.change_password")
         if new_password == current_password:
             raise InvalidInput.field("new_password", "must differ from the current one.")
-        confirmed = await self._confirm(actor, current_password, "auth.change_password")
+        await check_password_rules(new_password, "new_password", actor.username)
         password_hash = await hash_password(new_password)
         async with self._changing(actor, confirmed, "auth.change_password") as (session, user):
             user.password_hash = password_hash

@@ -245,27 +245,32 @@ def _check_ways(steps: Sequence[Step], known: Mapping[str, Platform]) -> None:
     """Mark the steps whose jump hosts form a loop, and those whose jump host cannot be added."""
     by_name = {step.name: step for step in steps}
     reached = {"", *known}
-    for step in _in_order(steps):
-        if step.kind != "add":
-            continue
+    left = [step for step in _in_order(steps) if step.kind == "add"]
+    rings = _in_rings(left, by_name)
+    for step in left:
         if step.via in reached:
             reached.add(step.name)
-        elif _loops(step, by_name):
+        elif step.name in rings:
             step.kind, step.message = "problem", "the jump hosts would form a loop."
         else:
             step.kind, step.message = "problem", f"its jump host {step.via} could not be added"
 
 
-def _loops(step: Step, by_name: Mapping[str, Step]) -> bool:
-    """Whether the way to a host leads through itself."""
+def _in_rings(steps: Sequence[Step], by_name: Mapping[str, Step]) -> set[str]:
+    """The names of those whose way leads through themselves. Each is looked at once."""
+    rings: set[str] = set()
     seen: set[str] = set()
-    via = step.via
-    while via in by_name and via not in seen:
-        if via == step.name:
-            return True
-        seen.add(via)
-        via = by_name[via].via
-    return False
+    for step in steps:
+        way: dict[str, None] = {}
+        name = step.name
+        while name in by_name and name not in seen:
+            seen.add(name)
+            way[name] = None
+            name = by_name[name].via
+        if name in way:
+            names = list(way)
+            rings.update(names[names.index(name) :])
+    return rings
 
 
 def _in_order(steps: Sequence[Step]) -> list[Step]:

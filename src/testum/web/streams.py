@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from uuid import UUID
 
 import structlog
@@ -108,7 +109,9 @@ async def _follow(socket: WebSocket, actor: Actor, object_id: str, *, of_job: bo
 
 async def _close(socket: WebSocket, error: TestumError) -> None:
     """A browser sees neither status nor body of a refused handshake; a close code it does see."""
-    await socket.close(_CLOSE_CODES.get(type(error), _INTERNAL), _reason(error))
+    with suppress(WebSocketDisconnect, RuntimeError):
+        # It may have left already.
+        await socket.close(_CLOSE_CODES.get(type(error), _INTERNAL), _reason(error))
 
 
 async def _until_refused(testum: Testum, actor: Actor) -> TestumError:

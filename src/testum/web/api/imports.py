@@ -3,7 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 
@@ -49,12 +52,24 @@ def _read(body: ImportBody) -> Inventory:
     if body.text is not None:
         found = read_list(body.text, body.format)
     else:
-        found = _of_rows(body.hosts or [], body.keys)
+        if body.dry_run:
+            kept_back = KeyOfHosts(private_key=_stand_in())
+            keys = {name: key if key.private_key else kept_back for name, key in body.keys.items()}
+        else:
+            keys = body.keys
+        found = _of_rows(body.hosts or [], keys)
     tags = tuple(body.tags)
     found.drafts[:] = [
         replace(draft, tags=tuple(dict.fromkeys((*draft.tags, *tags)))) for draft in found.drafts
     ]
     return found
+
+
+@cache
+def _stand_in() -> str:
+    """A private key that is nobody's: it stands for those that are kept back where nothing is done yet."""
+    made = Ed25519PrivateKey.generate()
+    return made.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
 
 
 def _of_rows(hosts: Sequence[HostBody], keys: dict[str, KeyOfHosts]) -> Inventory:

@@ -1,8 +1,10 @@
 """From rows to what the API shows of them."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from testum.core.actions import JobType
+from testum.core.inventory import Problem
 from testum.core.probes import Probed
 from testum.core.states import JobStatus, PlatformState, StateFilter, TaskStatus
 from testum.db.audit import AuditLog
@@ -229,6 +231,17 @@ def plan(plan: Plan, *, dry_run: bool) -> PlanOut:
             )
             for step in plan.steps
         ],
-        problems=[LineOut(**asdict(problem)) for problem in plan.problems],
-        notes=[LineOut(**asdict(note)) for note in plan.notes],
+        problems=_lines(plan.problems),
+        notes=_lines(plan.notes),
     )
+
+
+_MOST_LINES = 1000
+
+
+def _lines(found: Sequence[Problem]) -> list[LineOut]:
+    """The first of them, and how many more there are."""
+    shown = [LineOut(**asdict(problem)) for problem in found[:_MOST_LINES]]
+    if more := len(found) - len(shown):
+        shown.append(LineOut(line=0, message=f"and {more} more", name="", file=""))
+    return shown

@@ -15,7 +15,7 @@ _Short = Annotated[str, StringConstraints(max_length=255)]
 class KeyOfHosts(Body):
     """A private key with which several hosts of the list are logged in to."""
 
-    private_key: Secret
+    private_key: Secret = Field(default="", description="With `dry_run` it may be kept back.")
     passphrase: Secret = ""
 
 
