@@ -51,6 +51,12 @@ def config(url: str = "") -> "Config":
     result.set_main_option("script_location", str(_SCRIPTS))
     result.set_main_option("path_separator", "os")
     result.attributes["url"] = url
+    for index in (index for each in metadata.tables.values() for index in each.indexes):
+        # Said of SQLite's alone in the tables: SQLAlchemy imports a dialect of which something is said, and PostgreSQL's takes
+        # 2 MB of a server that has SQLite.
+        where = index.dialect_options["sqlite"].get("where")
+        if where is not None:
+            index.dialect_options["postgresql"]["where"] = where
     result.attributes["metadata"] = metadata
     return result
 

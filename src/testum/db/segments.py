@@ -48,7 +48,6 @@ class OutputSegment(Base):
         Index(
             "ix_output_segments_in_rows",
             "task_id",
-            postgresql_where=text("data IS NOT NULL"),
             sqlite_where=text("data IS NOT NULL"),
         ),
     )

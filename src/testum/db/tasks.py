@@ -53,16 +53,13 @@ class Task(Base):
         Index("ix_task_runs_status", "status", "lease_expires_at"),
         Index("ix_task_runs_started", "job_id", "started_position"),
         Index("ix_task_runs_finished", "job_id", "finished_position"),
-        Index(
-            "ix_task_runs_output_kept", "finished_at", postgresql_where=OUTPUT_KEPT, sqlite_where=OUTPUT_KEPT
-        ),
-        Index("ix_task_runs_look", "look_at", postgresql_where=LOOKED_FOR, sqlite_where=LOOKED_FOR),
-        Index("ix_task_runs_remaining", "job_id", postgresql_where=REMAINING, sqlite_where=REMAINING),
+        Index("ix_task_runs_output_kept", "finished_at", sqlite_where=OUTPUT_KEPT),
+        Index("ix_task_runs_look", "look_at", sqlite_where=LOOKED_FOR),
+        Index("ix_task_runs_remaining", "job_id", sqlite_where=REMAINING),
         Index(
             "ix_task_runs_outcome",
             "status",
             "finished_at",
-            postgresql_where=text("finished_at IS NOT NULL"),
             sqlite_where=text("finished_at IS NOT NULL"),
         ),
     )
