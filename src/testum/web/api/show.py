@@ -6,7 +6,7 @@ from dataclasses import asdict
 from testum.core.actions import JobType
 from testum.core.inventory import Problem
 from testum.core.probes import Probed
-from testum.core.states import JobStatus, PlatformState, StateFilter, TaskStatus
+from testum.core.states import UNFINISHED, JobStatus, PlatformState, StateFilter, TaskStatus
 from testum.db.audit import AuditLog
 from testum.db.jobs import Job, seconds_taken
 from testum.db.keys import SSHKey
@@ -169,10 +169,11 @@ def accepted(started: Started) -> AcceptedOut:
 
 
 def task(row: Task, *, brokered: bool) -> TaskOut:
-    """A task. Where there is no broker, whose message's id it could have, its own id stands for that."""
+    """A task. Where no broker has brought it, whose message's id it would have, its own id stands for that."""
+    may_come = brokered and row.status in UNFINISHED
     return TaskOut(
         id=row.id,
-        celery_task_id=row.celery_task_id or (None if brokered else str(row.id)),
+        celery_task_id=row.celery_task_id or (None if may_come else str(row.id)),
         job_id=row.job_id,
         type=JobType(row.type),
         platform_id=row.platform_id,
