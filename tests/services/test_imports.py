@@ -1,5 +1,6 @@
 """Importing: what the look at a list promises is what the import does, and each host stands for itself."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from testum.core.ssh_hosts import parse_ssh_config
 from testum.db.paging import PageRequest
 from testum.errors import Conflict
 from testum.services import imports as module
-from testum.services.imports import Login
+from testum.services.imports import Login, Step
 
 LOGIN = Login(username="root", password="for all")
 
@@ -116,3 +117,16 @@ async def test_a_long_way_is_looked_at_once(testum: Testum) -> None:
         inventory.add(Draft(f"w{each}", "192.0.2.4", 1, jumps=(f"w{each - 1}",) if each else ()))
     plan = await testum.imports.plan(ACTOR, inventory, LOGIN)
     assert plan.number("add") == number
+
+
+def test_a_ring_is_looked_at_once() -> None:
+    """On the event loop: each of them walked the whole ring."""
+    number = 10_000
+    steps = [Step(f"r{each}", 1, "add", via=f"r{(each + 1) % number}") for each in range(number)]
+    steps += [Step(f"t{each}", 1, "add", via=f"t{each - 1}" if each else "r0") for each in range(number)]
+    begun = time.process_time()
+    module._check_ways(steps, {})
+    assert time.process_time() - begun < 2
+    told = {step.message for step in steps[:number]}
+    assert told == {"the jump hosts would form a loop."}
+    assert steps[-1].message == f"its jump host t{number - 2} could not be added"

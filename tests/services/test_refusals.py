@@ -46,7 +46,7 @@ async def test_ten_minutes_of_a_flood(testum: Testum) -> None:
                 )
 
 
-async def test_one_who_is_loud_hides_nobody_else(testum: Testum) -> None:
+async def test_a_flood_of_one_hides_nobody_else(testum: Testum) -> None:
     kept = Refusals(testum.database)
     for _ in range(3):
         for _ in range(100):

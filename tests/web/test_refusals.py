@@ -81,5 +81,13 @@ def test_made_up_refresh_tokens_are_throttled_and_right_ones_are_not(site: Appli
     assert refused.json()["code"] == "throttled" and 0 < int(refused.headers["retry-after"]) <= 301
     fresh = http.post("/auth/refresh", json={"refresh_token": login["refresh_token"]})
     assert fresh.status_code == 200, "others behind the same address are not kept out"
+    # The browsers' door is the same.
+    cookie = {"Cookie": f"testum_session=session-{uuid4().hex}.x", "Origin": site.url}
+    assert (
+        site.nobody()
+        .post("/session/renew", headers={**cookie, "X-Forwarded-For": "198.51.100.7"})
+        .status_code
+        == 429
+    )
     http.headers["X-Forwarded-For"] = "198.51.100.8"
     assert http.post("/auth/refresh", json={"refresh_token": "x"}).status_code == 401

@@ -11,6 +11,7 @@ from testum.cli.account import PasswordStdin, ask, read_secret
 from testum.cli.failures import OK, SOME_FAILED, Failure, WrongUse
 from testum.cli.lines import harmless_name
 from testum.cli.options import Json, Url, print_fields, print_json, print_table
+from testum.core.inventory import split_hop
 
 platforms = typer.Typer(
     help="Add, list, show, edit, test, remove and import platforms.",
@@ -356,13 +357,10 @@ def import_file(
 
 def split_address(text: str) -> tuple[str, str, int | None]:
     """User, host and port of `user@host:port`, `[::1]:22` or a bare IPv6 address. Raises WrongUse."""
-    user, _, rest = text.rpartition("@")
-    host, _, port = rest.rpartition(":")
-    if not port.isdigit() or not host or (":" in host and not host.startswith("[")):
-        return user, rest.strip("[]"), None
-    if not 0 < int(port) < 65536:
+    user, host, port = split_hop(text)
+    if port is not None and not 0 < port < 65536:
         raise WrongUse(f"{text}: a port is a number from 1 to 65535.")
-    return user, host.strip("[]"), int(port)
+    return user, host, port
 
 
 def _key_line(key: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ _UNREAD_MILLISECONDS = 300_000
 _MOST_WARNED = 100
 
 
-def keep_patience(listener: socket.socket) -> None:
+def set_timeouts(listener: socket.socket) -> None:
     """Let the kernel end connections whose peer is gone, or does not read (tcp(7): accepted sockets inherit it)."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MILLISECONDS)

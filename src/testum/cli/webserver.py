@@ -11,7 +11,7 @@ import uvicorn
 
 from testum.cli.draining import drain, ending
 from testum.cli.failures import REFUSED, Failure, WrongUse
-from testum.cli.protocol import Protocol, SocketProtocol, keep_patience
+from testum.cli.protocol import Protocol, SocketProtocol, set_timeouts
 from testum.errors import TestumError
 from testum.settings import load_settings, misspelt
 
@@ -122,7 +122,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise WrongUse(f"--host {host}: {error.strerror}.") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        keep_patience(listener)
+        set_timeouts(listener)
         listener.bind(address)
         # Bound alone, the port would still be free to the next server until this one listens.
         listener.listen(_BACKLOG)

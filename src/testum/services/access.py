@@ -49,7 +49,7 @@ class Gate:
         )
         await self._refusals.add(entry, proven=True)
 
-    async def turned_away(
+    async def refused_stranger(
         self, user: str, action: str, *, address: str, reason: str, proven: bool = False
     ) -> None:
         """The same without a login. `user`: the name that was given, or empty; `proven`: it is known to be the right one."""

@@ -123,10 +123,12 @@ class Auth:
         try:
             tried = await self._guesses.admit(account_key, network, known=known)
         except Throttled:
-            await self._gate.turned_away(username, "auth.login", address=address, reason="throttled")
+            await self._gate.refused_stranger(username, "auth.login", address=address, reason="throttled")
             raise
         if not await verify_password(user.password_hash if user else None, password) or user is None:
-            await self._gate.turned_away(username, "auth.login", address=address, reason="bad_credentials")
+            await self._gate.refused_stranger(
+                username, "auth.login", address=address, reason="bad_credentials"
+            )
             raise Unauthenticated("The user name or the password is wrong.", code="bad_credentials")
         await self._guesses.right(tried)
         login_id = new_id()
@@ -151,17 +153,22 @@ class Auth:
         Unauthenticated, and Throttled for more that were made up than somebody may try."""
         issued = bool(self._issued.verify(refresh_token))
         network = network_of(address)
-        if not issued and not await self._attempts.test(_MADE_UP, "refresh", network):
-            await self._gate.turned_away("", "auth.refresh", address=address, reason="throttled")
-            raise await self._attempts.refusal(_MADE_UP, "refresh", network)
+        if not issued:
+            await self._check_made_up(network, "auth.refresh", address)
         tokens, user, stolen = await self._trade(refresh_token, issued, address)
         if tokens is not None:
             return tokens
         if not issued:
             await self._attempts.hit(_MADE_UP, "refresh", network)
         reason = "token_reused" if stolen else "bad_token"
-        await self._gate.turned_away(user, "auth.refresh", address=address, reason=reason, proven=issued)
+        await self._gate.refused_stranger(user, "auth.refresh", address=address, reason=reason, proven=issued)
         raise _ended()
+
+    async def _check_made_up(self, network: str, action: str, address: str) -> None:
+        """Before the database is asked about a token that was never issued. Raises Throttled."""
+        if not await self._attempts.test(_MADE_UP, "refresh", network):
+            await self._gate.refused_stranger("", action, address=address, reason="throttled")
+            raise await self._attempts.refusal(_MADE_UP, "refresh", network)
 
     async def _trade(self, token: str, issued: bool, address: str) -> tuple[Tokens | None, str, bool]:
         """New tokens, the user's name and whether the token was stolen."""
@@ -189,25 +196,31 @@ class Auth:
     async def renew(self, session_token: str, *, address: str) -> Tokens:
         """New access for a browser's login. Its token stays the same: the tabs of a browser share it, and would
         each take the others' for a stolen one; no script can read it, which is what the tokens of `refresh` are
-        changed for (RFC 9700, section 4.14). Raises Unauthenticated."""
-        async with self._database.write() as session:
-            named = (
-                _login_of(session_token.removeprefix(_SESSION))
-                if session_token.startswith(_SESSION)
-                else None
-            )
-            login = await session.get(Login, named) if named is not None else None
-            user = await users.get(session, login.user_id) if login is not None else None
-            if (
-                login is None
-                or user is None
-                or login.revoked_at is not None
-                or login.expires_at <= utc_now()
-                or not secrets.compare_digest(login.refresh_hash, _hash(session_token))
-            ):
-                raise _ended()
-            login.expires_at = utc_now() + dt.timedelta(seconds=self._refresh_seconds)
-        return self._tokens(user, login.id, session_token)
+        changed for (RFC 9700, section 4.14). Raises Unauthenticated, and Throttled as `refresh` does."""
+        if not session_token:
+            # A browser that has not logged in made nothing up.
+            raise _ended()
+        token = session_token.removeprefix(_SESSION)
+        named = _login_of(token) if session_token.startswith(_SESSION) else None
+        issued, network = bool(self._issued.verify(token)), network_of(address)
+        if not issued:
+            await self._check_made_up(network, "auth.renew", address)
+        if named is not None:
+            async with self._database.write() as session:
+                login = await session.get(Login, named)
+                user = await users.get(session, login.user_id) if login is not None else None
+                if (
+                    login is not None
+                    and user is not None
+                    and login.revoked_at is None
+                    and login.expires_at > utc_now()
+                    and secrets.compare_digest(login.refresh_hash, _hash(session_token))
+                ):
+                    login.expires_at = utc_now() + dt.timedelta(seconds=self._refresh_seconds)
+                    return self._tokens(user, login.id, session_token)
+        if not issued:
+            await self._attempts.hit(_MADE_UP, "refresh", network)
+        raise _ended()
 
     async def authenticate(self, access_token: str, *, address: str) -> Actor:
         """Who bears this access token, as the account is now. Raises Unauthenticated."""

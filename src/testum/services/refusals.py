@@ -55,8 +55,8 @@ class Refusals:
 class _Room:
     """How many more may have entries of their own."""
 
-    def __init__(self, loud: frozenset[str], room: int) -> None:
-        self._loud = loud
+    def __init__(self, flooding: frozenset[str], room: int) -> None:
+        self._flooding = flooding
         self._room = room
         self._asked: Counter[str] = Counter()
         self._quiet = 0
@@ -65,15 +65,15 @@ class _Room:
         """Whether there is room for one more of `who`."""
         who = who if who in self._asked or len(self._asked) < _MAX_COUNTED else ""
         self._asked[who] += 1
-        if who in self._loud or self._asked[who] > OF_ONE:
+        if who in self._flooding or self._asked[who] > OF_ONE:
             return False
         self._quiet += 1
         return self._quiet <= self._room
 
     def next(self) -> "_Room":
         """The room of the next time. It has none while there are too many of whom each asks little."""
-        loud = frozenset(who for who, number in self._asked.items() if number > OF_ONE)
-        return _Room(loud, 0 if self._quiet > OF_ALL else OF_ALL)
+        flooding = frozenset(who for who, number in self._asked.items() if number > OF_ONE)
+        return _Room(flooding, 0 if self._quiet > OF_ALL else OF_ALL)
 
 
 class _Counted:

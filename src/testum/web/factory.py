@@ -21,7 +21,7 @@ from testum.web import errors, pages, streams
 from testum.web.api import account, health, history, imports, jobs, keys, output, platforms, selections
 from testum.web.api.query import known_parameters
 from testum.web.assets import MOUNT, Assets
-from testum.web.hosts import OwnHosts
+from testum.web.hosts import AllowedHosts
 from testum.web.security import MAX_BODY, SMALL_BODY, most_of_body
 
 _TOO_LARGE = (
@@ -92,7 +92,7 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
     app.mount(MOUNT, assets, name="assets")
     pages.install(app, assets)
     app.add_middleware(BodyLimit, show=pages.show_error)
-    app.add_middleware(OwnHosts, names=settings.own_hosts)
+    app.add_middleware(AllowedHosts, names=settings.own_hosts)
     app.add_middleware(SecurityHeaders)
     return app
 

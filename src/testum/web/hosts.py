@@ -15,7 +15,7 @@ _WATCHED = ("/health", "/health/live", "/health/ready")
 """Whoever watches over a server calls it by its address."""
 
 
-class OwnHosts:
+class AllowedHosts:
     """Refuses a request whose Host header has another name: another site's name that leads here would make its pages ours
     to a browser (DNS rebinding). `names`: with none, any is taken."""
 

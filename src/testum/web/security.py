@@ -72,7 +72,7 @@ async def actor_of(connection: HTTPConnection) -> Actor:
             raise Unauthenticated("Log in first: this needs an access token.")
         actor = await testum.auth.authenticate(token.strip(), address=address)
     except Unauthenticated as refusal:
-        await testum.gate.turned_away("", action, address=address, reason=refusal.code)
+        await testum.gate.refused_stranger("", action, address=address, reason=refusal.code)
         raise
     if by_cookie and not may_be_ours(connection):
         await testum.gate.refused(actor, action, reason="cross_site")

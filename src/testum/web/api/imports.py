@@ -76,7 +76,7 @@ def _of_rows(hosts: Sequence[HostBody], keys: dict[str, KeyOfHosts]) -> Inventor
     found = Inventory()
     for host in hosts:
         key = keys.get(host.key)
-        if host.key and key is None:
+        if host.key and (key is None or not key.private_key):
             found.problems.append(Problem(host.line, f"there is no key {host.key} with the list", host.name))
             continue
         found.add(

@@ -104,7 +104,7 @@ async def renew_and_return(request: Request, next: str = "") -> Response:
     view = make_view(request, None)
     try:
         tokens = await _renew(request, view)
-    except Unauthenticated:
+    except (Unauthenticated, Throttled):
         target = local(next)
         response = RedirectResponse(login_page(target), 303)
         forget(response)
@@ -119,7 +119,7 @@ async def renew(request: Request, view: BareView) -> Response:
     """Renew access for scripts of an open page."""
     try:
         tokens = await _renew(request, view)
-    except Unauthenticated as error:
+    except (Unauthenticated, Throttled) as error:
         return problem_of(error)
     response = JSONResponse({"expires_in": tokens.expires_in})
     keep(view, response, tokens)
