@@ -12,7 +12,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 # Tests wait for hosts a third of their time, a browser is busy all the time (docs/decisions/0023).
 BROWSERS ?= $(shell nproc)
-WORKERS ?= $(shell expr $$(nproc) + 1)
+WORKERS ?= $(shell expr $$(nproc) + 2)
 TESTS ?= tests
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 # As docker-compose.yml has them: from the environment, or .env, or the default.

@@ -152,7 +152,13 @@ async def test_the_host_says_of_what_did_not_arrive_that_it_never_ran(pool, endp
         process.stdin.write(request.stdin[:cut])
         await eventually(lambda name=name: commands(sshd, f"TESTUM_TASK={name}"))
         connection.abort()
-    await eventually(lambda: all(words(name) for name in names))
+    said: list[bool] = []
+
+    def all_say() -> bool:
+        said[:] = [bool(words(name)) for name in names]
+        return all(said)
+
+    await eventually(all_say, otherwise=lambda: f"{said} of {commands(sshd, '')}")
     sought = [
         Sought(name, end=end, since=30, attempt=attempt)
         for attempt in (ATTEMPT, "1", "")

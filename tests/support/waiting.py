@@ -30,7 +30,7 @@ def until(
     begun = time.monotonic()
     while not (answer := condition()):
         waited = time.monotonic() - begun
-        assert waited < seconds, f"not so after {seconds} seconds{f': {otherwise()}' if otherwise else ''}"
+        assert waited < seconds, _not_so(seconds, otherwise)
         time.sleep(_until_next(waited))
     return answer
 
@@ -45,12 +45,17 @@ def stays(condition: Callable[[], object], seconds: float) -> None:
     assert condition(), "no longer so"
 
 
-async def eventually(condition: Callable[[], Any], seconds: float = LIMIT_SECONDS) -> Any:
+async def eventually(
+    condition: Callable[[], Any],
+    seconds: float = LIMIT_SECONDS,
+    *,
+    otherwise: Callable[[], object] | None = None,
+) -> Any:
     """`until` for an event loop; the condition may be a coroutine's function."""
     begun = time.monotonic()
     while not (answer := await _answer(condition)):
         waited = time.monotonic() - begun
-        assert waited < seconds, f"not so after {seconds} seconds"
+        assert waited < seconds, _not_so(seconds, otherwise)
         await asyncio.sleep(_until_next(waited))
     return answer
 
@@ -84,6 +89,10 @@ async def lag(seconds: float) -> None:
 async def _answer(condition: Callable[[], Any]) -> Any:
     answer = condition()
     return await answer if isawaitable(answer) else answer
+
+
+def _not_so(seconds: float, otherwise: Callable[[], object] | None) -> str:
+    return f"not so after {seconds} seconds{f': {otherwise()}' if otherwise else ''}"
 
 
 def _until_next(waited: float) -> float:
