@@ -184,7 +184,10 @@ def test_what_never_proved_its_beginning_becomes_known(bash_host: RealSshd) -> N
 def test_a_connection_that_was_cut_before_the_proof_arrived(bash_host: RealSshd) -> None:
     """The program ran and ended, and nobody heard of it: its host shows that nothing is at work."""
     home = bash_host.user.home
-    (home / ".bashrc").write_text("echo >>~/begins; until [ -e ~/go ]; do sleep 0.1; done\n")
+    # The program goes out when the host has answered that the shell starts: not before it is here may answers be held.
+    (home / ".bashrc").write_text(
+        "until read -t 0; do sleep 0.1; done; echo >>~/begins; until [ -e ~/go ]; do sleep 0.1; done\n"
+    )
     with closing(Proxies()) as proxies, Server() as server:
         api = server.client()
         way = proxies.add(bash_host.port)

@@ -18,7 +18,7 @@ def read_key(path: Path) -> str:
         raise WrongUse(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise WrongUse(f"{path}: not a private key in text form.") from None
-    if len(text) > _LIMIT or "PRIVATE KEY" not in text:
+    if len(text) > _LIMIT or not any(mark in text for mark in ("PRIVATE KEY", "PuTTY-User-Key-File-")):
         raise WrongUse(f"{path}: not a private key.")
     return text
 

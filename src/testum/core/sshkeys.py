@@ -7,18 +7,14 @@ import re
 import struct
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-    load_ssh_private_key,
-    load_ssh_public_key,
-)
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
+from testum import private_keys
 from testum.errors import InvalidInput
+from testum.private_keys import LEAST_RSA_BITS
 
 MAX_KEY_TEXT = 64 * 1024
 
@@ -26,10 +22,6 @@ _SECURITY_KEYS = frozenset({"sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp25
 _PLAIN_KEYS = frozenset(
     {"ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"}
 )
-
-
-_LEAST_RSA_BITS = 1024
-"""As OpenSSH has it (sshkey.h, SSH_RSA_MINIMUM_MODULUS_SIZE)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +71,8 @@ def parse_public_key(text: str, field: str = "public_key") -> PublicKey:
             )
         if algorithm in _PLAIN_KEYS:
             key = load_ssh_public_key(f"{algorithm} {encoded}".encode())
-            if isinstance(key, RSAPublicKey) and key.key_size < _LEAST_RSA_BITS:
-                raise InvalidInput.field(field, f"an RSA key has at least {_LEAST_RSA_BITS} bits.")
+            if isinstance(key, RSAPublicKey) and key.key_size < LEAST_RSA_BITS:
+                raise InvalidInput.field(field, f"an RSA key has at least {LEAST_RSA_BITS} bits.")
         else:
             _check_security_key(blob)
     except (binascii.Error, struct.error, ValueError, UnsupportedAlgorithm, NotImplementedError):
@@ -117,44 +109,12 @@ def check_private_key(text: str, passphrase: str | None, field: str = "private_k
     """
     if len(text) > MAX_KEY_TEXT:
         raise InvalidInput.field(field, "this is too long for a private key.")
-    if "PRIVATE KEY" not in text:
-        raise InvalidInput.field(
-            field, "not a private key: expected a block that begins with -----BEGIN ... PRIVATE KEY-----."
-        )
-    data = text.strip().encode() + b"\n"
-    secret = passphrase.encode() if passphrase else None
-    load = load_ssh_private_key if b"OPENSSH PRIVATE KEY" in data else load_pem_private_key
     try:
-        key = load(data, secret)
-    except TypeError:
-        # cryptography's way to say that a passphrase is missing, or given for a key that has none.
-        if secret is None:
-            return None
-        return check_private_key(text, None, field)
-    except UnsupportedAlgorithm:
-        raise InvalidInput.field(field, "a key of this type or encryption is not supported.") from None
-    except InvalidTag:
-        # Ciphers that find out by themselves whether the key was right (aes256-gcm).
+        key = private_keys.read(text, passphrase)
+    except private_keys.PassphraseMissing:
+        return None
+    except private_keys.PassphraseDoesNotOpen:
         raise InvalidInput.field("passphrase", "does not open the private key.") from None
-    except ValueError:
-        if _is_encrypted(data):
-            if secret is None:
-                return None
-            raise InvalidInput.field("passphrase", "does not open the private key.") from None
-        raise InvalidInput.field(field, "the private key is damaged or incomplete.") from None
-    try:
-        line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-    except (ValueError, UnsupportedAlgorithm, AttributeError):
-        raise InvalidInput.field(field, "a key of this type cannot be used for SSH.") from None
-    return line
-
-
-def _is_encrypted(data: bytes) -> bool:
-    """Whether the key's own framing is sound, so that a failure can only be the passphrase's."""
-    if b"ENCRYPTED" in data:
-        return True
-    try:
-        body = base64.b64decode(b"".join(data.split(b"\n")[1:-2]))
-    except binascii.Error:
-        return False
-    return body.startswith(b"openssh-key-v1\0") and b"none" not in body[15:30]
+    except private_keys.Unreadable as error:
+        raise InvalidInput.field(field, str(error)) from None
+    return " ".join(key.export_public_key().decode().split(" ")[:2]).strip()

@@ -6,6 +6,7 @@ import secrets
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from testum import private_keys
 from testum.ssh.endpoint import KeyAuth
 from testum.ssh.errors import KeyInvalid, PassphraseRequired, PassphraseWrong
 
@@ -42,21 +43,13 @@ class KeyRing:
 
 
 def _parse(auth: KeyAuth) -> "asyncssh.SSHKey":
-    import asyncssh
-
     try:
-        return asyncssh.import_private_key(auth.private_key, auth.passphrase)
-    except asyncssh.KeyEncryptionError:
-        if auth.passphrase is None:
-            raise _required() from None
-        raise PassphraseWrong("The stored passphrase does not open the private key.") from None
-    except asyncssh.KeyImportError as error:
-        if auth.passphrase is None and "passphrase" in str(error).lower():
-            raise _required() from None
-        raise KeyInvalid(
-            "The stored private key cannot be read: it is damaged or of an unknown type."
+        return private_keys.read(auth.private_key, auth.passphrase)
+    except private_keys.PassphraseMissing:
+        raise PassphraseRequired(
+            "The private key is encrypted and no passphrase is stored with it. Store one."
         ) from None
-
-
-def _required() -> PassphraseRequired:
-    return PassphraseRequired("The private key is encrypted and no passphrase is stored with it. Store one.")
+    except private_keys.PassphraseDoesNotOpen:
+        raise PassphraseWrong("The stored passphrase does not open the private key.") from None
+    except private_keys.Unreadable as error:
+        raise KeyInvalid(f"The stored private key cannot be read: {error}") from None

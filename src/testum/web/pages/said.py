@@ -85,6 +85,14 @@ SAID = (
     N_("the private key is damaged or incomplete."),
     N_("a key of this type cannot be used for SSH."),
     N_("does not open the private key."),
+    N_(
+        "this is a PuTTY key; convert it: puttygen key.ppk -O private-openssh -o key "
+        "(or PuTTYgen, Conversions, Export)."
+    ),
+    N_("the secret of this key is in a security key, which must be touched to log in."),
+    N_(
+        "the passphrase of this key takes too long to check; change it with fewer rounds (ssh-keygen -p -a 100)."
+    ),
     N_("is protected by a passphrase: type it, too."),
     # Platforms
     N_("There is no such platform."),
