@@ -185,11 +185,6 @@ class Testum:
         )
 
         intake = Intake()
-        self.work = (
-            Work(self.engine.runner, intake, settings.worker_drain_seconds)
-            if self.engine is not None
-            else None
-        )
         self.auth = Auth(
             self.database,
             self.gate,
@@ -231,6 +226,11 @@ class Testum:
         self.lines = Lines(self.database, self.gate, self.outputs)
         self.likenesses = Likenesses(self.database, self.gate, self.outputs)
         self.streams = Streams(self.database, self.gate, self.outputs, self.events, self.positions)
+        self.work = (
+            Work(self.engine.runner, intake, self.streams, settings.worker_drain_seconds)
+            if self.engine is not None
+            else None
+        )
         self.status = Status(self.database, self.gate, settings, self._checks(), intake)
         self.first_admin: FirstAdmin | None = None
         self._lock: IO[str] | None = None

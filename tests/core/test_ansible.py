@@ -1,4 +1,4 @@
-"""Reading Ansible INI inventories."""
+"""Reading Ansible inventories in INI form."""
 
 import time
 from collections.abc import Callable
@@ -165,12 +165,6 @@ def test_a_bad_line_costs_only_itself(line: str, message: str) -> None:
     found = parse_ansible(f"before\n{line}\n[other]\nafter\n")
     assert [draft.name for draft in found.drafts] == ["before", "after"]
     assert message in found.problems[0].message and found.problems[0].line in (2, 3)
-
-
-def test_an_inventory_in_yaml_is_one_problem() -> None:
-    for first in ("---\n", "# hosts\nall:\n"):
-        found = parse_ansible(f"{first}  hosts:\n    web-01:\n      ansible_host: 192.0.2.1\n")
-        assert found.drafts == [] and len(found.problems) == 1 and "YAML" in found.problems[0].message
 
 
 def test_groups_in_a_circle_are_a_problem_and_not_a_loop() -> None:

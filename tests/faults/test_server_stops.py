@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support.sshd import RealSshd
 from tests.support.stream import messages, watch
 from tests.support.tools import unique
 from tests.support.waiting import until
+from testum.web.streams import MOST_OF_ONE
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(120)]
 
@@ -94,6 +96,26 @@ def test_what_is_under_way_comes_to_its_end(own: Server, real_sshd: RealSshd, tm
     own.web.end(20)
     assert time.monotonic() - began < 5
     assert own.log.read_text().count("Stopping. ") == 1
+
+
+def test_all_who_follow_hear_of_the_end(own: Server, real_sshd: RealSshd) -> None:
+    """Also where they are many: the server goes when the last one has heard."""
+    api, mark = own.client(), unique("heard")
+    job_id = started(api, real_sshd, mark)
+    running = [task["id"] for task in api.tasks(job_id) if task["status"] == "running"]
+    with ExitStack() as stack:
+        watching = [
+            stack.enter_context(watch(api, f"tasks/{task}"))
+            for task in running
+            for _ in range(MOST_OF_ONE // 2)
+        ]
+        own.process.send_signal(signal.SIGTERM)
+        until(lambda: "Stopping. " in own.log.read_text())
+        let_end(real_sshd, mark)
+        for each in watching:
+            *_, last = messages(each)
+            assert last["type"] == "done", last
+    own.web.end(20)
 
 
 def test_a_second_signal_ends_it_now(own: Server, real_sshd: RealSshd) -> None:

@@ -312,7 +312,7 @@ def import_file(
 ) -> None:
     """Add the platforms that a file describes.
 
-    It may be a CSV file, an OpenSSH client configuration or an Ansible INI inventory.
+    It may be a CSV file, an OpenSSH client configuration or an Ansible inventory.
 
     What is there already is left alone without --update. A line with a problem costs only itself; the status is then 1.
     """

@@ -1,10 +1,11 @@
-"""Reading an Ansible INI inventory into drafts of platforms. Pure, like `core.inventory`."""
+"""Reading an Ansible inventory into drafts of platforms: the INI form, and what all forms have in common. Pure, like
+`core.inventory`."""
 
 import ast
 import re
 import shlex
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from string import ascii_letters
 
@@ -16,25 +17,14 @@ MAX_RANGE = 10_000
 MAX_GROUPS = 50
 """A platform has no more tags."""
 _MOST_OF_LITERAL = 1000
-_YAML = "an inventory in YAML is not read: write its hosts in INI form, or as CSV"
+ENCRYPTED = "$ANSIBLE_VAULT"
+"""So begins a value that Ansible Vault has encrypted."""
 
 
 def parse_ansible(text: str) -> Inventory:
-    """An Ansible INI inventory: groups become tags, and `ansible_*` variables say how to log in.
-
-    Variables win as in Ansible: the host's own, then those of its groups, nearest first, then `all`.
-    """
+    """An Ansible INI inventory: groups become tags, and `ansible_*` variables say how to log in."""
     found = Inventory()
-    contents = ((line, written.strip()) for line, written in enumerate(lines_of(text), 1))
-    first = next(((line, content) for line, content in contents if content and content[0] not in "#;"), None)
-    if first is not None and re.fullmatch(r"---.*|[\w.-]+:", first[1]):
-        found.problems.append(Problem(first[0], _YAML))
-        return found
-    hosts: dict[str, dict[str, str]] = {}
-    lines: dict[str, int] = {}
-    members: dict[str, set[str]] = {}
-    groups = _Groups()
-    group_vars: dict[str, dict[str, str]] = {}
+    listed = Listed()
     group, kind = "ungrouped", "hosts"
     for line, written in enumerate(lines_of(text), 1):
         content = written.strip()
@@ -48,43 +38,69 @@ def parse_ansible(text: str) -> Inventory:
                 key, equals, value = content.partition("=")
                 if not equals:
                     raise ValueError("a variable is written as name=value")
-                group_vars.setdefault(group, {})[key.strip()] = _value(value.strip())
+                listed.say(group, key.strip(), _value(value.strip()))
             elif kind == "children":
-                groups.put(content.split("#")[0].strip(), group, line)
+                listed.groups.put(content.split("#")[0].strip(), group, line)
             else:
                 pattern, *words = shlex.split(content, comments=True)
-                names = list(_ansible_hosts(pattern))
+                names = hosts_of(pattern)
                 if lonely := [word for word in words if "=" not in word]:
                     raise ValueError(
                         f"a variable is written as name=value, without spaces: {lonely[0][:100]}"
                     )
                 pairs = {name: _value(said) for name, _, said in (word.partition("=") for word in words)}
-                for name, port in names:
-                    lines.setdefault(name, line)
-                    members.setdefault(name, set()).add(group)
-                    # A port behind the name counts where the host is named first.
-                    own = hosts.setdefault(name, {"ansible_port": port} if port else {})
-                    own.update(pairs)
+                listed.add(names, group, pairs, line)
         except ValueError as error:
             message = str(error).replace("No closing quotation", "a quote is not closed")
             found.problems.append(Problem(line, message))
-    found.problems += groups.untie()
-    for name, said in group_vars.items():
-        priority = said.get("ansible_group_priority", "")
-        if re.fullmatch(r"-?[0-9]{1,9}", priority):
-            groups.priorities[name] = int(priority)
-    for name, own in hosts.items():
-        values = dict(group_vars.get("all", {}))
-        try:
-            above = groups.above(members[name])
-        except ValueError as error:
-            found.problems.append(Problem(lines[name], str(error), name))
-            continue
-        for group in above:
-            values.update(group_vars.get(group, {}))
-        _ansible_draft(name, lines[name], values | own, sorted({*above} - {"ungrouped"}), found)
-    add_hops(found, hop_draft)
+    listed.draft(found)
     return found
+
+
+class Listed:
+    """What an inventory says, in whatever form it is written: its hosts, groups and variables.
+
+    Variables win as in Ansible: the host's own, then those of its groups, nearest first, then `all`.
+    """
+
+    def __init__(self) -> None:
+        self.groups = _Groups()
+        self._hosts: dict[str, dict[str, str]] = {}
+        self._lines: dict[str, int] = {}
+        self._members: dict[str, set[str]] = {}
+        self._group_vars: dict[str, dict[str, str]] = {}
+
+    def add(self, names: Iterable[tuple[str, str]], group: str, own: Mapping[str, str], line: int) -> None:
+        """Put hosts, each with its port, into a group, and say their own variables."""
+        for name, port in names:
+            self._lines.setdefault(name, line)
+            self._members.setdefault(name, set()).add(group)
+            # A port behind the name counts where the host is named first.
+            self._hosts.setdefault(name, {"ansible_port": port} if port else {}).update(own)
+
+    def say(self, group: str, name: str, value: str) -> None:
+        """Say a group's variable."""
+        self._group_vars.setdefault(group, {})[name] = value
+
+    def draft(self, found: Inventory) -> None:
+        """Make drafts of the hosts; what is wrong with them is told in `found`, too."""
+        found.problems += self.groups.untie()
+        for name, said in self._group_vars.items():
+            priority = said.get("ansible_group_priority", "")
+            if re.fullmatch(r"-?[0-9]{1,9}", priority):
+                self.groups.priorities[name] = int(priority)
+        for name, own in self._hosts.items():
+            values = dict(self._group_vars.get("all", {}))
+            try:
+                # In it are those that are in no other group, wherever they stand.
+                above = self.groups.above(self._members[name] - {"all", "ungrouped"} or {"ungrouped"})
+            except ValueError as error:
+                found.problems.append(Problem(self._lines[name], str(error), name))
+                continue
+            for group in above:
+                values.update(self._group_vars.get(group, {}))
+            _ansible_draft(name, self._lines[name], values | own, sorted({*above} - {"ungrouped"}), found)
+        add_hops(found, hop_draft)
 
 
 class _Groups:
@@ -97,9 +113,10 @@ class _Groups:
         self._known: dict[frozenset[str], list[str]] = {}
 
     def put(self, child: str, group: str, line: int) -> None:
-        """Say that a group stands in another."""
-        if child != group:
-            self._parents.setdefault(child, {}).setdefault(group, line)
+        """Say that a group stands in another. Raises ValueError for one in itself."""
+        if child == group:
+            raise ValueError(f"{group} contains itself")
+        self._parents.setdefault(child, {}).setdefault(group, line)
 
     def untie(self) -> list[Problem]:
         """Take away what makes groups contain each other; that is returned."""
@@ -187,8 +204,14 @@ def _ansible_draft(
         tags=tuple(tags),
         jumps=jumps,
     )
-    if any("{{" in text for text in (draft.host, draft.username, draft.password, key_file)):
+    texts = (draft.host, draft.username, draft.password, key_file)
+    if any("{{" in text for text in texts):
         found.problems.append(Problem(line, "a {{ template }} cannot be filled in here", name))
+        return
+    if any(text.startswith(ENCRYPTED) for text in texts):
+        found.problems.append(
+            Problem(line, "a value that Ansible Vault has encrypted cannot be read here", name)
+        )
         return
     if draft.password and draft.key_files:
         # Ansible would try the key first; so does the platform.
@@ -196,7 +219,7 @@ def _ansible_draft(
     found.add(draft)
 
 
-def _ansible_hosts(pattern: str) -> Iterator[tuple[str, str]]:
+def hosts_of(pattern: str) -> list[tuple[str, str]]:
     """The names, each with its port, of `web[01:12].example.com:2222`. Raises ValueError."""
     name, colon, port = pattern.rpartition(":")
     # Colons of ranges and brackets apart, one colon is a port's; more of them are an IPv6 address.
@@ -216,7 +239,7 @@ def _ansible_hosts(pattern: str) -> Iterator[tuple[str, str]]:
         if len(names) * len(values) > MAX_RANGE:
             raise ValueError(f"{pattern}: more than {MAX_RANGE} hosts")
         names = [before + value for before in names for value in values]
-    return ((name, port) for name in names)
+    return [(name, port) for name in names]
 
 
 def _ansible_range(text: str) -> list[str]:

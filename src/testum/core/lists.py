@@ -4,6 +4,7 @@ import codecs
 import re
 
 from testum.core.ansible import parse_ansible
+from testum.core.ansible_yaml import is_yaml, parse_yaml
 from testum.core.inventory import Inventory, parse_csv, sniff
 from testum.core.ssh_config import Include
 from testum.core.ssh_hosts import parse_ssh_config
@@ -57,5 +58,5 @@ def read_list(
     if kind == "csv":
         return parse_csv(text)
     if kind == "ansible":
-        return parse_ansible(text)
+        return parse_yaml(text) if is_yaml(text) else parse_ansible(text)
     return parse_ssh_config(text, include, local_user)

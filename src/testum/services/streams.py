@@ -10,6 +10,7 @@ exact.
 import asyncio
 import heapq
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -48,6 +49,18 @@ class Streams:
         self._outputs = outputs
         self._events = events
         self._positions = positions
+        self._followed_tasks: Counter[UUID] = Counter()
+        self._followed_jobs: Counter[UUID] = Counter()
+
+    async def ends_told(self) -> None:
+        """Until the end of all that has ended is told to those who follow it."""
+        while True:
+            async with self._database.read() as session:
+                if not await tasks.ended_among(session, [*self._followed_tasks]) and not any(
+                    job.status in FINAL_JOB for job in await jobs.get_many(session, [*self._followed_jobs])
+                ):
+                    return
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def check_task(self, actor: Actor, task_id: UUID) -> None:
         """Raise Forbidden or NotFound unless the actor may follow the task."""
@@ -73,6 +86,7 @@ class Streams:
         is, and every few seconds anyway, so that who hears nothing knows that the connection is broken."""
         cursor = self._outputs.cursor(task_id)
         async with self._events.subscribe(task_id=task_id) as heard:
+            self._followed_tasks[task_id] += 1
             try:
                 started = False
                 task: Task | None = None
@@ -117,6 +131,7 @@ class Streams:
                         await asyncio.sleep(_TOGETHER_SECONDS)
                     look = not hints or any(hint.change is Change.STATUS for hint in hints)
             finally:
+                _take_one(self._followed_tasks, task_id)
                 await cursor.close()
 
     async def follow_job(self, job_id: UUID, after: int, *, output: bool = True) -> AsyncIterator[Message]:
@@ -126,6 +141,7 @@ class Streams:
             follower = _JobFollower(self._outputs, job_id, max(after, 0), self._database, output=output)
             told: tuple[str, dict[TaskStatus, int]] | None = None
             told_at = -_POLL_SECONDS
+            self._followed_jobs[job_id] += 1
             try:
                 while True:
                     begun = time.monotonic()
@@ -153,7 +169,14 @@ class Streams:
                         await asyncio.sleep(min(_PAUSE_SECONDS, time.monotonic() - begun))
                     await heard.wait(_PAUSE_SECONDS if follower.behind else _POLL_SECONDS)
             finally:
+                _take_one(self._followed_jobs, job_id)
                 await follower.close()
+
+
+def _take_one(counted: Counter[UUID], name: UUID) -> None:
+    counted[name] -= 1
+    if not counted[name]:
+        del counted[name]
 
 
 class _JobFollower:
