@@ -26,13 +26,55 @@ from testum.core.terminal import restyle, style_after, styled, visible
         (b"lone\x1b\x1b]unended\n", b"lone\x1b\x1b]unended\n"),
         (b"\x1b", b"\x1b"),
         (b"\r\r", b""),
+        (b"Working |\x08/\x08-\x08\\\x08done\n", b"Working done\n"),
+        (b"Downloading 50%\r\x1b[K\nnext\n", b"\nnext\n"),
+        (b"100%\rok\n", b"ok0%\n"),
+        (b"\x08\x08a\x08\x08b\n", b"b\n"),
+        (b"one two\x1b[3D\x1b[K2\x1b[1Kx\n", b"     x\n"),
+        (b"gone\x1b[2Kx\n", b"    x\n"),
+        (b"abc\x1b[2Gx\x1b[Gy\x1b[10Gz\n", b"yxc      z\n"),
+        (b"ab\x1b[5D>\x1b[2C<\n", b">b <\n"),
+        (b"a\x1b[999999999Gb\n", b"a" + b" " * 498 + b"b\n"),
+        (b"a\tb\rx\ty\n", b"x\ty\n"),
+        (b"a\tb\r123\n", b"123     b\n"),
+        ("ж\x08x \u4e16\u754c\x08\x08y\n".encode(), "x \u4e16y \n".encode()),
+        ("\u4e16\x08y\n".encode(), b" y\n"),
+        ("e\u0301x\ra\u0301\n".encode(), "a\u0301x\n".encode()),
+        (b"\xff\xfe\x08x\n", b"\xffx\n"),
+        (b"N\x08NA\x08A_\x08x\n", b"NAx\n"),
+        (b"50%\r\x1b[J60%\x1b[0;1K\n", b"60%\n"),
+        (b"\x1b[Kplain\x1b[K\r\n\x1b[2J\n", b"plain\n\n"),
     ],
 )
-def test_control_sequences_are_left_out(printed: bytes, shown: bytes) -> None:
+def test_it_is_what_a_terminal_leaves(printed: bytes, shown: bytes) -> None:
     assert visible(printed) == shown
 
 
-@given(st.lists(st.sampled_from([b"\x1b", b"[", b"]", b"0", b";", b"m", b"\r", b"\n", b"x", b"\x07", b"\\"])))
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"\x1b",
+                b"[",
+                b"]",
+                b"0",
+                b";",
+                b"m",
+                b"\r",
+                b"\n",
+                b"x",
+                b"\x07",
+                b"\\",
+                b"\x08",
+                b"K",
+                b"G",
+                b"D",
+                b"\t",
+                b"\xd0",
+            ]
+        )
+    )
+)
 def test_one_row_at_a_time_or_all_at_once(parts: list[bytes]) -> None:
     data = b"".join(parts)
     assert visible(data).count(b"\n") == data.count(b"\n")
@@ -89,7 +131,20 @@ def test_places_are_counted_in_characters() -> None:
 
 @pytest.mark.parametrize(
     "hostile",
-    [b"\x1b]" * 100_000, b"\x1b[" * 100_000, b"\x1b[" + b"1;" * 100_000, b"\r" * 200_000, b"a\r" * 100_000],
+    [
+        b"\x1b]" * 100_000,
+        b"\x1b[" * 100_000,
+        b"\x1b[" + b"1;" * 100_000,
+        b"\r" * 200_000,
+        b"a\r" * 100_000,
+        b"\x1b[500Gx\x1b[2K" * 15_000,
+        b"\x1b[1K" * 40_000 + b"x",
+        b"x" * 100_000 + b"\x1b[1K" * 20_000,
+        "\u4e16\x08".encode() * 50_000,
+        b"\t\x1b[D" * 50_000,
+        ("a" + "\u0301" * 50_000 + "\x08").encode(),
+        b"\x1b[99C" * 30_000 + b"x",
+    ],
 )
 def test_no_output_takes_long(hostile: bytes) -> None:
     started = time.process_time()

@@ -1,13 +1,17 @@
 """What a terminal would have shown of some output: its text without control sequences, and how that text is styled.
 
 Sequences are those of ECMA-48 (5th edition, section 5.4 and 8.3.117 SGR) and of xterm's operating system commands.
-Only styles have an effect. Everything else that is a whole sequence is left out; what is none, a lone escape say,
-stays in the text for whoever shows it to make visible.
+Styles have an effect, and what moves the cursor within the row or erases there: it is written over as a terminal does it.
+Everything else that is a whole sequence is left out; what is none, a lone escape say, stays in the text for whoever shows it
+to make visible.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 
 _SEQUENCE = re.compile(
     rb"\x1b(?:"
@@ -18,9 +22,15 @@ _SEQUENCE = re.compile(
     rb")"
 )
 _SGR = re.compile(rb"\x1b\[([0-9;:]*)m")
-# A carriage return goes back to the start of the line; what follows is written over it.
-_OVERWRITTEN = re.compile(rb"(?m)^[^\n]*\r(?=[^\r\n])")
 _RETURNS = re.compile(rb"\r+(?=\n|\Z)")
+# What goes back in a row or takes away from it (ECMA-48: BS, CR, EL, ED, CHA, CUB; CUF goes on). A carriage return before the
+# newline is none.
+_EDIT = re.compile(rb"\x08|(?<!\r)\r++(?!\n|\Z)|\x1b\[([0-9]*+)(?:;[0-9;]*+)?([JKGDC])")
+_PIECE = re.compile(rb"[\r\x08]|" + _SEQUENCE.pattern)
+_COLUMNS = 500
+"""A cursor is not sent farther than this behind what is written."""
+_MOST_BLANKED = 1 << 20
+"""Cells that are made blank in one row, before erasing to its beginning has no effect any more."""
 
 _FLAGS = {1: "1", 2: "2", 3: "3", 4: "4", 7: "7", 9: "9", 21: "4"}
 """Bold, faint, italic, underlined (once or twice), inverse, struck out. Concealed and blinking text is shown as any
@@ -30,20 +40,27 @@ _COLOURS = (38, 48, 58)
 
 
 def visible(data: bytes) -> bytes:
-    """The bytes of some rows without control sequences and without what was overwritten after a carriage return.
+    """The bytes of some rows as a terminal would leave them: without control sequences, overwritten where they went back.
 
     It has as many newlines as `data`.
     """
+    if _EDIT.search(data):
+        return b"\n".join(
+            _edited(row, "").text if _EDIT.search(row) else _plain(row) for row in data.split(b"\n")
+        )
+    return _plain(data)
+
+
+def _plain(data: bytes) -> bytes:
+    """`visible` of rows that do not go back."""
     if b"\x1b" in data:
         data = _SEQUENCE.sub(b"", data)
-    if b"\r" in data:
-        data = _RETURNS.sub(b"", _OVERWRITTEN.sub(b"", data))
-    return data
+    return _RETURNS.sub(b"", data) if b"\r" in data else data
 
 
 def overwrites(data: bytes) -> bool:
-    """Whether the row has text that was written over, as progress bars do."""
-    return b"\r" in data.rstrip(b"\r\n")
+    """Whether the row has text that was written over or taken away, as progress bars do."""
+    return _EDIT.search(data) is not None
 
 
 def styled(row: bytes, style: str) -> tuple[bytes, list[tuple[int, int, str]], str]:
@@ -52,6 +69,9 @@ def styled(row: bytes, style: str) -> tuple[bytes, list[tuple[int, int, str]], s
     A style is the parameters of the one SGR sequence that would set it, such as `1;31` or `38;5;208`; empty for
     plain text. `style` is the one that the row begins with.
     """
+    if _EDIT.search(row):
+        edited = _edited(row, style)
+        return edited.text, edited.runs(), edited.style
     text = bytearray()
     runs: list[tuple[int, int, str]] = []
     begun = 0
@@ -64,13 +84,137 @@ def styled(row: bytes, style: str) -> tuple[bytes, list[tuple[int, int, str]], s
     if style and len(text) > begun:
         runs.append((begun, len(text), style))
     whole = bytes(text).rstrip(b"\r\n")
-    cut = whole.rfind(b"\r") + 1
-    kept = [
-        (max(start - cut, 0), min(end, len(whole)) - cut, sgr)
-        for start, end, sgr in runs
-        if end > cut and start < len(whole)
-    ]
-    return whole[cut:], kept, style
+    kept = [(start, min(end, len(whole)), sgr) for start, end, sgr in runs if start < len(whole)]
+    return whole, kept, style
+
+
+class _Edited:
+    """A row's cells, as a terminal has them: each holds a character with what combines with it; one that is wider leaves the
+    cells behind it empty."""
+
+    def __init__(self, style: str) -> None:
+        self.style = style
+        self._cells: list[str] = []
+        self._styles: list[str] = []
+        self._column = 0
+        self._wide = False
+        self._blanked = 0
+
+    def write(self, piece: bytes) -> None:
+        """Text, from the cursor on."""
+        text = piece.decode("utf-8", "surrogateescape")
+        if self._column > len(self._cells):
+            missing = self._column - len(self._cells)
+            self._cells += " " * missing
+            self._styles += [""] * missing
+        if text.isascii() and not self._wide and "\t" not in text:
+            end = self._column + len(text)
+            self._cells[self._column : end] = text
+            self._styles[self._column : end] = [self.style] * len(text)
+            self._column = end
+            return
+        for character in text:
+            self._put(character, self._width(character))
+
+    def _width(self, character: str) -> int:
+        if character == "\t":
+            return 8 - self._column % 8
+        if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+            return 0
+        return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+    def _put(self, character: str, width: int) -> None:
+        if not width:
+            if self._column and self._column <= len(self._cells):
+                self._cells[self._column - 1] += character
+            return
+        end = self._column + width
+        if character == "\t" and self._column < len(self._cells):
+            # It only moves the cursor.
+            missing = max(end - len(self._cells), 0)
+            self._cells += " " * missing
+            self._styles += [self.style] * missing
+        else:
+            self._split(self._column)
+            self._split(end)
+            self._wide = self._wide or width > 1
+            self._cells[self._column : end] = [character, *[""] * (width - 1)]
+            self._styles[self._column : end] = [self.style] * width
+        self._column = end
+
+    def _split(self, column: int) -> None:
+        """What is wider and stands on both sides of a cell's left edge becomes blanks."""
+        if not self._wide or column >= len(self._cells) or self._cells[column]:
+            return
+        start, end = column, column
+        while start and not self._cells[start]:
+            start -= 1
+        while end < len(self._cells) and not self._cells[end]:
+            end += 1
+        self._cells[start:end] = " " * (end - start)
+
+    def edit(self, control: bytes) -> None:
+        """Do what a control does to the row, if anything."""
+        if control == b"\x08":
+            self._column = max(self._column - 1, 0)
+        elif control == b"\r":
+            self._column = 0
+        elif (sgr := _SGR.fullmatch(control)) is not None:
+            self.style = restyle(self.style, sgr[1])
+        elif (known := _EDIT.fullmatch(control)) is not None:
+            number = _number(known[1].decode())
+            if known[2] in b"JK":
+                self._erase(number)
+                return
+            farthest = max(len(self._cells), _COLUMNS)
+            steps = farthest if number < 0 else max(number, 1)
+            targets = {b"G": steps - 1, b"D": self._column - steps, b"C": self._column + steps}
+            self._column = min(max(targets[known[2]], 0), max(farthest, self._column))
+
+    def _erase(self, which: int) -> None:
+        """To the end, from the beginning, or all of it; the cursor stays."""
+        if which == 0:
+            self._split(self._column)
+            del self._cells[self._column :], self._styles[self._column :]
+        elif which == 1:
+            end = min(self._column + 1, len(self._cells))
+            self._blanked += end
+            if self._blanked <= _MOST_BLANKED:
+                self._split(end)
+                self._cells[:end] = " " * end
+                self._styles[:end] = [""] * end
+        elif which == 2:
+            self._cells.clear()
+            self._styles.clear()
+
+    @property
+    def text(self) -> bytes:
+        """What is left."""
+        return "".join(self._cells).encode("utf-8", "surrogateescape")
+
+    def runs(self) -> list[tuple[int, int, str]]:
+        """How that is styled, as `styled` gives it."""
+        found: list[tuple[int, int, str]] = []
+        place = 0
+        for style, cells in groupby(zip(self._styles, self._cells, strict=True), key=itemgetter(0)):
+            length = len("".join(cell for _, cell in cells).encode("utf-8", "surrogateescape"))
+            if style and length:
+                found.append((place, place + length, style))
+            place += length
+        return found
+
+
+def _edited(row: bytes, style: str) -> _Edited:
+    edited = _Edited(style)
+    row = row.rstrip(b"\r\n")
+    place = 0
+    for control in _PIECE.finditer(row):
+        if control.start() > place:
+            edited.write(row[place : control.start()])
+        edited.edit(control[0])
+        place = control.end()
+    edited.write(row[place:])
+    return edited
 
 
 def _pieces(row: bytes, style: str) -> Iterator[tuple[bytes, str | None]]:
