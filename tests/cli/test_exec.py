@@ -177,6 +177,8 @@ def test_a_script_goes_with_its_arguments(cli: Cli, fake: FakeApi) -> None:
     }  # fmt: skip
     assert cli("exec", "--all", "--script", "-", "--interpreter", "sh", stdin=b"id\n").returncode == 0
     assert fake.posted[-1]["script"] == {"text": "id\n", "arguments": [], "interpreter": "sh"}
+    done = cli("exec", "--all", "--script", "-", stdin=b"\xef\xbb\xbf#!/bin/bash\r\nid\r\n")
+    assert b"it is sent with LF" in done.stderr and fake.posted[-1]["script"]["interpreter"] == "/bin/bash"
 
 
 def test_a_reader_that_leaves_is_no_traceback(cli: Cli, fake: FakeApi) -> None:

@@ -13,6 +13,7 @@ from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testum.core.actions import ScriptSpec
 from testum.core.facts import parse_facts
 from testum.core.permissions import GRANTS, Actor, Permission, Role, allows, require
 from testum.core.secrets import Opener, Sealer
@@ -318,3 +319,23 @@ def test_nothing_that_cannot_be_seen_is_shown_as_it_is() -> None:
         shown = visible(f"a{character}b")
         assert character not in shown and shown.isprintable()
     assert visible("a\tb\nc\u00a0\u0439\u4e2d\U0001f600") == "a\tb\nc\u00a0\u0439\u4e2d\U0001f600"
+
+
+@pytest.mark.parametrize(
+    ("text", "interpreter", "sent"),
+    [
+        ("echo a\r\necho b\r\n", "/bin/sh", "echo a\necho b\n"),
+        ("echo a\r\necho b\r", "/usr/bin/env bash -e", "echo a\necho b"),
+        ("echo a\r\necho b", "busybox sh", "echo a\necho b"),
+        ("\ufeffecho a\n", "fish", "echo a\n"),
+        ("\ufeff#!/bin/sh\r\necho a\r\n", "zsh", "#!/bin/sh\necho a\n"),
+        ("echo a\r\necho b\n", "/bin/sh", None),
+        ("printf 'a\rb'\n", "/bin/sh", None),
+        ("print(1)\r\n", "python3 -u", None),
+        ("\ufeffprint(1)\n", "python3", None),
+        ("echo a\r\n", "'unclosed", None),
+    ],
+)
+def test_a_shells_script_from_windows(text: str, interpreter: str, sent: str | None) -> None:
+    script = ScriptSpec(text, interpreter)
+    assert script.for_shell() == (script if sent is None else ScriptSpec(sent, interpreter, converted=True))

@@ -118,7 +118,7 @@ BAD_PLATFORM: list[tuple[str, Any]] = [
     *itertools.product(
         ["host"],
         [
-            "", " ", "a b", "-oProxyCommand=id", "a/../b", "x" * 256, "\0", "a\0", "http://x", "...", "a..b", "a\nb",
+            "", " ", "a b", "-oProxyCommand=id", "a/../b", "x" * 256, "\0", "a\0", "x" * 64, "http://x", "...", "a..b", "a\nb",
             "ß" * 200, "$(id)", "a;b", "[::1", "fe80::1%a b", "\ud800", 5, None,
         ],
     ),

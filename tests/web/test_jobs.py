@@ -111,6 +111,18 @@ def test_a_script(api: Api, platform: Any, kind: str) -> None:
     assert job["parameters"]["script"]["text"] == SCRIPTS[kind]["text"] and job["command"] is None
 
 
+def test_a_shells_script_from_windows_is_sent_with_lf(api: Api, platform: Any) -> None:
+    script = {"text": "\ufeffif true\r\nthen echo yes\r\nfi\r\n"}
+    task = one(api, type="run_script", script=script, targets=on(platform))
+    assert (task["status"], task["stdout"], task["stderr"]) == ("success", "yes\n", "")
+    sent = api.get(f"/jobs/{task['job_id']}")["parameters"]["script"]
+    assert (sent["text"], sent["converted"]) == ("if true\nthen echo yes\nfi\n", True)
+    python = {"text": "import sys\r\nprint(repr(sys.stdin.read()))\r\n", "interpreter": "python3"}
+    task = one(api, type="run_script", script=python, targets=on(platform))
+    assert task["status"] == "success"
+    assert not api.get(f"/jobs/{task['job_id']}")["parameters"]["script"]["converted"]
+
+
 def test_a_script_that_fails_and_one_without_an_interpreter(api: Api, platform: Any) -> None:
     failed = one(api, type="run_script", script={"text": "echo x\nexit 255\n"}, targets=on(platform))
     assert (failed["error_code"], failed["exit_code"], failed["stdout"]) == ("exit_status", 255, "x\n")

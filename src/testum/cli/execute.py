@@ -222,6 +222,8 @@ def _text_of(command: str) -> str:
 
 
 def _script(path: str, interpreter: str | None, arguments: list[str]) -> dict[str, Any]:
+    from testum.core.actions import ScriptSpec
+
     try:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
         text = data.decode("utf-8")
@@ -230,7 +232,14 @@ def _script(path: str, interpreter: str | None, arguments: list[str]) -> dict[st
     except UnicodeDecodeError:
         raise WrongUse(f"{path}: not text in UTF-8.") from None
     spec: dict[str, Any] = {"text": text, "arguments": arguments}
-    first = text.partition("\n")[0]
+    first = text.removeprefix("\ufeff").partition("\n")[0]
     if interpreter is None and first.startswith("#!"):
         interpreter = first[2:].strip()
-    return spec | ({"interpreter": interpreter} if interpreter else {})
+    if interpreter:
+        spec["interpreter"] = interpreter
+    if ScriptSpec(text, interpreter or "/bin/sh").for_shell().converted:
+        print(
+            f"testum: {path}: its lines end in CR LF, or it has a byte order mark: it is sent with LF, and without it.",
+            file=sys.stderr,
+        )
+    return spec

@@ -1,8 +1,9 @@
 """The kinds of job there are, what each takes, and the rules its parameters keep."""
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
@@ -44,6 +45,9 @@ class RerunOf(StrEnum):
     UNFINISHED = "unfinished"
 
 
+_SHELLS = frozenset(["sh", "bash", "dash", "ash", "ksh", "ksh93", "mksh", "zsh", "fish", "csh", "tcsh"])
+
+
 @dataclass(frozen=True, slots=True)
 class ScriptSpec:
     """A program to run: its text goes to `interpreter` over stdin, never onto a command line."""
@@ -51,6 +55,22 @@ class ScriptSpec:
     text: str
     interpreter: str = "/bin/sh"
     arguments: tuple[str, ...] = ()
+    converted: bool = False
+    """Whether `for_shell` has changed the text."""
+
+    def for_shell(self) -> "ScriptSpec":
+        """The script as a shell reads it: where it is one's, without a byte order mark, and with LF where every line ends in
+        CR LF, of which a shell would take the CR for a part of the last word. Other programs get what was written."""
+        try:
+            words = shlex.split(self.interpreter)
+        except ValueError:
+            return self
+        if not any(PurePosixPath(word).name in _SHELLS for word in words):
+            return self
+        text = self.text.removeprefix("\ufeff")
+        if text.count("\n") == text.count("\r\n"):
+            text = text.replace("\r\n", "\n").removesuffix("\r")
+        return self if text == self.text else replace(self, text=text, converted=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +139,7 @@ class JobSpec:
                 "text": self.script.text,
                 "interpreter": self.script.interpreter,
                 "arguments": list(self.script.arguments),
+                "converted": self.script.converted,
             }
         if self.environment:
             parameters["environment_names"] = sorted(self.environment)

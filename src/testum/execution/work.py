@@ -21,7 +21,13 @@ def spec_of(job: Job, environment: dict[str, str]) -> JobSpec:
     return JobSpec(
         type=JobType(job.type),
         command=parameters.get("command"),
-        script=ScriptSpec(script["text"], script["interpreter"], tuple(script["arguments"]))
+        script=ScriptSpec(
+            script["text"],
+            script["interpreter"],
+            tuple(script["arguments"]),
+            # Jobs of earlier releases do not say it.
+            script.get("converted", False),
+        )
         if script
         else None,
         environment=environment,

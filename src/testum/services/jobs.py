@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -84,6 +85,8 @@ class Jobs:
         somebody else's job; what `first` raises; Stopping.
         """
         await self._check(actor, spec)
+        if spec.script is not None:
+            spec = replace(spec, script=spec.script.for_shell())
         spec.check()
         targets.check()
         job = Job(

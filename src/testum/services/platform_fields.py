@@ -19,6 +19,8 @@ from testum.errors import FieldProblem, InvalidInput, Problems
 
 _MAX_TAGS = 50
 _MAX_DESCRIPTION = 4000
+_MAX_LABEL = 63
+"""Characters between two dots (RFC 1035, section 2.3.4)."""
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?\Z")
 _TAG = re.compile(r"[\w][\w.:/=@+-]{0,99}\Z")
 _SECRETS = ("password", "private_key", "passphrase")
@@ -227,6 +229,8 @@ def _check_host(value: str) -> str:
         ascii_name = ""
     if len(ascii_name) > 253 or not _HOST_NAME.match(ascii_name) or ".." in ascii_name:
         raise InvalidInput.field("host", "must be a host name or an IP address.")
+    if any(len(label) > _MAX_LABEL for label in ascii_name.split(".")):
+        raise InvalidInput.field("host", f"each part of a host name has at most {_MAX_LABEL} characters.")
     return ascii_name
 
 

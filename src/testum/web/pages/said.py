@@ -114,6 +114,7 @@ SAID = (
         "%(names)s: reached through it, with a stored secret and no trusted host key yet. Test their connections first."
     ),
     N_("must be a host name or an IP address."),
+    N_("each part of a host name has at most %(most)s characters."),
     N_("must not contain * ? [ ] or a comma: they select platforms by name."),
     N_("at most %(most)s."),
     N_("a tag is up to 100 letters, digits and . : / = @ + - _, first a letter or digit."),
