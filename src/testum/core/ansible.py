@@ -9,14 +9,37 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from string import ascii_letters
 
-from testum.core.inventory import Draft, Inventory, Problem, add_hops, hop_draft, lines_of, parse_port
+from testum.core.inventory import (
+    MAX_HOSTS,
+    Draft,
+    Inventory,
+    Problem,
+    TooMuch,
+    add_hops,
+    hop_draft,
+    lines_of,
+    parse_port,
+    too_many_hosts,
+)
 from testum.core.ssh_lines import Unreadable
 from testum.core.ssh_way import way_of
 
 MAX_RANGE = 10_000
+_MOST_MENTIONS = 200_000
+"""Ranges make many of a few bytes; a host may be named in many groups."""
 MAX_GROUPS = 50
 """A platform has no more tags."""
 _MOST_OF_LITERAL = 1000
+_LONGEST_LINE = 100_000
+_USED = frozenset(
+    [
+        *("ansible_connection", "ansible_host", "ansible_ssh_host", "ansible_port", "ansible_ssh_port"),
+        *("ansible_user", "ansible_ssh_user", "ansible_password", "ansible_ssh_pass", "ansible_ssh_password"),
+        *("ansible_ssh_private_key_file", "ansible_private_key_file", "ansible_group_priority"),
+        *("ansible_ssh_common_args", "ansible_ssh_extra_args"),
+    ]
+)
+"""Variables that say how to log in; the others are not kept."""
 ENCRYPTED = "$ANSIBLE_VAULT"
 """So begins a value that Ansible Vault has encrypted."""
 
@@ -25,6 +48,17 @@ def parse_ansible(text: str) -> Inventory:
     """An Ansible INI inventory: groups become tags, and `ansible_*` variables say how to log in."""
     found = Inventory()
     listed = Listed()
+    try:
+        _read_ini(text, listed, found)
+    except TooMuch as error:
+        found.problems.append(Problem(1, str(error)))
+    else:
+        listed.draft(found)
+    return found
+
+
+def _read_ini(text: str, listed: "Listed", found: Inventory) -> None:
+    """Raises TooMuch."""
     group, kind = "ungrouped", "hosts"
     for line, written in enumerate(lines_of(text), 1):
         content = written.strip()
@@ -32,6 +66,8 @@ def parse_ansible(text: str) -> Inventory:
             continue
         section = re.match(r"\[([^:\]]+)(?::(vars|children|hosts))?\]\s*(?:[#;].*)?$", content)
         try:
+            if len(content) > _LONGEST_LINE:
+                raise ValueError(f"a line has at most {_LONGEST_LINE} characters")
             if section:
                 group, kind = section[1].strip(), section[2] or "hosts"
             elif kind == "vars":
@@ -53,8 +89,6 @@ def parse_ansible(text: str) -> Inventory:
         except ValueError as error:
             message = str(error).replace("No closing quotation", "a quote is not closed")
             found.problems.append(Problem(line, message))
-    listed.draft(found)
-    return found
 
 
 class Listed:
@@ -66,21 +100,27 @@ class Listed:
     def __init__(self) -> None:
         self.groups = _Groups()
         self._hosts: dict[str, dict[str, str]] = {}
+        self._mentions = 0
         self._lines: dict[str, int] = {}
         self._members: dict[str, set[str]] = {}
         self._group_vars: dict[str, dict[str, str]] = {}
 
     def add(self, names: Iterable[tuple[str, str]], group: str, own: Mapping[str, str], line: int) -> None:
-        """Put hosts, each with its port, into a group, and say their own variables."""
+        """Put hosts, each with its port, into a group, and say their own variables. Raises TooMuch."""
+        used = {key: value for key, value in own.items() if key in _USED}
         for name, port in names:
+            self._mentions += 1
+            if self._mentions > _MOST_MENTIONS or len(self._hosts) > MAX_HOSTS:
+                raise too_many_hosts()
             self._lines.setdefault(name, line)
             self._members.setdefault(name, set()).add(group)
             # A port behind the name counts where the host is named first.
-            self._hosts.setdefault(name, {"ansible_port": port} if port else {}).update(own)
+            self._hosts.setdefault(name, {"ansible_port": port} if port else {}).update(used)
 
     def say(self, group: str, name: str, value: str) -> None:
         """Say a group's variable."""
-        self._group_vars.setdefault(group, {})[name] = value
+        if name in _USED:
+            self._group_vars.setdefault(group, {})[name] = value
 
     def draft(self, found: Inventory) -> None:
         """Make drafts of the hosts; what is wrong with them is told in `found`, too."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from testum.core.ansible import ENCRYPTED, Listed, hosts_of
-from testum.core.inventory import Inventory, Problem
+from testum.core.inventory import Inventory, Problem, TooMuch
 
 MAX_TEXT = 1_000_000
 """Characters: a second or two. YAML takes many times as long to read as the other forms."""
@@ -36,6 +36,8 @@ def parse_yaml(text: str) -> Inventory:
         root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         if root is not None and not _is_null(root):
             _Reader(found).read(root)
+    except TooMuch as error:
+        found.problems.append(Problem(1, str(error)))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         found.problems.append(Problem(mark.line + 1 if mark else 1, f"this is no YAML: {error.problem}"))

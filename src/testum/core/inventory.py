@@ -57,6 +57,19 @@ class Problem:
     file: str = ""
 
 
+MAX_HOSTS = 20_000
+"""In a list: no more are read than are of use."""
+
+
+class TooMuch(Exception):
+    """The text asks for more work than any real list."""
+
+
+def too_many_hosts() -> TooMuch:
+    """The list has more hosts than are read."""
+    return TooMuch(f"more than {MAX_HOSTS} hosts: split the list")
+
+
 @dataclass(slots=True)
 class Inventory:
     """What was read: platforms to add, lines that could not be used, and things left out on purpose."""
@@ -206,6 +219,9 @@ def parse_csv(text: str) -> Inventory:
     delimiter = said[1] if said else max(",;\t", key=header_line.count)
     header: list[str] = []
     for line, row in _csv_rows(lines, delimiter, found):
+        if len(found.drafts) + len(found.problems) > MAX_HOSTS:
+            found.problems.append(Problem(line, str(too_many_hosts())))
+            return found
         # Spreadsheets leave delimiters behind, after columns that are empty.
         while len(row) > (len(header) or 1) and not row[-1].strip():
             row.pop()

@@ -7,10 +7,9 @@ import fnmatch
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from ipaddress import ip_address
 
-from testum.core.inventory import Inventory, Problem
+from testum.core.inventory import MAX_HOSTS, Inventory, Problem, TooMuch, too_many_hosts
 from testum.core.ssh_lines import SPACE, Unreadable, directive, first_word, words
 
 Include = Callable[[str], Sequence[tuple[str, str]]]
@@ -20,8 +19,8 @@ _DEEPEST = 16
 _MOST_LINES = 200_000
 """Files may be included again and again: so many lines are read in all."""
 _MOST_PATTERNS = 4_000
-_MOST_LOOKS = 1_000_000
-"""So many blocks are held against names in all."""
+_MOST_LOOKS = 3_000_000
+"""So many blocks and patterns are held against names in all."""
 _MOST_KEY_FILES = 100
 _ONE = frozenset({"hostname", "port", "user"})
 """Keywords of one argument; of the others that are read, `identityfile` adds up, and the proxies take the whole line."""
@@ -31,26 +30,41 @@ _PROXIES = frozenset({"proxyjump", "proxycommand"})
 # -- patterns ----------------------------------------------------------------------------------------------
 
 
-@lru_cache(4096)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    # Of fnmatch's signs OpenSSH knows two.
-    return re.compile(fnmatch.translate(pattern.replace("[", "[[]")))
+class _Patterns:
+    """What one of them must fit, and none with `!` may (match_pattern_list()): `*` and `?` are all there is, case counts."""
 
+    def __init__(self, patterns: Sequence[str]) -> None:
+        plain = [pattern for pattern in patterns if not re.search(r"[*?]", pattern)]
+        self._names = frozenset(pattern for pattern in plain if not pattern.startswith("!"))
+        self._never = frozenset(pattern[1:] for pattern in plain if pattern.startswith("!"))
+        # Of fnmatch's signs OpenSSH knows two.
+        self._like = [
+            (
+                pattern.startswith("!"),
+                re.compile(fnmatch.translate(pattern.removeprefix("!").replace("[", "[[]"))),
+            )
+            for pattern in patterns
+            if re.search(r"[*?]", pattern)
+        ]
+        self.only = None if self._never or self._like else tuple(patterns)
+        """The only names that fit; None where others may."""
 
-def _is_like(name: str, pattern: str) -> bool:
-    """match_pattern(): `*` and `?` are all there is, and case counts."""
-    return _compiled(pattern).match(name) is not None
+    @property
+    def cost(self) -> int:
+        """How many comparisons a name takes."""
+        return 1 + len(self._like)
 
-
-def _fits(name: str, patterns: Sequence[str]) -> bool:
-    """Whether one of the patterns fits a name, and none with `!` does."""
-    fits = False
-    for pattern in patterns:
-        if _is_like(name, pattern.removeprefix("!")):
-            if pattern.startswith("!"):
-                return False
-            fits = True
-    return fits
+    def fit(self, name: str) -> bool:
+        """Whether they fit a name."""
+        fits = name in self._names
+        if name in self._never:
+            return False
+        for negated, like in self._like:
+            if like.match(name):
+                if negated:
+                    return False
+                fits = True
+        return fits
 
 
 # -- conditions --------------------------------------------------------------------------------------------
@@ -75,46 +89,46 @@ class Asked:
         )
 
 
-@dataclass(frozen=True, slots=True)
 class _Host:
     """A Host line."""
 
-    patterns: tuple[str, ...]
+    def __init__(self, written: Sequence[str]) -> None:
+        self.written = written
+        self.patterns = _Patterns(written)
+        self.cost = self.patterns.cost
+        """How many comparisons it takes."""
 
     def holds(self, asked: Asked) -> bool | None:
         """Whether what follows is for the one who asks; None where nobody here can know."""
-        return _fits(asked.host, self.patterns)
-
-    @property
-    def size(self) -> int:
-        """How many patterns it has."""
-        return len(self.patterns)
+        return self.patterns.fit(asked.host)
 
     @property
     def names(self) -> tuple[str, ...] | None:
         """The only names that it can be for; None for any."""
-        return None if any(re.search(r"[*?!]", pattern) for pattern in self.patterns) else self.patterns
+        return self.patterns.only
 
 
-@dataclass(frozen=True, slots=True)
+_Criterion = tuple[str, bool, _Patterns]
+"""Its name, whether it is negated, and its argument."""
+
+
 class _Match:
-    """A Match line: its criteria, each with whether it is negated and its argument."""
+    """A Match line."""
 
-    criteria: tuple[tuple[str, bool, str], ...]
     names: None = None
 
-    @property
-    def size(self) -> int:
+    def __init__(self, criteria: Sequence[_Criterion]) -> None:
+        self.criteria = criteria
+        self.cost = sum(patterns.cost for _, _, patterns in criteria)
         """See _Host."""
-        return sum(1 + argument.count(",") for _, _, argument in self.criteria)
 
     def holds(self, asked: Asked) -> bool | None:
         """See _Host."""
         result: bool | None = True
-        for name, negated, argument in self.criteria:
+        for name, negated, patterns in self.criteria:
             if name == "all":
                 return None if result is None else result and not negated
-            holds = self._holds(name, argument, asked)
+            holds = self._holds(name, patterns, asked)
             if holds is not None:
                 holds = holds is not negated
             if holds is False:
@@ -124,19 +138,19 @@ class _Match:
         return result
 
     @staticmethod
-    def _holds(name: str, argument: str, asked: Asked) -> bool | None:
+    def _holds(name: str, patterns: _Patterns, asked: Asked) -> bool | None:
         match name:
             case "final" | "canonical":
                 return asked.final
             case "host":
-                return _fits(asked.hostname().lower(), argument.lower().split(","))
+                return patterns.fit(asked.hostname().lower())
             case "originalhost":
-                return _fits(asked.original.lower(), argument.lower().split(","))
+                return patterns.fit(asked.original.lower())
             case "user":
                 user = asked.values.get("user", asked.local_user)
-                return _fits(user, argument.split(",")) if user else None
+                return patterns.fit(user) if user else None
             case "localuser":
-                return _fits(asked.local_user, argument.split(",")) if asked.local_user else None
+                return patterns.fit(asked.local_user) if asked.local_user else None
         return None
 
 
@@ -147,7 +161,7 @@ _CRITERIA = _ARGUMENTLESS | {"host", "originalhost", "user", "localuser", "exec"
 
 def _match(text: str) -> _Match:
     """The criteria of a Match line. Raises Unreadable."""
-    criteria: list[tuple[str, bool, str]] = []
+    criteria: list[_Criterion] = []
     rest: str | None = text
     while rest:
         word, rest = first_word(rest)
@@ -164,10 +178,11 @@ def _match(text: str) -> _Match:
             argument = given
         elif name == "all" and (criteria or (rest and not rest.startswith("#"))):
             raise Unreadable("Match: all stands alone")
-        criteria.append((name, negated, argument))
+        argument = argument.lower() if name in ("host", "originalhost") else argument
+        criteria.append((name, negated, _Patterns(argument.split(","))))
     if not criteria:
         raise Unreadable("Match: its value is missing")
-    return _Match(tuple(criteria))
+    return _Match(criteria)
 
 
 # -- blocks ------------------------------------------------------------------------------------------------
@@ -211,10 +226,6 @@ def _set(values: dict[str, str], keyword: str, value: str) -> None:
 
 def _add_key_files(files: list[str], more: Sequence[str]) -> None:
     files += [file for file in more if file not in files][: _MOST_KEY_FILES - len(files)]
-
-
-class TooMuch(Exception):
-    """The text asks for more work than any real configuration."""
 
 
 class SshConfig:
@@ -273,7 +284,7 @@ class SshConfig:
         names = next((it.names for it in reversed(conditions) if it.names is not None), None)
         if names is None:
             if conditions:
-                self._patterns += conditions[-1].size
+                self._patterns += conditions[-1].cost
             if self._patterns > _MOST_PATTERNS:
                 raise TooMuch(f"more than {_MOST_PATTERNS} patterns: split the list")
             self._of_any.append(len(self._blocks))
@@ -286,11 +297,13 @@ class SshConfig:
     def _name(self, block: Block) -> None:
         *outer, last = block.conditions
         assert isinstance(last, _Host)
-        for name in last.patterns:
-            if not re.search(r"[*?!]", name) and all(
-                _fits(name, it.patterns) for it in outer if isinstance(it, _Host)
-            ):
+        around = [it.patterns for it in outer if isinstance(it, _Host)]
+        for name in last.written:
+            self._look(sum(it.cost for it in around))
+            if not re.search(r"[*?!]", name) and all(it.fit(name) for it in around):
                 self.aliases.setdefault(name, (block.line, block.file))
+                if len(self.aliases) > MAX_HOSTS:
+                    raise too_many_hosts()
 
     def _take(self, block: Block, keyword: str, rest: str) -> None:
         if keyword in _PROXIES:
@@ -331,17 +344,21 @@ class SshConfig:
             undecided += self._pass(asked)
         return undecided
 
+    def _look(self, cost: int) -> None:
+        self._looks += cost
+        if self._looks > _MOST_LOOKS:
+            raise TooMuch("too many blocks for too many hosts: split the list")
+
     def _pass(self, asked: Asked) -> list[Block]:
         undecided: list[Block] = []
         known: dict[int, bool | None] = {}
         for place in sorted((*self._of_any, *self._of_name.get(asked.host, ()))):
             block = self._blocks[place]
-            self._looks += 1 + len(block.key_files)
-            if self._looks > _MOST_LOOKS:
-                raise TooMuch("too many blocks for too many hosts: split the list")
+            self._look(1 + len(block.key_files))
             # Each was looked at where it stands: what follows may set what it asks for.
             for condition in block.conditions:
                 if id(condition) not in known:
+                    self._look(condition.cost)
                     known[id(condition)] = condition.holds(asked)
             held = [known[id(condition)] for condition in block.conditions]
             if False in held:

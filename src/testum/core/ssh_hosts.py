@@ -4,8 +4,17 @@ on the way."""
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from testum.core.inventory import Draft, Inventory, Problem, add_hops, hop_draft, parse_port, split_hop
-from testum.core.ssh_config import Asked, Include, SshConfig, TooMuch, expand
+from testum.core.inventory import (
+    Draft,
+    Inventory,
+    Problem,
+    TooMuch,
+    add_hops,
+    hop_draft,
+    parse_port,
+    split_hop,
+)
+from testum.core.ssh_config import Asked, Include, SshConfig, expand
 from testum.core.ssh_lines import Unreadable
 from testum.core.ssh_way import gate_of, hop_of, hops_of
 

@@ -192,6 +192,8 @@ SAID = (
     N_("what is merged (<<) is nested too deep"),
     N_("too much is merged (<<)"),
     N_("%(group)s contains itself"),
+    N_("more than %(most)s hosts: split the list"),
+    N_("a line has at most %(most)s characters"),
     N_("a value that Ansible Vault has encrypted cannot be read here"),
     N_("[%(text)s]: runs backwards"),
     N_("%(name)s: its connection is %(kind)s, not SSH; left out"),
