@@ -103,6 +103,11 @@ def test_a_platform_is_changed_and_tested(api: Api, testum: Testum, real_sshd: R
     ran = testum("platforms", "test", item["id"])
     assert ran.returncode == 1 and "password" in ran.stdout, ran
     wrong(testum("platforms", "edit", name), 3, "There is no platform named")
+    warned = testum("platforms", "edit", item["id"], "--old-algorithm", "3des-cbc")
+    assert warned.returncode == 0 and "who listens may break this" in warned.stderr
+    assert api.get(f"/platforms/{item['id']}")["old_algorithms"] == ["3des-cbc"]
+    fine(testum("platforms", "edit", item["id"], "--old-algorithm", ""))
+    assert api.get(f"/platforms/{item['id']}")["old_algorithms"] == []
     wrong(testum("platforms", "edit", item["id"]), 2, "What is to be changed?")
     wrong(
         testum("platforms", "edit", item["id"], "--host", "a:70000"), 2, "a port is a number from 1 to 65535"

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -308,6 +309,28 @@ def test_a_key_and_a_password_for_two_steps(api: Api, listener: socket.socket, t
         assert nobody_came(listener)
     finally:
         sshd.close()
+
+
+def test_a_host_that_knows_only_old_algorithms(api: Api) -> None:
+    """What is allowed by name counts for the test of what is typed and for what is stored, and stands in the audit log."""
+    name = "diffie-hellman-group1-sha1"
+    with closing(RealSshd(options=[f"KexAlgorithms {name}"])) as old:
+        values = fields(old, name=unique())
+        refused = attempt(api, **values)
+        assert refused["error_code"] == "handshake_failed" and name in refused["error_message"]
+        assert attempt(api, **values, old_algorithms=[name])["success"]
+        platform = api.post("/platforms/", values)
+        assert platform["old_algorithms"] == []
+        path = f"/platforms/{platform['id']}"
+        wrong = api.http.patch(path, json={"old_algorithms": ["rot13"]})
+        assert wrong.status_code == 422 and name in wrong.text
+        changed = api.http.patch(path, json={"old_algorithms": [name, name]})
+        assert changed.json()["old_algorithms"] == [name]
+        job = api.start_job("echo here", targets={"platform_ids": [platform["id"]]})
+        assert api.wait_job(job)["status"] == "success"
+        (entry,) = api.all("/audit/", action="platform.update", object_id=platform["id"])
+        assert entry["meta"]["changes"]["old_algorithms"] == {"old": "", "new": name}
+        assert api.http.patch(path, json={"old_algorithms": []}).json()["old_algorithms"] == []
 
 
 def test_a_platform_that_is_not_there(api: Api) -> None:

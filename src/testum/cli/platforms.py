@@ -25,7 +25,28 @@ KeyFile = Annotated[
     Path | None, typer.Option("--key-file", "-i", metavar="FILE", help="Log in with this private key.")
 ]
 AskPassword = Annotated[bool, typer.Option("--ask-password", help="Ask for a password, and log in with it.")]
+OldAlgorithm = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--old-algorithm",
+        metavar="NAME",
+        help="Allow an old algorithm, for a host that knows no better one; may be repeated. Empty: none.",
+    ),
+]
 Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="May be repeated.")]
+
+
+def _old(names: list[str] | None) -> dict[str, Any]:
+    """The old algorithms as the API takes them; a warning where there are some."""
+    if names is None:
+        return {}
+    allowed = [name for name in names if name]
+    if allowed:
+        print(
+            f"testum: {', '.join(allowed)}: who listens may break this, and read what is sent, passwords too.",
+            file=sys.stderr,
+        )
+    return {"old_algorithms": allowed}
 
 
 @platforms.command()
@@ -54,6 +75,7 @@ def add(
     jump: Annotated[
         str | None, typer.Option(metavar="NAME|ID", help="Reach it through this platform.")
     ] = None,
+    old_algorithm: OldAlgorithm = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
@@ -78,6 +100,7 @@ def add(
         raise WrongUse(f"Log in as whom? Write user@{address}, or give --username.")
     if zone:
         body["zone"] = zone
+    body |= _old(old_algorithm)
     with Api(url) as api:
         if jump:
             body["jump_platform_id"] = find(api, "platforms", jump)["id"]
@@ -163,6 +186,7 @@ def edit(
         str | None, typer.Option(metavar="NAME|ID", help="Reach it through this platform.")
     ] = None,
     no_jump: Annotated[bool, typer.Option("--no-jump", help="Reach it directly.")] = False,
+    old_algorithm: OldAlgorithm = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
@@ -181,6 +205,7 @@ def edit(
         username, port = username or user or None, port or given_port
     said = {"name": name, "username": username, "port": port, "description": description, "zone": zone}
     body |= {field: value for field, value in said.items() if value is not None}
+    body |= _old(old_algorithm)
     with Api(url) as api:
         item = find(api, "platforms", platform)
         if tag or untag:

@@ -33,6 +33,7 @@ class Draft:
     jump_platform_id: UUID | None
     host_key_policy: str | None
     host_keys: Sequence[str]
+    old_algorithms: str = ""
 
     def to_json(self) -> str:
         """The draft as a message."""

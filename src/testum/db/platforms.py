@@ -64,6 +64,8 @@ class Platform(Base):
     known_host_fingerprint: Mapped[str | None] = mapped_column(String(80))
     host_key_policy: Mapped[str | None] = mapped_column(String(16))
     shell: Mapped[str] = mapped_column(String(16), default="posix")
+    old_algorithms: Mapped[str] = mapped_column(String(400), default="", server_default="")
+    """Their names, with a space between them (core/algorithms.py)."""
     zone: Mapped[str] = mapped_column(String(63), default=DEFAULT_ZONE, server_default=DEFAULT_ZONE)
     description: Mapped[str] = mapped_column(Text, default="")
     facts: Mapped[dict[str, Any] | None] = mapped_column()

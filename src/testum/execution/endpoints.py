@@ -230,6 +230,7 @@ class Endpoints:
             auth=self._auth(platform, kept, opened),
             trust=StoredTrust(self._first_use, self._alarms, platform, self._policy(platform)),
             jump=jump,
+            old_algorithms=tuple(platform.old_algorithms.split()),
         )
 
     def _policy(self, platform: Platform) -> Policy:

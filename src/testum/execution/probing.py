@@ -73,6 +73,7 @@ def _platform(draft: Draft) -> Platform:
         key_id=draft.key_id,
         jump_platform_id=draft.jump_platform_id,
         host_key_policy=draft.host_key_policy,
+        old_algorithms=draft.old_algorithms,
         host_keys=_records(draft.host_keys),
         revision=0,
     )

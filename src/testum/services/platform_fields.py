@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from testum.core.algorithms import check_old_algorithms
 from testum.core.secrets import Sealer
 from testum.core.shards import DEFAULT_ZONE, is_zone
 from testum.core.sshkeys import check_private_key, parse_public_key
@@ -25,12 +26,16 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?\Z")
 _TAG = re.compile(r"[\w][\w.:/=@+-]{0,99}\Z")
 _SECRETS = ("password", "private_key", "passphrase")
 REACH = frozenset(
-    {"host", "port", "username", "auth_method", "key_id", "jump_platform_id", "known_host_key", *_SECRETS}
+    {
+        *("host", "port", "username", "auth_method", "key_id", "jump_platform_id", "known_host_key"),
+        *("old_algorithms", *_SECRETS),
+    }
 )
 """Fields that say how a platform is reached: a change to one makes pooled connections void."""
 NEW: Mapping[str, Any] = {
     "port": 22,
     "shell": "posix",
+    "old_algorithms": [],
     "zone": DEFAULT_ZONE,
     "description": "",
     "tags": [],
@@ -46,6 +51,7 @@ _SHOWN = (
     "jump_platform_id",
     "host_key_policy",
     "shell",
+    "old_algorithms",
     "zone",
     "description",
 )
@@ -83,6 +89,8 @@ def _set(sealer: Sealer, platform: Platform, field: str, value: Any) -> None:
             platform.username = check_name(value, "username", longest=150)
         case "auth_method" | "host_key_policy" | "shell" | "key_id" | "jump_platform_id":
             setattr(platform, field, value)
+        case "old_algorithms":
+            platform.old_algorithms = " ".join(check_old_algorithms(value))
         case "password" | "private_key" | "passphrase":
             if value and "\0" in value:
                 raise InvalidInput.field(field, "must not contain a NUL character.")
@@ -192,12 +200,24 @@ def mark(platform: Platform) -> str:
 
 def nothing_yet() -> Platform:
     """A platform of no session, of which only is known what a new one has."""
-    return Platform(id=new_id(), port=NEW["port"], zone=NEW["zone"], host_keys=[], tag_rows=[])
+    return Platform(
+        id=new_id(), port=NEW["port"], zone=NEW["zone"], old_algorithms="", host_keys=[], tag_rows=[]
+    )
 
 
 def copy_of(stored: Platform) -> Platform:
     """How a platform is reached, in a row of no session. Its id is the same, for which its secrets are sealed."""
-    fields = ("id", "host", "port", "username", "auth_method", "key_id", "jump_platform_id", "zone")
+    fields = (
+        "id",
+        "host",
+        "port",
+        "username",
+        "auth_method",
+        "key_id",
+        "jump_platform_id",
+        "zone",
+        "old_algorithms",
+    )
     sealed = ("encrypted_password", "encrypted_private_key", "encrypted_passphrase")
     return Platform(
         **{field: getattr(stored, field) for field in (*fields, *sealed, "name", "host_key_policy")},

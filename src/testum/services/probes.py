@@ -146,5 +146,6 @@ def _draft(platform: Platform) -> Draft:
         key_id=platform.key_id,
         jump_platform_id=platform.jump_platform_id,
         host_key_policy=platform.host_key_policy,
+        old_algorithms=platform.old_algorithms,
         host_keys=[record.public_key for record in platform.host_keys],
     )

@@ -19,6 +19,8 @@ KEX = [
     "diffie-hellman-group16-sha512",
     "diffie-hellman-group14-sha256",
     "diffie-hellman-group14-sha1",
+    # Slower than the others, and as good for now: for servers that allow nothing else.
+    "mlkem768x25519-sha256",
 ]
 ENCRYPTION = [
     "aes128-gcm@openssh.com",
@@ -28,6 +30,13 @@ ENCRYPTION = [
     "aes192-ctr",
     "aes256-ctr",
 ]
+OLD = {
+    "kex_algs": ["diffie-hellman-group-exchange-sha1", "diffie-hellman-group1-sha1"],
+    "encryption_algs": ["aes256-cbc", "aes192-cbc", "aes128-cbc", "3des-cbc"],
+    "mac_algs": ["hmac-sha1-96", "hmac-md5", "hmac-md5-96"],
+    "server_host_key_algs": ["ssh-dss"],
+}
+"""What is allowed only where an endpoint says so, by asyncssh's option."""
 _MOST_OF_QUESTION = 200
 _HOST_KEY_ALGORITHMS = [
     "ssh-ed25519",
@@ -181,21 +190,24 @@ def options_for(endpoint: Endpoint, keepalive_interval: float, keepalive_count: 
             methods = "publickey,password,keyboard-interactive"
         case PasswordAuth():
             methods = "password,keyboard-interactive"
-    return _options(known, methods, keepalive_interval, keepalive_count)
+    return _options(known, methods, endpoint.old_algorithms, keepalive_interval, keepalive_count)
 
 
 @lru_cache(maxsize=64)
-def _options(known: tuple[str, ...], methods: str, interval: float, count: int) -> Any:
+def _options(known: tuple[str, ...], methods: str, old: tuple[str, ...], interval: float, count: int) -> Any:
+    allowed = {option: [name for name in names if name in old] for option, names in OLD.items()}
     return asyncssh.SSHClientConnectionOptions(
+        server_host_key_algs=[*_host_key_algorithms(known), *allowed["server_host_key_algs"]],
+        kex_algs=[*KEX, *allowed["kex_algs"]],
+        encryption_algs=[*ENCRYPTION, *allowed["encryption_algs"]],
+        # A plus adds to asyncssh's own, which are sound.
+        mac_algs=f"+{','.join(allowed['mac_algs'])}" if allowed["mac_algs"] else (),
         config=None,
         agent_path=None,
         # Empty, not None, which would switch the checking off: the decision is the Client's.
         known_hosts=b"",
         client_keys=None,
         preferred_auth=methods,
-        server_host_key_algs=_host_key_algorithms(known),
-        kex_algs=KEX,
-        encryption_algs=ENCRYPTION,
         compression_algs=["none"],
         gss_host=None,
         keepalive_interval=interval,

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import random
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -11,7 +12,7 @@ from typing import Any
 import asyncssh
 
 from testum.ssh import quick
-from testum.ssh.client import Client, options_for
+from testum.ssh.client import OLD, Client, options_for
 from testum.ssh.endpoint import Endpoint, KeyAuth, PasswordAuth
 from testum.ssh.errors import (
     AuthFailed,
@@ -166,11 +167,11 @@ def _typed(endpoint: Endpoint, client: Client, error: Exception, *, through: boo
         case asyncssh.ChannelOpenError() if through:
             return Unreachable(f"{where}: the jump host cannot reach it ({_short(error)}).")
         case asyncssh.KeyExchangeFailed():
-            return HandshakeFailed(f"{where}: no common algorithm with the server ({_short(error)}).")
+            return HandshakeFailed(f"{where}: {_nothing_in_common(error)}")
         case asyncssh.ConnectionLost() | asyncssh.DisconnectError() | ConnectionResetError():
             return HandshakeFailed(
                 f"{where}: the connection was closed during the handshake ({_short(error)}). Is it an SSH server, "
-                "and not at its connection limit?"
+                "not at its connection limit, and with a newer host key than ssh-dss?"
             )
         case socket.gaierror():
             return HostNotFound(f"{where}: the name {endpoint.host} does not resolve.")
@@ -189,7 +190,25 @@ def _typed(endpoint: Endpoint, client: Client, error: Exception, *, through: boo
     return HandshakeFailed(f"{where}: the handshake failed ({_short(error)}).")
 
 
+def _nothing_in_common(error: asyncssh.KeyExchangeFailed) -> str:
+    """Which algorithms the server has, and what can be done."""
+    found = re.search(r"^No matching (.+) algorithm found, .* and received (.+)$", str(error))
+    if found is None:
+        return f"no common algorithm with the server ({_short(error)})."
+    # Some names in the list of key exchanges are none (RFC 8308, section 2.1; OpenSSH, PROTOCOL).
+    offered = [name for name in found[2].split(",") if not name.startswith(("ext-info-", "kex-strict-"))]
+    said = f"no common {found[1]} algorithm: the server allows {_printable(', '.join(offered))}."
+    if old := [name for names in OLD.values() for name in names if name in offered]:
+        return f"{said} Of these the platform may allow {', '.join(old)}, under old algorithms: who listens may break them."
+    if any(name.startswith("sntrup761") for name in offered):
+        return f"{said} sntrup761 needs a library that testum goes without: let the server allow curve25519-sha256, too."
+    return said
+
+
 def _short(error: Exception) -> str:
     """The error's text, in which a hostile server may have had a say: short and printable."""
-    text = str(error) or type(error).__name__
+    return _printable(str(error) or type(error).__name__)
+
+
+def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)[:200]

@@ -61,6 +61,8 @@ class Endpoint:
     auth: PasswordAuth | KeyAuth
     trust: HostTrust
     jump: "Endpoint | None" = None
+    old_algorithms: tuple[str, ...] = ()
+    """Of `client.OLD`: allowed after all others, for a host that knows no better ones."""
 
     @property
     def address(self) -> str:

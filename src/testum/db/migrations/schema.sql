@@ -129,7 +129,7 @@ CREATE TABLE platforms (
 	revision INTEGER NOT NULL,
 	created_by VARCHAR(150) NOT NULL,
 	created_at DATETIME NOT NULL,
-	updated_at DATETIME NOT NULL, zone VARCHAR(63) DEFAULT 'default' NOT NULL, state VARCHAR(24) DEFAULT 'unknown' NOT NULL, state_at DATETIME,
+	updated_at DATETIME NOT NULL, zone VARCHAR(63) DEFAULT 'default' NOT NULL, state VARCHAR(24) DEFAULT 'unknown' NOT NULL, state_at DATETIME, old_algorithms VARCHAR(400) DEFAULT '' NOT NULL,
 	CONSTRAINT pk_platforms PRIMARY KEY (id),
 	CONSTRAINT fk_platforms_jump_platform_id_platforms FOREIGN KEY(jump_platform_id) REFERENCES platforms (id) ON DELETE RESTRICT,
 	CONSTRAINT fk_platforms_key_id_ssh_keys FOREIGN KEY(key_id) REFERENCES ssh_keys (id) ON DELETE RESTRICT,
@@ -280,4 +280,4 @@ CREATE INDEX ix_task_runs_started ON task_runs (job_id, started_position);
 
 CREATE INDEX ix_task_runs_status ON task_runs (status, lease_expires_at);
 
-INSERT INTO alembic_version (version_num, oldest_code) VALUES ('0011', '0004')
+INSERT INTO alembic_version (version_num, oldest_code) VALUES ('0012', '0004')

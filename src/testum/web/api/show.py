@@ -80,6 +80,7 @@ def platform(row: Platform) -> PlatformOut:
         known_host_keys=[record.public_key for record in row.host_keys],
         host_key_policy=row.host_key_policy,
         shell=row.shell,
+        old_algorithms=row.old_algorithms.split(),
         zone=row.zone,
         description=row.description,
         tags=row.tags,

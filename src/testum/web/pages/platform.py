@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import Request, Response
 
 from testum.core.actions import JobSpec, JobType
+from testum.core.algorithms import OLD_ALGORITHMS
 from testum.core.permissions import Permission
 from testum.core.states import FINAL, TROUBLE, TaskStatus, platform_state
 from testum.db.audit import AuditLog
@@ -318,5 +319,6 @@ async def _form(
         meanwhile=meanwhile,
         key_names={str(key.id): key.name for key in keys.items},
         keys=[key for key in keys.items if key.encrypted_private_key is not None],
+        old_algorithms=OLD_ALGORITHMS,
         jumps=await view.app.platforms.jumps(view.actor),
     )

@@ -13,7 +13,7 @@ from testum.web.pages.view import PageView
 from testum.web.pages.words import Words
 
 _TEXTS = ("name", "host", "port", "username", "login", "key_id", "jump", "tags", "zone")
-_MORE = ("known_host_key", "host_key_policy", "shell", "description")
+_MORE = ("known_host_key", "host_key_policy", "shell", "old_algorithms", "description")
 _USES = {
     "password": ("password",),
     "private_key": ("private_key", "passphrase"),
@@ -71,6 +71,7 @@ def stored(platform: Platform, jump: str) -> dict[str, str]:
         "known_host_key": "\n".join(record.public_key for record in platform.host_keys[:1]),
         "host_key_policy": platform.host_key_policy or "",
         "shell": platform.shell,
+        "old_algorithms": platform.old_algorithms,
         "description": platform.description,
     }
 
@@ -112,6 +113,7 @@ async def values(view: PageView, form: Form) -> dict[str, Any]:
         "zone": form.text("zone") or "default",
         "description": form.lines("description").strip(),
         "shell": "plain" if form.text("shell") == "plain" else "posix",
+        "old_algorithms": form.words("old_algorithms"),
         "host_key_policy": "strict" if form.text("host_key_policy") == "strict" else None,
         "jump_platform_id": await _jump_id(view, form.text("jump")),
     }
@@ -168,6 +170,7 @@ async def changes(view: PageView, form: Form, platform: Platform) -> dict[str, A
         "zone": platform.zone,
         "description": platform.description,
         "shell": platform.shell,
+        "old_algorithms": platform.old_algorithms.split(),
         "host_key_policy": platform.host_key_policy,
         "jump_platform_id": platform.jump_platform_id,
         "auth_method": platform.auth_method,

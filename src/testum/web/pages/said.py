@@ -115,6 +115,7 @@ SAID = (
     ),
     N_("must be a host name or an IP address."),
     N_("each part of a host name has at most %(most)s characters."),
+    N_("there is no old algorithm %(name)s; they are %(names)s."),
     N_("must not contain * ? [ ] or a comma: they select platforms by name."),
     N_("at most %(most)s."),
     N_("a tag is up to 100 letters, digits and . : / = @ + - _, first a letter or digit."),

@@ -10,6 +10,7 @@ from testum.core.states import PlatformState
 from testum.web.api.schemas.base import Body, Name, Secret, Tags
 
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+OldAlgorithms = Annotated[list[Annotated[str, StringConstraints(max_length=60)]], Field(max_length=20)]
 Zone = Annotated[str, StringConstraints(min_length=1, max_length=63)]
 AuthMethod = Annotated[
     Literal["password", "private_key", "key_and_password"],
@@ -58,6 +59,11 @@ class PlatformBody(Body):
         description="`plain` for hosts without a POSIX shell (network devices): commands go out as they are, "
         "and a cancel cannot be confirmed.",
     )
+    old_algorithms: OldAlgorithms = Field(
+        default=[],
+        description="SSH algorithms of old that are allowed for this host, because it knows no better ones. Who listens may "
+        "break them, and read what is sent: passwords, too.",
+    )
     zone: Zone = Field(default="default", description="The network zone whose workers reach it.")
     description: Annotated[str, StringConstraints(max_length=4000)] = ""
     tags: Tags = Field(default=[])
@@ -86,6 +92,7 @@ class PlatformPatch(Body):
     )
     host_key_policy: Literal["auto_add", "strict"] | None = None
     shell: Literal["posix", "plain"] | None = None
+    old_algorithms: OldAlgorithms | None = None
     zone: Zone | None = None
     description: Annotated[str, StringConstraints(max_length=4000)] | None = None
     tags: Tags | None = None
@@ -156,6 +163,7 @@ class PlatformOut(BaseModel):
     known_host_keys: list[str]
     host_key_policy: str | None
     shell: str
+    old_algorithms: list[str]
     zone: str
     description: str
     tags: list[str]
