@@ -1,6 +1,9 @@
 """A stored secret stays only where a key that was trusted before stays in force: by whatever door a platform is changed,
 it goes to no stranger, and the audit log says what became what."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.device import Stranger
-from tests.support.server import Api
+from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from tests.support.tools import make_key, unique
 
@@ -31,7 +34,7 @@ def by_api(api: Api, platform: Any, values: dict[str, Any]) -> int:
 
 def by_page(api: Api, platform: Any, values: dict[str, Any]) -> int:
     """The form sends all of its fields."""
-    form = {name: platform[name] for name in ("name", "host", "port", "username", "zone")}
+    form = {name: platform[name] for name in ("name", "host", "port", "username", "zone", "host_key_policy")}
     form |= {"login": "password", "known_host_key": "".join(platform["known_host_keys"][:1]), **values}
     form = {name: value for name, value in form.items() if value is not None}
     if values.get("jump_platform_id"):
@@ -49,6 +52,35 @@ def by_import(api: Api, platform: Any, values: dict[str, Any]) -> int:
     api.http.post(f"{api.url}/platforms/import", data=form, headers={"Origin": api.url})
     now = api.get(f"/platforms/{platform['id']}")
     return 200 if values.items() <= now.items() else 422
+
+
+def by_command_line(api: Api, platform: Any, values: dict[str, Any]) -> int:
+    options = {
+        "host": "--host", "port": "--port", "username": "--username", "zone": "--zone", "jump_platform_id": "--jump",
+    }  # fmt: skip
+    typed = values.get("password")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "testum", "platforms", "edit", platform["id"]),
+            *(
+                word
+                for name, value in values.items()
+                if name in options
+                for word in (options[name], str(value))
+            ),
+            *(["--password-stdin"] if typed else []),
+        ],
+        input=typed or "",
+        env={
+            **os.environ,
+            "TESTUM_URL": api.url,
+            "TESTUM_TOKEN": api.http.headers["Authorization"].removeprefix("Bearer "),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return 200 if done.returncode == 0 else 422
 
 
 @pytest.fixture
@@ -110,27 +142,95 @@ def test_from_the_api(
     assert stranger.heard == []
 
 
-@pytest.mark.parametrize("door", [by_page, by_import])
-@pytest.mark.parametrize("trust", ["stays", "never was"])
+DOORS: dict[Callable[[Api, Any, dict[str, Any]], int], list[str]] = {
+    by_page: FIELDS,
+    by_import: ["host", "port", "username"],
+    by_command_line: [field for field in FIELDS if field != "host_key_policy"],
+}
+"""Each with the fields that it can change."""
+
+
+@pytest.mark.parametrize("trust", ["stays", "is forgotten", "never was"])
+@pytest.mark.parametrize(
+    ("door", "field"),
+    [
+        pytest.param(door, field, id=f"{door.__name__}-{field}")
+        for door, fields in DOORS.items()
+        for field in fields
+    ],
+)
 def test_from_other_doors(
     api: Api,
     real_sshd: RealSshd,
     stranger: Stranger,
+    elsewhere: Callable[[str], dict[str, Any]],
     door: Callable[[Api, Any, dict[str, Any]], int],
+    field: str,
     trust: str,
 ) -> None:
-    made = {"known_host_key": real_sshd.host_key_line} if trust == "stays" else {}
+    made: dict[str, Any] = {"host_key_policy": "strict"} if field == "host_key_policy" else {}
+    if trust != "never was":
+        made["known_host_key"] = real_sshd.host_key_line
     platform = api.add_platform(unique(), real_sshd, **made)
-    assert door(api, platform, {"host": ELSEWHERE}) == (200 if trust == "stays" else 422)
-    api.run("echo hello", targets={"platform_ids": [platform["id"]]})
-    assert stranger.heard == []
-    # What is typed goes where it is said to.
-    if trust == "never was":
-        platform = api.add_platform(unique(), real_sshd)
-        typed = {"host": ELSEWHERE, "password": "typed"}
-        door(api, platform, typed)
+    values = elsewhere(field)
+    if trust == "is forgotten":
+        if door is not by_page:
+            # The others change no trusted key: it was forgotten before.
+            assert by_api(api, platform, {"known_host_key": None, "password": real_sshd.user.password}) == 200
+        else:
+            values["known_host_key"] = None
+    assert door(api, platform, values) == (200 if trust == "stays" else 422)
+    # Of refusals not more are written down one by one than forty a minute.
+    if trust == "stays":
+        entry = newest(api, platform)
+        assert entry["outcome"] == "allowed"
+        assert entry["meta"]["changes"][field]["old"] == platform[field]
+    if field in ("host", "username"):
         api.run("echo hello", targets={"platform_ids": [platform["id"]]})
-        assert "typed" in stranger.heard and real_sshd.user.password not in stranger.heard
+    assert stranger.heard == []
+
+
+def test_the_audit_log_tells_of_refused_changes(real_sshd: RealSshd) -> None:
+    with Server() as own:
+        api = own.client()
+        for door in (by_api, by_page, by_command_line):
+            platform = api.add_platform(unique(), real_sshd)
+            assert door(api, platform, {"host": ELSEWHERE}) == 422
+            entry = newest(api, platform)
+            assert entry["outcome"] == "refused" and entry["meta"]["reason"] == "secret_would_leave"
+            assert entry["meta"]["changes"]["host"] == {"old": platform["host"], "new": ELSEWHERE}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_what_is_typed_goes_where_it_is_said_to(
+    api: Api, real_sshd: RealSshd, stranger: Stranger, door: Callable[[Api, Any, dict[str, Any]], int]
+) -> None:
+    platform = api.add_platform(unique(), real_sshd)
+    door(api, platform, {"host": ELSEWHERE, "password": "typed"})
+    api.run("echo hello", targets={"platform_ids": [platform["id"]]})
+    assert "typed" in stranger.heard and real_sshd.user.password not in stranger.heard
+
+
+@pytest.mark.parametrize("trust", ["stays", "never was"])
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_private_key_stays_as_a_password_does(
+    api: Api,
+    real_sshd: RealSshd,
+    stranger: Stranger,
+    elsewhere: Callable[[str], dict[str, Any]],
+    tmp_path: Path,
+    field: str,
+    trust: str,
+) -> None:
+    made: dict[str, Any] = {"host_key_policy": "strict"} if field == "host_key_policy" else {}
+    if trust == "stays":
+        made["known_host_key"] = real_sshd.host_key_line
+    private, _ = make_key(tmp_path)
+    platform = api.add_platform(
+        unique(), real_sshd, auth_method="private_key", private_key=private, password=None, **made
+    )
+    assert by_api(api, platform, elsewhere(field)) == (200 if trust == "stays" else 422)
+    assert stranger.heard == []
 
 
 def test_a_new_host_key_alone(api: Api, real_sshd: RealSshd, stranger: Stranger, tmp_path: Path) -> None:
