@@ -193,7 +193,7 @@ def test_from_other_doors(
 def test_the_audit_log_tells_of_refused_changes(real_sshd: RealSshd) -> None:
     with Server() as own:
         api = own.client()
-        for door in (by_api, by_page, by_command_line):
+        for door in (by_api, *DOORS):
             platform = api.add_platform(unique(), real_sshd)
             assert door(api, platform, {"host": ELSEWHERE}) == 422
             entry = newest(api, platform)

@@ -1,7 +1,7 @@
 """Bringing in a list of hosts: what would change is told before anything does."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from testum.core.permissions import Actor, Permission
 from testum.core.text import login_address
 from testum.db.platforms import Platform
 from testum.db.session import Database
-from testum.errors import Conflict, InvalidInput
+from testum.errors import Conflict, InvalidInput, SecretWouldLeave
 from testum.services.access import Gate
 from testum.services.keys import check_opens
 from testum.services.platforms import Platforms
@@ -85,6 +85,7 @@ class Imports:
         steps = [_step(draft, known.get(draft.name), names, login) for draft in inventory.drafts]
         made: dict[str, Platform] = {}
         taken = set(known)
+        leaving: set[str] = set()
         for step, draft in zip(steps, inventory.drafts, strict=True):
             try:
                 if step.kind == "change":
@@ -94,6 +95,8 @@ class Imports:
                         actor, _values(draft, login), known.get(step.via), taken
                     )
             except (InvalidInput, Conflict) as refusal:
+                if isinstance(refusal, SecretWouldLeave):
+                    leaving.add(step.name)
                 step.kind, step.message = "problem", _whole(refusal)
             # Thousands of rows are looked at: others have their turn meanwhile.
             await asyncio.sleep(0)
@@ -106,7 +109,9 @@ class Imports:
                 except InvalidInput as refusal:
                     step.kind, step.message = "problem", _whole(refusal)
         _check_ways(steps, known)
-        return _Looked(Plan(steps, inventory.problems, inventory.notes), inventory.drafts, known, made)
+        return _Looked(
+            Plan(steps, inventory.problems, inventory.notes), inventory.drafts, known, made, leaving
+        )
 
     async def _make(
         self, actor: Actor, values: Mapping[str, Any], jump: Platform | None, taken: set[str]
@@ -148,7 +153,8 @@ class Imports:
                             raise InvalidInput(f"its jump host {step.via} could not be added")
                         platform.jump_platform_id = ids[step.via]
                     ids[step.name], batch[platform.id] = platform.id, (step, platform)
-                elif step.kind == "change" and update:
+                elif update and (step.kind == "change" or step.name in looked.leaving):
+                    # What a secret must not follow is asked for all the same: that is written down as refused.
                     changed = _changed(drafts[step.name], step, login)
                     await self._platforms.change(actor, ids[step.name], changed)
             except (InvalidInput, Conflict) as refusal:
@@ -161,12 +167,14 @@ class Imports:
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """A plan and the drafts that it is about; the platforms that there are, and those that it would add, by name."""
+    """A plan and the drafts that it is about; the platforms that there are, and those that it would add, by name; and the
+    names of those whose stored secret would leave."""
 
     plan: Plan
     drafts: Sequence[Draft]
     known: Mapping[str, Platform]
     made: Mapping[str, Platform]
+    leaving: Collection[str]
 
 
 class _Names:

@@ -116,10 +116,13 @@ class Platforms:
         return platform
 
     async def check_change(self, platform: Platform, values: Mapping[str, Any]) -> None:
-        """Whether a change could be made, as far as its values say. Raises InvalidInput, naming every bad field."""
+        """Whether a change could be made, as far as its values say. Raises InvalidInput, naming every bad field, and
+        SecretWouldLeave."""
         # Slow checks (bcrypt) need no transaction: this is a copy that is thrown away.
         changed = copy_of(platform)
-        Problems(await set_fields(self._sealer, changed, values) + self._exposed(platform, changed)).check()
+        Problems(await set_fields(self._sealer, changed, values)).check()
+        if exposed := self._exposed(platform, changed):
+            raise SecretWouldLeave.of(exposed)
 
     def _exposed(self, before: Platform, after: Platform) -> list[FieldProblem]:
         """The stored secrets that would go where they were not stored for."""
