@@ -1,11 +1,14 @@
 """Reading a list of hosts, of whatever kind."""
 
 import codecs
+import json
 import re
+import sys
+from dataclasses import asdict
 
 from testum.core.ansible import parse_ansible
 from testum.core.ansible_yaml import is_yaml, parse_yaml
-from testum.core.inventory import Inventory, parse_csv, sniff
+from testum.core.inventory import Draft, Inventory, Problem, parse_csv, sniff
 from testum.core.ssh_config import Include
 from testum.core.ssh_hosts import parse_ssh_config
 
@@ -15,6 +18,10 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+
+
+_ALWAYS = ("name", "host", "line", "port")
+"""Fields of a draft that a message has even where they are empty."""
 
 
 def decode_list(data: bytes) -> tuple[str, str]:
@@ -60,3 +67,36 @@ def read_list(
     if kind == "ansible":
         return parse_yaml(text) if is_yaml(text) else parse_ansible(text)
     return parse_ssh_config(text, include, local_user)
+
+
+def to_json(found: Inventory, most: int) -> str:
+    """What was read as a message of one process to another, with no more hosts than so many."""
+    drafts = [
+        {name: value for name, value in asdict(draft).items() if value or name in _ALWAYS}
+        for draft in found.drafts[:most]
+    ]
+    problems, notes = ([asdict(each) for each in part] for part in (found.problems, found.notes))
+    return json.dumps({"drafts": drafts, "problems": problems, "notes": notes})
+
+
+def from_json(text: str | bytes) -> Inventory:
+    """What a message holds."""
+    parts = json.loads(text)
+    found = Inventory()
+    for fields in parts["drafts"]:
+        fields.update(
+            {name: tuple(fields[name]) for name in ("key_files", "tags", "jumps") if name in fields}
+        )
+        found.drafts.append(Draft(**fields))
+    found.problems += (Problem(**fields) for fields in parts["problems"])
+    found.notes += (Problem(**fields) for fields in parts["notes"])
+    return found
+
+
+def _answer() -> None:
+    asked = json.load(sys.stdin.buffer)
+    sys.stdout.write(to_json(read_list(asked["text"], asked["kind"]), asked["most"]))
+
+
+if __name__ == "__main__":
+    _answer()

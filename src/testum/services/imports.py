@@ -1,6 +1,7 @@
 """Bringing in a list of hosts: what would change is told before anything does."""
 
 import asyncio
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -8,19 +9,35 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from testum.core import lists
 from testum.core.inventory import Draft, Inventory, Places, Problem, split_hop
 from testum.core.permissions import Actor, Permission
 from testum.core.text import login_address
 from testum.db.platforms import Platform
 from testum.db.session import Database
 from testum.errors import Conflict, InvalidInput, SecretWouldLeave
+from testum.services import apart
 from testum.services.access import Gate
 from testum.services.keys import check_opens
 from testum.services.platforms import Platforms
 
 MAX_DRAFTS = 10_000
+_SECONDS = 30.0
+"""A list is read no longer."""
 _BATCH = 100
 """Platforms that are added in one transaction: others who write wait for it."""
+
+
+async def read(text: str, kind: str) -> Inventory:
+    """The hosts in a list that somebody has sent, read in a process of its own: it may be large, or meant to do harm. `kind`:
+    one of `lists.FORMATS`, or anything else for whatever it looks like. Raises InvalidInput."""
+    # One more than may be shows that there are too many.
+    asked = json.dumps({"text": text, "kind": kind, "most": MAX_DRAFTS + 1}).encode()
+    try:
+        answer = await apart.ask(lists.__name__, asked, seconds=_SECONDS)
+        return await asyncio.to_thread(lists.from_json, answer)
+    except (apart.Failed, ValueError):
+        raise InvalidInput.field("text", "takes too much to read: split the list.") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +99,11 @@ class Imports:
             known = {platform.name: platform for platform in await session.scalars(select(Platform))}
         inventory = _settled(inventory, known)
         names = _Names(inventory.drafts, known)
-        steps = [_step(draft, known.get(draft.name), names, login) for draft in inventory.drafts]
+        steps = []
+        for draft in inventory.drafts:
+            steps.append(_step(draft, known.get(draft.name), names, login))
+            # Thousands of rows are looked at: others have their turn meanwhile.
+            await asyncio.sleep(0)
         made: dict[str, Platform] = {}
         taken = set(known)
         leaving: set[str] = set()
@@ -98,7 +119,6 @@ class Imports:
                 if isinstance(refusal, SecretWouldLeave):
                     leaving.add(step.name)
                 step.kind, step.message = "problem", _whole(refusal)
-            # Thousands of rows are looked at: others have their turn meanwhile.
             await asyncio.sleep(0)
         # All at once and last: a transaction would be given up by the database while keys are opened.
         async with self._database.read() as session:

@@ -3,15 +3,13 @@
 It is asked in a process of its own: its lists take 15 MB of memory, which is seldom needed, and it may take half a second.
 """
 
-import asyncio
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from testum.errors import Throttled
+from testum.services import apart
 
 _MAX_ASKED = 32
 """Characters that are looked at: who has to guess so many has enough to do, and each more takes longer."""
@@ -23,33 +21,17 @@ _SAME_KEYS = str.maketrans(_CYRILLIC, _LATIN)
 """Words that are typed on a Russian keyboard are in the lists as they come from an English one."""
 
 
-_turns = ThreadPoolExecutor(2, "strength")
-"""So many are asked about at once; others wait."""
-
-
 async def decades_of_guesses(password: str, names: Sequence[str]) -> float:
     """The logarithm to base 10 of how many guesses somebody needs who knows the names. Raises Throttled where that cannot be
     found out now."""
     asked = json.dumps([password[:_MAX_ASKED], list(names)])
     try:
-        return await asyncio.get_running_loop().run_in_executor(_turns, _ask, asked)
-    except (OSError, ValueError, subprocess.SubprocessError):
+        return float(await apart.ask(__name__, asked.encode(), seconds=_SECONDS))
+    except (apart.Failed, ValueError):
         raise Throttled(
             f"The password cannot be judged now. Try again in {_RETRY_SECONDS} seconds.",
             retry_after=_RETRY_SECONDS,
         ) from None
-
-
-def _ask(asked: str) -> float:
-    """Raises OSError, ValueError, subprocess.SubprocessError."""
-    answer = subprocess.run(  # noqa: S603 - this very file
-        [sys.executable, "-I", "-m", __name__],
-        input=asked.encode(),
-        capture_output=True,
-        timeout=_SECONDS,
-        check=True,
-    )
-    return float(answer.stdout)
 
 
 def parts_of(name: str) -> list[str]:

@@ -7,14 +7,13 @@ from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from starlette.exceptions import HTTPException
 
 from testum.core.inventory import Draft, Inventory, Problem, add_hops, hop_draft
-from testum.core.lists import read_list
 from testum.core.permissions import Permission
 from testum.errors import InvalidInput
-from testum.services.imports import Login
+from testum.services.imports import Login, read
 from testum.web.api import show
 from testum.web.api.responses import PROTECTED
 from testum.web.api.schemas.imports import HostBody, ImportBody, KeyOfHosts, PlanOut
@@ -23,20 +22,21 @@ from testum.web.security import App, CurrentActor
 router = APIRouter(prefix="/platforms", tags=["platforms"])
 
 
-@router.post("/import", responses=PROTECTED, operation_id="importPlatforms")
-async def import_platforms(body: ImportBody, actor: CurrentActor, app: App) -> PlanOut:
+@router.post("/import", responses=PROTECTED, response_model=PlanOut, operation_id="importPlatforms")
+async def import_platforms(body: ImportBody, actor: CurrentActor, app: App) -> Response:
     """Add the hosts of a list: a CSV table, an OpenSSH client configuration, an Ansible inventory, or rows. Each host for
     itself: one that cannot be added costs only itself. Hosts that are there already stay as they are, unless `update`.
     Nothing that the list names on the server is opened."""
     await app.gate.check(actor, Permission.PLATFORMS_WRITE, "platform.import", "platform")
-    # Thousands of lines are read: others have their turn meanwhile.
-    inventory = await asyncio.to_thread(_read, body)
+    inventory = await _read(body)
     login = Login(body.username, body.key_id, body.password)
     if body.dry_run:
         plan = await app.imports.plan(actor, inventory, login)
     else:
         plan = await app.imports.apply(actor, inventory, login, update=body.update)
-    return show.plan(plan, dry_run=body.dry_run)
+    # Thousands of steps: others have their turn while they are written.
+    shown = await asyncio.to_thread(lambda: show.plan(plan, dry_run=body.dry_run).model_dump_json())
+    return Response(shown, media_type="application/json")
 
 
 @router.api_route("/import", methods=["GET", "PUT", "PATCH", "DELETE"], include_in_schema=False)
@@ -45,19 +45,20 @@ async def not_a_platform() -> None:
     raise HTTPException(405)
 
 
-def _read(body: ImportBody) -> Inventory:
+async def _read(body: ImportBody) -> Inventory:
     """Raises InvalidInput."""
     if (body.text is None) == (body.hosts is None):
         raise InvalidInput.field("text", "is needed, or hosts, and not both.")
     if body.text is not None:
-        found = read_list(body.text, body.format)
+        found = await read(body.text, body.format)
     else:
         if body.dry_run:
             kept_back = KeyOfHosts(private_key=_stand_in())
             keys = {name: key if key.private_key else kept_back for name, key in body.keys.items()}
         else:
             keys = body.keys
-        found = _of_rows(body.hosts or [], keys)
+        # Thousands of rows: others have their turn meanwhile.
+        found = await asyncio.to_thread(_of_rows, body.hosts or [], keys)
     tags = tuple(body.tags)
     found.drafts[:] = [
         replace(draft, tags=tuple(dict.fromkeys((*draft.tags, *tags)))) for draft in found.drafts

@@ -1,15 +1,13 @@
 """Importing a list of hosts: paste or choose it, see what would change, then do it."""
 
-import asyncio
-
 from fastapi import Request, Response
 
 from testum.core.inventory import Problem
-from testum.core.lists import decode_list, read_list
+from testum.core.lists import decode_list
 from testum.core.permissions import Permission
 from testum.db.paging import PageRequest
 from testum.errors import InvalidInput
-from testum.services.imports import Login, Plan
+from testum.services.imports import Login, Plan, read
 from testum.web.pages.forms import Form, read_form, say_lost
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
@@ -43,8 +41,7 @@ async def preview_or_import(request: Request, view: PageView) -> Response:
         values["text"], encoding = await _text(form)
         if form.flag("again"):
             return await _page(view, values, {})
-        # Others have their turn meanwhile.
-        inventory = await asyncio.to_thread(read_list, values["text"], values["format"])
+        inventory = await read(values["text"], values["format"])
         if encoding:
             inventory.notes.append(Problem(1, f"the file is read as {encoding}"))
         login = Login(values["username"], form.id("key_id"), form.raw("password"))

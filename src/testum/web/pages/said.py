@@ -194,6 +194,7 @@ SAID = (
     N_("too much is merged (<<)"),
     N_("%(group)s contains itself"),
     N_("more than %(most)s hosts: split the list"),
+    N_("takes too much to read: split the list."),
     N_("a line has at most %(most)s characters"),
     N_("a value that Ansible Vault has encrypted cannot be read here"),
     N_("[%(text)s]: runs backwards"),
