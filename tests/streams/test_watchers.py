@@ -186,5 +186,7 @@ def test_refusals_have_their_close_code(api: Api, of: str) -> None:
     assert refusal(f"{of}/a/b") == 4404
     assert refusal(f"{of}/nonsense") == 4404
     assert refusal(f"{unknown}?after=nonsense") == 4422
+    assert refusal(f"{unknown}?afterwards=1") == 4422
+    assert refusal(f"{unknown}?output=no") == 4422
     assert refusal(unknown, authorization="Bearer nonsense") == 4401
     assert refusal(unknown, authorization="") == 4401

@@ -77,18 +77,23 @@ async def _serve(socket: WebSocket, object_id: str, *, of_job: bool) -> None:
 async def _follow(socket: WebSocket, actor: Actor, object_id: str, *, of_job: bool) -> None:
     streams = testum_of(socket).streams
     try:
+        for name in socket.query_params:
+            if name not in ("after", "output"):
+                raise InvalidInput(f"{name[:50]}: is no parameter of a stream.")
         after = _after(socket)
         try:
             key = UUID(object_id)
         except ValueError:
             raise NotFound("There is no such task or job.") from None
-        wanted = socket.query_params.get("output") != "0"
+        output = socket.query_params.get("output", "1")
+        if output not in ("0", "1"):
+            raise InvalidInput("output: must be 0 or 1.")
         if of_job:
             await streams.check_job(actor, key)
-            messages = streams.follow_job(key, after, output=wanted)
+            messages = streams.follow_job(key, after, output=output == "1")
         else:
             await streams.check_task(actor, key)
-            messages = streams.follow_task(key, after, output=wanted)
+            messages = streams.follow_task(key, after, output=output == "1")
     except TestumError as error:
         await _close(socket, error)
         return
