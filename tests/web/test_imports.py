@@ -3,17 +3,23 @@ looked at in tests/pages."""
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.core.inventories import ini, yaml
+from tests.core.test_ssh_config import configuration
 from tests.support.application import Listening
 from tests.support.server import Api
 from tests.support.tools import make_key
+from testum.cli.importing import Rows
+from testum.core.lists import read_list
 
 Testum = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -302,3 +308,52 @@ def test_an_inventory_as_json(api: Api, testum: Testum) -> None:
     ]
     again = json.loads(testum("-", "--json", stdin=text).stdout)
     assert (again["add"], again["same"]) == (0, 3)
+
+
+CSV = (
+    "name;host;port;user;tags\nweb;10.0.0.1;22;deploy;a b\nbad host;x y;;;\ndb;10.0.0.2;70000;;\nweb;twice;;;\n"
+    "Datenbank;fe80::1;2222;;c\n"
+)
+
+
+@pytest.mark.parametrize("kind", ["csv", "ansible", "ssh-config"])
+def test_page_and_command_line_plan_alike(api: Api, tmp_path: Path, kind: str) -> None:
+    """The page sends the text; the command line reads it and sends rows, with what is on the person's machine."""
+    api.post(
+        "/platforms/",
+        {"name": "h1", "host": "10.9.9.9", "username": "u", "auth_method": "password", "password": "p"},
+    )
+    texts = {
+        "csv": [CSV, CSV.replace(";", ","), CSV.replace(";", "\t")],
+        "ansible": [make(seed) for make in (ini, yaml) for seed in range(6)],
+        "ssh-config": [configuration(random.Random(seed), tmp_path) for seed in range(12)],
+    }[kind]
+    seen: set[str] = set()
+    for text in texts:
+        common = {"username": "u", "password": "p", "dry_run": True}
+        by_page = api.post("/platforms/import", {"text": text, "format": kind, **common})
+        inventory = read_list(text, kind)
+        rows = Rows(tmp_path, by_default=False, dry_run=True)
+        for draft in inventory.drafts:
+            # Key files are read by the command line alone.
+            rows.add(replace(draft, key_files=()), known=False)
+        by_rows = api.post("/platforms/import", {"hosts": rows.hosts, "keys": rows.keys, **common})
+        assert by_rows["steps"] == by_page["steps"], text
+        assert by_page["problems"] == [asdict(each) for each in inventory.problems], text
+        seen.update(step["kind"] for step in by_page["steps"])
+    assert seen >= {"csv": {"add", "problem"}, "ansible": {"add", "change"}, "ssh-config": {"add"}}[kind]
+
+
+def test_tags_for_all_hosts_of_a_list_on_the_page(api: Api) -> None:
+    form = {"text": "name,host,tags\nt1,h,a\nt2,h,\n", "format": "csv", "username": "u", "password": "p"}
+    page = f"{api.url}/platforms/import"
+    headers = {"Origin": api.url}
+    refused = api.http.post(page, data={**form, "tags": "ok -no"}, headers=headers)
+    assert refused.status_code == 422 and 'value="ok -no"' in refused.text
+    shown = api.http.post(page, data={**form, "tags": "b c"}, headers=headers)
+    assert shown.status_code == 200 and 'name="tags" value="b c"' in shown.text
+    api.http.post(page, data={**form, "tags": "b c", "really": "1"}, headers=headers)
+    assert {name: api.all("/platforms/", name=name)[0]["tags"] for name in ("t1", "t2")} == {
+        "t1": ["a", "b", "c"],
+        "t2": ["b", "c"],
+    }

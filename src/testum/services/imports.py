@@ -40,6 +40,13 @@ async def read(text: str, kind: str) -> Inventory:
         raise InvalidInput.field("text", "takes too much to read: split the list.") from None
 
 
+def add_tags(inventory: Inventory, tags: Sequence[str]) -> None:
+    """Put tags on all hosts of a list, beside those that it says."""
+    inventory.drafts[:] = [
+        replace(draft, tags=tuple(dict.fromkeys((*draft.tags, *tags)))) for draft in inventory.drafts
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """How to log in where the list does not say."""

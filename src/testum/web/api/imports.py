@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -13,7 +12,7 @@ from starlette.exceptions import HTTPException
 from testum.core.inventory import Draft, Inventory, Problem, add_hops, hop_draft
 from testum.core.permissions import Permission
 from testum.errors import InvalidInput
-from testum.services.imports import Login, read
+from testum.services.imports import Login, add_tags, read
 from testum.web.api import show
 from testum.web.api.responses import PROTECTED
 from testum.web.api.schemas.imports import HostBody, ImportBody, KeyOfHosts, PlanOut
@@ -59,10 +58,7 @@ async def _read(body: ImportBody) -> Inventory:
             keys = body.keys
         # Thousands of rows: others have their turn meanwhile.
         found = await asyncio.to_thread(_of_rows, body.hosts or [], keys)
-    tags = tuple(body.tags)
-    found.drafts[:] = [
-        replace(draft, tags=tuple(dict.fromkeys((*draft.tags, *tags)))) for draft in found.drafts
-    ]
+    add_tags(found, body.tags)
     return found
 
 

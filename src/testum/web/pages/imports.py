@@ -7,7 +7,8 @@ from testum.core.lists import decode_list
 from testum.core.permissions import Permission
 from testum.db.paging import PageRequest
 from testum.errors import InvalidInput
-from testum.services.imports import Login, Plan, read
+from testum.services.imports import Login, Plan, add_tags, read
+from testum.services.platform_fields import check_tags
 from testum.web.pages.forms import Form, read_form, say_lost
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
@@ -25,7 +26,7 @@ _MAX_LIST = MAX_BODY - 64 * 1024
 async def import_form(view: PageView) -> Response:
     """The form."""
     await _check(view)
-    return await _page(view, {"text": "", "format": "auto", "username": "", "key_id": ""}, {})
+    return await _page(view, {"text": "", "format": "auto", "username": "", "key_id": "", "tags": ""}, {})
 
 
 @router.post("")
@@ -33,7 +34,7 @@ async def preview_or_import(request: Request, view: PageView) -> Response:
     """Show what would change, or with the second form's button, do it."""
     await _check(view)
     form = await read_form(request)
-    values = {name: form.text(name) for name in ("format", "username", "key_id")}
+    values = {name: form.text(name) for name in ("format", "username", "key_id", "tags")}
     values["text"] = form.lines("text")
     problems: dict[str, str] = {}
     plan: Plan | None = None
@@ -42,6 +43,7 @@ async def preview_or_import(request: Request, view: PageView) -> Response:
         if form.flag("again"):
             return await _page(view, values, {})
         inventory = await read(values["text"], values["format"])
+        add_tags(inventory, check_tags(form.words("tags")))
         if encoding:
             inventory.notes.append(Problem(1, f"the file is read as {encoding}"))
         login = Login(values["username"], form.id("key_id"), form.raw("password"))
