@@ -310,7 +310,7 @@ def test_an_inventory_as_json(api: Api, testum: Testum) -> None:
     assert (again["add"], again["same"]) == (0, 3)
 
 
-CSV = (
+TABLE = (
     "name;host;port;user;tags\nweb;10.0.0.1;22;deploy;a b\nbad host;x y;;;\ndb;10.0.0.2;70000;;\nweb;twice;;;\n"
     "Datenbank;fe80::1;2222;;c\n"
 )
@@ -324,7 +324,7 @@ def test_page_and_command_line_plan_alike(api: Api, tmp_path: Path, kind: str) -
         {"name": "h1", "host": "10.9.9.9", "username": "u", "auth_method": "password", "password": "p"},
     )
     texts = {
-        "csv": [CSV, CSV.replace(";", ","), CSV.replace(";", "\t")],
+        "csv": [TABLE, TABLE.replace(";", ","), TABLE.replace(";", "\t")],
         "ansible": [make(seed) for make in (ini, yaml) for seed in range(6)],
         "ssh-config": [configuration(random.Random(seed), tmp_path) for seed in range(12)],
     }[kind]
