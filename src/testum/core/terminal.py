@@ -164,7 +164,9 @@ class _Edited:
         elif (known := _EDIT.fullmatch(control)) is not None:
             number = _number(known[1].decode())
             if known[2] in b"JK":
-                self._erase(number)
+                # To clear the screen takes nothing away here: what a host has printed is to be seen.
+                if known[2] == b"K" or number == 0:
+                    self._erase(number)
                 return
             farthest = max(len(self._cells), _COLUMNS)
             steps = farthest if number < 0 else max(number, 1)
