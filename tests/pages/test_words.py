@@ -130,7 +130,7 @@ _RAISES |= {
 
 
 ELSEWHERE = (
-    "after:", "values §", "a frame of", "of another list", "not a number of a row", "§: more than", "[§]: ",
+    "after:", "output: must be", "no parameter of a stream", "values §", "a frame of", "of another list", "not a number of a row", "§: more than", "[§]: ",
     "The expression cannot be read", "This Idempotency-Key", "must be one text of",
     "The task's stored output", "The database does not have what"
 )  # fmt: skip

@@ -79,7 +79,7 @@ async def _follow(socket: WebSocket, actor: Actor, object_id: str, *, of_job: bo
     try:
         for name in socket.query_params:
             if name not in ("after", "output"):
-                raise InvalidInput(f"{name[:50]}: is no parameter of a stream.")
+                raise InvalidInput(f"no parameter of a stream: {name[:50]}.")
         after = _after(socket)
         try:
             key = UUID(object_id)
