@@ -18,7 +18,9 @@ LEAST_RSA_BITS = 1024
 _FOR_LOGIN = frozenset(
     {b"ssh-ed25519", b"ssh-rsa", b"ecdsa-sha2-nistp256", b"ecdsa-sha2-nistp384", b"ecdsa-sha2-nistp521"}
 )
-_BEGIN = re.compile(r"^-----BEGIN (?:(\w+) )?PRIVATE KEY-----$", re.MULTILINE)
+_BLOCK = re.compile(
+    r"^-----BEGIN ((?:(\w+) )?PRIVATE KEY)-----\n(.*?)^-----END \1-----$", re.MULTILINE | re.DOTALL
+)
 _DAMAGED = "the private key is damaged or incomplete."
 _UNSUPPORTED = "a key of this type or encryption is not supported."
 _OPENSSH = b"openssh-key-v1\0"
@@ -52,13 +54,32 @@ def read(text: str, passphrase: str | None) -> "SSHKey":
         )
     # Editors and chats add a byte order mark and indent.
     text = "".join(f"{line.strip()}\n" for line in text.lstrip("\ufeff").split("\n"))
-    begin = _BEGIN.search(text)
-    if begin is None:
+    if "PRIVATE KEY-----" not in text:
         raise Unreadable(
             "not a private key: expected a block that begins with -----BEGIN ... PRIVATE KEY-----."
         )
-    data = text[begin.start() :].encode("utf-8", "replace")
-    return _checked(_openssh(data, passphrase) if begin[1] == "OPENSSH" else _pem(data, passphrase))
+    # The first block alone: what is looked at here and what the libraries read must be the same.
+    block = _BLOCK.search(text)
+    if block is None:
+        raise Unreadable(_DAMAGED)
+    data = block[0].encode("utf-8", "replace") + b"\n"
+    match block[2]:
+        case "OPENSSH":
+            key = _openssh(data, _decoded(block[3]), passphrase)
+        case "ENCRYPTED":
+            _check_cost(_decoded(block[3]))
+            key = _pem(data, passphrase, encrypted=True)
+        case _:
+            key = _pem(data, passphrase, encrypted="\nProc-Type: 4,ENCRYPTED\n" in block[0])
+    return _checked(key)
+
+
+def _decoded(body: str) -> bytes:
+    """What is between the first and the last line. Raises Unreadable, also for header lines, which these forms do not have."""
+    try:
+        return binascii.a2b_base64("".join(body.split()), strict_mode=True)
+    except ValueError:
+        raise Unreadable(_DAMAGED) from None
 
 
 def _checked(key: "SSHKey") -> "SSHKey":
@@ -74,13 +95,12 @@ def _checked(key: "SSHKey") -> "SSHKey":
     return key
 
 
-def _openssh(data: bytes, passphrase: str | None) -> "SSHKey":
+def _openssh(data: bytes, blob: bytes, passphrase: str | None) -> "SSHKey":
     from asyncssh import KeyEncryptionError, KeyImportError
     from asyncssh.encryption import get_encryption_algs
     from asyncssh.packet import PacketDecodeError, SSHPacket
 
     try:
-        blob = binascii.a2b_base64(b"".join(data.split(b"-----")[2].split()))
         packet = SSHPacket(blob.removeprefix(_OPENSSH))
         cipher, kdf, options = packet.get_string(), packet.get_string(), packet.get_string()
         if cipher == b"none":
@@ -95,11 +115,11 @@ def _openssh(data: bytes, passphrase: str | None) -> "SSHKey":
         return _imported(data, passphrase)
     except KeyEncryptionError:
         raise PassphraseDoesNotOpen from None
-    except (IndexError, ValueError, PacketDecodeError, KeyImportError):
+    except (PacketDecodeError, KeyImportError):
         raise Unreadable(_DAMAGED) from None
 
 
-def _pem(data: bytes, passphrase: str | None) -> "SSHKey":
+def _pem(data: bytes, passphrase: str | None, *, encrypted: bool) -> "SSHKey":
     """OpenSSL opens them, as it does for ssh, and knows more ciphers than asyncssh; that takes numbers of any length."""
     from asyncssh import KeyEncryptionError, KeyImportError
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -110,7 +130,6 @@ def _pem(data: bytes, passphrase: str | None) -> "SSHKey":
         load_pem_private_key,
     )
 
-    encrypted = _is_encrypted(data)
     if encrypted and not passphrase:
         raise PassphraseMissing
     try:
@@ -141,14 +160,12 @@ def _imported(data: bytes, passphrase: str | None) -> "SSHKey":
         raise KeyImportError("damaged") from None
 
 
-def _is_encrypted(data: bytes) -> bool:
-    """Raises Unreadable where the passphrase would cost too much."""
+def _check_cost(encrypted: bytes) -> None:
+    """Raises Unreadable where the passphrase of a PKCS#8 key would cost too much (RFC 8018; scrypt: RFC 7914)."""
     from asyncssh.asn1 import ASN1DecodeError, der_decode
 
-    if not data.startswith(b"-----BEGIN ENCRYPTED "):
-        return b"\nProc-Type: 4,ENCRYPTED\n" in data
     try:
-        outer: Any = der_decode(binascii.a2b_base64(b"".join(data.split(b"-----")[2].split())))
+        outer: Any = der_decode(encrypted)
         scheme, parameters = outer[0]
         name, derived = parameters[0] if str(scheme) == _PBES2 else (scheme, parameters)
         numbers = [each for each in derived if isinstance(each, int)]
@@ -158,7 +175,6 @@ def _is_encrypted(data: bytes) -> bool:
         _bound(prod(numbers[:3]), _MOST_SCRYPT)
     else:
         _bound(prod(numbers[:1]), _MOST_ITERATIONS)
-    return True
 
 
 def _bound(cost: int, most: int) -> None:

@@ -248,3 +248,12 @@ def test_as_many_groups_as_a_platform_may_have_tags() -> None:
     assert parse_ansible(chain(50)).drafts == []
     (draft,) = parse_ansible(diamonds(20)).drafts
     assert len(draft.tags) == 41
+
+
+def test_many_hosts_in_many_groups_are_read() -> None:
+    """As many as an import takes, in as many groups as a platform has tags."""
+    text = "".join(f"[g{group}]\nh[1:9999]\n" for group in range(40))
+    found = parse_ansible(text)
+    assert len(found.drafts) == 9_999 and len(found.drafts[0].tags) == 40 and found.problems == []
+    found = parse_ansible("[g]\n" + "h[1:9999]\n" * 101)
+    assert found.drafts == [] and "too often" in found.problems[0].message

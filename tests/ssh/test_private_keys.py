@@ -239,6 +239,18 @@ def test_a_passphrase_that_would_cost_hours_is_not_tried(text: str) -> None:
         private_keys.read(text, "x")
 
 
+def test_a_header_hides_no_other_key() -> None:
+    """What a library passes over must not be what the cost was looked for in."""
+    begin, cheap, end = _openssh(1).splitlines()
+    dear = _openssh(2**32 - 1).splitlines()[1]
+    with pytest.raises(private_keys.Unreadable, match="damaged"):
+        private_keys.read("\n".join((begin, f"{cheap.rstrip('=')}: ", dear, end)), "x")
+    # A block before another is the key, or there is none.
+    other = begin.replace("OPENSSH", "OTHER"), "AAAA", end.replace("OPENSSH", "OTHER")
+    with pytest.raises(private_keys.Unreadable, match="damaged"):
+        private_keys.read("\n".join((*other, begin, dear, end)), "x")
+
+
 @pytest.mark.parametrize("label", ["ENCRYPTED PRIVATE KEY", "PRIVATE KEY", "EC PRIVATE KEY"])
 def test_a_nesting_without_end(label: str) -> None:
     nested = b""

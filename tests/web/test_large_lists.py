@@ -18,7 +18,7 @@ from testum.core.ansible_yaml import MAX_TEXT
 pytestmark = [pytest.mark.alone, pytest.mark.embedded]
 
 LISTS = {
-    **{name: FULL[name] for name in ("one Host line", "variables", "names in names")},
+    **{name: FULL[name] for name in ("one Host line", "variables of hosts", "names in names")},
     "YAML": ("ansible", lambda: SHAPES["diamonds"](MAX_TEXT)),
 }
 
@@ -76,7 +76,7 @@ def test_others_are_answered_meanwhile(own: Server) -> None:
 def test_a_server_that_stops_waits_for_no_list(own: Server) -> None:
     api = own.client()
     with ThreadPoolExecutor(1) as people:
-        answer = sent(people, api, "variables")
+        answer = sent(people, api, "variables of hosts")
         until(lambda: reading(own))
         (child,) = reading(own)
         own.process.send_signal(signal.SIGTERM)

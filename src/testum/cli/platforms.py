@@ -156,7 +156,7 @@ def show(platform: Reference, url: Url = None, as_json: Json = False) -> None:
         return
     fields = (
         "id", "name", "host", "port", "username", "auth_method", "zone", "tags", "description",
-        "jump_platform_id", "known_host_fingerprint", "created_at",
+        "jump_platform_id", "known_host_fingerprint", "old_algorithms", "created_at",
     )  # fmt: skip
     print_fields(item, fields)
 

@@ -25,13 +25,13 @@ from testum.core.ssh_lines import Unreadable
 from testum.core.ssh_way import way_of
 
 MAX_RANGE = 10_000
-_MOST_MENTIONS = 200_000
-"""Ranges make many of a few bytes; a host may be named in many groups."""
 MAX_GROUPS = 50
 """A platform has no more tags."""
+_MOST_MENTIONS = MAX_HOSTS * MAX_GROUPS
+"""Ranges make many of a few bytes."""
 _MOST_OF_LITERAL = 1000
 _LONGEST_LINE = 100_000
-_USED = frozenset(
+USED = frozenset(
     [
         *("ansible_connection", "ansible_host", "ansible_ssh_host", "ansible_port", "ansible_ssh_port"),
         *("ansible_user", "ansible_ssh_user", "ansible_password", "ansible_ssh_pass", "ansible_ssh_password"),
@@ -39,7 +39,7 @@ _USED = frozenset(
         *("ansible_ssh_common_args", "ansible_ssh_extra_args"),
     ]
 )
-"""Variables that say how to log in; the others are not kept."""
+"""Variables that say how to log in; the others are not looked at."""
 ENCRYPTED = "$ANSIBLE_VAULT"
 """So begins a value that Ansible Vault has encrypted."""
 
@@ -74,17 +74,22 @@ def _read_ini(text: str, listed: "Listed", found: Inventory) -> None:
                 key, equals, value = content.partition("=")
                 if not equals:
                     raise ValueError("a variable is written as name=value")
-                listed.say(group, key.strip(), _value(value.strip()))
+                if (name := key.strip()) in USED:
+                    listed.say(group, name, _value(value.strip()))
             elif kind == "children":
                 listed.groups.put(content.split("#")[0].strip(), group, line)
             else:
-                pattern, *words = shlex.split(content, comments=True)
+                pattern, *words = _words(content)
                 names = hosts_of(pattern)
                 if lonely := [word for word in words if "=" not in word]:
                     raise ValueError(
                         f"a variable is written as name=value, without spaces: {lonely[0][:100]}"
                     )
-                pairs = {name: _value(said) for name, _, said in (word.partition("=") for word in words)}
+                pairs = {
+                    name: _value(said)
+                    for name, _, said in (word.partition("=") for word in words)
+                    if name in USED
+                }
                 listed.add(names, group, pairs, line)
         except ValueError as error:
             message = str(error).replace("No closing quotation", "a quote is not closed")
@@ -107,20 +112,20 @@ class Listed:
 
     def add(self, names: Iterable[tuple[str, str]], group: str, own: Mapping[str, str], line: int) -> None:
         """Put hosts, each with its port, into a group, and say their own variables. Raises TooMuch."""
-        used = {key: value for key, value in own.items() if key in _USED}
         for name, port in names:
             self._mentions += 1
-            if self._mentions > _MOST_MENTIONS or len(self._hosts) > MAX_HOSTS:
+            if self._mentions > _MOST_MENTIONS:
+                raise TooMuch("hosts are named too often: split the list")
+            if len(self._hosts) > MAX_HOSTS:
                 raise too_many_hosts()
             self._lines.setdefault(name, line)
             self._members.setdefault(name, set()).add(group)
             # A port behind the name counts where the host is named first.
-            self._hosts.setdefault(name, {"ansible_port": port} if port else {}).update(used)
+            self._hosts.setdefault(name, {"ansible_port": port} if port else {}).update(own)
 
     def say(self, group: str, name: str, value: str) -> None:
         """Say a group's variable."""
-        if name in _USED:
-            self._group_vars.setdefault(group, {})[name] = value
+        self._group_vars.setdefault(group, {})[name] = value
 
     def draft(self, found: Inventory) -> None:
         """Make drafts of the hosts; what is wrong with them is told in `found`, too."""
@@ -302,6 +307,14 @@ def _ansible_range(text: str) -> list[str]:
     if not values:
         raise ValueError(f"[{text}]: runs backwards")
     return values
+
+
+def _words(content: str) -> list[str]:
+    """A line's words as a shell would part them, without a comment. Raises ValueError."""
+    # Most lines need no shell's rules, and shlex goes through each character.
+    if re.search(r"[\"'\\#]", content):
+        return shlex.split(content, comments=True)
+    return [word for word in re.split(r"[ \t\r\n]+", content) if word]
 
 
 def _value(text: str) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from testum.core.ansible import ENCRYPTED, Listed, hosts_of
+from testum.core.ansible import ENCRYPTED, USED, Listed, hosts_of
 from testum.core.inventory import Inventory, Problem, TooMuch
 
 MAX_TEXT = 1_000_000
@@ -176,11 +176,11 @@ class _Reader:
         return entries
 
     def _texts(self, entries: dict[str, tuple[Any, Any]]) -> dict[str, str]:
-        """The variables that are simple values, as text."""
+        """The variables that say how to log in, where they are simple values, as text."""
         return {
             name: text
             for name, (_, node) in entries.items()
-            if node is not None and (text := _text(node)) is not None
+            if name in USED and node is not None and (text := _text(node)) is not None
         }
 
     def _problem(self, node: Any, message: str) -> None:

@@ -206,21 +206,10 @@ def nothing_yet() -> Platform:
 
 
 def copy_of(stored: Platform) -> Platform:
-    """How a platform is reached, in a row of no session. Its id is the same, for which its secrets are sealed."""
-    fields = (
-        "id",
-        "host",
-        "port",
-        "username",
-        "auth_method",
-        "key_id",
-        "jump_platform_id",
-        "zone",
-        "old_algorithms",
-    )
-    sealed = ("encrypted_password", "encrypted_private_key", "encrypted_passphrase")
+    """A platform in a row of no session, without its tags. Its id is the same, for which its secrets are sealed."""
+    sealed = (f"encrypted_{field}" for field in _SECRETS)
     return Platform(
-        **{field: getattr(stored, field) for field in (*fields, *sealed, "name", "host_key_policy")},
+        **{field: getattr(stored, field) for field in ("id", *_SHOWN, *sealed)},
         tag_rows=[],
         host_keys=[
             HostKeyRecord(
