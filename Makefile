@@ -120,15 +120,21 @@ began: $(VENV)/.development $(MODULES) $(S3_VENV)/.ready stand-ins
 	@rm -rf $(TIMINGS) && mkdir -p $(TIMINGS) && touch $(TIMINGS)/began
 
 # The pages' tests have processes of their own: Playwright's event loop and those of other tests do not go together.
-# What promises a time is measured with nothing beside it.
+# They run beside those with servers, which wait for their hosts and servers half of their time. What promises a time is
+# measured with nothing beside it.
 .PHONY: tests
 tests: $(CHECKED)
 	$(PYTEST) -n $(WORKERS) $(MANY) --ignore tests/pages $(TESTS)
-	$(PYTEST) -n $(WORKERS) $(MANY) --ignore tests/pages --mode servers $(TESTS)
-	$(PYTEST) -n $(BROWSERS) $(MANY) tests/pages
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target tests-on-servers tests-of-pages
 	$(PYTEST) $(ALONE) $(TESTS)
 	$(PYTEST) $(ALONE) --ignore tests/pages --mode servers $(TESTS)
 	$(BIN)/python -m tests.faults.rounds --mode servers --kind kills --platforms 100
+
+.PHONY: tests-on-servers tests-of-pages
+tests-on-servers:
+	$(PYTEST) -n $(WORKERS) $(MANY) --ignore tests/pages --mode servers $(TESTS)
+tests-of-pages:
+	$(PYTEST) -n $(BROWSERS) $(MANY) tests/pages
 
 .PHONY: test-all
 test-all: test ## Run all that and the long rounds of faults, races, load and generated examples

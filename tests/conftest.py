@@ -24,6 +24,7 @@ from tests.support.redis import RedisServer
 from tests.support.s3 import S3Server
 from tests.support.server import Api, Installation, Server
 from tests.support.sshd import RealSshd
+from testum import logs
 
 _COMPLETE = os.environ.get("TESTUM_TESTS") == "complete"
 """`.ci/run` has installed whatever tests need: none may be skipped."""
@@ -57,6 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # Who ends a run by kill or timeout, too, has it stop what it has started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # As the programs have it: structlog's own way to draw a traceback takes a tenth of a second.
+    logs.configure()
     if Installation.mode == "servers" and (reason := support.missing()):
         pytest.exit(
             f"NOT RUN, the tests on PostgreSQL, Redis, S3 and workers: {reason}.", returncode=int(_COMPLETE)

@@ -4,6 +4,7 @@ whatever shape it is."""
 import json
 import random
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import httpx2
@@ -23,6 +24,7 @@ def part(name: str, text: str = "x") -> str:
     return f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
 
 
+@cache
 def shapes(size: int) -> dict[str, tuple[str, str]]:
     """Bodies of about so many bytes, each with its type."""
     chance = random.Random(size)

@@ -14,7 +14,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from testum.artifacts.answers import NO_TLS, NOT_TRUSTED, Answer, answer_in, reason_in
-from testum.artifacts.lifecycle import Bucket, ensure_rule
+from testum.artifacts.lifecycle import Bucket, ensure_rule, plain_client
 from testum.errors import ConfigurationError, StorageFull, StorageUnavailable, TestumError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class S3Bucket:
         place = f"<LocationConstraint>{self._region}</LocationConstraint>"
         body = f"<CreateBucketConfiguration>{place}</CreateBucketConfiguration>"
         try:
-            async with httpx2.AsyncClient(timeout=30) as client:
+            async with plain_client(url, 30) as client:
                 response = await client.put(url, content="" if self._region == "us-east-1" else body)
         except httpx2.TransportError as error:
             # Its text may hold the signed address.
