@@ -19,6 +19,9 @@ _SHUTDOWN_SECONDS = 5
 _BACKLOG = 2048
 _MAX_SAID = 1024 * 1024
 """Bytes of a WebSocket message from a client."""
+_IDLE_SECONDS = 75
+"""How long a connection is kept for the next request. Clients and proxies close theirs after 5 to 60 seconds: a server that
+does so first may do it while a request is on its way, which is then lost with "connection reset"."""
 _SIGNALS_TO_END = 2
 """The first lets the work come to its end, the second ends it."""
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to say where it answers
@@ -79,6 +82,7 @@ def config_of(application: Any, proxies: str = "", **options: Any) -> uvicorn.Co
         ws_max_size=_MAX_SAID,
         server_header=False,
         access_log=False,
+        timeout_keep_alive=_IDLE_SECONDS,
         # Else anybody could claim any address, and with it get round the throttle of logins.
         proxy_headers=bool(proxies),
         forwarded_allow_ips=proxies or None,
