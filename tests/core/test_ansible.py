@@ -1,12 +1,10 @@
 """Reading Ansible inventories in INI form."""
 
-import time
-from collections.abc import Callable
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.core.hostile_lists import chain, diamonds
 from testum.core.ansible import parse_ansible
 from testum.core.inventory import sniff
 
@@ -202,44 +200,6 @@ TEXT = st.lists(
 def test_nothing_breaks_the_reader(lines: list[str]) -> None:
     names = [draft.name for draft in parse_ansible("\n".join(lines)).drafts]
     assert len(names) == len(set(names))
-
-
-def chain(number: int) -> str:
-    """Groups, each in the one before."""
-    return "".join(f"[g{each}:children]\ng{each + 1}\n" for each in range(number)) + f"[g{number}]\nh\n"
-
-
-def diamonds(number: int) -> str:
-    """Each two groups stand in each of the two before: twice as many ways with every step."""
-    steps = (f"[{one}{each}:children]\na{each + 1}\nb{each + 1}\n" for each in range(number) for one in "ab")
-    return "".join(steps) + f"[a{number}]\nh\n"
-
-
-def wide(number: int) -> str:
-    """Hosts and groups, all of them in one."""
-    groups = "".join(f"g{each}\n" for each in range(number))
-    return f"[top:children]\n{groups}" + "".join(f"[g{each}]\nh{each} x=1\n" for each in range(number))
-
-
-def rings(number: int) -> str:
-    """Groups that contain each other."""
-    return "".join(f"[g{each}:children]\ng{(each + 1) % number}\n" for each in range(number)) + "[g0]\nh\n"
-
-
-@pytest.mark.alone
-@pytest.mark.parametrize(
-    ("shape", "number"), [(chain, 25_000), (diamonds, 10_000), (wide, 9_000), (rings, 20_000)]
-)
-def test_groups_in_groups_are_read_once(shape: Callable[[int], str], number: int) -> None:
-    """Double the list, double the time, however they are nested."""
-    took = []
-    for size in (number, 2 * number):
-        text = shape(size)
-        begun = time.process_time()
-        found = parse_ansible(text)
-        took.append(time.process_time() - begun)
-        assert found.drafts or "more than 50 groups" in found.problems[-1].message
-    assert took[1] < 3 and took[1] < 2.7 * took[0] + 0.3, took
 
 
 def test_as_many_groups_as_a_platform_may_have_tags() -> None:

@@ -1,7 +1,5 @@
 """Reading Ansible inventories in YAML, and both forms beside `ansible-inventory`."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -99,53 +97,6 @@ def test_what_is_wrong_is_told_with_its_line(text: str, line: int, message: str)
     assert [(problem.line, message in problem.message) for problem in found.problems] == [(line, True)], (
         found.problems
     )
-
-
-def _doubled(depth: int) -> str:
-    """Each mapping is twice in the next."""
-    levels = "".join(f"  v{n}: &v{n} {{<<: [*v{n - 1}, *v{n - 1}], k{n}: 1}}\n" for n in range(1, depth))
-    return f"all:\n  vars: &v0 {{k: 1}}\nx:\n{levels}"
-
-
-def _diamonds(depth: int) -> str:
-    levels = "".join(
-        f"l{n}: &l{n} {{children: {{a{n}: *l{n - 1}, b{n}: *l{n - 1}}}}}\n" for n in range(1, depth)
-    )
-    return f"l0: &l0 {{hosts: {{h: {{}}}}}}\n{levels}"
-
-
-SHAPES: dict[str, Callable[[int], str]] = {
-    "hosts": lambda size: "all:\n  hosts:\n" + "".join(f"    h{n}:\n" for n in range(size // 12)),
-    "groups": lambda size: "".join(f"g{n}:\n" for n in range(size // 8)),
-    "merges": lambda size: _doubled(size // 45),
-    "diamonds": lambda size: _diamonds(size // 60),
-    "flow": lambda size: "a: " + "[" * size,
-    "maps": lambda size: "{a: " * (size // 4),
-    "quotes": lambda size: "a: '" + "''" * (size // 2),
-    "anchors": lambda size: "a:\n" + "".join(f"  b{n}: &x{n} {{}}\n" for n in range(size // 16)),
-    "one host by aliases": lambda size: "a: {hosts: &h {h: {}}}\n" + "".join(
-        f"g{n}: {{hosts: *h}}\n" for n in range(size // 20)
-    ),
-    "ranges": lambda size: "a:\n  hosts:\n" + "".join(f"    n{n}[1:10000]:\n" for n in range(size // 20)),
-}  # fmt: skip
-
-
-def _seconds(shape: str, size: int) -> float:
-    text = SHAPES[shape](size)
-    begun = time.process_time()
-    parse_yaml(text)
-    return time.process_time() - begun
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_no_shape_costs_much(shape: str) -> None:
-    assert _seconds(shape, MAX_TEXT // 4) < 3
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("shape", SHAPES)
-def test_no_shape_of_full_size_costs_much(shape: str) -> None:
-    assert _seconds(shape, MAX_TEXT) < 10
 
 
 def test_a_text_that_is_too_long_is_not_read() -> None:

@@ -1,14 +1,13 @@
 """Reading CSV and OpenSSH client configuration."""
 
 import time
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from testum.core.inventory import Inventory, parse_csv, sniff
-from testum.core.lists import decode_list, read_list
+from testum.core.lists import decode_list
 from testum.core.ssh_hosts import parse_ssh_config
 
 
@@ -195,31 +194,6 @@ def test_nothing_breaks_the_readers_and_names_stay_unique(lines: list[str]) -> N
         assert all(item.line >= 1 for item in [*found.drafts, *found.problems, *found.notes])
 
 
-def quotes(number: int) -> str:
-    """Each row opens a quote that nothing closes."""
-    return "name,host\n" + "".join(f'"h{each},a\n' for each in range(number))
-
-
-def long_cells(number: int) -> str:
-    return "name,host\n" + "".join(f'"h{each}\n\n\n",a\n' for each in range(number))
-
-
-def delimiters(number: int) -> str:
-    return "name,host\n" + ",;\t" * number
-
-
-@pytest.mark.alone
-@pytest.mark.parametrize(("shape", "number"), [(quotes, 50_000), (long_cells, 20_000), (delimiters, 250_000)])
-def test_a_table_is_read_in_linear_time(shape: Callable[[int], str], number: int) -> None:
-    took = []
-    for size in (number, 2 * number):
-        text = shape(size)
-        begun = time.process_time()
-        parse_csv(text)
-        took.append(time.process_time() - begun)
-    assert took[1] < 3 and took[1] < 2.7 * took[0] + 0.3, took
-
-
 def test_what_ends_a_line_in_a_table() -> None:
     """RFC 4180 knows CR LF; what Unicode calls an end of a line, too, is a part of a value."""
     odd = "a\u2028b\x85c\x0bd\x0ce"
@@ -230,46 +204,3 @@ def test_what_ends_a_line_in_a_table() -> None:
         ("three", "y"),
     ]
     assert found.problems == []
-
-
-SIZE = 4_000_000
-"""What an import takes at most."""
-FULL: dict[str, tuple[str, Callable[[], str]]] = {
-    "one host again and again": ("csv", lambda: "name,host\n" + "a,b\n" * (SIZE // 4)),
-    "rows": ("csv", lambda: "name,host\n" + "".join(f"a{n},b\n" for n in range(SIZE // 10))),
-    "columns": ("csv", lambda: "name,host" + ",x" * (SIZE // 2)),
-    "Host lines": ("ssh-config", lambda: "".join(f"Host a{n}\n" for n in range(SIZE // 13))),
-    "one Host line": ("ssh-config", lambda: "Host " + " ".join(f"a{n}" for n in range(SIZE // 8))),
-    "names as many as may be": ("ssh-config", lambda: "Host " + " ".join(f"a{n}" for n in range(20_000))),
-    "names and patterns": (
-        "ssh-config",
-        lambda: "Host " + " ".join(f"a{n}*" for n in range(3_900)) + "\nHost " + " ".join(f"a{n}" for n in range(9_999)),
-    ),
-    "names in names": (
-        "ssh-config",
-        lambda: "Match originalhost " + ",".join(f"a{n}" for n in range(3_000)) + "\n"
-        + "".join(f"Host a{n}\n" for n in range(9_999)),
-    ),
-    "ranges": ("ansible", lambda: "[a]\n" + "".join(f"n{n}x[1:10000]\n" for n in range(SIZE // 20))),
-    "one range again and again": ("ansible", lambda: "[a]\n" + "n[1:10000]\n" * (SIZE // 11)),
-    "words in one line": ("ansible", lambda: "h " + "a=1 " * (SIZE // 4)),
-    "variables": ("ansible", lambda: "[all:vars]\n" + "".join(f"v{n}={{'a':[1,2]}}\n" for n in range(SIZE // 20))),
-    "variables of hosts": ("ansible", lambda: "".join(f"h{n % 19000} v{n}=1\n" for n in range(SIZE // 16))),
-    "variables of groups": (
-        "ansible",
-        lambda: "".join(f"[g{n}:vars]\n" + "".join(f"v{m}=1\n" for m in range(8_000)) for n in range(40))
-        + "".join(f"[g{n}:children]\ng{n + 1}\n" for n in range(39))
-        + "[g39]\n" + "".join(f"h{n}\n" for n in range(19_000)),
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.alone
-def test_no_list_of_full_size_takes_long() -> None:
-    for name, (kind, text) in FULL.items():
-        written = text()
-        assert len(written) <= SIZE + 100, name
-        begun = time.process_time()
-        read_list(written, kind)
-        took = time.process_time() - begun
-        assert took < 3, f"{name}: {took:.1f} s"

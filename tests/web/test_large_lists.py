@@ -9,17 +9,18 @@ import httpx2
 import psutil
 import pytest
 
-from tests.core.test_ansible_yaml import SHAPES
-from tests.core.test_inventory import FULL
+from tests.core.hostile_lists import LISTS
 from tests.support.server import Api, Server
 from tests.support.waiting import pause, until
-from testum.core.ansible_yaml import MAX_TEXT
 
 pytestmark = [pytest.mark.alone, pytest.mark.embedded]
 
-LISTS = {
-    **{name: FULL[name] for name in ("one Host line", "variables of hosts", "names in names")},
-    "YAML": ("ansible", lambda: SHAPES["diamonds"](MAX_TEXT)),
+# The dearest of each kind, at the size that they are dearest at; JSON writes a newline with two signs.
+SIZES = {
+    "ansible, variables of hosts": 3_400_000,
+    "ssh-config, one Host line": 3_400_000,
+    "ssh-config, values": 500_000,
+    "yaml, one host by aliases": 900_000,
 }
 
 
@@ -30,9 +31,8 @@ def own() -> Iterator[Server]:
 
 
 def sent(people: ThreadPoolExecutor, api: Api, name: str) -> Future[httpx2.Response]:
-    kind, text = LISTS[name]
-    # JSON writes a newline with two signs.
-    body = {"text": text()[:3_700_000], "format": kind, "dry_run": True}
+    kind, shape, _ = LISTS[name]
+    body = {"text": shape(SIZES[name]), "format": kind, "dry_run": True}
     return people.submit(api.http.post, "/platforms/import", json=body, timeout=60)
 
 
@@ -63,7 +63,7 @@ def test_others_are_answered_meanwhile(own: Server) -> None:
     quiet = slowest([ask() for _ in range(100)])
     took: list[float] = []
     with ThreadPoolExecutor(1) as people:
-        for name in LISTS:
+        for name in SIZES:
             answer = sent(people, api, name)
             while not answer.done():
                 took.append(ask())
@@ -77,7 +77,7 @@ def test_others_are_answered_meanwhile(own: Server) -> None:
 def test_a_server_that_stops_waits_for_no_list(own: Server) -> None:
     api = own.client()
     with ThreadPoolExecutor(1) as people:
-        answer = sent(people, api, "variables of hosts")
+        answer = sent(people, api, "ansible, variables of hosts")
         until(lambda: reading(own))
         (child,) = reading(own)
         own.process.send_signal(signal.SIGTERM)

@@ -3,7 +3,6 @@
 Blocks count in the order in which they stand, and the first value of a keyword wins. tests/core/test_ssh_config.py holds it against `ssh -G`.
 """
 
-import fnmatch
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from ipaddress import ip_address
 
 from testum.core.inventory import MAX_HOSTS, Inventory, Problem, TooMuch, too_many_hosts
 from testum.core.ssh_lines import SPACE, Unreadable, directive, first_word, words
+from testum.core.ssh_patterns import Patterns, parts_of
 
 Include = Callable[[str], Sequence[tuple[str, str]]]
 """Given an Include directive's argument, the files it names, each with its text."""
@@ -27,53 +27,18 @@ _ONE = frozenset({"hostname", "port", "user"})
 _PROXIES = frozenset({"proxyjump", "proxycommand"})
 
 
-# -- patterns ----------------------------------------------------------------------------------------------
-
-
-class _Patterns:
-    """What one of them must fit, and none with `!` may (match_pattern_list()): `*` and `?` are all there is, case counts."""
-
-    def __init__(self, patterns: Sequence[str]) -> None:
-        plain = [pattern for pattern in patterns if not re.search(r"[*?]", pattern)]
-        self._names = frozenset(pattern for pattern in plain if not pattern.startswith("!"))
-        self._never = frozenset(pattern[1:] for pattern in plain if pattern.startswith("!"))
-        # Of fnmatch's signs OpenSSH knows two.
-        self._like = [
-            (
-                pattern.startswith("!"),
-                re.compile(fnmatch.translate(pattern.removeprefix("!").replace("[", "[[]"))),
-            )
-            for pattern in patterns
-            if re.search(r"[*?]", pattern)
-        ]
-        self.only = None if self._never or self._like else tuple(patterns)
-        """The only names that fit; None where others may."""
-
-    @property
-    def cost(self) -> int:
-        """How many comparisons a name takes."""
-        return 1 + len(self._like)
-
-    def fit(self, name: str) -> bool:
-        """Whether they fit a name."""
-        fits = name in self._names
-        if name in self._never:
-            return False
-        for negated, like in self._like:
-            if like.match(name):
-                if negated:
-                    return False
-                fits = True
-        return fits
-
-
 # -- conditions --------------------------------------------------------------------------------------------
+
+
+def _uncounted(_comparisons: int) -> None:
+    """Until somebody counts them."""
 
 
 @dataclass(slots=True)
 class Asked:
     """What is known of one connection while its configuration is read: `original` is what was typed, `host` the same, or in
-    the final pass what HostName has made of it. `values` and `key_files` are what was found so far."""
+    the final pass what HostName has made of it. `values` and `key_files` are what was found so far.
+    `look` is told how many comparisons are made."""
 
     original: str
     host: str
@@ -81,6 +46,7 @@ class Asked:
     final: bool = False
     values: dict[str, str] = field(default_factory=dict)
     key_files: list[str] = field(default_factory=list)
+    look: Callable[[int], None] = _uncounted
 
     def hostname(self) -> str:
         """Where HostName leads, as far as it is known."""
@@ -94,32 +60,32 @@ class _Host:
 
     def __init__(self, written: Sequence[str]) -> None:
         self.written = written
-        self.patterns = _Patterns(written)
-        self.cost = self.patterns.cost
-        """How many comparisons it takes."""
+        self.patterns = Patterns(written)
+        self.weight = self.patterns.weight
 
     def holds(self, asked: Asked) -> bool | None:
         """Whether what follows is for the one who asks; None where nobody here can know."""
-        return self.patterns.fit(asked.host)
+        return self.patterns.fit(asked.host, asked.look)
 
     @property
-    def names(self) -> tuple[str, ...] | None:
-        """The only names that it can be for; None for any."""
-        return self.patterns.only
+    def wanted(self) -> Patterns | None:
+        """What the name that is typed, or where it leads, must fit; None where that is not all that counts."""
+        return self.patterns
 
 
-_Criterion = tuple[str, bool, _Patterns]
+_Criterion = tuple[str, bool, Patterns]
 """Its name, whether it is negated, and its argument."""
 
 
 class _Match:
     """A Match line."""
 
-    names: None = None
-
     def __init__(self, criteria: Sequence[_Criterion]) -> None:
         self.criteria = criteria
-        self.cost = sum(patterns.cost for _, _, patterns in criteria)
+        self.weight = sum(patterns.weight for _, _, patterns in criteria)
+        self.wanted = next(
+            (patterns for name, negated, patterns in criteria if name == "originalhost" and not negated), None
+        )
         """See _Host."""
 
     def holds(self, asked: Asked) -> bool | None:
@@ -138,19 +104,19 @@ class _Match:
         return result
 
     @staticmethod
-    def _holds(name: str, patterns: _Patterns, asked: Asked) -> bool | None:
+    def _holds(name: str, patterns: Patterns, asked: Asked) -> bool | None:
         match name:
             case "final" | "canonical":
                 return asked.final
             case "host":
-                return patterns.fit(asked.hostname().lower())
+                return patterns.fit(asked.hostname().lower(), asked.look)
             case "originalhost":
-                return patterns.fit(asked.original.lower())
+                return patterns.fit(asked.original.lower(), asked.look)
             case "user":
                 user = asked.values.get("user", asked.local_user)
-                return patterns.fit(user) if user else None
+                return patterns.fit(user, asked.look) if user else None
             case "localuser":
-                return patterns.fit(asked.local_user) if asked.local_user else None
+                return patterns.fit(asked.local_user, asked.look) if asked.local_user else None
         return None
 
 
@@ -179,7 +145,7 @@ def _match(text: str) -> _Match:
         elif name == "all" and (criteria or (rest and not rest.startswith("#"))):
             raise Unreadable("Match: all stands alone")
         argument = argument.lower() if name in ("host", "originalhost") else argument
-        criteria.append((name, negated, _Patterns(argument.split(","))))
+        criteria.append((name, negated, Patterns(argument.split(","))))
     if not criteria:
         raise Unreadable("Match: its value is missing")
     return _Match(criteria)
@@ -240,6 +206,7 @@ class SshConfig:
         self._blocks: list[Block] = []
         # Which blocks may be for a name, and which for any: thousands of hosts are not each held against all.
         self._of_name: dict[str, list[int]] = {}
+        self._of_part: dict[str, list[int]] = {}
         self._of_any: list[int] = []
         self._asks_final = False
         self._depth = 0
@@ -281,16 +248,21 @@ class SshConfig:
 
     def _begin(self, conditions: tuple[_Condition, ...], line: int, file: str) -> Block:
         block = Block(conditions, line, file)
-        names = next((it.names for it in reversed(conditions) if it.names is not None), None)
-        if names is None:
-            if conditions:
-                self._patterns += conditions[-1].cost
+        if conditions:
+            self._patterns += conditions[-1].weight
             if self._patterns > _MOST_PATTERNS:
                 raise TooMuch(f"more than {_MOST_PATTERNS} patterns: split the list")
-            self._of_any.append(len(self._blocks))
+        place = len(self._blocks)
+        wanted = next(
+            (it.wanted for it in reversed(conditions) if it.wanted and it.wanted.parts is not None), None
+        )
+        if wanted is None:
+            self._of_any.append(place)
         else:
-            for name in dict.fromkeys(names):
-                self._of_name.setdefault(name, []).append(len(self._blocks))
+            for name in wanted.names:
+                self._of_name.setdefault(name, []).append(place)
+            for part in wanted.parts or ():
+                self._of_part.setdefault(part, []).append(place)
         self._blocks.append(block)
         return block
 
@@ -299,8 +271,8 @@ class SshConfig:
         assert isinstance(last, _Host)
         around = [it.patterns for it in outer if isinstance(it, _Host)]
         for name in last.written:
-            self._look(sum(it.cost for it in around))
-            if not re.search(r"[*?!]", name) and all(it.fit(name) for it in around):
+            self._look(len(around))
+            if not re.search(r"[*?!]", name) and all(it.fit(name, self._look) for it in around):
                 self.aliases.setdefault(name, (block.line, block.file))
                 if len(self.aliases) > MAX_HOSTS:
                     raise too_many_hosts()
@@ -337,6 +309,7 @@ class SshConfig:
 
     def ask(self, asked: Asked) -> list[Block]:
         """Fill in what ssh would use. The blocks of which nobody here can know whether they count are returned."""
+        asked.look = self._look
         undecided = self._pass(asked)
         if self._asks_final:
             asked.host = _lower(asked.hostname())
@@ -349,16 +322,24 @@ class SshConfig:
         if self._looks > _MOST_LOOKS:
             raise TooMuch("too many blocks for too many hosts: split the list")
 
+    def _that_may_hold(self, names: set[str]) -> list[int]:
+        """The places of the blocks that may be for one of the names, in order."""
+        places = set(self._of_any)
+        for name in names:
+            places.update(self._of_name.get(name, ()))
+        for part in set().union(*map(parts_of, names)) if self._of_part else ():
+            places.update(self._of_part.get(part, ()))
+        return sorted(places)
+
     def _pass(self, asked: Asked) -> list[Block]:
         undecided: list[Block] = []
         known: dict[int, bool | None] = {}
-        for place in sorted((*self._of_any, *self._of_name.get(asked.host, ()))):
+        for place in self._that_may_hold({asked.host, asked.original, asked.original.lower()}):
             block = self._blocks[place]
-            self._look(1 + len(block.key_files))
+            self._look(1 + len(block.conditions) + len(block.key_files))
             # Each was looked at where it stands: what follows may set what it asks for.
             for condition in block.conditions:
                 if id(condition) not in known:
-                    self._look(condition.cost)
                     known[id(condition)] = condition.holds(asked)
             held = [known[id(condition)] for condition in block.conditions]
             if False in held:

@@ -175,6 +175,7 @@ SAID = (
     N_("Match: %(word)s needs a value"),
     N_("Match: all stands alone"),
     N_("more than %(most)s lines, with what is included"),
+    N_("a name or pattern has more than %(most)s characters"),
     N_("more than %(most)s patterns: split the list"),
     N_("too many blocks for too many hosts: split the list"),
     N_("Include %(name)s is not read here: add what is in those files"),

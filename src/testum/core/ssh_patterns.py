@@ -1,0 +1,77 @@
+"""Lists of patterns as OpenSSH reads them (ssh_config(5), PATTERNS): thousands are held against thousands of names."""
+
+import fnmatch
+import re
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+from testum.core.ssh_lines import Unreadable
+
+_LONGEST = 1_000
+"""Characters of a name or pattern. ssh refuses names of more than 1,025 (NI_MAXHOST)."""
+_SHORT = 64
+_PART = 3
+_FEW = 16
+
+
+class Patterns:
+    """What one of them must fit, and none with `!` may (match_pattern_list()): `*` and `?` are all there is, case counts."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        """Raises Unreadable."""
+        if any(len(pattern) > _LONGEST for pattern in patterns):
+            raise Unreadable(f"a name or pattern has more than {_LONGEST} characters")
+        plain = [pattern for pattern in patterns if not re.search(r"[*?]", pattern)]
+        self._never = frozenset(pattern[1:] for pattern in plain if pattern.startswith("!"))
+        self._written = [pattern for pattern in patterns if re.search(r"[*?]", pattern)]
+        self.names = frozenset(pattern for pattern in plain if not pattern.startswith("!"))
+        """What fits as it is written."""
+        parts = {_part(pattern) for pattern in self._written if not pattern.startswith("!")}
+        self.parts = None if "" in parts else parts
+        """What else fits holds one of these; None where anything may fit."""
+        self.weight = sum(map(weight, self._written))
+        """How many short patterns they are worth."""
+
+    @cached_property
+    def _like(self) -> dict[str, list[tuple[bool, re.Pattern[str]]]]:
+        """By the part that a name must hold. Not made before they are wanted: to compile takes longer than to compare."""
+        like: dict[str, list[tuple[bool, re.Pattern[str]]]] = {}
+        for written in self._written:
+            pattern = written.removeprefix("!")
+            # Of fnmatch's signs OpenSSH knows two.
+            compiled = re.compile(fnmatch.translate(pattern.replace("[", "[[]")))
+            like.setdefault(_part(pattern), []).append((written.startswith("!"), compiled))
+        return like
+
+    def fit(self, name: str, look: Callable[[int], None]) -> bool:
+        """Whether they fit a name. `look` is told how many comparisons with a short name that takes."""
+        fits = name in self.names
+        if name in self._never:
+            return False
+        if not self._written:
+            return fits
+        # Of thousands few are compared.
+        parts = parts_of(name) if len(self._like) > _FEW else self._like
+        found = [each for part in parts if part in self._like for each in self._like[part]]
+        look(weight(name) * len(found))
+        for negated, like in found:
+            if like.match(name):
+                if negated:
+                    return False
+                fits = True
+        return fits
+
+
+def _part(pattern: str) -> str:
+    """The beginning of the longest text that a name must hold to fit."""
+    return max(re.split(r"[*?]+", pattern), key=len)[:_PART]
+
+
+def parts_of(name: str) -> set[str]:
+    """Whatever a pattern may want a name to hold."""
+    return {"", *(name[at : at + size] for at in range(len(name)) for size in range(1, _PART + 1))}
+
+
+def weight(text: str) -> int:
+    """What a name or a pattern costs beside a short one."""
+    return 1 + len(text) // _SHORT

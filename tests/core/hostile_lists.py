@@ -1,0 +1,128 @@
+"""Lists of hosts that are as dear to read as their size allows."""
+
+from collections.abc import Callable
+
+from testum.core.ansible_yaml import MAX_TEXT as YAML_SIZE
+
+SIZE = 4_000_000
+"""Characters: what an import takes at most."""
+
+
+def numbered(count: int, text: Callable[[int], str]) -> str:
+    """The text for each number below."""
+    return "".join(text(number) for number in range(count))
+
+
+def chain(number: int) -> str:
+    """Groups, each in the one before."""
+    return numbered(number, lambda n: f"[g{n}:children]\ng{n + 1}\n") + f"[g{number}]\nh\n"
+
+
+def diamonds(number: int) -> str:
+    """Each two groups stand in each of the two before: twice as many ways with every step."""
+    steps = (f"[{one}{each}:children]\na{each + 1}\nb{each + 1}\n" for each in range(number) for one in "ab")
+    return "".join(steps) + f"[a{number}]\nh\n"
+
+
+def _rings(number: int) -> str:
+    """Groups that contain each other."""
+    return numbered(number, lambda n: f"[g{n}:children]\ng{(n + 1) % number}\n") + "[g0]\nh\n"
+
+
+def _wide(number: int) -> str:
+    """Hosts and groups, all of them in one."""
+    groups = numbered(number, lambda n: f"g{n}\n")
+    return f"[top:children]\n{groups}" + numbered(number, lambda n: f"[g{n}]\nh{n} x=1\n")
+
+
+def _variables_of_groups(number: int) -> str:
+    """Forty groups, each with so many variables, and twice as many hosts, who have them all."""
+    variables = numbered(number, lambda n: f"v{n}=1\n")
+    groups = numbered(39, lambda n: f"[g{n}:vars]\n{variables}[g{n}:children]\ng{n + 1}\n")
+    return f"{groups}[g39:vars]\n{variables}[g39]\n" + numbered(2 * number, lambda n: f"h{n}\n")
+
+
+def _merges(number: int) -> str:
+    """Each mapping is twice in the next."""
+    levels = numbered(number, lambda n: f"  v{n + 1}: &v{n + 1} {{<<: [*v{n}, *v{n}], k{n + 1}: 1}}\n")
+    return f"all:\n  vars: &v0 {{k: 1}}\nx:\n{levels}"
+
+
+def _aliases(number: int) -> str:
+    """Each group is twice in the next."""
+    levels = numbered(
+        number, lambda n: f"l{n + 1}: &l{n + 1} {{children: {{a{n + 1}: *l{n}, b{n + 1}: *l{n}}}}}\n"
+    )
+    return f"l0: &l0 {{hosts: {{h: {{}}}}}}\n{levels}"
+
+
+# Each takes the size in characters.
+YAML: dict[str, Callable[[int], str]] = {
+    "hosts": lambda size: "all:\n  hosts:\n" + numbered(size // 12, lambda n: f"    h{n}:\n"),
+    "groups": lambda size: numbered(size // 9, lambda n: f"g{n}:\n"),
+    "merges": lambda size: _merges(size // 52),
+    "diamonds": lambda size: _aliases(size // 60),
+    "flow": lambda size: "a: " + "[" * (size - 3),
+    "maps": lambda size: "{a: " * (size // 4),
+    "quotes": lambda size: "a: '" + "''" * (size // 2 - 2),
+    "anchors": lambda size: "a:\n" + numbered(size // 21, lambda n: f"  b{n}: &x{n} {{}}\n"),
+    "one host by aliases": lambda size: (
+        "a: {hosts: &h {h: {}}}\n" + numbered(size // 22, lambda n: f"g{n}: {{hosts: *h}}\n")
+    ),
+    "ranges": lambda size: "a:\n  hosts:\n" + numbered(size // 22, lambda n: f"    n{n}[1:10000]:\n"),
+}
+_CSV: dict[str, Callable[[int], str]] = {
+    "one host again and again": lambda size: "name,host\n" + "a,b\n" * (size // 4),
+    "rows": lambda size: "name,host\n" + numbered(size // 10, lambda n: f"a{n},b\n"),
+    "columns": lambda size: "name,host" + ",x" * (size // 2),
+    # Each row opens a quote that nothing closes.
+    "quotes": lambda size: "name,host\n" + numbered(size // 11, lambda n: f'"h{n},a\n'),
+    "long cells": lambda size: "name,host\n" + numbered(size // 15, lambda n: f'"h{n}\n\n\n",a\n'),
+    "delimiters": lambda size: "name,host\n" + ",;\t" * (size // 3),
+}
+_SSH_CONFIG: dict[str, Callable[[int], str]] = {
+    "Host lines": lambda size: numbered(size // 13, lambda n: f"Host a{n}\n"),
+    "one Host line": lambda size: "Host " + numbered(size // 8, lambda n: f"a{n} "),
+    "names and patterns": lambda size: (
+        f"Host {numbered(size // 17, lambda n: f'a{n}* ')}\nHost {numbered(size // 17, lambda n: f'a{n} ')}"
+    ),
+    "names in names": lambda size: (
+        f"Match originalhost {numbered(size // 30, lambda n: f'a{n},')}x\n"
+        + numbered(size // 20, lambda n: f"Host a{n}\n")
+    ),
+    "blocks": lambda size: numbered(size // 32, lambda n: f"Host h{n} x*{n}\n Port 1\n"),
+    "values": lambda size: (
+        "Host *\n" + " IdentityFile /k\n" * (size // 34) + numbered(size // 26, lambda n: f"Host h{n}\n")
+    ),
+    "stars": lambda size: "Host " + "*a" * (size // 2) + "b\n Port 1\nHost " + "a" * 60 + "\n",
+    "stars of many": lambda size: (
+        numbered(size // 940, lambda n: f"Host {'*a' * 400}{n}\n") + f"Host {'a' * 900} " * (size // 9400)
+    ),
+    "a long name": lambda size: "Host *b *c *d ?e\n Port 1\nHost " + "a" * (size - 50) + "\n",
+    "long names": lambda size: (
+        numbered(size // 40, lambda n: f"Host *b{n} *c\n") + "\n" + f"Host {'a' * 900}\n" * (size // 1900)
+    ),
+}
+_ANSIBLE: dict[str, Callable[[int], str]] = {
+    "ranges": lambda size: "[a]\n" + numbered(size // 20, lambda n: f"n{n}x[1:10000]\n"),
+    "one range again and again": lambda size: "[a]\n" + "n[1:10000]\n" * (size // 11),
+    "words in one line": lambda size: "h " + "a=1 " * (size // 4),
+    "variables": lambda size: "[all:vars]\n" + numbered(size // 20, lambda n: f"v{n}={{'a':[1,2]}}\n"),
+    "variables of hosts": lambda size: numbered(size // 16, lambda n: f"h{n % 19000} v{n}=1\n"),
+    "variables of groups": lambda size: _variables_of_groups(size // 360),
+    "chain": lambda size: chain(size // 30),
+    "diamonds": lambda size: diamonds(size // 70),
+    "wide": lambda size: _wide(size // 29),
+    "rings": lambda size: _rings(size // 30),
+}
+KINDS = {"csv": _CSV, "ssh-config": _SSH_CONFIG, "ansible": _ANSIBLE, "yaml": YAML}
+LISTS: dict[str, tuple[str, Callable[[int], str], int]] = {
+    f"{kind}, {name}": (
+        "ansible" if kind == "yaml" else kind,
+        shape,
+        YAML_SIZE if kind == "yaml" else SIZE,
+    )
+    for kind, shapes in KINDS.items()
+    for name, shape in shapes.items()
+}
+"""The format, the text of a size, and the size that is taken at most."""

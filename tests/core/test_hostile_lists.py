@@ -1,0 +1,58 @@
+"""Lists of every form and of hostile shapes: what is read takes its time once, and what multiplies is bounded."""
+
+import time
+
+import pytest
+
+from tests.core.hostile_lists import LISTS
+from testum.core.lists import read_list
+
+_MEASURABLE_SECONDS = 0.03
+_ROUNDS = 12
+_EACH_TIME = {
+    "csv, rows",
+    "ssh-config, Host lines",
+    "ssh-config, one Host line",
+    "ssh-config, names and patterns",
+    "ssh-config, blocks",
+    "ssh-config, stars of many",
+    "ssh-config, values",
+    "ansible, variables of hosts",
+    "ansible, diamonds",
+    "ansible, wide",
+    "yaml, groups",
+    "yaml, merges",
+    "yaml, one host by aliases",
+}
+"""The dearest of each kind; the others in `make test-all`."""
+
+
+def seconds(kind: str, text: str) -> float:
+    """Of the processor."""
+    begun = time.process_time()
+    read_list(text, kind)
+    return time.process_time() - begun
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in _EACH_TIME else pytest.param(name, marks=pytest.mark.slow) for name in LISTS]
+)
+def test_no_list_takes_long_and_twice_the_list_takes_twice_the_time(name: str) -> None:
+    kind, shape, most = LISTS[name]
+    whole = shape(most)
+    assert 0.8 * most < len(whole) <= most + 100
+    assert seconds(kind, whole) < 3
+    size = most // 256
+    # Where little is measured, noise is; and the dearest list may be the longest that is not refused.
+    while (took := seconds(kind, shape(size))) < _MEASURABLE_SECONDS and size < most // 2:
+        size *= 2
+    assert took < 3
+    once, twice = shape(size), shape(2 * size)
+    of_once, of_twice = [took], [seconds(kind, twice)]
+    # Noise only adds.
+    for _ in range(_ROUNDS):
+        if min(of_twice) <= 2.2 * min(of_once):
+            break
+        of_once.append(seconds(kind, once))
+        of_twice.append(seconds(kind, twice))
+    assert min(of_twice) <= max(2.2 * min(of_once), _MEASURABLE_SECONDS), (size, of_once, of_twice)
