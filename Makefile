@@ -171,14 +171,22 @@ SECRET_SCAN = git ls-files -z --cached --others --exclude-standard | xargs --nul
 	  --no-dedup --no-validate --no-update-check --git-history none --rules-path tools/secrets.yml --skip-regex 'redis://:password@host'
 .PHONY: lint
 lint: $(VENV)/.development ## Check style, types, import rules, and packages and files for what is known to be dangerous
+	@$(MAKE) --no-print-directory -j $$(nproc) --output-sync=target $(LINTS)
+
+LINTS := lint-types lint-frontend lint-code lint-dangers
+.PHONY: $(LINTS)
+lint-code:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@# A method's name, which ruff has no rule for; time.sleep and its like are in its rules.
 	@if grep -rn --include '*.py' wait_for_timeout tests; then echo "Tests wait for what a page shows, not for a time: tests/support/waiting.py." >&2; exit 1; fi
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+lint-types:
+	$(BIN)/mypy
+lint-frontend:
 	$(BIN)/python hatch_build.py lint
+lint-dangers:
 	$(SECRET_SCAN)
 	$(BIN)/python -m tools.audit
 

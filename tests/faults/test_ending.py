@@ -100,8 +100,20 @@ def test_timeout(api: Api, platform: Any, host: RealSshd) -> None:
 
 
 @pytest.mark.alone
+@pytest.mark.embedded
 def test_what_ignores_term(api: Api) -> None:
     """A stop has few seconds more than it is given. Cancelled, cut off and cancelled, and out of time side by side."""
+    what_ignores_term(api)
+
+
+@pytest.mark.alone
+@pytest.mark.slow
+@pytest.mark.servers
+def test_what_ignores_term_with_servers(api: Api) -> None:
+    what_ignores_term(api)
+
+
+def what_ignores_term(api: Api) -> None:
 
     def seen(cut: bool | None) -> None:
         with closing(RealSshd()) as host:
