@@ -10,12 +10,12 @@ from sqlalchemy import BigInteger, ForeignKey, Index, Select, String, Text, bind
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
-from testum.core.actions import JobType
 from testum.core.states import FINAL_JOB, UNFINISHED, JobStatus, TaskStatus, job_status
-from testum.db import claims
+from testum.db import claims, paging
 from testum.db.base import Base, new_id, utc_now
 from testum.db.claims import PendingTask, Result
 from testum.db.many import read_ids
+from testum.db.paging import Page, PageRequest
 from testum.db.platforms import Platform
 from testum.db.session import database_now, lease_now
 from testum.db.targets import Target
@@ -70,6 +70,35 @@ async def get(session: AsyncSession, job_id: UUID) -> Job | None:
 async def get_many(session: AsyncSession, job_ids: Collection[UUID]) -> Sequence[Job]:
     """Those of the jobs that there are, in no order."""
     return (await session.scalars(select(Job).where(Job.id.in_(job_ids)))).all()
+
+
+async def find(
+    session: AsyncSession,
+    request: PageRequest,
+    *,
+    status: str | None = None,
+    type: str | None = None,
+    q: str | None = None,
+) -> Page[Job]:
+    """A page of the jobs, newest first; `q` is looked for in who started them and in their command."""
+    statement = select(Job)
+    if status is not None:
+        statement = statement.where(Job.status == status)
+    if type is not None:
+        statement = statement.where(Job.type == type)
+    if q:
+        command = Job.parameters["command"].as_string()
+        statement = statement.where(
+            Job.created_by.icontains(q, autoescape=True) | command.icontains(q, autoescape=True)
+        )
+    return await paging.fetch(
+        session,
+        statement,
+        request,
+        sorts={"created_at": Job.created_at, "type": Job.type, "status": Job.status},
+        key=Job.id,
+        default_sort="-created_at",
+    )
 
 
 async def counts(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, dict[TaskStatus, int]]:
@@ -286,60 +315,6 @@ async def waiting(session: AsyncSession) -> list[tuple[UUID, int, Mapping[str, i
     for job_id, concurrency, zone, number in rows:
         found.setdefault(job_id, (concurrency, {}))[1][zone] = number
     return [(job_id, concurrency, zones) for job_id, (concurrency, zones) in found.items()]
-
-
-async def last_commands(session: AsyncSession, *, limit: int) -> list[tuple[str, str]]:
-    """The commands of the newest jobs that ran one, newest first, and who ran each."""
-    rows = await session.execute(
-        select(Job.type, Job.parameters, Job.created_by)
-        .order_by(Job.created_at.desc(), Job.id.desc())
-        .limit(limit)
-    )
-    return [
-        (command, user)
-        for job_type, parameters, user in rows
-        if job_type == JobType.RUN_COMMAND and isinstance(command := parameters.get("command"), str)
-    ]
-
-
-async def newest_deployments(
-    session: AsyncSession, *, among: int
-) -> list[tuple[UUID, dt.datetime, Mapping[str, Any]]]:
-    """The deployments among the newest jobs, newest first: their ids, when they were asked for, and with what."""
-    newest = select(Job.id, Job.type).order_by(Job.created_at.desc(), Job.id.desc()).limit(among).subquery()
-    rows = await session.execute(
-        select(Job.id, Job.created_at, Job.parameters)
-        .join(newest, newest.c.id == Job.id)
-        .where(newest.c.type == JobType.DEPLOY)
-        .order_by(Job.created_at.desc(), Job.id.desc())
-    )
-    return [(job_id, created_at, parameters) for job_id, created_at, parameters in rows]
-
-
-async def durations_like(session: AsyncSession, job: Job, *, limit: int) -> list[float]:
-    """The seconds that jobs took which did the same on as many platforms and succeeded, among the newest."""
-    rows = await session.execute(
-        select(
-            Job.id,
-            Job.type,
-            Job.task_count,
-            Job.status,
-            Job.parameters,
-            Job.started_at,
-            Job.finished_at,
-            Job.duration_seconds,
-        )
-        .order_by(Job.created_at.desc(), Job.id.desc())
-        .limit(limit)
-    )
-    return [
-        took
-        for row in rows
-        if row.status == JobStatus.SUCCESS
-        and row.id != job.id
-        and (row.type, row.task_count, row.parameters) == (job.type, job.task_count, job.parameters)
-        and (took := seconds_taken(row)) is not None
-    ]
 
 
 def _left(selected: Select[*Columns], job_id: UUID) -> Select[*Columns]:

@@ -9,7 +9,9 @@ from sqlalchemy import String, Text, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from testum.db import paging
 from testum.db.base import Base, new_id, utc_now
+from testum.db.paging import Page, PageRequest
 
 
 class SSHKey(Base):
@@ -57,6 +59,32 @@ async def by_ids(session: AsyncSession, key_ids: Sequence[UUID] | None) -> list[
     if key_ids is not None:
         statement = statement.where(SSHKey.id.in_(key_ids))
     return list(await session.scalars(statement))
+
+
+async def name_of(session: AsyncSession, fingerprint: str) -> str | None:
+    """The name of a key with this fingerprint."""
+    return await session.scalar(select(SSHKey.name).where(SSHKey.fingerprint == fingerprint).limit(1))
+
+
+async def find(
+    session: AsyncSession, request: PageRequest, *, q: str | None = None, name: str | None = None
+) -> Page[SSHKey]:
+    """A page of the keys; `q` is looked for in names and fingerprints, `name` is exact."""
+    statement = select(SSHKey)
+    if name is not None:
+        statement = statement.where(SSHKey.name == name)
+    if q:
+        statement = statement.where(
+            SSHKey.name.icontains(q, autoescape=True) | SSHKey.fingerprint.contains(q, autoescape=True)
+        )
+    return await paging.fetch(
+        session,
+        statement,
+        request,
+        sorts={"name": SSHKey.name, "created_at": SSHKey.created_at},
+        key=SSHKey.id,
+        default_sort="name",
+    )
 
 
 async def names(session: AsyncSession, key_ids: Sequence[UUID] | None) -> list[KeyName]:

@@ -142,6 +142,11 @@ async def by_ids(session: AsyncSession, platform_ids: Sequence[UUID]) -> dict[UU
     return found
 
 
+async def by_name(session: AsyncSession) -> dict[str, Platform]:
+    """All platforms."""
+    return {platform.name: platform for platform in await session.scalars(select(Platform))}
+
+
 async def jump_chain(session: AsyncSession, platform: Platform) -> list[Platform]:
     """The platforms that connections to `platform` go through, nearest to it first. Ends at a loop."""
     chain: list[Platform] = []

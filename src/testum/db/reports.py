@@ -1,15 +1,17 @@
-"""What pages read about tasks: the rows of a long list, and sums by status and hour."""
+"""What pages read about jobs and tasks: the rows of a long list, sums by status and hour, what was run lately."""
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from testum.core.states import FINAL, UNFINISHED, TaskStatus
+from testum.core.actions import JobType
+from testum.core.states import FINAL, UNFINISHED, JobStatus, TaskStatus
+from testum.db.jobs import Job, seconds_taken
 from testum.db.tasks import Task
 
 _NEWEST = 20
@@ -39,6 +41,60 @@ async def rows_of_job(session: AsyncSession, job_id: UUID) -> list[TaskRow]:
         .order_by(Task.ordinal)
     )
     return [TaskRow(*row) for row in rows]
+
+
+async def last_commands(session: AsyncSession, *, limit: int) -> list[tuple[str, str]]:
+    """The commands of the newest jobs that ran one, newest first, and who ran each."""
+    rows = await session.execute(
+        select(Job.type, Job.parameters, Job.created_by)
+        .order_by(Job.created_at.desc(), Job.id.desc())
+        .limit(limit)
+    )
+    return [
+        (command, user)
+        for job_type, parameters, user in rows
+        if job_type == JobType.RUN_COMMAND and isinstance(command := parameters.get("command"), str)
+    ]
+
+
+async def newest_deployments(
+    session: AsyncSession, *, among: int
+) -> list[tuple[UUID, dt.datetime, Mapping[str, Any]]]:
+    """The deployments among the newest jobs, newest first: their ids, when they were asked for, and with what."""
+    newest = select(Job.id, Job.type).order_by(Job.created_at.desc(), Job.id.desc()).limit(among).subquery()
+    rows = await session.execute(
+        select(Job.id, Job.created_at, Job.parameters)
+        .join(newest, newest.c.id == Job.id)
+        .where(newest.c.type == JobType.DEPLOY)
+        .order_by(Job.created_at.desc(), Job.id.desc())
+    )
+    return [(job_id, created_at, parameters) for job_id, created_at, parameters in rows]
+
+
+async def durations_like(session: AsyncSession, job: Job, *, limit: int) -> list[float]:
+    """The seconds that jobs took which did the same on as many platforms and succeeded, among the newest."""
+    rows = await session.execute(
+        select(
+            Job.id,
+            Job.type,
+            Job.task_count,
+            Job.status,
+            Job.parameters,
+            Job.started_at,
+            Job.finished_at,
+            Job.duration_seconds,
+        )
+        .order_by(Job.created_at.desc(), Job.id.desc())
+        .limit(limit)
+    )
+    return [
+        took
+        for row in rows
+        if row.status == JobStatus.SUCCESS
+        and row.id != job.id
+        and (row.type, row.task_count, row.parameters) == (job.type, job.task_count, job.parameters)
+        and (took := seconds_taken(row)) is not None
+    ]
 
 
 async def count_unfinished(session: AsyncSession) -> dict[str, int]:

@@ -10,7 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from testum.core.targets import Targets
+from testum.db import paging
 from testum.db.base import Base, new_id, utc_now
+from testum.db.paging import Page, PageRequest
 from testum.db.platforms import Platform
 from testum.db.targets import Target
 
@@ -60,6 +62,29 @@ class SelectionPlatform(Base):
 async def get(session: AsyncSession, selection_id: UUID, *, lock: bool = False) -> Selection | None:
     """The selection with this id."""
     return await session.get(Selection, selection_id, with_for_update=lock)
+
+
+async def find(
+    session: AsyncSession, request: PageRequest, *, q: str | None = None, name: str | None = None
+) -> Page[Selection]:
+    """A page of the selections; `q` is looked for in names, `name` is exact."""
+    statement = select(Selection)
+    if q:
+        statement = statement.where(Selection.name.icontains(q, autoescape=True))
+    if name is not None:
+        statement = statement.where(Selection.name == name)
+    return await paging.fetch(
+        session,
+        statement,
+        request,
+        sorts={
+            "name": Selection.name,
+            "created_at": Selection.created_at,
+            "updated_at": Selection.updated_at,
+        },
+        key=Selection.id,
+        default_sort="name",
+    )
 
 
 async def count(session: AsyncSession) -> int:

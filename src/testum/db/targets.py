@@ -10,8 +10,10 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from testum.core.states import TROUBLE, StateFilter
 from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like, text_to_like
-from testum.db.many import chunks
-from testum.db.platforms import Platform, PlatformTag
+from testum.db import paging
+from testum.db.many import chunks, read_ids
+from testum.db.paging import Page, PageRequest
+from testum.db.platforms import BRIEF, Platform, PlatformTag
 
 T = TypeVar("T")
 
@@ -27,7 +29,7 @@ class Target(NamedTuple):
     zone: str
 
 
-def conditions(q: str | None, tag: str | None, state: str | None) -> list[ColumnElement[bool]]:
+def _conditions(q: str | None, tag: str | None, state: str | None) -> list[ColumnElement[bool]]:
     """What a list's filter asks of a platform."""
     asked: list[ColumnElement[bool]] = []
     if q and (like := text_to_like(q)):
@@ -46,10 +48,50 @@ def conditions(q: str | None, tag: str | None, state: str | None) -> list[Column
     return asked
 
 
+async def find(
+    session: AsyncSession,
+    request: PageRequest,
+    *,
+    q: str | None = None,
+    name: str | None = None,
+    tag: str | None = None,
+    state: str | None = None,
+    brief: bool = False,
+) -> Page[Platform]:
+    """A page of the platforms. `q` is looked for in name, host and description, or with `*` and `?` is a pattern
+    for name or host; `name` is exact. `brief` ones have their id, name and state, and nothing else."""
+    statement = select(Platform).where(*_conditions(q, tag, state))
+    if name is not None:
+        statement = statement.where(Platform.name == name)
+    if brief:
+        statement = statement.options(*BRIEF)
+    return await paging.fetch(
+        session,
+        statement,
+        request,
+        sorts={
+            "name": Platform.name,
+            "host": Platform.host,
+            "created_at": Platform.created_at,
+            "state": Platform.state,
+        },
+        key=Platform.id,
+        default_sort="name",
+    )
+
+
+async def matching(
+    session: AsyncSession, q: str | None, tag: str | None, state: str | None, *, limit: int
+) -> list[str]:
+    """The ids, as 32 hexadecimal digits, of the first platforms by name that a list's filter lets through."""
+    statement = select(Platform.id).where(*_conditions(q, tag, state)).order_by(Platform.name)
+    return await read_ids(session, statement.limit(limit))
+
+
 def _asked(targets: Targets) -> list[ColumnElement[bool]]:
     """What the database can tell of what `targets` ask of a platform: all but its id and its name."""
     # A tag that is empty is no platform's: it must not be taken for one that is not asked for.
-    return [*conditions(targets.q, None, targets.state), *map(_has, dict.fromkeys(targets.tags))]
+    return [*_conditions(targets.q, None, targets.state), *map(_has, dict.fromkeys(targets.tags))]
 
 
 def _has(tag: str) -> ColumnElement[bool]:

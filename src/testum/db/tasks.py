@@ -1,7 +1,7 @@
 """Tasks (`task_runs`): a job's work on one platform; the row decides who may do it and what came of it."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     false,
     func,
+    insert,
     select,
     text,
 )
@@ -23,8 +24,10 @@ from sqlalchemy.orm import Mapped, defer, mapped_column
 
 from testum.core.shards import DEFAULT_ZONE
 from testum.core.states import TaskStatus
+from testum.db import paging
 from testum.db.base import Base, SafeText, new_id, utc_now
 from testum.db.many import chunks
+from testum.db.paging import Page, PageRequest
 
 OUTPUT_KEPT = text("output_expired_at IS NULL AND output_bytes > 0")
 """Which tasks have output. As text, so that both databases see that it is the index's own condition."""
@@ -119,6 +122,58 @@ def moment(position: int) -> dt.datetime:
 async def get(session: AsyncSession, task_id: UUID) -> Task | None:
     """The task with this id."""
     return await session.get(Task, task_id)
+
+
+async def find(
+    session: AsyncSession,
+    request: PageRequest,
+    *,
+    status: str | None = None,
+    type: str | None = None,
+    platform_id: UUID | None = None,
+    job_id: UUID | None = None,
+    error_code: str | None = None,
+    q: str | None = None,
+) -> Page[Task]:
+    """A page of the tasks: a job's in the order of its platforms, otherwise newest first; `q` is looked for in the names of
+    platforms."""
+    wanted = {
+        Task.status: status,
+        Task.type: type,
+        Task.platform_id: platform_id,
+        Task.job_id: job_id,
+        Task.error_code: error_code,
+    }
+    statement = select(Task).where(
+        *(column == value for column, value in wanted.items() if value is not None)
+    )
+    if q:
+        statement = statement.where(Task.platform_name.icontains(q, autoescape=True))
+    return await paging.fetch(
+        session,
+        statement,
+        request,
+        sorts={
+            "created_at": Task.created_at,
+            "platform_name": Task.platform_name,
+            "status": Task.status,
+            "ordinal": Task.ordinal,
+            "id": Task.id,
+        },
+        key=Task.id,
+        default_sort="ordinal" if job_id is not None else "-created_at",
+    )
+
+
+async def first_of_job(session: AsyncSession, job_id: UUID) -> UUID:
+    """The id of a job's first task."""
+    first = select(Task.id).where(Task.job_id == job_id).order_by(Task.ordinal).limit(1)
+    return (await session.scalars(first)).one()
+
+
+async def insert_many(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add tasks, each given by its columns."""
+    await session.execute(insert(Task), rows)
 
 
 async def frames_of(session: AsyncSession, task_id: UUID) -> bytes | None:

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from statistics import median
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.actions import JobType
 from testum.core.permissions import Actor, Permission
 from testum.core.states import TaskStatus
-from testum.db import jobs, paging, remains, reports, tasks
+from testum.db import audit, jobs, remains, reports, tasks
 from testum.db.audit import AuditLog
 from testum.db.jobs import Job
 from testum.db.keys import SSHKey
@@ -69,7 +68,7 @@ class History:
         async with self._database.read() as session:
             ids = [
                 job_id
-                for job_id, created_at, parameters in await jobs.newest_deployments(
+                for job_id, created_at, parameters in await reports.newest_deployments(
                     session, among=_DEPLOYMENTS_AMONG
                 )
                 # Where a job names no keys it took all that there were.
@@ -101,14 +100,14 @@ class History:
         there was none."""
         await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
         async with self._database.read() as session:
-            took = await jobs.durations_like(session, job, limit=_COMMANDS_READ)
+            took = await reports.durations_like(session, job, limit=_COMMANDS_READ)
         return median(took) if took else None
 
     async def recent_commands(self, actor: Actor, *, limit: int = 100) -> list[str]:
         """The commands that were run last, the actor's own first, each once; together no more than a page bears."""
         await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
         async with self._database.read() as session:
-            found = await jobs.last_commands(session, limit=_COMMANDS_READ)
+            found = await reports.last_commands(session, limit=_COMMANDS_READ)
         own = [command for command, user in found if user == actor.username]
         others = [command for command, user in found if user != actor.username]
         recent: list[str] = []
@@ -130,25 +129,8 @@ class History:
     ) -> Page[JobView]:
         """A page of the jobs, newest first; `q` is looked for in who started them and in their command."""
         await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
-        statement = select(Job)
-        if status is not None:
-            statement = statement.where(Job.status == status)
-        if type is not None:
-            statement = statement.where(Job.type == type)
-        if q:
-            command = Job.parameters["command"].as_string()
-            statement = statement.where(
-                Job.created_by.icontains(q, autoescape=True) | command.icontains(q, autoescape=True)
-            )
         async with self._database.read() as session:
-            page = await paging.fetch(
-                session,
-                statement,
-                request,
-                sorts={"created_at": Job.created_at, "type": Job.type, "status": Job.status},
-                key=Job.id,
-                default_sort="-created_at",
-            )
+            page = await jobs.find(session, request, status=status, type=type, q=q)
             found = await views(session, page.items)
         return Page(found, page.total, page.next, page.previous)
 
@@ -175,33 +157,16 @@ class History:
     ) -> Page[Task]:
         """A page of the tasks: a job's in the order of its platforms, otherwise newest first."""
         await self._gate.check(actor, Permission.JOBS_READ, "task.read", "task")
-        statement = select(Task)
-        wanted = {
-            Task.status: status,
-            Task.type: type,
-            Task.platform_id: platform_id,
-            Task.job_id: job_id,
-            Task.error_code: error_code,
-        }
-        for column, value in wanted.items():
-            if value is not None:
-                statement = statement.where(column == value)
-        if q:
-            statement = statement.where(Task.platform_name.icontains(q, autoescape=True))
         async with self._database.read() as session:
-            return await paging.fetch(
+            return await tasks.find(
                 session,
-                statement,
                 request,
-                sorts={
-                    "created_at": Task.created_at,
-                    "platform_name": Task.platform_name,
-                    "status": Task.status,
-                    "ordinal": Task.ordinal,
-                    "id": Task.id,
-                },
-                key=Task.id,
-                default_sort="ordinal" if job_id is not None else "-created_at",
+                status=status,
+                type=type,
+                platform_id=platform_id,
+                job_id=job_id,
+                error_code=error_code,
+                q=q,
             )
 
     async def deployed_keys(self, actor: Actor, platform_id: UUID) -> list[str]:
@@ -226,29 +191,16 @@ class History:
     ) -> Page[AuditLog]:
         """A page of the audit log, newest first."""
         await self._gate.check(actor, Permission.AUDIT_READ, "audit.read", "audit")
-        statement = select(AuditLog)
-        wanted = {
-            AuditLog.user: user,
-            AuditLog.action: action,
-            AuditLog.object_type: object_type,
-            AuditLog.object_id: object_id,
-            AuditLog.outcome: outcome,
-        }
-        for column, value in wanted.items():
-            if value is not None:
-                statement = statement.where(column == value)
-        if q:
-            statement = statement.where(
-                AuditLog.user.icontains(q, autoescape=True) | AuditLog.action.icontains(q, autoescape=True)
-            )
         async with self._database.read() as session:
-            return await paging.fetch(
+            return await audit.find(
                 session,
-                statement,
                 request,
-                sorts={"timestamp": AuditLog.timestamp},
-                key=AuditLog.id,
-                default_sort="-timestamp",
+                user=user,
+                action=action,
+                object_type=object_type,
+                object_id=object_id,
+                outcome=outcome,
+                q=q,
             )
 
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-
 from testum.core import lists
 from testum.core.inventory import Draft, Inventory, Places, Problem, split_hop
 from testum.core.permissions import Actor, Permission
 from testum.core.text import login_address
+from testum.db import platforms
 from testum.db.platforms import Platform
 from testum.db.session import Database
 from testum.errors import Conflict, InvalidInput, SecretWouldLeave
@@ -103,7 +102,7 @@ class Imports:
         if len(inventory.drafts) > MAX_DRAFTS:
             raise InvalidInput.field("text", f"at most {MAX_DRAFTS}.")
         async with self._database.read() as session:
-            known = {platform.name: platform for platform in await session.scalars(select(Platform))}
+            known = await platforms.by_name(session)
         inventory = _settled(inventory, known)
         names = _Names(inventory.drafts, known)
         steps = []

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,7 +23,6 @@ from testum.db.positions import Positions
 from testum.db.remains import Unsure
 from testum.db.session import Database
 from testum.db.targets import Target, missing_ids, missing_names, select_targets
-from testum.db.tasks import Task
 from testum.dispatch.base import Dispatcher, Work
 from testum.errors import Conflict, InvalidInput, MayStillRun, NotFound
 from testum.events.base import Change, Events, Hint
@@ -274,7 +272,7 @@ class Jobs:
             }
             for ordinal, target in enumerate(selected)
         ]
-        await session.execute(insert(Task), rows)
+        await tasks.insert_many(session, rows)
         self._gate.log(
             session,
             actor,

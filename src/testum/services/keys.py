@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from testum.core.permissions import Actor, Permission
 from testum.core.secrets import Sealer
 from testum.core.sshkeys import PublicKey, check_private_key, parse_public_key
 from testum.core.text import check_name
-from testum.db import installation, keys, paging, platforms
+from testum.db import installation, keys, platforms
 from testum.db.base import new_id
 from testum.db.keys import KeyName, SSHKey
 from testum.db.paging import Page, PageRequest
@@ -86,9 +85,7 @@ class Keys:
         try:
             async with self._database.write() as session:
                 await installation.ensure(session)
-                twin = await session.scalar(
-                    select(SSHKey.name).where(SSHKey.fingerprint == public.fingerprint).limit(1)
-                )
+                twin = await keys.name_of(session, public.fingerprint)
                 if twin is not None:
                     raise Conflict(f"This key is there already, as {twin}.", code="key_exists")
                 session.add(key)
@@ -128,22 +125,8 @@ class Keys:
     ) -> Page[SSHKey]:
         """A page of the keys; `q` is looked for in names and fingerprints, `name` is exact."""
         await self._gate.check(actor, Permission.KEYS_READ, "key.read", "key")
-        statement = select(SSHKey)
-        if name is not None:
-            statement = statement.where(SSHKey.name == name)
-        if q:
-            statement = statement.where(
-                SSHKey.name.icontains(q, autoescape=True) | SSHKey.fingerprint.contains(q, autoescape=True)
-            )
         async with self._database.read() as session:
-            return await paging.fetch(
-                session,
-                statement,
-                request,
-                sorts={"name": SSHKey.name, "created_at": SSHKey.created_at},
-                key=SSHKey.id,
-                default_sort="name",
-            )
+            return await keys.find(session, request, q=q, name=name)
 
     async def delete(self, actor: Actor, key_id: UUID) -> SSHKey:
         """Forget a key. Raises NotFound, or Conflict while platforms log in with it."""

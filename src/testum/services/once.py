@@ -4,15 +4,13 @@ import datetime as dt
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.idempotency import Once
 from testum.core.permissions import Actor
-from testum.db import idempotency, jobs
+from testum.db import idempotency, jobs, tasks
 from testum.db.base import new_id, utc_now
 from testum.db.jobs import Job
-from testum.db.tasks import Task
 from testum.errors import Conflict, InvalidInput
 
 _AHEAD = dt.timedelta(hours=1)
@@ -73,5 +71,4 @@ async def started_by(session: AsyncSession, actor: Actor, once: Once) -> Started
 
 
 async def _started(session: AsyncSession, job: Job) -> Started:
-    first = select(Task.id).where(Task.job_id == job.id).order_by(Task.ordinal).limit(1)
-    return Started(job, (await session.scalars(first)).one())
+    return Started(job, await tasks.first_of_job(session, job.id))

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,9 +12,8 @@ from testum.core.secrets import Sealer
 from testum.core.states import PlatformState
 from testum.core.targets import MAX_VALUES
 from testum.core.text import login_address
-from testum.db import installation, keys, paging, platforms, targets
+from testum.db import installation, keys, platforms, targets
 from testum.db.base import new_id
-from testum.db.many import read_ids
 from testum.db.paging import Page, PageRequest
 from testum.db.platforms import Platform
 from testum.db.session import Database
@@ -228,25 +226,8 @@ class Platforms:
         """A page of the platforms. `q` is looked for in name, host and description, or with `*` and `?` is a pattern
         for name or host; `name` is exact. `brief` ones have their id, name and state, and nothing else."""
         await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
-        statement = select(Platform).where(*targets.conditions(q, tag, state))
-        if name is not None:
-            statement = statement.where(Platform.name == name)
-        if brief:
-            statement = statement.options(*platforms.BRIEF)
         async with self._database.read() as session:
-            return await paging.fetch(
-                session,
-                statement,
-                request,
-                sorts={
-                    "name": Platform.name,
-                    "host": Platform.host,
-                    "created_at": Platform.created_at,
-                    "state": Platform.state,
-                },
-                key=Platform.id,
-                default_sort="name",
-            )
+            return await targets.find(session, request, q=q, name=name, tag=tag, state=state, brief=brief)
 
     async def matching(
         self, actor: Actor, *, q: str | None = None, tag: str | None = None, state: str | None = None
@@ -254,9 +235,8 @@ class Platforms:
         """The ids, as 32 hexadecimal digits, of all platforms that a filter lets through, by name. Raises InvalidInput
         for more than a job may have."""
         await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
-        statement = select(Platform.id).where(*targets.conditions(q, tag, state)).order_by(Platform.name)
         async with self._database.read() as session:
-            found = await read_ids(session, statement.limit(MAX_VALUES + 1))
+            found = await targets.matching(session, q, tag, state, limit=MAX_VALUES + 1)
         if len(found) > MAX_VALUES:
             raise InvalidInput(
                 f"More than {MAX_VALUES} platforms match: so many at once are too many. Narrow the filter."

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -11,7 +10,7 @@ from testum.core.permissions import Actor, Permission
 from testum.core.states import StateFilter
 from testum.core.targets import MAX_VALUES, Targets
 from testum.core.text import check_name
-from testum.db import installation, paging, selections
+from testum.db import installation, selections
 from testum.db.base import new_id, utc_now
 from testum.db.paging import Page, PageRequest
 from testum.db.selections import Selection
@@ -66,24 +65,8 @@ class Selections:
     ) -> Page[Selection]:
         """A page of the selections; `q` is looked for in names, `name` is exact."""
         await self._gate.check(actor, Permission.SELECTIONS_READ, "selection.read", "selection")
-        statement = select(Selection)
-        if q:
-            statement = statement.where(Selection.name.icontains(q, autoescape=True))
-        if name is not None:
-            statement = statement.where(Selection.name == name)
         async with self._database.read() as session:
-            return await paging.fetch(
-                session,
-                statement,
-                request,
-                sorts={
-                    "name": Selection.name,
-                    "created_at": Selection.created_at,
-                    "updated_at": Selection.updated_at,
-                },
-                key=Selection.id,
-                default_sort="name",
-            )
+            return await selections.find(session, request, q=q, name=name)
 
     async def get(self, actor: Actor, selection_id: UUID) -> Resolved:
         """One selection and what it selects now. Raises NotFound."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import structlog
 from pydantic import SecretStr
-from sqlalchemy import text
 
 from testum import __version__
 from testum.core.permissions import Actor, Permission
@@ -123,7 +122,7 @@ class Status:
 
     async def _ask_database(self) -> None:
         async with self._database.read() as session:
-            await session.execute(text("SELECT 1"))
+            await duties.probed(session)
 
     async def workers(self, actor: Actor) -> Sequence[Worker]:
         """The worker processes that were heard of within a lease."""
