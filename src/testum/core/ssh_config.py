@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
+from testum.core import trigrams
 from testum.core.inventory import MAX_HOSTS, Inventory, Problem, TooMuch, too_many_hosts
 from testum.core.ssh_lines import SPACE, Unreadable, directive, first_word, words
-from testum.core.ssh_patterns import Patterns, parts_of
+from testum.core.ssh_patterns import Patterns
 
 Include = Callable[[str], Sequence[tuple[str, str]]]
 """Given an Include directive's argument, the files it names, each with its text."""
@@ -206,7 +207,7 @@ class SshConfig:
         self._blocks: list[Block] = []
         # Which blocks may be for a name, and which for any: thousands of hosts are not each held against all.
         self._of_name: dict[str, list[int]] = {}
-        self._of_part: dict[str, list[int]] = {}
+        self._of_trigram: dict[str, list[int]] = {}
         self._of_any: list[int] = []
         self._asks_final = False
         self._depth = 0
@@ -254,15 +255,15 @@ class SshConfig:
                 raise TooMuch(f"more than {_MOST_PATTERNS} patterns: split the list")
         place = len(self._blocks)
         wanted = next(
-            (it.wanted for it in reversed(conditions) if it.wanted and it.wanted.parts is not None), None
+            (it.wanted for it in reversed(conditions) if it.wanted and it.wanted.trigrams is not None), None
         )
         if wanted is None:
             self._of_any.append(place)
         else:
             for name in wanted.names:
                 self._of_name.setdefault(name, []).append(place)
-            for part in wanted.parts or ():
-                self._of_part.setdefault(part, []).append(place)
+            for trigram in wanted.trigrams or ():
+                self._of_trigram.setdefault(trigram, []).append(place)
         self._blocks.append(block)
         return block
 
@@ -327,8 +328,8 @@ class SshConfig:
         places = set(self._of_any)
         for name in names:
             places.update(self._of_name.get(name, ()))
-        for part in set().union(*map(parts_of, names)) if self._of_part else ():
-            places.update(self._of_part.get(part, ()))
+        for trigram in set().union(*map(trigrams.had_by, names)) if self._of_trigram else ():
+            places.update(self._of_trigram.get(trigram, ()))
         return sorted(places)
 
     def _pass(self, asked: Asked) -> list[Block]:

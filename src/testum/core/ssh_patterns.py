@@ -5,12 +5,12 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
+from testum.core import trigrams
 from testum.core.ssh_lines import Unreadable
 
 _LONGEST = 1_000
 """Characters of a name or pattern. ssh refuses names of more than 1,025 (NI_MAXHOST)."""
 _SHORT = 64
-_PART = 3
 _FEW = 16
 
 
@@ -26,21 +26,21 @@ class Patterns:
         self._written = [pattern for pattern in patterns if re.search(r"[*?]", pattern)]
         self.names = frozenset(pattern for pattern in plain if not pattern.startswith("!"))
         """What fits as it is written."""
-        parts = {_part(pattern) for pattern in self._written if not pattern.startswith("!")}
-        self.parts = None if "" in parts else parts
-        """What else fits holds one of these; None where anything may fit."""
+        wanted = {_wanted(pattern) for pattern in self._written if not pattern.startswith("!")}
+        self.trigrams = None if "" in wanted else wanted
+        """Of what else fits, each has one of these (trigrams.py); None where anything may fit."""
         self.weight = sum(map(weight, self._written))
         """How many short patterns they are worth."""
 
     @cached_property
     def _like(self) -> dict[str, list[tuple[bool, re.Pattern[str]]]]:
-        """By the part that a name must hold. Not made before they are wanted: to compile takes longer than to compare."""
+        """By what a name must have. Not made before they are wanted: to compile takes longer than to compare."""
         like: dict[str, list[tuple[bool, re.Pattern[str]]]] = {}
         for written in self._written:
             pattern = written.removeprefix("!")
             # Of fnmatch's signs OpenSSH knows two.
             compiled = re.compile(fnmatch.translate(pattern.replace("[", "[[]")))
-            like.setdefault(_part(pattern), []).append((written.startswith("!"), compiled))
+            like.setdefault(_wanted(pattern), []).append((written.startswith("!"), compiled))
         return like
 
     def fit(self, name: str, look: Callable[[int], None]) -> bool:
@@ -51,8 +51,8 @@ class Patterns:
         if not self._written:
             return fits
         # Of thousands few are compared.
-        parts = parts_of(name) if len(self._like) > _FEW else self._like
-        found = [each for part in parts if part in self._like for each in self._like[part]]
+        near = trigrams.had_by(name) & self._like.keys() if len(self._like) > _FEW else self._like
+        found = [each for wanted in near for each in self._like[wanted]]
         look(weight(name) * len(found))
         for negated, like in found:
             if like.match(name):
@@ -62,14 +62,8 @@ class Patterns:
         return fits
 
 
-def _part(pattern: str) -> str:
-    """The beginning of the longest text that a name must hold to fit."""
-    return max(re.split(r"[*?]+", pattern), key=len)[:_PART]
-
-
-def parts_of(name: str) -> set[str]:
-    """Whatever a pattern may want a name to hold."""
-    return {"", *(name[at : at + size] for at in range(len(name)) for size in range(1, _PART + 1))}
+def _wanted(pattern: str) -> str:
+    return trigrams.wanted_by(re.split(r"[*?]+", pattern))
 
 
 def weight(text: str) -> int:

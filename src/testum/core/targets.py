@@ -12,9 +12,12 @@ from fnmatch import translate
 from typing import Any
 from uuid import UUID
 
+from testum.core import trigrams
 from testum.errors import FieldProblem, InvalidInput
 
 MAX_VALUES = 10_000
+_FEW = 16
+"""So many expressions are tried on each name; of more, those that may fit are found first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +91,23 @@ def is_pattern(name: str) -> bool:
 
 
 def name_matcher(names: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a name is one of `names` or fits a pattern among them. All patterns are one expression:
-    `fnmatch` keeps 256 compiled ones, and beyond that compiles each again for every name."""
+    """Whether a name is one of `names` or fits a pattern among them."""
     exact = frozenset(names)
-    patterns = [translate(name) for name in exact if is_pattern(name)]
-    one_of = re.compile("|".join(patterns)) if patterns else None
-    return lambda name: name in exact or (one_of is not None and one_of.match(name) is not None)
+    like: dict[str, list[str]] = {}
+    for pattern in filter(is_pattern, exact):
+        # What begins a set and is none stands for itself, but is no reason to read on.
+        runs = re.split(r"[*?]|\[!?\]?[^\]]*\]|\[", pattern)
+        like.setdefault(trigrams.wanted_by(runs), []).append(translate(pattern))
+    # Few expressions, each of many patterns: `fnmatch` keeps 256 compiled ones, and beyond that compiles each again for every name.
+    one_of = {wanted: re.compile("|".join(patterns)) for wanted, patterns in like.items()}
+
+    def fits(name: str) -> bool:
+        if name in exact:
+            return True
+        near = trigrams.had_by(name) & one_of.keys() if len(one_of) > _FEW else one_of
+        return any(one_of[wanted].match(name) for wanted in near)
+
+    return fits
 
 
 def pattern_to_like(pattern: str) -> str:
