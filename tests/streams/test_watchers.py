@@ -93,10 +93,13 @@ def test_100_megabytes_are_stored_and_streamed_in_flat_memory(
 
 @pytest.mark.alone
 @pytest.mark.slow
+@pytest.mark.embedded
 @pytest.mark.timeout(300)
 def test_a_gigabyte_is_stored_and_streamed_at_60_megabytes_per_second(
     server: Server, api: Api, platform: Any
 ) -> None:
+    """On one machine. With servers all that is printed goes through PostgreSQL first: 19 to 25 MB/s here, with all of them, the
+    host and the watchers on two processors."""
     rates = [print_much(server, api, platform, 1024) for _ in range(3)]
     print(f"1 GiB at {', '.join(f'{rate:.0f}' for rate in rates)} MB/s")
     assert max(rates) >= 60
