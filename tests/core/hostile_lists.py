@@ -70,6 +70,17 @@ YAML: dict[str, Callable[[int], str]] = {
         "a: {hosts: &h {h: {}}}\n" + numbered(size // 22, lambda n: f"g{n}: {{hosts: *h}}\n")
     ),
     "ranges": lambda size: "a:\n  hosts:\n" + numbered(size // 22, lambda n: f"    n{n}[1:10000]:\n"),
+    "one range of a long name": lambda size: "g:\n  hosts: " + "x" * (size - 24) + "[1:10000]\n",
+    "brackets": lambda size: "g:\n  hosts: '" + "[" * (size - 15) + "'\n",
+    "a number of base 60": lambda size: "g:\n  vars: {ansible_user: 1" + ":30" * (size // 3 - 20) + "}\n",
+    "arguments for all": lambda size: (
+        f"all:\n  vars: {{ansible_ssh_common_args: '{'-o a=b ' * (size // 14)}'}}\n  hosts:\n"
+        + numbered(size // 24, lambda n: f"    h{n}:\n")
+    ),
+    "variables by aliases": lambda size: (
+        f"a: {{vars: &c {{{numbered(size // 18, lambda n: f'k{n}: 1, ')}}}}}\n"
+        + numbered(size // 48, lambda n: f"g{n}: {{vars: *c}}\n")
+    ),
 }
 _CSV: dict[str, Callable[[int], str]] = {
     "one host again and again": lambda size: "name,host\n" + "a,b\n" * (size // 4),
@@ -95,6 +106,30 @@ _SSH_CONFIG: dict[str, Callable[[int], str]] = {
         "Host *\n" + " IdentityFile /k\n" * (size // 34) + numbered(size // 26, lambda n: f"Host h{n}\n")
     ),
     "stars": lambda size: "Host " + "*a" * (size // 2) + "b\n Port 1\nHost " + "a" * 60 + "\n",
+    "arguments for all": lambda size: (
+        f"Host *\n ProxyCommand ssh {'-v ' * min(size // 6, 300)} -W %h:%p gate\n"
+        + numbered(size // 13, lambda n: f"Host h{n}\n")
+    ),
+    "names from names": lambda size: (
+        f"Host *\n HostName {'%h' * 20}\n IdentityFile {'%h' * 20}\n"
+        + numbered(size // 310, lambda n: f"Host {'a' * 290}{n}\n")
+    ),
+    "a long value for all": lambda size: (
+        f"Host *\n HostName {'a' * (size // 2)}\n User {'u' * 900}\nMatch user {numbered(40, lambda n: f'*x{n},')}y\n"
+        + numbered(size // 26, lambda n: f"Host h{n}\n")
+    ),
+    "conditions": lambda size: "Match " + "user a " * (size // 7) + "\n",
+    "ways for all": lambda size: (
+        f"Host *\n ProxyJump {','.join(['a' * 16] * 50)}\n" + numbered(size // 13, lambda n: f"Host h{n}\n")
+    ),
+    "runs of many": lambda size: (
+        numbered(size // 1400, lambda n: f"Host *{'a' * 480}b{n}\n")
+        + numbered(size // 1400, lambda n: f"Host {'a' * 890}{n}\n")
+    ),
+    "many lists for long names": lambda size: (
+        numbered(size // 1100, lambda n: "Host aaa*b " + numbered(17, lambda m: f"*q{m}x{n} ") + "\n")
+        + numbered(size // 1100, lambda n: f"Host {'a' * 890}{n}\n")
+    ),
     "stars of many": lambda size: (
         numbered(size // 940, lambda n: f"Host {'*a' * 400}{n}\n") + f"Host {'a' * 900} " * (size // 9400)
     ),
@@ -114,8 +149,24 @@ _ANSIBLE: dict[str, Callable[[int], str]] = {
     "diamonds": lambda size: diamonds(size // 70),
     "wide": lambda size: _wide(size // 29),
     "rings": lambda size: _rings(size // 30),
+    "one range of a long name": lambda size: "[g]\n" + ("x" * 98_000 + "[1:10000]\n") * (size // 98_010),
+    "names of a range": lambda size: "[g]\n" + ("x" * 280 + "[1:10000]\n") * (size // 290),
+    "arguments for all": lambda size: (
+        f"[all:vars]\nansible_ssh_common_args={'-o a=b ' * (size // 14)}\n[g]\n"
+        + numbered(size // 16, lambda n: f"h{n}\n")
+    ),
+    "long values for all": lambda size: (
+        f"[all:vars]\nansible_ssh_common_args={'-v ' * 1000}\nansible_user={'u' * 900}\n[g]\n"
+        + numbered(size // 8, lambda n: f"h{n}\n")
+    ),
+    "brackets": lambda size: (
+        "[" * 99_000 + "x\n" + numbered(size // 20_600, lambda n: "[" * 19_900 + f"{n}\n")
+    ),
+    "colons": lambda size: numbered(size // 5_000, lambda n: "[" + ":" * 4_900 + f"x]{n}\n"),
 }
 KINDS = {"csv": _CSV, "ssh-config": _SSH_CONFIG, "ansible": _ANSIBLE, "yaml": YAML}
+EACH_WITH_EACH = {"ssh-config, runs of many", "ssh-config, many lists for long names"}
+"""Lists of which each name is truly held against each pattern: up to a bound it takes time by the square."""
 LISTS: dict[str, tuple[str, Callable[[int], str], int]] = {
     f"{kind}, {name}": (
         "ansible" if kind == "yaml" else kind,

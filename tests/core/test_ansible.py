@@ -202,6 +202,33 @@ def test_nothing_breaks_the_reader(lines: list[str]) -> None:
     assert len(names) == len(set(names))
 
 
+@pytest.mark.parametrize("line", ["[a b]", "[ g ]", "[g ]", "[1:3]", "[g]; c", "[]", "[g:nodes]"])
+def test_what_is_no_section_is_told(line: str) -> None:
+    """ansible-inventory refuses them all."""
+    found = parse_ansible(f"h\n{line}\nk\n")
+    assert [draft.name for draft in found.drafts] == ["h", "k"]
+    assert [problem.line for problem in found.problems] == [2]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("None", ""), ("...", "..."), ("b'x'", "x"), ("'None'", "None"), ("1e2", "100.0")]
+)
+def test_a_literal_is_what_ansible_makes_of_it(written: str, meant: str) -> None:
+    (draft,) = parse_ansible(f"[g]\nh\n[g:vars]\nansible_user={written}\n").drafts
+    assert draft.username == meant
+
+
+def test_what_is_said_for_all_hosts_has_a_size() -> None:
+    """Of few characters a list makes gigabytes: names of a range, and values of a group."""
+    found = parse_ansible("[g]\n" + "x" * 301 + "[1:10000]\nh\n")
+    assert [draft.name for draft in found.drafts] == ["h"] and "at most 300" in found.problems[0].message
+    values = f"ansible_user={'u' * 4000}\n"
+    found = parse_ansible(f"[g]\nh[1:9999]\n[g:vars]\n{values}")
+    assert "too long for so many" in found.problems[-1].message
+    found = parse_ansible(f"[g]\nh\n[g:vars]\nansible_user={'u' * 4001}\n")
+    assert found.drafts[0].username == "" and "at most 4000" in found.problems[0].message
+
+
 def test_as_many_groups_as_a_platform_may_have_tags() -> None:
     (draft,) = parse_ansible(chain(49)).drafts
     assert len(draft.tags) == 50

@@ -56,6 +56,11 @@ def test_groups_hosts_and_variables() -> None:
         '{"all": {}}',
         "web-1: # y\n",
         "%YAML 1.1\n---\n",
+        "my group:\n",
+        "all :\n",
+        "&a all:\n",
+        "? all\n: {hosts: {h: }}\n",
+        "!!map {all: {hosts: {h: }}}\n",
     ],
 )
 def test_what_is_yaml(text: str) -> None:
@@ -86,6 +91,8 @@ def test_what_is_ini(text: str) -> None:
         ("---\na:\n---\nb:\n", 3, "no YAML"),
         ("all:\n  hosts: *x\n", 2, "no YAML"),
         ("all:\n  hosts: {a: {<<: [7]}}\n", 2, "merged"),
+        ("all:\n  hosts: {a: {ansible_user: " + "u" * 4001 + "}}\n", 2, "at most 4000"),
+        ("all:\n  hosts: {" + "a" * 301 + ": }\n", 2, "at most 300"),
         ("all:\n  hosts: {a: {ansible_user: '{{ x }}'}}\n", 2, "template"),
         ("all:\n  hosts: {a: {ansible_password: !vault $ANSIBLE_VAULT;1.1}}\n", 2, "Vault"),
         ("all:\n  hosts: {a: {ansible_port: 70000}}\n", 2, "port"),
@@ -97,6 +104,16 @@ def test_what_is_wrong_is_told_with_its_line(text: str, line: int, message: str)
     assert [(problem.line, message in problem.message) for problem in found.problems] == [(line, True)], (
         found.problems
     )
+
+
+def test_of_what_is_merged_the_last_counts() -> None:
+    """As with ansible-inventory."""
+    found = parse_yaml(
+        "all:\n  hosts:\n    h: &h {ansible_port: 2, ansible_user: a}\n    g: &g {ansible_port: 3}\n"
+        "    p: {<<: [*h, *g]}\n    q: {<<: [*g, *h]}\n    r: {<<: [*h, {ansible_port: 4}], ansible_user: b}\n"
+    )
+    said = {draft.name: (draft.port, draft.username) for draft in found.drafts}
+    assert said == {"h": (2, "a"), "g": (3, ""), "p": (3, "a"), "q": (2, "a"), "r": (4, "b")}
 
 
 def test_a_text_that_is_too_long_is_not_read() -> None:

@@ -232,6 +232,22 @@ def test_each_name_gets_what_ssh_gives_it(tmp_path: Path) -> None:
     assert compared > 240
 
 
+@pytest.mark.parametrize(
+    ("match", "port"),
+    [
+        ("final all", 2222),
+        ("canonical all", 22),
+        ("!canonical all", 2222),
+        ("user root all", 22),
+        ("all", 2222),
+    ],
+)
+def test_all_stands_alone_or_behind_one_other(match: str, port: int) -> None:
+    found = parse_ssh_config(f"Host web\n User deploy\nMatch {match}\n Port 2222\n")
+    assert [draft.port for draft in found.drafts] == [port] and found.problems == []
+    assert parse_ssh_config(f"Match final user root {match}\n Port 1\n").problems
+
+
 def test_a_pattern_or_name_that_ssh_would_not_take_is_told() -> None:
     """Longer than a name may be: it is neither compiled nor compared, and only its own block is left out."""
     found = parse_ssh_config(f"Host {'*a' * 501}\n Port 1\nHost {'a' * 1001}\nHost b\n")
@@ -280,6 +296,15 @@ def test_what_includes_itself_has_an_end() -> None:
         ("ProxyCommand ssh -W %h:%p gate; true", None),
         ("ProxyCommand ssh -W %h:%p 'gate", None),
         ("ProxyJump a b", None),
+        ("ProxyJump gate:0", None),
+        ("ProxyJump gate:65536", None),
+        ("ProxyJump ::1", None),
+        ("User bob\n ProxyCommand ssh -W %h:%p %r@gate", ("bob@gate",)),
+        ("ProxyCommand ssh -W %h:%p gate-%n", ("gate-a",)),
+        ("ProxyCommand ssh -l op -W %h:%p other@gate", ("op@gate",)),
+        ("ProxyCommand ssh -W %h:%p other@gate -l op", ("other@gate",)),
+        ("ProxyCommand ssh -p 2200 -p 22 -W %h:%p gate", ("gate:2200",)),
+        ("ProxyCommand ssh -W %h:%p gate:2200", None),
     ],
 )
 def test_the_way_is_the_one_that_is_written_or_none(said: str, jumps: tuple[str, ...] | None) -> None:

@@ -31,6 +31,12 @@ _MOST_MENTIONS = MAX_HOSTS * MAX_GROUPS
 """Ranges make many of a few bytes."""
 _MOST_OF_LITERAL = 1000
 _LONGEST_LINE = 100_000
+_LONGEST_NAME = 300
+"""Characters. No host's name has so many, and a range makes thousands of them."""
+LONGEST_VALUE = 4_000
+"""Characters of a variable that says how to log in: it may be said once for all hosts."""
+_MOST_NESTED = 100_000
+"""So often a group is said to stand in another: aliases of YAML say it many times with few characters."""
 USED = frozenset(
     [
         *("ansible_connection", "ansible_host", "ansible_ssh_host", "ansible_port", "ansible_ssh_port"),
@@ -50,10 +56,9 @@ def parse_ansible(text: str) -> Inventory:
     listed = Listed()
     try:
         _read_ini(text, listed, found)
+        listed.draft(found)
     except TooMuch as error:
         found.problems.append(Problem(1, str(error)))
-    else:
-        listed.draft(found)
     return found
 
 
@@ -64,17 +69,20 @@ def _read_ini(text: str, listed: "Listed", found: Inventory) -> None:
         content = written.strip()
         if not content or content[0] in "#;":
             continue
-        section = re.match(r"\[([^:\]]+)(?::(vars|children|hosts))?\]\s*(?:[#;].*)?$", content)
+        section = re.match(r"\[([^:\]\s]+)(?::(vars|children|hosts))?\]\s*(?:#.*)?$", content)
         try:
             if len(content) > _LONGEST_LINE:
                 raise ValueError(f"a line has at most {_LONGEST_LINE} characters")
             if section:
-                group, kind = section[1].strip(), section[2] or "hosts"
+                group, kind = section[1], section[2] or "hosts"
+            elif content[0] == "[" and content[-1] == "]":
+                raise ValueError(f"{content[:100]}: not a section")
             elif kind == "vars":
                 key, equals, value = content.partition("=")
                 if not equals:
                     raise ValueError("a variable is written as name=value")
                 if (name := key.strip()) in USED:
+                    check_value(name, value)
                     listed.say(group, name, _value(value.strip()))
             elif kind == "children":
                 listed.groups.put(content.split("#")[0].strip(), group, line)
@@ -85,11 +93,12 @@ def _read_ini(text: str, listed: "Listed", found: Inventory) -> None:
                     raise ValueError(
                         f"a variable is written as name=value, without spaces: {lonely[0][:100]}"
                     )
-                pairs = {
-                    name: _value(said)
-                    for name, _, said in (word.partition("=") for word in words)
-                    if name in USED
+                said = {
+                    name: text for name, _, text in (word.partition("=") for word in words) if name in USED
                 }
+                for name, text in said.items():
+                    check_value(name, text)
+                pairs = {name: _value(text) for name, text in said.items()}
                 listed.add(names, group, pairs, line)
         except ValueError as error:
             message = str(error).replace("No closing quotation", "a quote is not closed")
@@ -156,11 +165,15 @@ class _Groups:
         self.priorities: dict[str, int] = {}
         """Of those whose variables say one; the others have 1."""
         self._known: dict[frozenset[str], list[str]] = {}
+        self._nested = 0
 
     def put(self, child: str, group: str, line: int) -> None:
-        """Say that a group stands in another. Raises ValueError for one in itself."""
+        """Say that a group stands in another. Raises ValueError for one in itself, and TooMuch."""
         if child == group:
             raise ValueError(f"{group} contains itself")
+        self._nested += 1
+        if self._nested > _MOST_NESTED:
+            raise TooMuch("groups stand in each other too often: split the list")
         self._parents.setdefault(child, {}).setdefault(group, line)
 
     def untie(self) -> list[Problem]:
@@ -266,6 +279,8 @@ def _ansible_draft(
 
 def hosts_of(pattern: str) -> list[tuple[str, str]]:
     """The names, each with its port, of `web[01:12].example.com:2222`. Raises ValueError."""
+    if len(pattern) > _LONGEST_NAME:
+        raise ValueError(f"{pattern[:100]}: a name has at most {_LONGEST_NAME} characters")
     name, colon, port = pattern.rpartition(":")
     # Colons of ranges and brackets apart, one colon is a port's; more of them are an IPv6 address.
     if not colon or not port.isdigit() or ":" in re.sub(r"\[[^\]]*\]", "", name):
@@ -317,12 +332,24 @@ def _words(content: str) -> list[str]:
     return [word for word in re.split(r"[ \t\r\n]+", content) if word]
 
 
+def check_value(name: str, text: str) -> None:
+    """Raises ValueError for one that is too long."""
+    if len(text) > LONGEST_VALUE:
+        raise ValueError(f"{name}: a value has at most {LONGEST_VALUE} characters")
+
+
 def _value(text: str) -> str:
     """What stands behind a variable's equals sign: a literal of Python where it is one, and a comment behind that is none of
     it; else the text (Ansible, the ini inventory plugin)."""
     if len(text) <= _MOST_OF_LITERAL:
         try:
-            return str(ast.literal_eval(text))
+            value = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            pass
+            return text
+        # None is a variable that is not set.
+        if value is None:
+            return ""
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        return text if value is ... else str(value)
     return text

@@ -4,20 +4,29 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from testum.core.ansible import ENCRYPTED, USED, Listed, hosts_of
+from testum.core.ansible import ENCRYPTED, USED, Listed, check_value, hosts_of
 from testum.core.inventory import Inventory, Problem, TooMuch
 
 MAX_TEXT = 1_000_000
 """Characters: a second or two. YAML takes many times as long to read as the other forms."""
+_LONGEST_NUMBER = 1_000
+"""Characters. What is longer is text, whatever it looks like: numbers of base 60 take time by the square."""
 _MOST_MERGED = 100_000
 _SECTIONS = ("vars", "children", "hosts")
+
+
+_FIRST_LINE = re.compile(
+    # A document or its directive, a mapping in braces, or a name with a colon, which may have a tag, an anchor or `?` before it.
+    r"---.*|%YAML .*|\?\s.*|(!!map\s+)?\{.*"
+    r"|([&!?]\S*\s+)*([\"']?)[^\s\[\]=#;:\"'{][^\[\]=:\"']*\3\s*:(\s.*)?"
+)
 
 
 def is_yaml(text: str) -> bool:
     """Whether an inventory is in YAML and not in INI form, judged by its first line that says something."""
     lines = (line.strip("\ufeff \t\r") for line in text.split("\n"))
     first = next((line for line in lines if line and line[0] not in "#;"), "")
-    return re.fullmatch(r"---.*|%YAML .*|\{.*|([\"']?)[\w.-]+\1:(\s.*)?", first) is not None
+    return _FIRST_LINE.fullmatch(first[:1000]) is not None
 
 
 def parse_yaml(text: str) -> Inventory:
@@ -103,7 +112,7 @@ class _Reader:
                 )
                 continue
             if key == "vars":
-                for variable, value in self._texts(entries).items():
+                for variable, value in self._variables(section, entries).items():
                     self._listed.say(name.value, variable, value)
             elif key == "children":
                 children += entries.values()
@@ -122,9 +131,7 @@ class _Reader:
                 continue
             own: dict[str, str] = {}
             if said is not None and said.id == "mapping":
-                if id(said) not in self._kept:
-                    self._kept[id(said)] = self._texts(self._entries(said))
-                own = self._kept[id(said)]
+                own = self._variables(said, self._entries(said))
             elif said is not None and not _is_null(said):
                 self._problem(node, f"{pattern[:100]}: its variables are written as name: value below it")
                 continue
@@ -152,7 +159,8 @@ class _Reader:
         own: dict[str, tuple[Any, Any]] = {}
         for key, value in mapping.value:
             if key.id == "scalar" and key.tag.endswith(":merge"):
-                for source in reversed(list(self._sources(value))):
+                # Of several the last one counts, as Ansible has it.
+                for source in self._sources(value):
                     merged.update(self._all_of(source))
             else:
                 own[key.value if key.id == "scalar" else f"[{_line(key)}]"] = (key, value)
@@ -175,13 +183,25 @@ class _Reader:
             self._fail(source, "too much is merged (<<)")
         return entries
 
+    def _variables(self, section: Any, entries: dict[str, tuple[Any, Any]]) -> dict[str, str]:
+        """The variables of a section, which may stand in many places by aliases."""
+        if id(section) not in self._kept:
+            self._kept[id(section)] = self._texts(entries)
+        return self._kept[id(section)]
+
     def _texts(self, entries: dict[str, tuple[Any, Any]]) -> dict[str, str]:
         """The variables that say how to log in, where they are simple values, as text."""
-        return {
-            name: text
-            for name, (_, node) in entries.items()
-            if name in USED and node is not None and (text := _text(node)) is not None
-        }
+        texts: dict[str, str] = {}
+        for name, (_, node) in entries.items():
+            if name not in USED or node is None or (text := _text(node)) is None:
+                continue
+            try:
+                check_value(name, text)
+            except ValueError as error:
+                self._problem(node, str(error))
+            else:
+                texts[name] = text
+        return texts
 
     def _problem(self, node: Any, message: str) -> None:
         self._found.problems.append(Problem(_line(node), message))
@@ -211,7 +231,7 @@ def _text(node: Any) -> str | None:
         return ENCRYPTED
     if _is_null(node):
         return ""
-    if not node.tag.startswith("tag:yaml.org,2002:"):
+    if not node.tag.startswith("tag:yaml.org,2002:") or len(node.value) > _LONGEST_NUMBER:
         return str(node.value)
     try:
         return str(SafeConstructor().construct_object(node))

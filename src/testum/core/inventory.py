@@ -59,6 +59,8 @@ class Problem:
 
 MAX_HOSTS = 20_000
 """In a list: no more are read than are of use."""
+_MOST_OF_DRAFTS = 16_000_000
+"""Characters: what is said once for all hosts is in each draft."""
 
 
 class TooMuch(Exception):
@@ -78,9 +80,14 @@ class Inventory:
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
     _lines: dict[str, int] = field(default_factory=dict, repr=False)
+    _size: int = 0
 
     def add(self, draft: Draft) -> None:
-        """Take the draft, unless its name was there before (the first one counts) or it says nonsense."""
+        """Take the draft, unless its name was there before (the first one counts) or it says nonsense. Raises TooMuch."""
+        self._size += sum(map(len, (draft.host, draft.username, draft.password, draft.private_key)))
+        self._size += sum(map(len, (*draft.key_files, *draft.tags, *draft.jumps)))
+        if self._size > _MOST_OF_DRAFTS:
+            raise TooMuch("what is said for all hosts is too long for so many: split the list")
         problem = _nonsense(draft)
         if draft.name in self._lines:
             problem = f"{draft.name} is already on line {self._lines[draft.name]}"

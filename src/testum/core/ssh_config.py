@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from testum.core import trigrams
+from testum.core import ngrams
 from testum.core.inventory import MAX_HOSTS, Inventory, Problem, TooMuch, too_many_hosts
 from testum.core.ssh_lines import SPACE, Unreadable, directive, first_word, words
 from testum.core.ssh_patterns import Patterns
@@ -23,9 +23,15 @@ _MOST_PATTERNS = 4_000
 _MOST_LOOKS = 3_000_000
 """So many blocks and patterns are held against names in all."""
 _MOST_KEY_FILES = 100
+_LONGEST = 1_000
+_LONGEST_NAME = 1_025
+"""Characters of a value, and of a host's name (NI_MAXHOST)."""
+_MOST_TOKENS = 20
+_MOST_CRITERIA = 50
 _ONE = frozenset({"hostname", "port", "user"})
 """Keywords of one argument; of the others that are read, `identityfile` adds up, and the proxies take the whole line."""
 _PROXIES = frozenset({"proxyjump", "proxycommand"})
+_USED = _ONE | _PROXIES | {"identityfile"}
 
 
 # -- conditions --------------------------------------------------------------------------------------------
@@ -50,10 +56,10 @@ class Asked:
     look: Callable[[int], None] = _uncounted
 
     def hostname(self) -> str:
-        """Where HostName leads, as far as it is known."""
-        return (
-            self.host if self.final else expand(self.values.get("hostname", self.host), {"h": self.original})
-        )
+        """Where HostName leads, as far as it is known; no longer than is needed to see that it is too long."""
+        if self.final:
+            return self.host
+        return expand(self.values.get("hostname", self.host), {"h": self.original})[: _LONGEST_NAME + 1]
 
 
 class _Host:
@@ -143,8 +149,10 @@ def _match(text: str) -> _Match:
             if not given or given.startswith("#"):
                 raise Unreadable(f"Match: {word[:60]} needs a value")
             argument = given
-        elif name == "all" and (criteria or (rest and not rest.startswith("#"))):
-            raise Unreadable("Match: all stands alone")
+        elif name == "all" and (len(criteria) > 1 or (rest and not rest.startswith("#"))):
+            raise Unreadable("Match: all stands alone, or behind one other")
+        if len(criteria) >= _MOST_CRITERIA:
+            raise Unreadable(f"Match: more than {_MOST_CRITERIA} conditions")
         argument = argument.lower() if name in ("host", "originalhost") else argument
         criteria.append((name, negated, Patterns(argument.split(","))))
     if not criteria:
@@ -207,7 +215,7 @@ class SshConfig:
         self._blocks: list[Block] = []
         # Which blocks may be for a name, and which for any: thousands of hosts are not each held against all.
         self._of_name: dict[str, list[int]] = {}
-        self._of_trigram: dict[str, list[int]] = {}
+        self._of_ngram: dict[str, list[int]] = {}
         self._of_any: list[int] = []
         self._asks_final = False
         self._depth = 0
@@ -255,15 +263,15 @@ class SshConfig:
                 raise TooMuch(f"more than {_MOST_PATTERNS} patterns: split the list")
         place = len(self._blocks)
         wanted = next(
-            (it.wanted for it in reversed(conditions) if it.wanted and it.wanted.trigrams is not None), None
+            (it.wanted for it in reversed(conditions) if it.wanted and it.wanted.ngrams is not None), None
         )
         if wanted is None:
             self._of_any.append(place)
         else:
             for name in wanted.names:
                 self._of_name.setdefault(name, []).append(place)
-            for trigram in wanted.trigrams or ():
-                self._of_trigram.setdefault(trigram, []).append(place)
+            for ngram in wanted.ngrams or ():
+                self._of_ngram.setdefault(ngram, []).append(place)
         self._blocks.append(block)
         return block
 
@@ -279,13 +287,15 @@ class SshConfig:
                     raise too_many_hosts()
 
     def _take(self, block: Block, keyword: str, rest: str) -> None:
+        if keyword in _USED and (len(rest) > _LONGEST or rest.count("%") > _MOST_TOKENS):
+            raise Unreadable(f"{keyword}: more than {_LONGEST} characters or {_MOST_TOKENS} tokens")
         if keyword in _PROXIES:
             value = rest.lstrip(SPACE + "=")
             # Of a command `#` is a part.
             if keyword == "proxyjump":
                 value = value.partition("#")[0].strip()
             block.values.setdefault(keyword, value)
-        elif keyword in _ONE or keyword == "identityfile":
+        elif keyword in _USED:
             value, *more = words(rest) or [""]
             if not value or more:
                 raise Unreadable(f"{keyword}: one value is wanted")
@@ -328,14 +338,16 @@ class SshConfig:
         places = set(self._of_any)
         for name in names:
             places.update(self._of_name.get(name, ()))
-        for trigram in set().union(*map(trigrams.had_by, names)) if self._of_trigram else ():
-            places.update(self._of_trigram.get(trigram, ()))
+        for ngram in set().union(*map(ngrams.had_by, names)) if self._of_ngram else ():
+            places.update(self._of_ngram.get(ngram, ()))
         return sorted(places)
 
     def _pass(self, asked: Asked) -> list[Block]:
         undecided: list[Block] = []
         known: dict[int, bool | None] = {}
-        for place in self._that_may_hold({asked.host, asked.original, asked.original.lower()}):
+        names = {asked.host, asked.original, asked.original.lower()}
+        self._look(sum(map(len, names)))
+        for place in self._that_may_hold(names):
             block = self._blocks[place]
             self._look(1 + len(block.conditions) + len(block.key_files))
             # Each was looked at where it stands: what follows may set what it asks for.

@@ -93,4 +93,4 @@ def _jumps(asked: Asked, tokens: Mapping[str, str]) -> Iterator[str]:
     if jump and jump.lower() != "none":
         yield from hops_of(expand(jump, tokens))
     elif command.lower() != "none":
-        yield hop_of(gate_of(command))
+        yield hop_of(expand(gate_of(command), tokens))

@@ -5,12 +5,12 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from testum.core import trigrams
+from testum.core import ngrams
 from testum.core.ssh_lines import Unreadable
 
 _LONGEST = 1_000
 """Characters of a name or pattern. ssh refuses names of more than 1,025 (NI_MAXHOST)."""
-_SHORT = 64
+_SHORT = 32
 _FEW = 16
 
 
@@ -27,20 +27,20 @@ class Patterns:
         self.names = frozenset(pattern for pattern in plain if not pattern.startswith("!"))
         """What fits as it is written."""
         wanted = {_wanted(pattern) for pattern in self._written if not pattern.startswith("!")}
-        self.trigrams = None if "" in wanted else wanted
-        """Of what else fits, each has one of these (trigrams.py); None where anything may fit."""
+        self.ngrams = None if "" in wanted else wanted
+        """Of what else fits, each has one of these (ngrams.py); None where anything may fit."""
         self.weight = sum(map(weight, self._written))
         """How many short patterns they are worth."""
 
     @cached_property
-    def _like(self) -> dict[str, list[tuple[bool, re.Pattern[str]]]]:
+    def _like(self) -> dict[str, list[tuple[bool, re.Pattern[str], int]]]:
         """By what a name must have. Not made before they are wanted: to compile takes longer than to compare."""
-        like: dict[str, list[tuple[bool, re.Pattern[str]]]] = {}
+        like: dict[str, list[tuple[bool, re.Pattern[str], int]]] = {}
         for written in self._written:
             pattern = written.removeprefix("!")
             # Of fnmatch's signs OpenSSH knows two.
             compiled = re.compile(fnmatch.translate(pattern.replace("[", "[[]")))
-            like.setdefault(_wanted(pattern), []).append((written.startswith("!"), compiled))
+            like.setdefault(_wanted(pattern), []).append((written.startswith("!"), compiled, weight(pattern)))
         return like
 
     def fit(self, name: str, look: Callable[[int], None]) -> bool:
@@ -51,10 +51,10 @@ class Patterns:
         if not self._written:
             return fits
         # Of thousands few are compared.
-        near = trigrams.had_by(name) & self._like.keys() if len(self._like) > _FEW else self._like
+        near = ngrams.had_by(name) & self._like.keys() if len(self._like) > _FEW else self._like
         found = [each for wanted in near for each in self._like[wanted]]
-        look(weight(name) * len(found))
-        for negated, like in found:
+        look(len(near) + weight(name) * sum(cost for _, _, cost in found))
+        for negated, like, _ in found:
             if like.match(name):
                 if negated:
                     return False
@@ -63,7 +63,7 @@ class Patterns:
 
 
 def _wanted(pattern: str) -> str:
-    return trigrams.wanted_by(re.split(r"[*?]+", pattern))
+    return ngrams.wanted_by(re.split(r"[*?]+", pattern))
 
 
 def weight(text: str) -> int:

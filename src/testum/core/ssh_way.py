@@ -2,18 +2,49 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache, wraps
+from typing import TypeVar
 
 from testum.core.ssh_lines import Unreadable
 
+Way = TypeVar("Way")
 
+
+def _kept(read: Callable[[str], Way]) -> Callable[[str], Way]:
+    """Many hosts have the same: what was read, or was refused, is kept."""
+
+    @lru_cache(1000)
+    def attempt(text: str) -> tuple[Way | None, str]:
+        try:
+            return read(text), ""
+        except Unreadable as error:
+            return None, str(error)
+
+    @wraps(read)
+    def again(text: str) -> Way:
+        answer, refusal = attempt(text)
+        if answer is None:
+            raise Unreadable(refusal)
+        return answer
+
+    return again
+
+
+_LONGEST = 4_000
+
+
+@_kept
 def way_of(arguments: str) -> tuple[str, ...]:
     """The hops that arguments of ssh name (`-J`, `-o ProxyJump`, `-o ProxyCommand`), nearest to the client first. The first
     option counts, as for ssh. Raises Unreadable, also for a ProxyCommand that is no way over hosts."""
+    refusal = Unreadable(f"its arguments for ssh cannot be read: {arguments[:100]}")
+    if len(arguments) > _LONGEST:
+        raise refusal
     try:
         words = shlex.split(arguments)
     except ValueError:
-        raise Unreadable(f"its arguments for ssh cannot be read: {arguments[:100]}") from None
+        raise refusal from None
     for name, value in _options(words):
         if value.lower() == "none":
             return ()
@@ -29,6 +60,7 @@ _MOST_HOPS = 50
 """On one way."""
 
 
+@_kept
 def hops_of(text: str) -> tuple[str, ...]:
     """The hops that commas part, as ProxyJump has them. Raises Unreadable."""
     hops = text.split(",")
@@ -63,10 +95,10 @@ def _options(words: list[str]) -> Iterator[tuple[str, str]]:
 def hop_of(text: str) -> str:
     """`name` or `user@host:port`, as ssh reads it from `ssh://user@host:port` too. Raises Unreadable."""
     found = re.fullmatch(
-        r"(?:ssh://)?(?:([^@\s]+)@)?(\[[^\]\s]+\]|[^:@\s/]+|[0-9A-Fa-f:]+:[0-9A-Fa-f:]*)(?::([0-9]{1,5}))?/?",
+        r"(?:ssh://)?(?:([^\s]+)@)?(\[[^\]\s]+\]|[^:@\s/]+)(?::([0-9]{1,5}))?/?",
         text,
     )
-    if found is None or len(text) > _LONGEST_HOP:
+    if found is None or len(text) > _LONGEST_HOP or not 1 <= int(found[3] or 22) <= 65535:
         raise Unreadable(f"its jump host {text[:100]} cannot be read")
     user, host, port = found.groups()
     return (f"{user}@" if user else "") + host + (f":{port}" if port else "")
@@ -76,6 +108,7 @@ _HARMLESS = frozenset("46AaCfGgKkMNnqsTtVvXxYy")
 _THROUGH = frozenset({"%h:%p", "[%h]:%p"})
 
 
+@_kept
 def gate_of(command: str) -> str:
     """The jump host of a command that only leads through one: `ssh -W %h:%p gate`, or `ssh gate nc %h %p`. Raises
     Unreadable."""
@@ -92,6 +125,9 @@ def gate_of(command: str) -> str:
         word = words.pop(0)
         if not word.startswith("-"):
             gate = word
+            if "@" in gate and not user:
+                user, _, gate = gate.rpartition("@")
+            gate = gate.rpartition("@")[2]
             continue
         option, value = word[1:2], word[2:]
         if option in _HARMLESS and set(value) <= _HARMLESS:
@@ -100,10 +136,11 @@ def gate_of(command: str) -> str:
         match option:
             case "W" if value in _THROUGH:
                 through = True
+            # The first one counts.
             case "l":
-                user = value
+                user = user or value
             case "p":
-                port = value
+                port = port or value
             case "o" if re.match(
                 r"(?i)(StrictHostKeyChecking|UserKnownHostsFile|ConnectTimeout|LogLevel|ServerAlive\w+|BatchMode)\b",
                 value,
@@ -117,8 +154,7 @@ def gate_of(command: str) -> str:
             del arguments[: 2 if re.fullmatch("-[wq]", arguments[0]) else 1]
         through = tool.rpartition("/")[2] in ("nc", "ncat", "netcat") and arguments == ["%h", "%p"]
         words = []
-    if not gate or not through or words:
+    # Here a port stands in -p alone.
+    if not gate or not through or words or re.search(r"[:/\[\]]", gate):
         raise refusal
-    if user and "@" not in gate:
-        gate = f"{user}@{gate}"
-    return f"{gate}:{port}" if port else gate
+    return (f"{user}@" if user else "") + gate + (f":{port}" if port else "")

@@ -12,7 +12,7 @@ from fnmatch import translate
 from typing import Any
 from uuid import UUID
 
-from testum.core import trigrams
+from testum.core import ngrams
 from testum.errors import FieldProblem, InvalidInput
 
 MAX_VALUES = 10_000
@@ -97,14 +97,14 @@ def name_matcher(names: Sequence[str]) -> Callable[[str], bool]:
     for pattern in filter(is_pattern, exact):
         # What begins a set and is none stands for itself, but is no reason to read on.
         runs = re.split(r"[*?]|\[!?\]?[^\]]*\]|\[", pattern)
-        like.setdefault(trigrams.wanted_by(runs), []).append(translate(pattern))
+        like.setdefault(ngrams.wanted_by(runs), []).append(translate(pattern))
     # Few expressions, each of many patterns: `fnmatch` keeps 256 compiled ones, and beyond that compiles each again for every name.
     one_of = {wanted: re.compile("|".join(patterns)) for wanted, patterns in like.items()}
 
     def fits(name: str) -> bool:
         if name in exact:
             return True
-        near = trigrams.had_by(name) & one_of.keys() if len(one_of) > _FEW else one_of
+        near = ngrams.had_by(name) & one_of.keys() if len(one_of) > _FEW else one_of
         return any(one_of[wanted].match(name) for wanted in near)
 
     return fits
