@@ -1,5 +1,9 @@
 """Lists of every form and of hostile shapes: what is read takes its time once, and what multiplies is bounded."""
 
+import json
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -66,3 +70,20 @@ def test_no_list_takes_long_and_twice_the_list_takes_twice_the_time(name: str) -
         of_once.append(seconds(kind, once))
         of_twice.append(seconds(kind, twice))
     assert min(of_twice) <= max(2.2 * min(of_once), _MEASURABLE_SECONDS), (size, of_once, of_twice)
+
+
+@pytest.mark.parametrize("name", ["ssh-config, names from names", "ssh-config, ways for all", "yaml, groups"])
+def test_a_list_takes_little_memory(name: str) -> None:
+    """In the process that reads it for the server, and in its answer."""
+    kind, shape, most = LISTS[name]
+    asked = json.dumps({"text": shape(most), "kind": kind, "most": 10_001})
+    command = [sys.executable, "-I", "-m", "testum.core.lists"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reading:
+        assert reading.stdin is not None and reading.stdout is not None
+        reading.stdin.write(asked.encode())
+        reading.stdin.close()
+        answer = reading.stdout.read()
+        _, status, used = os.wait4(reading.pid, 0)
+        reading.returncode = os.waitstatus_to_exitcode(status)
+    assert reading.returncode == 0 and len(answer) < 40_000_000
+    assert used.ru_maxrss < 400_000, f"{used.ru_maxrss} kB"

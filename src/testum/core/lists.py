@@ -4,6 +4,7 @@ import codecs
 import gc
 import json
 import re
+import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ _MARKS = (
 )
 
 
+_MOST_MEMORY = 1 << 30
+"""Bytes. No list that is read takes a quarter of it."""
+_LONGEST_ANSWER = 40_000_000
 _ALWAYS = ("name", "host", "line", "port")
 """Fields of a draft that a message has even where they are empty."""
 
@@ -111,8 +115,13 @@ def from_json(text: str | bytes) -> Inventory:
 
 
 def _answer() -> None:
+    # Whatever gets past the other limits ends this process, and neither the machine nor who asks.
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     asked = json.load(sys.stdin.buffer)
-    sys.stdout.write(to_json(read_list(asked["text"], asked["kind"]), asked["most"]))
+    answer = to_json(read_list(asked["text"], asked["kind"]), asked["most"])
+    if len(answer) > _LONGEST_ANSWER:
+        sys.exit(1)
+    sys.stdout.write(answer)
 
 
 if __name__ == "__main__":
