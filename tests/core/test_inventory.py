@@ -39,6 +39,12 @@ def test_csv_of_any_spreadsheet(delimiter: str) -> None:
 TABLES = {
     "Excel's sep=": "sep=;\r\nname;host;username\r\nweb1;192.0.2.1;u\r\n",
     "sep with another": "SEP=|\nname|host|username\nweb1|192.0.2.1|u\n",
+    "sep and a delimiter": "sep=;;\r\nname;host;username\r\nweb1;192.0.2.1;u\r\n",
+    "sep as a row of three": "sep=;;;\nname;host;username\nweb1;192.0.2.1;u\n",
+    "sep of commas as a row": "sep=,,,\nname,host,username\nweb1,192.0.2.1,u\n",
+    "sep in quotes": '"sep=;"\r\nname;host;username\r\nweb1;192.0.2.1;u\r\n',
+    "sep in quotes as a row": '"sep=;";;\nname;host;username\nweb1;192.0.2.1;u\n',
+    "sep of tabs as a row": "sep=\t\t\nname\thost\tusername\nweb1\t192.0.2.1\tu\n",
     "delimiters behind it": "name;host;username;;\nweb1;192.0.2.1;u;\n",
     "more behind a row": "name;host;username\nweb1;192.0.2.1;u;;;\n",
     "a port of a spreadsheet": "name,host,username,port\nweb1,192.0.2.1,u,22.0\n",
@@ -91,6 +97,27 @@ def test_files_of_any_encoding(data: bytes, encoding: str) -> None:
     assert draft.description in ("Сервер приложений", "Server", "Büro in Zürich, café")
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Я и ты", "windows-1251"),
+        ("В ДЦ у ёлки", "windows-1251"),
+        ("IP-адрес и web1_сервер №1", "windows-1251"),
+        ("«Сервер» – Cервер с латинской C", "windows-1251"),
+        ("сервіс їжі", "windows-1251"),
+        ("Größe", "windows-1252"),
+        ("«été»", "windows-1252"),
+        ("Größe ÄÖÜ", "windows-1252"),
+        ("Informações à mão", "windows-1252"),
+        ("Serveur à Paris", "windows-1252"),
+        ("3×4 m², 5 °C – «x»", "windows-1252"),
+    ],
+)
+def test_short_texts_of_either_code_page(text: str, encoding: str) -> None:
+    table = f"name;host;description\na;b;{text}\n"
+    assert decode_list(table.encode(encoding)) == (table, encoding.title())
+
+
 @pytest.mark.parametrize("data", [b"\x7fELF\x02\x01\x01\x00", b"\x89PNG\r\n\x1a\n\x00", b"\xff\xfe\x00"])
 def test_what_is_no_text(data: bytes) -> None:
     with pytest.raises(ValueError):
@@ -123,6 +150,31 @@ def test_what_kind_of_list_it_is(text: str, kind: str) -> None:
     begun = time.process_time()
     assert sniff(text) == kind
     assert time.process_time() - begun < 1
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "read"),
+    [
+        ("[2001:db8::1]", "", ("2001:db8::1", 22)),
+        ("[2001:db8::1]:2222", "", ("2001:db8::1", 2222)),
+        ("[2001:db8::1]:2222", "2222.0", ("2001:db8::1", 2222)),
+        ("[web1.example.com]:2222", "", ("web1.example.com", 2222)),
+        ("2001:db8::1", "2222", ("2001:db8::1", 2222)),
+        ("[2001:db8::1]:22", "2222", "port: 2222 in its column, but 22 behind the address"),
+        ("[2001:db8::1]:70000", "", "port: a number from 1 to 65535"),
+        ("[2001:db8::1]:70000", "22", "port: a number from 1 to 65535"),
+        ("[2001:db8::1]:0", "", "port: a number from 1 to 65535"),
+    ],
+)
+def test_a_port_behind_an_address(host: str, port: str, read: object) -> None:
+    found = parse_csv(f"name,host,port\na,{host},{port}\n")
+    told = [(draft.host, draft.port) for draft in found.drafts] + [each.message for each in found.problems]
+    assert told == [read]
+
+
+def test_an_address_without_a_name_is_read_as_well() -> None:
+    (draft,) = parse_csv("host\n[2001:db8::1]:2222\n").drafts
+    assert (draft.host, draft.port) == ("2001:db8::1", 2222)
 
 
 def test_a_bad_row_costs_only_itself() -> None:

@@ -87,6 +87,8 @@ MAY: dict[Role, set[str]] = {
 """What each role was meant to do, written down a second time: a slip in the table shows."""
 
 PROTECTED = [name for name, rule in RULES.items() if rule is not None]
+OBJECTS = ("platform_id", "selection_id", "key_id", "job_id", "task_id", "other_id", "number")
+"""What the addresses of operations name."""
 SOCKETS = {"/ws/tasks/{task_id}", "/ws/jobs/{job_id}"}
 HIDDEN = {"/openapi.json", "/docs", "/platforms/import"}
 """The last is refused (405) for all that is not in the document. Beside them there are the pages, whose permissions tests/pages looks at."""
@@ -257,6 +259,28 @@ def test_without_a_login_it_is_refused_and_noted(site: Site, operation: str) -> 
     )
 
 
+@pytest.mark.parametrize("operation", PROTECTED)
+def test_a_stranger_is_told_nothing_else_that_is_wrong(site: Site, operation: str) -> None:
+    method, path, _ = site.request(operation)
+    template = site.operations[operation][1]
+    nonsense = template.format_map(dict.fromkeys(OBJECTS, "nonsense"))
+    as_json = {"Content-Type": "application/json"}
+    wrong: list[dict[str, Any]] = [
+        {"url": f"{path}{'&' if '?' in path else '?'}a=1"},
+        {"url": template.format_map(dict.fromkeys(OBJECTS, "1")) + "?" + "&".join(map(str, range(10_000)))},
+        {"url": f"{nonsense}?limit=x&sort={'x' * 60}&from=-1&status=x&state=x"},
+        *(
+            {"url": path, "content": body, "headers": {**as_json, "Idempotency-Key": "k" * 300}}
+            for body in (b"{", b'{"name":"\xff"}', b"[" * 10_000, b"[]", b'{"a":1}', b"")
+        ),
+        {"url": path, "content": b"a", "headers": {"Content-Type": ";;;"}},
+        {"url": path, "content": b" " * 20_000, "headers": as_json},
+        {"url": path, "headers": {"Content-Length": "9" * 30}},
+    ]
+    for asked in wrong:
+        assert_problem(site.bare.request(method, **asked), 401, "unauthenticated")
+
+
 @pytest.mark.parametrize("operation", [name for name, rule in RULES.items() if rule is None])
 def test_what_needs_no_login(site: Site, operation: str) -> None:
     answer = send(site, operation, {})
@@ -384,6 +408,13 @@ def test_no_call_takes_a_parameter_that_it_does_not_have(site: Site) -> None:
             assert [each["field"] for each in answer.json()["errors"]] == ["limitt", "x"], operation
 
 
+def test_of_the_parameters_that_a_call_does_not_have_it_names_a_few(site: Site) -> None:
+    names = [f"{number}{'x' * 200}" for number in range(200)]
+    answer = site.clients[Role.VIEWER].http.get("/platforms/?" + "&".join(names))
+    assert_problem(answer, 422, "invalid")
+    assert [each["field"] for each in answer.json()["errors"]] == [name[:100] for name in names[:20]]
+
+
 def deploy_job(site: Site) -> str:
     site.admin.post("/keys/", new_key())
     # No body: all keys.
@@ -444,6 +475,13 @@ def close_of(site: Site, path: str, headers: dict[str, str]) -> tuple[int, list[
 def test_a_websocket_wants_a_login(live: Site, path: str, kind: str) -> None:
     headers = {"Authorization": f"Bearer {forged(live, kind)}"} if kind else {}
     assert close_of(live, path.format(task_id=live.task_id, job_id=live.job_id), headers) == (4401, [])
+
+
+@pytest.mark.parametrize("path", sorted(SOCKETS))
+def test_a_websocket_tells_a_stranger_nothing_else_that_is_wrong(live: Site, path: str) -> None:
+    right = path.format(task_id=live.task_id, job_id=live.job_id)
+    for wrong in (f"{right}?a=1", f"{right}?after=x&output=9", path.format(task_id="nonsense", job_id="%00")):
+        assert close_of(live, wrong, {}) == (4401, [])
 
 
 @pytest.mark.parametrize("role", list(Role))

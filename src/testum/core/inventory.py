@@ -200,7 +200,7 @@ def sniff(text: str, filename: str = "") -> str:
     first = lines[0][:_LONGEST_HEADER].lower() if lines else ""
     cells = {cell.strip(" \"'\ufeff") for cell in re.split(r"[,;\t|]", first)}
     named = not cells.isdisjoint(_NAMES_OF_HOSTS)
-    if first.startswith("sep=") or (named and len(cells) > 1):
+    if first.lstrip('"').startswith("sep=") or (named and len(cells) > 1):
         return "csv"
     if lines and re.match(r"\[[^\]]+\]\s*(#.*)?$", lines[0]):
         # A variable of an inventory may be called host.
@@ -220,10 +220,11 @@ def parse_csv(text: str) -> Inventory:
     found = Inventory()
     lines = lines_of(text)
     header_line = next((line for line in lines if line.strip()), "")
-    said = re.fullmatch(r"(?i)sep=([,;\t|])\s*", header_line)
+    # Quoted, and with delimiters behind it, where a spreadsheet has taken the line for a row.
+    said = re.fullmatch(r'(?i)("?)sep=([,;\t|])\1\2*\s*', header_line)
     if said:
         lines[lines.index(header_line)] = "\n"
-    delimiter = said[1] if said else max(",;\t", key=header_line.count)
+    delimiter = said[2] if said else max(",;\t", key=header_line.count)
     header: list[str] = []
     for line, row in _csv_rows(lines, delimiter, found):
         if len(found.drafts) + len(found.problems) > MAX_HOSTS:
@@ -335,15 +336,21 @@ class _Rest:
 def _csv_draft(line: int, row: Mapping[str, str], found: Inventory) -> None:
     row = {column: value if column in _AS_IT_IS else value.strip() for column, value in row.items()}
     name = row.get("name", "")
-    port = parse_port(row.get("port", ""))
-    if port is None:
+    host, behind = _host_and_port(row.get("host", "") or name)
+    port, beside = parse_port(row.get("port", "") or behind), parse_port(behind)
+    if port is None or beside is None:
         found.problems.append(Problem(line, "port: a number from 1 to 65535", name))
+        return
+    if behind and port != beside:
+        found.problems.append(
+            Problem(line, f"port: {port} in its column, but {beside} behind the address", name)
+        )
         return
     key_file = row.get("key_file", "")
     found.add(
         Draft(
             name=name,
-            host=row.get("host", "").removeprefix("[").removesuffix("]") or name,
+            host=host,
             line=line,
             port=port,
             username=row.get("username", ""),
@@ -357,6 +364,12 @@ def _csv_draft(line: int, row: Mapping[str, str], found: Inventory) -> None:
             description=row.get("description", ""),
         )
     )
+
+
+def _host_and_port(text: str) -> tuple[str, str]:
+    """The host of `[host]` or `[host]:port`, and the port or nothing; any other text is the host."""
+    found = re.fullmatch(r"\[([^\[\]]+)\](?::([0-9]+))?", text)
+    return (found[1], found[2] or "") if found else (text, "")
 
 
 def parse_port(text: str) -> int | None:

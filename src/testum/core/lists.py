@@ -35,7 +35,8 @@ def decode_list(data: bytes) -> tuple[str, str]:
     """A file's text, and what it was read as where that is not UTF-8. Raises ValueError for what is no text.
 
     By its first bytes, else UTF-8 (RFC 3629), else UTF-16 where every second byte is zero, else one of the two code pages that
-    spreadsheets save in: in Windows-1251 letters that are not ASCII stand together, in Windows-1252 one by one.
+    spreadsheets save in. Words of Windows-1251 have no ASCII letters, those of Windows-1252 have some beside the others; a
+    letter that stands alone may be a word of either.
     """
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "")
     if not encoding and b"\0" in data[:1000]:
@@ -44,12 +45,27 @@ def decode_list(data: bytes) -> tuple[str, str]:
         try:
             return _text(data, "utf-8"), ""
         except UnicodeDecodeError:
-            high = sum(map(len, re.findall(rb"[\x80-\xff]+", data)))
-            together = sum(map(len, re.findall(rb"[\x80-\xff]{2,}", data)))
-            encoding = "windows-1251" if together * 2 > high else "windows-1252"
+            encoding = _code_page(data)
     return _text(data, encoding), "" if encoding == "utf-8" else encoding.upper().replace(
         "WINDOWS", "Windows"
     )
+
+
+_WORD = re.compile(rb"[A-Za-z\xa8\xb8\xc0-\xff]{2,}")
+"""Of letters in either code page; the two before the last range are the Russian yo, and marks that stand in few other texts."""
+_ENOUGH_WORDS = 1000
+
+
+def _code_page(data: bytes) -> str:
+    whole = mixed = 0
+    for word in _WORD.finditer(data):
+        if not word[0].isascii():
+            with_ascii = min(word[0]) < 0x80
+            mixed += with_ascii
+            whole += not with_ascii
+            if whole + mixed == _ENOUGH_WORDS:
+                break
+    return "windows-1251" if whole > mixed else "windows-1252"
 
 
 def _text(data: bytes, encoding: str) -> str:

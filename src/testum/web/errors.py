@@ -135,11 +135,21 @@ def problem_of(error: TestumError) -> ProblemResponse:
 
 ShowError = Callable[[Request, TestumError], Awaitable[Response | None]]
 """Shows an error to a person; None for one that a program asked for."""
+LoginFirst = Callable[[Request], Awaitable[None]]
+"""Raises a domain error for a request without the login that its call needs."""
 
 
-def install(app: FastAPI, show: ShowError) -> None:
+def install(app: FastAPI, show: ShowError, login_first: LoginFirst) -> None:
     """Make every error of the application a problem document; `show` has the first word on addresses that there
-    are not, and on what nobody expected."""
+    are not, and on what nobody expected; `login_first` on requests that cannot be read, which is tried before anything asks
+    for a login."""
+
+    async def refused(request: Request) -> Response | None:
+        try:
+            await login_first(request)
+        except TestumError as error:
+            return problem_of(error)
+        return None
 
     @app.exception_handler(TestumError)
     async def _domain(_request: Request, error: Exception) -> Response:
@@ -149,11 +159,13 @@ def install(app: FastAPI, show: ShowError) -> None:
         return problem_of(error)
 
     @app.exception_handler(RequestValidationError)
-    async def _validation(_request: Request, error: Exception) -> Response:
+    async def _validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         fields = [_field(item) for item in error.errors()]
         first = fields[0] if fields else FieldProblem("body", "is not valid.")
         malformed = any(item.get("type") == "json_invalid" for item in error.errors())
+        if malformed and (refusal := await refused(request)) is not None:
+            return refusal
         return ProblemResponse(
             400 if malformed else 422,
             "malformed" if malformed else "invalid",
@@ -170,6 +182,8 @@ def install(app: FastAPI, show: ShowError) -> None:
         nothing = error.status_code == 404 or (error.status_code == 405 and request.method == "GET")
         if nothing and (page := await show(request, NotFound(_NOWHERE))) is not None:
             return page
+        if error.status_code == 400 and (refusal := await refused(request)) is not None:
+            return refusal
         code = _CODES.get(error.status_code, "error")
         detail = _NOWHERE if error.status_code == 404 else str(error.detail)
         return ProblemResponse(error.status_code, code, detail, headers=headers)

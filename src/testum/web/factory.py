@@ -22,7 +22,7 @@ from testum.web.api import account, health, history, imports, jobs, keys, output
 from testum.web.api.query import known_parameters
 from testum.web.assets import MOUNT, Assets
 from testum.web.hosts import AllowedHosts
-from testum.web.security import MAX_BODY, SMALL_BODY, most_of_body
+from testum.web.security import MAX_BODY, SMALL_BODY, login_first, most_of_body
 
 _TOO_LARGE = (
     "What was sent is over 4 MB, the most that testum takes at once. "
@@ -77,7 +77,7 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
         separate_input_output_schemas=True,
     )
-    errors.install(app, pages.show_error)
+    errors.install(app, pages.show_error, login_first)
     api = APIRouter(dependencies=[Depends(known_parameters)])
     for module in (account, imports, platforms, selections, keys, jobs, history, output):
         api.include_router(module.router)

@@ -5,6 +5,7 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends
+from fastapi.routing import APIRoute
 from fastapi.security import APIKeyCookie, HTTPBearer
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -125,6 +126,13 @@ async def _current(
     _c: Annotated[object, Depends(_cookie)],
 ) -> Actor:
     return await actor_of(connection)
+
+
+async def login_first(connection: HTTPConnection) -> None:
+    """Raise as `actor_of` does where the call needs a login: who has none is told that, and nothing else that is wrong."""
+    route = connection.scope.get("route")
+    if isinstance(route, APIRoute) and any(part.call is _current for part in route.dependant.dependencies):
+        await actor_of(connection)
 
 
 CurrentActor = Annotated[Actor, Depends(_current)]

@@ -153,6 +153,7 @@ SAID = (
     # What is wrong with a list of hosts
     N_("a name is missing"),
     N_("port: a number from 1 to 65535"),
+    N_("port: %(port)s in its column, but %(beside)s behind the address"),
     N_("Port: a number from 1 to 65535"),
     N_("auth_method: password, private_key or key_and_password"),
     N_("a password and a key are given: say which counts in auth_method"),
