@@ -114,8 +114,16 @@ def store_full(fleet: Fleet, part: Part) -> Iterator[None]:
 def store_read_only(fleet: Fleet, part: Part) -> Iterator[None]:
     """No file of the output can be made or opened for writing; those that are open can be written."""
     folder = str(fleet.store(part))
-    subprocess.run(["mount", "--bind", folder, folder], check=True)
-    subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+
+    def closed() -> bool:
+        subprocess.run(["mount", "--bind", folder, folder], check=True)
+        # Refused where a file was opened for writing since the line before.
+        if subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=False).returncode == 0:
+            return True
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        return False
+
+    until(closed)
     yield
     subprocess.run(["umount", "--lazy", folder], check=True)
 
