@@ -3,6 +3,7 @@
 Forms: OpenSSH's own (PROTOCOL.key), and PEM with PKCS#1 (RFC 8017), SEC 1 (RFC 5915) and PKCS#8 (RFC 5958), encrypted or not.
 """
 
+import base64
 import binascii
 import re
 from contextlib import suppress
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 LEAST_RSA_BITS = 1024
 """As OpenSSH has it (sshkey.h, SSH_RSA_MINIMUM_MODULUS_SIZE)."""
+MOST_RSA_BITS = 16384
+"""As OpenSSH has it (sshbuf.h, SSHBUF_MAX_BIGNUM)."""
 
 _FOR_LOGIN = frozenset(
     {b"ssh-ed25519", b"ssh-rsa", b"ecdsa-sha2-nistp256", b"ecdsa-sha2-nistp384", b"ecdsa-sha2-nistp521"}
@@ -24,6 +27,11 @@ _BLOCK = re.compile(
 _DAMAGED = "the private key is damaged or incomplete."
 _UNSUPPORTED = "a key of this type or encryption is not supported."
 _OPENSSH = b"openssh-key-v1\0"
+_LABEL = b"OPENSSH PRIVATE KEY"
+_LEAST_BLOCK = 8
+"""Bytes: the secret is filled up to whole blocks, also where no cipher asks for it."""
+_CHECK_BYTES = 8
+"""Before the secret: four, twice, which show that it was decrypted."""
 _SCRYPT = "1.3.6.1.4.1.11591.4.11"
 _PBES2 = "1.2.840.113549.1.5.13"
 _MOST_ROUNDS = 1_000
@@ -65,7 +73,7 @@ def read(text: str, passphrase: str | None) -> "SSHKey":
     data = block[0].encode("utf-8", "replace") + b"\n"
     match block[2]:
         case "OPENSSH":
-            key = _openssh(data, _decoded(block[3]), passphrase)
+            key = _openssh(_decoded(block[3]), passphrase)
         case "ENCRYPTED":
             _check_cost(_decoded(block[3]))
             key = _pem(data, passphrase, encrypted=True)
@@ -84,45 +92,89 @@ def _decoded(body: str) -> bytes:
 
 def _checked(key: "SSHKey") -> "SSHKey":
     """Raises Unreadable for a key that no SSH server takes from us."""
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-
     if key.algorithm not in _FOR_LOGIN:
         if key.algorithm.startswith(b"sk-"):
             raise Unreadable("the secret of this key is in a security key, which must be touched to log in.")
         raise Unreadable("a key of this type cannot be used for SSH.")
-    if isinstance(key.pyca_key, RSAPrivateKey) and key.pyca_key.key_size < LEAST_RSA_BITS:
-        raise Unreadable(f"an RSA key has at least {LEAST_RSA_BITS} bits.")
     return key
 
 
-def _openssh(data: bytes, blob: bytes, passphrase: str | None) -> "SSHKey":
-    from asyncssh import KeyEncryptionError, KeyImportError
-    from asyncssh.encryption import get_encryption_algs
-    from asyncssh.packet import PacketDecodeError, SSHPacket
+def _openssh(blob: bytes, passphrase: str | None) -> "SSHKey":
+    """The form that PROTOCOL.key describes. The public half stands before the secret and in it; all of them must agree."""
+    from asyncssh import KeyImportError
+    from asyncssh.packet import PacketDecodeError, SSHPacket, String
 
     try:
-        packet = SSHPacket(blob.removeprefix(_OPENSSH))
+        if not blob.startswith(_OPENSSH):
+            raise Unreadable(_DAMAGED)
+        packet = SSHPacket(blob[len(_OPENSSH) :])
         cipher, kdf, options = packet.get_string(), packet.get_string(), packet.get_string()
-        if cipher == b"none":
-            return _imported(data, None)
-        if cipher not in get_encryption_algs() or kdf != b"bcrypt":
-            raise Unreadable(_UNSUPPORTED)
-        packet = SSHPacket(options)
-        packet.get_string()
-        _bound(packet.get_uint32(), _MOST_ROUNDS)
-        if not passphrase:
-            raise PassphraseMissing
-        return _imported(data, passphrase)
-    except KeyEncryptionError:
-        raise PassphraseDoesNotOpen from None
+        keys, public, secret = packet.get_uint32(), packet.get_string(), packet.get_string()
+        tag = packet.get_remaining_payload()
+        if keys != 1:
+            raise Unreadable(_DAMAGED)
+        if cipher != b"none":
+            secret = _decrypted(cipher, kdf, options, secret, tag, passphrase)
+        elif tag or len(secret) % _LEAST_BLOCK:
+            raise Unreadable(_DAMAGED)
+        head = b"".join(map(String, (b"none", b"none", b""))) + keys.to_bytes(4, "big")
+        plain = base64.encodebytes(_OPENSSH + head + String(public) + String(secret))
+        key = _imported(b"-----BEGIN %b-----\n%b-----END %b-----\n" % (_LABEL, plain, _LABEL), None)
     except (PacketDecodeError, KeyImportError):
         raise Unreadable(_DAMAGED) from None
+    if key.algorithm in _FOR_LOGIN and not _agree(key, public, secret):
+        raise Unreadable(_DAMAGED)
+    return key
+
+
+def _decrypted(
+    cipher: bytes, kdf: bytes, options: bytes, secret: bytes, tag: bytes, passphrase: str | None
+) -> bytes:
+    """Raises Unreadable, PassphraseMissing, PassphraseDoesNotOpen, and PacketDecodeError for broken options."""
+    import bcrypt
+    from asyncssh.encryption import get_encryption, get_encryption_algs, get_encryption_params
+    from asyncssh.packet import SSHPacket
+
+    if cipher not in get_encryption_algs() or kdf != b"bcrypt":
+        raise Unreadable(_UNSUPPORTED)
+    packet = SSHPacket(options)
+    salt, rounds = packet.get_string(), packet.get_uint32()
+    packet.check_end()
+    _bound(rounds, _MOST_ROUNDS)
+    key_size, iv_size, block, _, tag_size, _ = get_encryption_params(cipher)
+    if len(tag) != tag_size or len(secret) % max(block, _LEAST_BLOCK):
+        raise Unreadable(_DAMAGED)
+    if not passphrase:
+        raise PassphraseMissing
+    try:
+        derived = bcrypt.kdf(passphrase.encode(), salt, key_size + iv_size, rounds, ignore_few_rounds=True)
+    except ValueError:
+        raise Unreadable(_DAMAGED) from None
+    opened = get_encryption(cipher, derived[:key_size], derived[key_size:]).decrypt_packet(
+        0, b"", secret, 0, tag
+    )
+    if opened is None or opened[:4] != opened[4:8]:
+        raise PassphraseDoesNotOpen
+    return opened
+
+
+def _agree(key: "SSHKey", public: bytes, secret: bytes) -> bool:
+    """Whether the public halves before and in the secret are the one that follows from it."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    pyca: Any = key.pyca_key
+    line = pyca.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    derived = binascii.a2b_base64(line.split(b" ")[1])
+    # asyncssh does not keep those that stand in Ed25519's secret.
+    inner = key.algorithm != b"ssh-ed25519" or secret.startswith(key.private_data, _CHECK_BYTES)
+    return inner and public == key.public_data == derived
 
 
 def _pem(data: bytes, passphrase: str | None, *, encrypted: bool) -> "SSHKey":
     """OpenSSL opens them, as it does for ssh, and knows more ciphers than asyncssh; that takes numbers of any length."""
     from asyncssh import KeyEncryptionError, KeyImportError
     from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import (
         Encoding,
         NoEncryption,
@@ -132,10 +184,11 @@ def _pem(data: bytes, passphrase: str | None, *, encrypted: bool) -> "SSHKey":
 
     if encrypted and not passphrase:
         raise PassphraseMissing
+    secret = passphrase.encode() if encrypted and passphrase else None
     try:
-        opened = load_pem_private_key(data, passphrase.encode() if encrypted and passphrase else None)
-        return _imported(opened.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()), None)
-    except (UnsupportedAlgorithm, KeyImportError):
+        opened = load_pem_private_key(data, secret, unsafe_skip_rsa_key_validation=True)
+        plain = opened.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    except UnsupportedAlgorithm:
         raise Unreadable(_UNSUPPORTED) from None
     except (TypeError, ValueError) as error:
         with suppress(KeyImportError, KeyEncryptionError):
@@ -145,14 +198,27 @@ def _pem(data: bytes, passphrase: str | None, *, encrypted: bool) -> "SSHKey":
         if encrypted:
             raise PassphraseDoesNotOpen from None
         raise Unreadable(_DAMAGED) from None
+    try:
+        return _imported(plain, None)
+    except KeyImportError:
+        raise Unreadable(_DAMAGED if isinstance(opened, RSAPrivateKey) else _UNSUPPORTED) from None
 
 
 def _imported(data: bytes, passphrase: str | None) -> "SSHKey":
-    """Raises KeyImportError, KeyEncryptionError."""
+    """Raises Unreadable, KeyImportError, KeyEncryptionError. An RSA key's numbers are looked into when there are not too many
+    bits of them: that takes minutes otherwise."""
     from asyncssh import KeyEncryptionError, KeyImportError, import_private_key
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
     try:
-        return import_private_key(data, passphrase)
+        key = import_private_key(data, passphrase, unsafe_skip_rsa_key_validation=True)
+        if isinstance(key.pyca_key, RSAPrivateKey):
+            if key.pyca_key.key_size < LEAST_RSA_BITS:
+                raise Unreadable(f"an RSA key has at least {LEAST_RSA_BITS} bits.")
+            if key.pyca_key.key_size > MOST_RSA_BITS:
+                raise Unreadable(f"an RSA key has at most {MOST_RSA_BITS} bits.")
+            key = import_private_key(key.export_private_key("pkcs8-der"))
+        return key
     except (KeyImportError, KeyEncryptionError):
         raise
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from asyncssh.asn1 import der_decode, der_encode
 
 from tests.ssh.conftest import begin
 from tests.ssh.test_run import marker
@@ -34,6 +35,12 @@ _PKCS8 = {
     "pkcs8-1-rc4": f"-v1 PBE-SHA1-RC4-128 {_OLD}",
     "pkcs8-1-md5-des": f"-v1 PBE-MD5-DES {_OLD}",
     "pkcs8-camellia": "-v2 camellia-256-cbc",
+    "pkcs8-aria": "-v2 aria-256-cbc",
+    "pkcs8-sm4": "-v2 sm4-cbc",
+    "pkcs8-aes192-cfb": "-v2 aes-192-cfb",
+    "pkcs8-hmac-md5": "-v2 aes256 -v2prf hmacWithMD5",
+    "pkcs8-hmac-sha512-224": "-v2 aes256 -v2prf hmacWithSHA512-224",
+    "pkcs8-hmac-sha512-256": "-v2 aes256 -v2prf hmacWithSHA512-256",
 }
 _KINDS = {
     "rsa-pss": "RSA-PSS -pkeyopt rsa_keygen_bits:2048",
@@ -46,6 +53,7 @@ _KINDS = {
     "p256-explicit": "EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:explicit",
     "rsa-1024": "RSA -pkeyopt rsa_keygen_bits:1024",
     "rsa-768": "RSA -pkeyopt rsa_keygen_bits:768",
+    "rsa-three-primes": "RSA -pkeyopt rsa_keygen_bits:2048 -pkeyopt rsa_keygen_primes:3",
     "rsa-exponent-3": "RSA -pkeyopt rsa_keygen_bits:2048 -pkeyopt rsa_keygen_pubexp:3",
 }
 
@@ -61,7 +69,21 @@ TAKEN_BY_US_ALONE = {
     "pkcs8-1-md5-des": "PKCS#8 encrypted with RC4 or DES",
 }
 """What Debian's ssh-keygen refuses, and how docs/guide/files.md names it."""
-TAKEN_BY_SSH_ALONE = {"pkcs8-camellia": "Camellia", "pem-camellia256": "Camellia"}
+_STRETCHED = "PKCS#8 whose passphrase is stretched by HMAC-MD5, HMAC-SHA512-224 or HMAC-SHA512-256"
+TAKEN_BY_SSH_ALONE = {
+    "pkcs8-camellia": "Camellia",
+    "pem-camellia256": "Camellia",
+    "pkcs8-aria": "ARIA",
+    "pem-aria256": "ARIA",
+    "pkcs8-sm4": "SM4",
+    "pkcs8-aes192-cfb": "AES-192-CFB",
+    "pkcs8-hmac-md5": _STRETCHED,
+    "pkcs8-hmac-sha512-224": _STRETCHED,
+    "pkcs8-hmac-sha512-256": _STRETCHED,
+    "rsa-three-primes": "RSA of three or more primes",
+    "rsa-damaged-d": "RSA with a damaged `d` or `p`",
+    "rsa-damaged-p": "RSA with a damaged `d` or `p`",
+}
 
 
 def _in_shell(folder: Path, lines: list[str]) -> None:
@@ -105,7 +127,7 @@ def forms(folder: Path) -> dict[str, str | None]:
         }
         | {
             f"pem-{cipher}": f"openssl rsa -traditional -in pem-rsa -out pem-{cipher} -passout pass:{word} -{cipher}"
-            for cipher in ("aes256", "aes128", "des3", "camellia256")
+            for cipher in ("aes256", "aes128", "des3", "camellia256", "aria256")
         }
         | {"sec1-aes256": f"openssl ec -in sec1 -aes256 -passout pass:{word} -out sec1-aes256"},
     )
@@ -124,6 +146,8 @@ def forms(folder: Path) -> dict[str, str | None]:
         "attributes-before": f"Bag Attributes\n    a: b\n{(folder / 'pem-rsa').read_text()}",
         "two-keys": text + (folder / "pem-rsa").read_text(),
         "nothing": "",
+        "rsa-damaged-d": _with_another((folder / "pem-rsa").read_text(), 3),
+        "rsa-damaged-p": _with_another((folder / "pem-rsa").read_text(), 4),
     }.items():
         (folder / name).write_bytes(changed.encode())
         made[name] = None
@@ -137,7 +161,18 @@ def _unfolded(text: str) -> str:
     return f"{first}\n{''.join(body)}\n{last}\n"
 
 
-def _as_ssh(file: Path, passphrase: str | None) -> str | None:
+def _with_another(pem: str, place: int) -> str:
+    """A PKCS#1 key, with two added to one of its numbers."""
+    numbers: list[int] = list(der_decode(body_of(pem)))
+    numbers[place] += 2
+    return armoured("RSA PRIVATE KEY", der_encode(tuple(numbers)))
+
+
+def body_of(text: str) -> bytes:
+    return base64.b64decode("".join(line for line in text.splitlines() if "-----" not in line))
+
+
+def as_ssh(file: Path, passphrase: str | None) -> str | None:
     """The public half, as ssh-keygen reads it."""
     command = ["ssh-keygen", "-y", "-P", passphrase or "", "-f", str(file)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
@@ -151,7 +186,7 @@ async def test_what_is_accepted_logs_in_and_what_is_refused_ssh_refuses(
         pytest.skip("NOT RUN, forms of private keys: puttygen is missing (Debian: apt install putty-tools)")
     made = forms(tmp_path)
     assert len(made) >= 60
-    by_ssh = {name: _as_ssh(tmp_path / name, passphrase) for name, passphrase in made.items()}
+    by_ssh = {name: as_ssh(tmp_path / name, passphrase) for name, passphrase in made.items()}
     accepted, before = {}, sshd.authorized_keys.read_text()
     for name, passphrase in made.items():
         text = (tmp_path / name).read_bytes().decode()
@@ -184,7 +219,7 @@ async def test_what_is_accepted_logs_in_and_what_is_refused_ssh_refuses(
         sshd.authorized_keys.write_text(before)
 
 
-def _armoured(label: str, body: bytes) -> str:
+def armoured(label: str, body: bytes) -> str:
     return f"-----BEGIN {label}-----\n{base64.b64encode(body).decode()}\n-----END {label}-----\n"
 
 
@@ -212,16 +247,17 @@ def _pkcs8(kdf: str, *numbers: int) -> str:
     derived = _der(_name(kdf), _der(_der(b"saltsalt", tag=4), *map(_number, numbers)))
     cipher = _der(_name("2.16.840.1.101.3.4.1.42"), _der(b"i" * 16, tag=4))
     algorithm = _der(_name("1.2.840.113549.1.5.13"), _der(derived, cipher))
-    return _armoured("ENCRYPTED PRIVATE KEY", _der(algorithm, _der(b"x" * 64, tag=4)))
+    return armoured("ENCRYPTED PRIVATE KEY", _der(algorithm, _der(b"x" * 64, tag=4)))
+
+
+def strings(*parts: bytes) -> bytes:
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
 def _openssh(rounds: int) -> str:
-    def strings(*parts: bytes) -> bytes:
-        return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-
     options = strings(b"s" * 16) + rounds.to_bytes(4, "big")
     head = b"openssh-key-v1\0" + strings(b"aes256-ctr", b"bcrypt", options)
-    return _armoured("OPENSSH PRIVATE KEY", head + (1).to_bytes(4, "big") + strings(b"p" * 51, b"x" * 160))
+    return armoured("OPENSSH PRIVATE KEY", head + (1).to_bytes(4, "big") + strings(b"p" * 51, b"x" * 160))
 
 
 @pytest.mark.parametrize(
@@ -257,7 +293,7 @@ def test_a_nesting_without_end(label: str) -> None:
     while len(nested) < 40_000:
         nested = _der(nested)
     with pytest.raises(private_keys.Unreadable):
-        private_keys.read(_armoured(label, nested), "x")
+        private_keys.read(armoured(label, nested), "x")
 
 
 @pytest.mark.parametrize("break_at", range(0, 300, 7))
@@ -265,7 +301,7 @@ def test_whatever_is_broken_it_is_told(plain: Callable[[], bytes], break_at: int
     raw = bytearray(plain())
     raw[break_at % len(raw)] ^= 0xFF
     with suppress(private_keys.Unreadable):
-        private_keys.read(_armoured("RSA PRIVATE KEY", bytes(raw)), None)
+        private_keys.read(armoured("RSA PRIVATE KEY", bytes(raw)), None)
 
 
 @pytest.fixture(scope="module")
@@ -273,5 +309,4 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], bytes]:
     file = tmp_path_factory.mktemp("plain") / "rsa"
     command = ["openssl", "genrsa", "-traditional", "-out", str(file), "1024"]
     subprocess.run(command, check=True, capture_output=True, env={"PATH": os.environ["PATH"]})
-    body = "".join(line for line in file.read_text().splitlines() if "-" not in line)
-    return lambda: base64.b64decode(body)
+    return lambda: body_of(file.read_text())

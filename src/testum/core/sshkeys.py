@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 
 from testum import private_keys
 from testum.errors import InvalidInput
-from testum.private_keys import LEAST_RSA_BITS
+from testum.private_keys import LEAST_RSA_BITS, MOST_RSA_BITS
 
 MAX_KEY_TEXT = 64 * 1024
+_P256_POINT = 65
+"""Bytes of an uncompressed point, the only form that OpenSSH takes."""
 
 _SECURITY_KEYS = frozenset({"sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"})
 _PLAIN_KEYS = frozenset(
@@ -51,10 +53,10 @@ def parse_public_key(text: str, field: str = "public_key") -> PublicKey:
         raise InvalidInput.field(field, "this is a private key; paste the public one (the .pub file).")
     if len(line) > MAX_KEY_TEXT:
         raise InvalidInput.field(field, "this is too long for a public key.")
-    if any(ord(character) < 32 or ord(character) == 127 for character in line):
-        raise InvalidInput.field(field, "one key on one line, without control characters.")
     # As OpenSSH does: other signs that look like a space are none.
     parts = re.split("[ \t]+", line, maxsplit=2)
+    if any(ord(character) < 32 or ord(character) == 127 for part in parts for character in part):
+        raise InvalidInput.field(field, "one key on one line, without control characters.")
     if len(parts) < 2:
         raise InvalidInput.field(field, "not a public key: expected `ssh-ed25519 AAAA... comment`.")
     algorithm, encoded = parts[0], parts[1]
@@ -64,15 +66,24 @@ def parse_public_key(text: str, field: str = "public_key") -> PublicKey:
         )
     try:
         blob = base64.b64decode(encoded, validate=True)
+        # b64decode passes over needless padding and over spare bits, OpenSSH over neither.
+        if base64.b64encode(blob).decode() != encoded:
+            raise ValueError("damaged")
         (length,) = struct.unpack_from(">I", blob)
         if blob[4 : 4 + length] != algorithm.encode():
             raise InvalidInput.field(
                 field, "the key's contents are of another type than its first word says."
             )
         if algorithm in _PLAIN_KEYS:
-            key = load_ssh_public_key(f"{algorithm} {encoded}".encode())
+            plain = f"{algorithm} {encoded}".encode()
+            key = load_ssh_public_key(plain)
             if isinstance(key, RSAPublicKey) and key.key_size < LEAST_RSA_BITS:
                 raise InvalidInput.field(field, f"an RSA key has at least {LEAST_RSA_BITS} bits.")
+            if isinstance(key, RSAPublicKey) and key.key_size > MOST_RSA_BITS:
+                raise InvalidInput.field(field, f"an RSA key has at most {MOST_RSA_BITS} bits.")
+            # Leading zeros would give the same key another fingerprint.
+            if key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) != plain:
+                raise ValueError("damaged")
         else:
             _check_security_key(blob)
     except (binascii.Error, struct.error, ValueError, UnsupportedAlgorithm, NotImplementedError):
@@ -94,10 +105,10 @@ def _check_security_key(blob: bytes) -> None:
     if parts[0] == b"sk-ssh-ed25519@openssh.com":
         sound = len(parts) == 3 and len(parts[1]) == 32
     else:
-        sound = len(parts) == 4 and parts[1] == b"nistp256"
+        sound = len(parts) == 4 and parts[1] == b"nistp256" and len(parts[2]) == _P256_POINT
         if sound:
             EllipticCurvePublicKey.from_encoded_point(SECP256R1(), parts[2])
-    if not sound or not parts[-1]:
+    if not sound or not parts[-1] or b"\0" in parts[-1]:
         raise ValueError("damaged")
 
 

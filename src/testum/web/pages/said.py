@@ -146,6 +146,7 @@ SAID = (
     N_("its way has more than %(number)s jump hosts"),
     N_("several columns are %(column)s: the first that says something counts"),
     N_("an RSA key has at least %(bits)s bits."),
+    N_("an RSA key has at most %(bits)s bits."),
     N_("its arguments for ssh cannot be read: %(said)s"),
     N_("the file is read as %(encoding)s"),
     N_("%(hop)s is a jump host: it becomes a platform"),
