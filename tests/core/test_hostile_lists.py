@@ -14,21 +14,15 @@ from testum.core.lists import read_list
 _MEASURABLE_SECONDS = 0.03
 _ROUNDS = 12
 _EACH_TIME = {
-    "csv, rows",
-    "ssh-config, Host lines",
     "ssh-config, one Host line",
     "ssh-config, names and patterns",
     "ssh-config, blocks",
-    "ssh-config, stars of many",
     "ssh-config, values",
     "ssh-config, names from names",
     "ssh-config, arguments for all",
     "ansible, variables of hosts",
     "ansible, diamonds",
-    "ansible, wide",
     "ansible, long values for all",
-    "ansible, brackets",
-    "yaml, groups",
     "yaml, merges",
     "yaml, brackets",
     "yaml, variables by aliases",
@@ -44,6 +38,7 @@ def seconds(kind: str, text: str) -> float:
     return time.process_time() - begun
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "name", [name if name in _EACH_TIME else pytest.param(name, marks=pytest.mark.slow) for name in LISTS]
 )
