@@ -5,12 +5,15 @@ import re
 import secrets
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from tests.support.application import Listening
 from tests.support.server import Api
 from tests.support.sshd import RealSshd
 from tests.support.waiting import until
+from testum.services import lines as services
 
 pytestmark = pytest.mark.walls
 
@@ -170,6 +173,17 @@ def test_a_line_of_ten_million_bytes(api: Api, run: Callable[[str], str]) -> Non
     assert len(api.get(f"/tasks/{task_id}/lines/2", offset=5_000_000, size=1_000_000)["text"]) == 1_000_000
     assert search(api, task_id, "xEND")["hits"] == [2]
     assert api.http.get(f"/tasks/{task_id}/lines/4").status_code == 404
+
+
+@pytest.mark.embedded
+def test_a_search_is_complete_when_the_lines_that_it_found_are_known(real_sshd: RealSshd) -> None:
+    """On a busy machine one may wait for the other."""
+    with patch.object(services, "_WAIT_SECONDS", 0), Listening() as site:
+        api = site.client()
+        platform = api.add_platform("long", real_sshd)["id"]
+        command = "echo first; head -c 10000000 /dev/zero | tr '\\0' x; echo END; echo last"
+        task_id = api.run(command, targets={"platform_ids": [platform]})["id"]
+        assert search(api, task_id, "xEND")["hits"] == [2]
 
 
 def test_what_is_no_text(api: Api, run: Callable[[str], str]) -> None:

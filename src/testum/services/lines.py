@@ -217,6 +217,8 @@ class Lines:
             )
         # Its hits are found by the index, which is the quicker of the two.
         await counting.advance(_WAIT_SECONDS, lambda: index.rows >= searching.rows)
+        # Where it has not got so far, hits are missing.
+        complete = complete and (index.rows >= searching.rows or counting.fault is not None)
         hits, ordinal = await self._hits(task_id, index, searching, start, limit, forward=forward)
         return Found(
             count=searching.count,
