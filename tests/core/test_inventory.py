@@ -256,3 +256,12 @@ def test_what_ends_a_line_in_a_table() -> None:
         ("three", "y"),
     ]
     assert found.problems == []
+
+
+def test_a_large_table_with_keys_is_read() -> None:
+    """The command line takes more than an import by the API. Nothing is raised where it is too much."""
+    key = "k" * 2000
+    found = parse_csv("name,host,private_key\n" + "".join(f"h{n},a,{key}\n" for n in range(9000)))
+    assert len(found.drafts) == 9000 and found.problems == []
+    found = parse_csv("name,host,password\n" + "".join(f"h{n},a,{key}\n" for n in range(9000)))
+    assert "too long for so many" in found.problems[-1].message

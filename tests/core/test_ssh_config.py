@@ -305,6 +305,7 @@ def test_what_includes_itself_has_an_end() -> None:
         ("ProxyCommand ssh -W %h:%p other@gate -l op", ("other@gate",)),
         ("ProxyCommand ssh -p 2200 -p 22 -W %h:%p gate", ("gate:2200",)),
         ("ProxyCommand ssh -W %h:%p gate:2200", None),
+        ("ProxyCommand ssh -p 22 -W %h:%p me@2001:db8::1", ("me@[2001:db8::1]:22",)),
     ],
 )
 def test_the_way_is_the_one_that_is_written_or_none(said: str, jumps: tuple[str, ...] | None) -> None:

@@ -33,7 +33,7 @@ _MOST_OF_LITERAL = 1000
 _LONGEST_LINE = 100_000
 _LONGEST_NAME = 300
 """Characters. No host's name has so many, and a range makes thousands of them."""
-LONGEST_VALUE = 4_000
+_LONGEST_VALUE = 4_000
 """Characters of a variable that says how to log in: it may be said once for all hosts."""
 _MOST_NESTED = 100_000
 """So often a group is said to stand in another: aliases of YAML say it many times with few characters."""
@@ -334,8 +334,8 @@ def _words(content: str) -> list[str]:
 
 def check_value(name: str, text: str) -> None:
     """Raises ValueError for one that is too long."""
-    if len(text) > LONGEST_VALUE:
-        raise ValueError(f"{name}: a value has at most {LONGEST_VALUE} characters")
+    if len(text) > _LONGEST_VALUE:
+        raise ValueError(f"{name}: a value has at most {_LONGEST_VALUE} characters")
 
 
 def _value(text: str) -> str:

@@ -84,7 +84,8 @@ class Inventory:
 
     def add(self, draft: Draft) -> None:
         """Take the draft, unless its name was there before (the first one counts) or it says nonsense. Raises TooMuch."""
-        self._size += sum(map(len, (draft.host, draft.username, draft.password, draft.private_key)))
+        # A private key stands in a table only, each time as a whole.
+        self._size += sum(map(len, (draft.host, draft.username, draft.password)))
         self._size += sum(map(len, (*draft.key_files, *draft.tags, *draft.jumps)))
         if self._size > _MOST_OF_DRAFTS:
             raise TooMuch("what is said for all hosts is too long for so many: split the list")
@@ -259,7 +260,11 @@ def parse_csv(text: str) -> Inventory:
             for column, value in zip(header, row, strict=False):
                 if not values.get(column, "").strip():
                     values[column] = value
-            _csv_draft(line, values, found)
+            try:
+                _csv_draft(line, values, found)
+            except TooMuch as error:
+                found.problems.append(Problem(line, str(error)))
+                return found
     return found
 
 

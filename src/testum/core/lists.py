@@ -131,7 +131,7 @@ def from_json(text: str | bytes) -> Inventory:
 
 
 def _answer() -> None:
-    # Whatever gets past the other limits ends this process, and neither the machine nor who asks.
+    # A list that gets past the other limits uses up the memory of this process only.
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     asked = json.load(sys.stdin.buffer)
     answer = to_json(read_list(asked["text"], asked["kind"]), asked["most"])

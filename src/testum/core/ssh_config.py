@@ -38,7 +38,7 @@ _USED = _ONE | _PROXIES | {"identityfile"}
 
 
 def _uncounted(_comparisons: int) -> None:
-    """Until somebody counts them."""
+    """Stands where nobody counts comparisons."""
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from functools import lru_cache, wraps
+from ipaddress import IPv6Address
 from typing import TypeVar
 
 from testum.core.ssh_lines import Unreadable
@@ -12,7 +13,7 @@ Way = TypeVar("Way")
 
 
 def _kept(read: Callable[[str], Way]) -> Callable[[str], Way]:
-    """Many hosts have the same: what was read, or was refused, is kept."""
+    """Keep the answer, or the refusal, for each text: many hosts have the same one."""
 
     @lru_cache(1000)
     def attempt(text: str) -> tuple[Way | None, str]:
@@ -154,7 +155,12 @@ def gate_of(command: str) -> str:
             del arguments[: 2 if re.fullmatch("-[wq]", arguments[0]) else 1]
         through = tool.rpartition("/")[2] in ("nc", "ncat", "netcat") and arguments == ["%h", "%p"]
         words = []
-    # Here a port stands in -p alone.
-    if not gate or not through or words or re.search(r"[:/\[\]]", gate):
+    # A port stands in -p alone; what has colons is an address of IPv6.
+    if not gate or not through or words or re.search(r"[/\[\]]", gate):
         raise refusal
+    if ":" in gate:
+        try:
+            gate = f"[{IPv6Address(gate)}]"
+        except ValueError:
+            raise refusal from None
     return (f"{user}@" if user else "") + gate + (f":{port}" if port else "")

@@ -95,7 +95,7 @@ def name_matcher(names: Sequence[str]) -> Callable[[str], bool]:
     exact = frozenset(names)
     like: dict[str, list[str]] = {}
     for pattern in filter(is_pattern, exact):
-        # What begins a set and is none stands for itself, but is no reason to read on.
+        # A `[` that nothing closes stands for itself; the run ends there all the same.
         runs = re.split(r"[*?]|\[!?\]?[^\]]*\]|\[", pattern)
         like.setdefault(ngrams.wanted_by(runs), []).append(translate(pattern))
     # Few expressions, each of many patterns: `fnmatch` keeps 256 compiled ones, and beyond that compiles each again for every name.
