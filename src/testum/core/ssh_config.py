@@ -287,7 +287,11 @@ class SshConfig:
                     raise too_many_hosts()
 
     def _take(self, block: Block, keyword: str, rest: str) -> None:
-        if keyword in _USED and (len(rest) > _LONGEST or rest.count("%") > _MOST_TOKENS):
+        too_long = len(rest) > _LONGEST or rest.count("%") > _MOST_TOKENS
+        if keyword in _PROXIES and too_long:
+            # Left out, its hosts would be reached directly: an open quote and a space are a problem of each of them.
+            rest = "' (too long)"
+        elif keyword in _USED and too_long:
             raise Unreadable(f"{keyword}: more than {_LONGEST} characters or {_MOST_TOKENS} tokens")
         if keyword in _PROXIES:
             value = rest.lstrip(SPACE + "=")
