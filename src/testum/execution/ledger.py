@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 _RETRY_SECONDS = 1.0
 _GATHER_SECONDS = 0.03
 """A result may wait so long for others; a claim, for which a host's slot waits, takes along what there is."""
+_SENDING_GATHER_SECONDS = 0.005
+"""Tasks that are claimed together are ready to be sent at nearly the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +112,12 @@ class Ledger:
 
     async def claim(self, wanted: Wanted) -> Claimed:
         """Take pending tasks of a job. What is returned is committed as ours and running."""
-        return await self._batcher.ask(wanted, urgent=True)
+        return await self._batcher.ask(wanted, within=0)
 
     async def sending(self, claim: Claim, account: str) -> None:
         """Write that a task is about to be sent to this account of a host: whoever finds it without this may do it again.
         Raises TakenOver where it is not ours any more."""
-        await self._batcher.ask(Sending(claim.id, claim.fence, account), urgent=True)
+        await self._batcher.ask(Sending(claim.id, claim.fence, account), within=_SENDING_GATHER_SECONDS)
 
     async def finish(self, result: Result) -> None:
         """Write how a task ended, or that it is given back. Where it is not ours any more, because this process was taken

@@ -1,8 +1,6 @@
 """One connection in the pool, and how a program is started over it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from testum.ssh.endpoint import Endpoint, Timeouts
@@ -114,15 +112,14 @@ class Link:
         return shown is not None and any(known.public_key == shown.public_key for known in trust.known)
 
 
-@asynccontextmanager
 async def start_program(
     link: Link,
     request: Request,
     endpoint: Endpoint,
     timeouts: Timeouts,
     progress: Progress,
-) -> AsyncIterator[Execution]:
-    """Open a channel and send the request; the channel is closed at the end of the block.
+) -> Execution:
+    """Open a channel and send the request. Whoever gets the execution closes it.
 
     Raises NotSent where another connection may do, ChannelRefused where none will, ConnectionLost where
     the program may have been started.
@@ -133,11 +130,12 @@ async def start_program(
     execution = Execution(session, timeouts, endpoint.address)
     try:
         await _open(link, session, request.line, endpoint, timeouts)
-        link.has_run = True
-        execution.begin()
-        yield execution
-    finally:
+    except BaseException:
         execution.close()
+        raise
+    link.has_run = True
+    execution.begin()
+    return execution
 
 
 async def _open(

@@ -2,12 +2,12 @@
 
 Each connection is kept by one task of its own (`_keep`), which takes all that it needs in scopes, one within the other:
 its place below the limit, its way through a jump host, the connection. Each program takes its seat on a connection in a
-scope (`_seat`). So nothing that is taken can be left taken, whatever is raised or cancelled between.
+scope (`_Use`). So nothing that is taken can be left taken, whatever is raised or cancelled between.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -92,17 +92,19 @@ class Pool:
             self._remember_plain(marker)
         dead = 0
         for _ in range(_MOST_TRIES):
-            async with AsyncExitStack() as stack:
-                link = await stack.enter_async_context(self._seat(endpoint, timeouts.connect))
-                started = start_program(link, request, endpoint, timeouts, progress)
+            with _Use(self) as use:
+                link = await self._seat(endpoint, timeouts.connect, use)
                 try:
-                    execution = await stack.enter_async_context(started)
+                    execution = await start_program(link, request, endpoint, timeouts, progress)
                 except NotSent as error:
                     dead += error.dead
                     if dead > 1:
                         break
                     continue
-                yield execution
+                try:
+                    yield execution
+                finally:
+                    execution.close()
                 return
         raise ConnectionLost(
             f"{endpoint.address}: the connection broke before the command could be sent, and so did the next one."
@@ -192,20 +194,19 @@ class Pool:
 
     # -- seats: what a program or a tunnel has of a connection --------------------------------------
 
-    @asynccontextmanager
-    async def _seat(self, endpoint: Endpoint, timeout: float) -> AsyncIterator[Link]:
-        """A standing connection with room for one more program, which is counted. Raises SSHError."""
+    async def _seat(self, endpoint: Endpoint, timeout: float, use: "_Use") -> Link:
+        """A standing connection with room for one more program, which is counted from now on by `use`. Raises SSHError."""
         while True:
             link = self._standing(endpoint, seats=1) or self._opening(endpoint, timeout, seats=1)
-            with self._using(link, seats=1):
-                # A place for another connection may be long in coming: a seat on one that stands is as good.
-                while link.opening and self._standing(endpoint, seats=1) is None:
-                    await link.change()
-                link.check()
-                # A server that shows to allow fewer programs than were waiting gets the others over another connection.
-                if link.alive and link.seats <= link.capacity:
-                    yield link
-                    return
+            use.take(link, seats=1)
+            # A place for another connection may be long in coming: a seat on one that stands is as good.
+            while link.opening and self._standing(endpoint, seats=1) is None:
+                await link.change()
+            link.check()
+            # A server that shows to allow fewer programs than were waiting gets the others over another connection.
+            if link.alive and link.seats <= link.capacity:
+                return link
+            use.leave()
 
     @asynccontextmanager
     async def _through(
@@ -224,7 +225,8 @@ class Pool:
             if hops >= _MAX_JUMPS:
                 raise JumpLoop(f"{endpoint.address}: more than {_MAX_JUMPS} jump hosts; do they form a loop?")
         link = self._standing(jump, seats=0) or self._opening(jump, timeout, seats=0)
-        with self._using(link, seats=0):
+        with _Use(self) as use:
+            use.take(link, seats=0)
             try:
                 while link.opening:
                     await link.change()
@@ -235,22 +237,18 @@ class Pool:
                 ) from None
             yield link.connection
 
-    @contextmanager
-    def _using(self, link: Link, *, seats: int) -> Iterator[None]:
-        """Use a connection, with so many programs. What nobody uses may be closed after a while, or at once for
-        another's sake."""
-        user = object()
-        try:
-            link.users[user] = seats
-            link.times_used += 1
-            self._wake(link)
-            yield
-        finally:
-            link.users.pop(user, None)
-            if link.users:
-                self._stir(link)
-            else:
-                self._rest(link)
+    def _used(self, link: Link) -> None:
+        """Somebody begins to use a connection."""
+        link.times_used += 1
+        self._wake(link)
+
+    def _unused(self, link: Link) -> None:
+        """Somebody does not use a connection any more. What nobody uses may be closed after a while, or at once for another's
+        sake."""
+        if link.users:
+            self._stir(link)
+        else:
+            self._rest(link)
 
     def _standing(self, endpoint: Endpoint, *, seats: int) -> Link | None:
         """A connection that stands and has so many free seats."""
@@ -374,3 +372,32 @@ class Pool:
             self._leaving.add(link)
         link.closing.set()
         link.stir()
+
+
+class _Use:
+    """The use of a connection, with so many programs, until the end of the block: `with _Use(pool) as use`."""
+
+    __slots__ = ("_link", "_pool")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._link: Link | None = None
+
+    def __enter__(self) -> "_Use":
+        return self
+
+    def take(self, link: Link, *, seats: int) -> None:
+        """Use this connection."""
+        self._link = link
+        link.users[self] = seats
+        self._pool._used(link)
+
+    def leave(self) -> None:
+        """Use none."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.users.pop(self, None)
+            self._pool._unused(link)
+
+    def __exit__(self, *error: object) -> None:
+        self.leave()
