@@ -3,7 +3,6 @@ next (group commit: Gawlick and Kinkade, "Varieties of Concurrency Control in IM
 """
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
@@ -16,8 +15,7 @@ class Batcher(Generic[Request, Answer]):
     """Collects requests for `do`, which answers a whole round of them in order, an exception for one that failed, or
     raises for all.
 
-    A round begins when the first of those who ask can wait no longer: `gather` seconds after asking, where they do not say
-    otherwise.
+    A round begins `gather` seconds after its first request, or as soon as someone asks who cannot wait.
     """
 
     def __init__(
@@ -30,40 +28,28 @@ class Batcher(Generic[Request, Answer]):
         self._do = do
         self._gather = gather
         self._most = most
+        self._urgent = asyncio.Event()
         self._waiting: list[tuple[Request, asyncio.Future[Answer]]] = []
-        self._due = math.inf
-        """When the next round begins, by the loop's clock."""
-        self._hurried = asyncio.Event()
-        """It begins sooner than it was to."""
         self._round: asyncio.Task[None] | None = None
 
-    async def ask(self, request: Request, *, within: float | None = None) -> Answer:
-        """The answer to one request, whose round begins within so many seconds. Cancelling the asker does not take the
-        request back."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Answer] = loop.create_future()
+    async def ask(self, request: Request, *, urgent: bool = False) -> Answer:
+        """The answer to one request. Cancelling the asker does not take the request back."""
+        done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, done))
-        self._begin_by(loop.time() + (self._gather if within is None else within))
+        if urgent:
+            self._urgent.set()
         if self._round is None:
             self._round = asyncio.create_task(self._rounds(), name="batch")
         return await done
 
-    def _begin_by(self, due: float) -> None:
-        if due < self._due:
-            self._due = due
-            self._hurried.set()
-
     async def _rounds(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                while (left := self._due - loop.time()) > 0:
-                    self._hurried.clear()
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(left):
-                            await self._hurried.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._gather):
+                        await self._urgent.wait()
+                self._urgent.clear()
                 now, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-                self._due = 0.0 if self._waiting else math.inf
                 answers: Sequence[Answer | Exception]
                 try:
                     answers = await self._do([request for request, _ in now])
@@ -82,6 +68,6 @@ class Batcher(Generic[Request, Answer]):
 
     async def drain(self) -> None:
         """Until nothing is waiting."""
+        self._urgent.set()
         while self._round is not None:
-            self._begin_by(0.0)
             await asyncio.wait({self._round})

@@ -224,7 +224,6 @@ _others = aliased(Task)
 _PENDING = (
     select(
         Task.id,
-        Task.job_id,
         Task.platform_id,
         Task.platform_name,
         Task.fence,
@@ -267,10 +266,12 @@ async def pending_tasks(
     transaction, which must hold the job's row where there are several workers: the job's first claim starts the
     job. None of a job that was cancelled."""
     parameters = {"of_job": job_id, "most": limit, "worker": worker}
+    # Of the connection: a session would prepare each statement for objects that are not asked for.
+    connection = await session.connection()
     if zones is None:
-        rows = (await session.execute(_PENDING, parameters)).all()
+        rows = (await connection.execute(_PENDING, parameters)).all()
     else:
-        rows = (await session.execute(_PENDING_IN_ZONES, {**parameters, "zones": list(zones)})).all()
+        rows = (await connection.execute(_PENDING_IN_ZONES, {**parameters, "zones": list(zones)})).all()
     if not rows:
         return Pending((), more=False)
     *_, status, concurrency, of_others = rows[0]
@@ -285,7 +286,9 @@ async def pending_tasks(
                 began_steady_at=await lease_now(session),
             )
         )
-    return Pending([PendingTask(*row[:5]) for row in rows[:allowed]], more=len(rows) > allowed)
+    return Pending(
+        [PendingTask(row.id, job_id, *row[1:4]) for row in rows[:allowed]], more=len(rows) > allowed
+    )
 
 
 async def waiting(session: AsyncSession) -> list[tuple[UUID, int, Mapping[str, int]]]:

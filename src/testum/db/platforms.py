@@ -263,7 +263,9 @@ async def trust_first_use(
     return trusted
 
 
-_STATES_OF = select(Platform.id, Platform.state).where(Platform.id.in_(bindparam("ids", expanding=True)))
+_IN_ANOTHER_STATE = select(Platform.id).where(
+    Platform.id.in_(bindparam("ids", expanding=True)), Platform.state != bindparam("now")
+)
 _SET_STATE = UpdateEach(
     lambda given: (
         update(Platform)
@@ -280,14 +282,13 @@ _SET_STATE = UpdateEach(
 async def set_states(session: AsyncSession, states: Mapping[UUID, PlatformState], now: dt.datetime) -> None:
     """Keep what tasks said about their platforms, where it is news."""
     connection = await session.connection()
-    ids = sorted(states)
-    for chunk in chunks(ids):
-        known = await connection.execute(_STATES_OF, {"ids": chunk})
-        before = {row.id: row.state for row in known}
-        # In the order of ids, as everybody else locks them; those that are not changed are not locked.
-        news = sorted(key for key, state in before.items() if state != states[key])
-        if news:
-            await _SET_STATE.execute(connection, [{"of": key, "now": states[key], "at": now} for key in news])
+    news: list[UUID] = []
+    for state in set(states.values()):
+        for chunk in chunks([key for key, each in states.items() if each == state]):
+            news += await connection.scalars(_IN_ANOTHER_STATE, {"ids": chunk, "now": state})
+    # In the order of ids, as everybody else locks them; those that are not changed are not locked.
+    rows = [{"of": key, "now": states[key], "at": now} for key in sorted(news)]
+    await _SET_STATE.execute(connection, rows)
 
 
 async def count_by_state(session: AsyncSession) -> dict[str, int]:

@@ -128,11 +128,17 @@ def options(url: str) -> dict[str, Any]:
     return {"connect_args": CONNECTION}
 
 
+def on_sqlite(session: AsyncSession) -> bool:
+    """Whether its database is a file of SQLite."""
+    assert session.bind is not None
+    return session.bind.dialect.name == "sqlite"
+
+
 async def database_now(session: AsyncSession) -> dt.datetime:
     """The present moment by the clock that all processes share: the database's own, where it is a server."""
-    connection = await session.connection()
-    if connection.dialect.name == "sqlite":
+    if on_sqlite(session):
         return utc_now()
+    connection = await session.connection()
     now: dt.datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
     return now.astimezone(dt.UTC)
 
@@ -144,8 +150,7 @@ async def lease_now(session: AsyncSession) -> dt.datetime:
     """The present moment by the clock that leases are written by: the database's own, where it is a server. One process
     alone has none to share it with: it counts from its start by a clock that nobody sets, and that stands still while the
     machine sleeps (clock_gettime(2), CLOCK_MONOTONIC)."""
-    connection = await session.connection()
-    if connection.dialect.name == "sqlite":
+    if on_sqlite(session):
         return _STARTED + dt.timedelta(seconds=time.monotonic() - _STARTED_MONOTONIC)
     return await database_now(session)
 

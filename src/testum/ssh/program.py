@@ -81,14 +81,15 @@ def encode(program: Program, marker: str, attempt: str = "") -> Request:
     for a bad marker or attempt."""
     if not _MARKER.match(marker):
         raise ValueError("a marker is 8 to 64 letters, digits and dashes")
-    if not re.fullmatch("[0-9]*", attempt):
+    if attempt and not (attempt.isascii() and attempt.isdigit()):
         raise ValueError("an attempt is named by digits")
     _check(program)
     if program.plain:
         return _encode_plain(program)
-    # Sums of these fit into 32 bits.
-    first, second = (secrets.randbelow(10**9) for _ in range(2))
-    nonce = f"n{secrets.token_hex(4)}"
+    # Each read of the kernel's random numbers costs. The sum fits into 31 bits, the most that a shell must be able to count.
+    random = secrets.token_bytes(12)
+    first, second = int.from_bytes(random[:4]) >> 2, int.from_bytes(random[4:8]) >> 2
+    nonce = f"n{random[8:].hex()}"
 
     def fill(beginning: str) -> str:
         it = boot.for_attempt(beginning, attempt).replace("@MARKER@", marker)
