@@ -75,8 +75,11 @@ def _read_ini(text: str, listed: "Listed", found: Inventory) -> None:
                 raise ValueError(f"a line has at most {_LONGEST_LINE} characters")
             if section:
                 group, kind = section[1], section[2] or "hosts"
+                listed.begin(group, line, only_variables=kind == "vars")
             elif content[0] == "[" and content[-1] == "]":
-                raise ValueError(f"{content[:100]}: not a section")
+                raise ValueError(f"{content[:100]}: not a section; what follows it is not read")
+            elif not kind:
+                continue
             elif kind == "vars":
                 key, equals, value = content.partition("=")
                 if not equals:
@@ -85,7 +88,7 @@ def _read_ini(text: str, listed: "Listed", found: Inventory) -> None:
                     check_value(name, value)
                     listed.say(group, name, _value(value.strip()))
             elif kind == "children":
-                listed.groups.put(content.split("#")[0].strip(), group, line)
+                listed.put(content.split("#")[0].strip(), group, line)
             else:
                 pattern, *words = _words(content)
                 names = hosts_of(pattern)
@@ -101,6 +104,9 @@ def _read_ini(text: str, listed: "Listed", found: Inventory) -> None:
                 pairs = {name: _value(text) for name, text in said.items()}
                 listed.add(names, group, pairs, line)
         except ValueError as error:
+            if content[0] == "[":
+                # What follows is not for the section before.
+                kind = ""
             message = str(error).replace("No closing quotation", "a quote is not closed")
             found.problems.append(Problem(line, message))
 
@@ -112,7 +118,9 @@ class Listed:
     """
 
     def __init__(self) -> None:
-        self.groups = _Groups()
+        self._groups = _Groups()
+        self._begun = {"all", "ungrouped"}
+        self._missing: dict[str, int] = {}
         self._hosts: dict[str, dict[str, str]] = {}
         self._mentions = 0
         self._lines: dict[str, int] = {}
@@ -130,24 +138,39 @@ class Listed:
             self._lines.setdefault(name, line)
             self._members.setdefault(name, set()).add(group)
             # A port behind the name counts where the host is named first.
-            self._hosts.setdefault(name, {"ansible_port": port} if port else {}).update(own)
+            its = self._hosts.setdefault(name, {"ansible_port": port} if port else {})
+            # Where a group has the same name, Ansible gives the variables to that.
+            (self._group_vars.setdefault(name, {}) if name in self._begun else its).update(own)
+
+    def begin(self, group: str, line: int, *, only_variables: bool = False) -> None:
+        """Say that a group's section begins. One that has `only_variables` has to begin elsewhere, too."""
+        if not only_variables:
+            self._missing.pop(group, None)
+        elif group not in self._begun:
+            self._missing.setdefault(group, line)
+        self._begun.add(group)
+
+    def put(self, child: str, group: str, line: int) -> None:
+        """Say that a group stands in another. Raises ValueError and TooMuch."""
+        if child not in self._begun:
+            self._missing.setdefault(child, line)
+        self._groups.put(child, group, line)
 
     def say(self, group: str, name: str, value: str) -> None:
-        """Say a group's variable."""
+        """Say a group's variable. Raises ValueError."""
+        if name == "ansible_group_priority":
+            self._groups.priorities[group] = _priority(value)
         self._group_vars.setdefault(group, {})[name] = value
 
     def draft(self, found: Inventory) -> None:
         """Make drafts of the hosts; what is wrong with them is told in `found`, too."""
-        found.problems += self.groups.untie()
-        for name, said in self._group_vars.items():
-            priority = said.get("ansible_group_priority", "")
-            if re.fullmatch(r"-?[0-9]{1,9}", priority):
-                self.groups.priorities[name] = int(priority)
+        found.problems += (Problem(line, f"there is no group {name}") for name, line in self._missing.items())
+        found.problems += self._groups.untie()
         for name, own in self._hosts.items():
             values = dict(self._group_vars.get("all", {}))
             try:
                 # In it are those that are in no other group, wherever they stand.
-                above = self.groups.above(self._members[name] - {"all", "ungrouped"} or {"ungrouped"})
+                above = self._groups.above(self._members[name] - {"all", "ungrouped"} or {"ungrouped"})
             except ValueError as error:
                 found.problems.append(Problem(self._lines[name], str(error), name))
                 continue
@@ -171,6 +194,8 @@ class _Groups:
         """Say that a group stands in another. Raises ValueError for one in itself, and TooMuch."""
         if child == group:
             raise ValueError(f"{group} contains itself")
+        if child == "all":
+            raise ValueError(f"{group} and all contain each other")
         self._nested += 1
         if self._nested > _MOST_NESTED:
             raise TooMuch("groups stand in each other too often: split the list")
@@ -336,6 +361,13 @@ def check_value(name: str, text: str) -> None:
     """Raises ValueError for one that is too long."""
     if len(text) > _LONGEST_VALUE:
         raise ValueError(f"{name}: a value has at most {_LONGEST_VALUE} characters")
+
+
+def _priority(text: str) -> int:
+    """Raises ValueError."""
+    if not re.fullmatch("-?[0-9]{1,9}", text):
+        raise ValueError(f"ansible_group_priority: {text[:100]} is not a number")
+    return int(text)
 
 
 def _value(text: str) -> str:
