@@ -1,12 +1,18 @@
 """Reading Ansible inventories in INI form."""
 
+import shlex
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.hostile_lists import chain, diamonds
 from testum.core.ansible import parse_ansible
-from testum.core.inventory import sniff
+from testum.core.inventory import MAX_HOSTS, sniff
+from testum.core.lists import read_list
+from testum.core.shell_words import shell_words
 
 INVENTORY = """\
 ; comment
@@ -125,6 +131,28 @@ def test_values_and_comments() -> None:
 def test_a_port_behind_a_name_counts_the_first_time() -> None:
     found = parse_ansible("[a]\nh:2201\ng\n[b]\ng:2202\nh:2203 ansible_user=u\n[c]\nh ansible_port=2204\n")
     assert [(draft.name, draft.port) for draft in found.drafts] == [("h", 2204), ("g", 22)]
+
+
+@given(st.text(alphabet="ab'\"\\# \t\r\n=", max_size=12))
+def test_words_are_those_of_a_shell(line: str) -> None:
+    def attempt(read: Callable[[str], list[str]]) -> list[str] | None:
+        try:
+            return read(line)
+        except ValueError:
+            return None
+
+    assert attempt(shell_words) == attempt(partial(shlex.split, comments=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "beginning", "line"),
+    [("ansible", "", "h a='\n"), ("ansible", "a:\n hosts:\n", "  1:\n"), ("ssh-config", "", "Host\n")],
+)
+def test_lines_that_cannot_be_read_have_an_end(kind: str, beginning: str, line: str) -> None:
+    lines = (line.replace("1", str(number)) for number in range(MAX_HOSTS + 10))
+    found = read_list(beginning + "".join(lines), kind)
+    assert len(found.problems) == MAX_HOSTS + 2
+    assert found.problems[-1].message == "and so on: nothing more is read"
 
 
 def test_groups_have_priorities() -> None:

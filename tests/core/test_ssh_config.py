@@ -284,7 +284,7 @@ def test_few_and_many_patterns_fit_alike(many: int) -> None:
 def test_what_includes_itself_has_an_end() -> None:
     """Hostile lists of one file are in test_hostile_lists.py."""
     begun = time.process_time()
-    including = "Host a\n" + "Include x\n" * 20
+    including = "Host a\n" + "\n" * 1000 + "Include x\n" * 20
     found = parse_ssh_config(including, lambda _: [("x", including)])
     assert any("lines" in item.message for item in found.problems)
     assert time.process_time() - begun < 3

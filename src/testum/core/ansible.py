@@ -3,7 +3,6 @@
 
 import ast
 import re
-import shlex
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from testum.core.inventory import (
     parse_port,
     too_many_hosts,
 )
+from testum.core.shell_words import shell_words
 from testum.core.ssh_lines import Unreadable
 from testum.core.ssh_way import way_of
 
@@ -50,6 +50,10 @@ ENCRYPTED = "$ANSIBLE_VAULT"
 """So begins a value that Ansible Vault has encrypted."""
 
 
+_SECTION = re.compile(r"\[([^:\]\s]+)(?::(vars|children|hosts))?\]\s*(?:#.*)?$")
+_LIKE_A_SECTION = re.compile(r"\[[^\]]*\]\s*;")
+
+
 def parse_ansible(text: str) -> Inventory:
     """An Ansible INI inventory: groups become tags, and `ansible_*` variables say how to log in."""
     found = Inventory()
@@ -69,14 +73,16 @@ def _read_ini(text: str, listed: "Listed", found: Inventory) -> None:
         content = written.strip()
         if not content or content[0] in "#;":
             continue
-        section = re.match(r"\[([^:\]\s]+)(?::(vars|children|hosts))?\]\s*(?:#.*)?$", content)
+        section = _SECTION.match(content) if content[0] == "[" else None
         try:
             if len(content) > _LONGEST_LINE:
                 raise ValueError(f"a line has at most {_LONGEST_LINE} characters")
             if section:
                 group, kind = section[1], section[2] or "hosts"
                 listed.begin(group, line, only_variables=kind == "vars")
-            elif content[0] == "[" and content[-1] == "]":
+            elif content[0] == "[" and (content[-1] == "]" or _LIKE_A_SECTION.match(content)):
+                # What follows is not for the section before.
+                kind = ""
                 raise ValueError(f"{content[:100]}: not a section; what follows it is not read")
             elif not kind:
                 continue
@@ -90,25 +96,20 @@ def _read_ini(text: str, listed: "Listed", found: Inventory) -> None:
             elif kind == "children":
                 listed.put(content.split("#")[0].strip(), group, line)
             else:
-                pattern, *words = _words(content)
-                names = hosts_of(pattern)
-                if lonely := [word for word in words if "=" not in word]:
-                    raise ValueError(
-                        f"a variable is written as name=value, without spaces: {lonely[0][:100]}"
-                    )
-                said = {
-                    name: text for name, _, text in (word.partition("=") for word in words) if name in USED
-                }
-                for name, text in said.items():
-                    check_value(name, text)
-                pairs = {name: _value(text) for name, text in said.items()}
-                listed.add(names, group, pairs, line)
+                pattern, *words = shell_words(content)
+                listed.add(hosts_of(pattern), group, _own(words) if words else {}, line)
         except ValueError as error:
-            if content[0] == "[":
-                # What follows is not for the section before.
-                kind = ""
-            message = str(error).replace("No closing quotation", "a quote is not closed")
-            found.problems.append(Problem(line, message))
+            found.refuse(Problem(line, str(error)))
+
+
+def _own(words: Sequence[str]) -> dict[str, str]:
+    """The variables behind a host's name. Raises ValueError."""
+    if lonely := [word for word in words if "=" not in word]:
+        raise ValueError(f"a variable is written as name=value, without spaces: {lonely[0][:100]}")
+    said = {name: text for name, _, text in (word.partition("=") for word in words) if name in USED}
+    for name, text in said.items():
+        check_value(name, text)
+    return {name: _value(text) for name, text in said.items()}
 
 
 class Listed:
@@ -163,9 +164,11 @@ class Listed:
         self._group_vars.setdefault(group, {})[name] = value
 
     def draft(self, found: Inventory) -> None:
-        """Make drafts of the hosts; what is wrong with them is told in `found`, too."""
-        found.problems += (Problem(line, f"there is no group {name}") for name, line in self._missing.items())
-        found.problems += self._groups.untie()
+        """Make drafts of the hosts; what is wrong with them is told in `found`, too. Raises TooMuch."""
+        for name, line in self._missing.items():
+            found.refuse(Problem(line, f"there is no group {name}"))
+        for problem in self._groups.untie():
+            found.refuse(problem)
         for name, own in self._hosts.items():
             values = dict(self._group_vars.get("all", {}))
             try:
@@ -302,8 +305,14 @@ def _ansible_draft(
     found.add(draft)
 
 
+_PLAIN_NAME = re.compile(rf"[^\[:-][^\[:]{{0,{_LONGEST_NAME - 1}}}", re.DOTALL)
+
+
 def hosts_of(pattern: str) -> list[tuple[str, str]]:
     """The names, each with its port, of `web[01:12].example.com:2222`. Raises ValueError."""
+    # Most names are no more than that.
+    if _PLAIN_NAME.fullmatch(pattern):
+        return [(pattern, "")]
     if len(pattern) > _LONGEST_NAME:
         raise ValueError(f"{pattern[:100]}: a name has at most {_LONGEST_NAME} characters")
     name, colon, port = pattern.rpartition(":")
@@ -349,18 +358,16 @@ def _ansible_range(text: str) -> list[str]:
     return values
 
 
-def _words(content: str) -> list[str]:
-    """A line's words as a shell would part them, without a comment. Raises ValueError."""
-    # Most lines need no shell's rules, and shlex goes through each character.
-    if re.search(r"[\"'\\#]", content):
-        return shlex.split(content, comments=True)
-    return [word for word in re.split(r"[ \t\r\n]+", content) if word]
-
-
 def check_value(name: str, text: str) -> None:
     """Raises ValueError for one that is too long."""
     if len(text) > _LONGEST_VALUE:
         raise ValueError(f"{name}: a value has at most {_LONGEST_VALUE} characters")
+
+
+_QUOTED = re.compile("'[^']*'|\"[^\"]*\"")
+_SIGNS = re.compile(r"[(\[{~+-]")
+_MOST_SIGNS = 20
+"""Brackets in brackets, and signs before signs: a value for a login has few, and each takes Python long."""
 
 
 def _priority(text: str) -> int:
@@ -373,7 +380,7 @@ def _priority(text: str) -> int:
 def _value(text: str) -> str:
     """What stands behind a variable's equals sign: a literal of Python where it is one, and a comment behind that is none of
     it; else the text (Ansible, the ini inventory plugin)."""
-    if len(text) <= _MOST_OF_LITERAL:
+    if len(text) <= _MOST_OF_LITERAL and len(_SIGNS.findall(_QUOTED.sub("", text))) <= _MOST_SIGNS:
         try:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

@@ -209,7 +209,7 @@ class _Reader:
         return texts
 
     def _problem(self, node: Any, message: str) -> None:
-        self._found.problems.append(Problem(_line(node), message))
+        self._found.refuse(Problem(_line(node), message))
 
     def _fail(self, node: Any, message: str) -> Any:
         from yaml import MarkedYAMLError

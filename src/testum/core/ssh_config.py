@@ -267,7 +267,7 @@ class SshConfig:
                 else:
                     self._take(block, keyword, rest)
             except Unreadable as error:
-                self._found.problems.append(Problem(line, str(error), file=file))
+                self._found.refuse(Problem(line, str(error), file=file))
                 if keyword in ("host", "match"):
                     # What follows is not the block's before.
                     block = self._begin((*outer, _NEVER), line, file)
