@@ -257,8 +257,8 @@ def test_what_is_completed_by_the_network_is_told() -> None:
     found = parse_ssh_config(text)
     assert [draft.username for draft in found.drafts] == ["u"] * 4 and found.notes == []
     found = parse_ssh_config(f"{text}Host *\n  CanonicalDomains example.com example.net\n")
-    assert [note.message for note in found.notes] == [
-        "CanonicalDomains is not used: it depends on the network. It may be about a, x"
+    assert [(note.line, note.message) for note in found.notes] == [
+        (9, "CanonicalDomains is not used: it depends on the network. It may be about a, x")
     ]
 
 

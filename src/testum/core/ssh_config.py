@@ -227,6 +227,8 @@ class SshConfig:
         """`found` takes the lines that could not be used, and notes."""
         self.aliases: dict[str, tuple[int, str]] = {}
         """The names that Host lines give without wildcards, each with where."""
+        self.domains_at: tuple[int, str] | None = None
+        """Where CanonicalDomains stands first."""
         self._include = include
         self._found = found
         self._blocks: list[Block] = []
@@ -266,6 +268,8 @@ class SshConfig:
                     block = self._begin(block.conditions, line, file)
                 else:
                     self._take(block, keyword, rest)
+                    if keyword == "canonicaldomains" and self.domains_at is None:
+                        self.domains_at = line, file
             except Unreadable as error:
                 self._found.refuse(Problem(line, str(error), file=file))
                 if keyword in ("host", "match"):

@@ -51,11 +51,12 @@ def parse_ssh_config(text: str, include: Include | None = None, local_user: str 
     for (line, file), names in open_.items():
         message = f"Match is not used: it depends on the moment. It may be about {_some(names)}"
         found.notes.append(Problem(line, message, file=file))
-    if completed:
+    if completed and config.domains_at:
+        line, file = config.domains_at
         message = (
             f"CanonicalDomains is not used: it depends on the network. It may be about {_some(completed)}"
         )
-        found.notes.append(Problem(0, message))
+        found.notes.append(Problem(line, message, file=file))
     return found
 
 
