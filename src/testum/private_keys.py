@@ -191,10 +191,12 @@ def _pem(data: bytes, passphrase: str | None, *, encrypted: bool) -> "SSHKey":
     except UnsupportedAlgorithm:
         raise Unreadable(_UNSUPPORTED) from None
     except (TypeError, ValueError) as error:
-        with suppress(KeyImportError, KeyEncryptionError):
-            return _imported(data, passphrase)
+        # A cipher that asyncssh alone knows: with a wrong passphrase, it could not be told from one that nobody knows.
         if "unknown" in str(error).lower():
             raise Unreadable(_UNSUPPORTED) from None
+        # Of forms, it takes some that OpenSSL does not.
+        with suppress(KeyImportError, KeyEncryptionError):
+            return _imported(data, passphrase)
         if encrypted:
             raise PassphraseDoesNotOpen from None
         raise Unreadable(_DAMAGED) from None

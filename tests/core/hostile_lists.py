@@ -118,6 +118,7 @@ _SSH_CONFIG: dict[str, Callable[[int], str]] = {
         f"Host *\n HostName {'a' * (size // 2)}\n User {'u' * 900}\nMatch user {numbered(40, lambda n: f'*x{n},')}y\n"
         + numbered(size // 26, lambda n: f"Host h{n}\n")
     ),
+    "commas": lambda size: "Match host " + "," * (size - 40) + "\n Port 1\nHost a\n",
     "conditions": lambda size: "Match " + "user a " * (size // 7) + "\n",
     "ways for all": lambda size: (
         f"Host *\n ProxyJump {','.join(['a' * 16] * 50)}\n" + numbered(size // 13, lambda n: f"Host h{n}\n")
@@ -161,6 +162,14 @@ _ANSIBLE: dict[str, Callable[[int], str]] = {
     ),
     "brackets": lambda size: (
         "[" * 99_000 + "x\n" + numbered(size // 20_600, lambda n: "[" * 19_900 + f"{n}\n")
+    ),
+    "long values in quotes": lambda size: numbered(size // 99_100, lambda n: f"h{n} a='{'x' * 99_000}'\n"),
+    "signs before a number": lambda size: numbered(
+        size // 420, lambda n: f"h{n} ansible_user={'-' * 390}1\n"
+    ),
+    "quotes that nothing closes": lambda size: numbered(size // 12, lambda n: f"h{n} a='\n"),
+    "all hosts in forty groups": lambda size: numbered(
+        40, lambda n: f"[g{n}]\n" + numbered(size // 260, lambda m: f"h{m}\n")
     ),
     "colons": lambda size: numbered(size // 5_000, lambda n: "[" + ":" * 4_900 + f"x]{n}\n"),
 }

@@ -1,12 +1,18 @@
 """Reading Ansible inventories in INI form."""
 
+import shlex
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.hostile_lists import chain, diamonds
 from testum.core.ansible import parse_ansible
-from testum.core.inventory import sniff
+from testum.core.inventory import MAX_HOSTS, sniff
+from testum.core.lists import read_list
+from testum.core.shell_words import shell_words
 
 INVENTORY = """\
 ; comment
@@ -127,6 +133,28 @@ def test_a_port_behind_a_name_counts_the_first_time() -> None:
     assert [(draft.name, draft.port) for draft in found.drafts] == [("h", 2204), ("g", 22)]
 
 
+@given(st.text(alphabet="ab'\"\\# \t\r\n=", max_size=12))
+def test_words_are_those_of_a_shell(line: str) -> None:
+    def attempt(read: Callable[[str], list[str]]) -> list[str] | None:
+        try:
+            return read(line)
+        except ValueError:
+            return None
+
+    assert attempt(shell_words) == attempt(partial(shlex.split, comments=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "beginning", "line"),
+    [("ansible", "", "h a='\n"), ("ansible", "a:\n hosts:\n", "  1:\n"), ("ssh-config", "", "Host\n")],
+)
+def test_lines_that_cannot_be_read_have_an_end(kind: str, beginning: str, line: str) -> None:
+    lines = (line.replace("1", str(number)) for number in range(MAX_HOSTS + 10))
+    found = read_list(beginning + "".join(lines), kind)
+    assert len(found.problems) == MAX_HOSTS + 2
+    assert found.problems[-1].message == "and so on: nothing more is read"
+
+
 def test_groups_have_priorities() -> None:
     said = "[{0}]\nh\n[{0}:vars]\nansible_user={0}\n"
     text = said.format("a") + "ansible_group_priority=5\n" + said.format("b")
@@ -204,10 +232,42 @@ def test_nothing_breaks_the_reader(lines: list[str]) -> None:
 
 @pytest.mark.parametrize("line", ["[a b]", "[ g ]", "[g ]", "[1:3]", "[g]; c", "[]", "[g:nodes]"])
 def test_what_is_no_section_is_told(line: str) -> None:
-    """ansible-inventory refuses them all."""
-    found = parse_ansible(f"h\n{line}\nk\n")
-    assert [draft.name for draft in found.drafts] == ["h", "k"]
-    assert [problem.line for problem in found.problems] == [2]
+    """ansible-inventory refuses them all. What follows is not for the section before: it would be in another group."""
+    found = parse_ansible(f"[a]\nh\n{line}\nk ansible_user=u\nansible_user=u\n[b]\nm\n")
+    assert [(draft.name, draft.tags) for draft in found.drafts] == [("h", ("a",)), ("m", ("b",))]
+    assert [problem.line for problem in found.problems] == [3]
+
+
+def test_a_group_that_is_not_there_is_told() -> None:
+    """Ansible refuses such a list: a typing error there would take away what is said for a group."""
+    found = parse_ansible(
+        "[web]\nh\n[wbe:vars]\nansible_user=u\n[all:children]\ndb\nwebb # why\n[db:vars]\na=1\n[db]\n"
+    )
+    assert [(problem.line, problem.message) for problem in found.problems] == [
+        (3, "there is no group wbe"),
+        (7, "there is no group webb"),
+    ]
+
+
+def test_all_stands_in_no_group() -> None:
+    found = parse_ansible("[web]\nh\n[web:children]\nall\n")
+    assert [(problem.line, problem.message) for problem in found.problems] == [
+        (4, "web and all contain each other")
+    ]
+
+
+def test_a_host_named_as_a_group_says_its_variables_for_the_group() -> None:
+    """As with Ansible, from where the group is named."""
+    found = parse_ansible("db ansible_port=1\n[web]\nweb:3 ansible_user=u\nk\n[db]\ndb ansible_user=d\n")
+    said = [(draft.name, draft.port, draft.username) for draft in found.drafts]
+    assert said == [("db", 1, "d"), ("web", 3, "u"), ("k", 22, "u")]
+
+
+def test_a_priority_is_a_number() -> None:
+    found = parse_ansible("[web]\nh\n[web:vars]\nansible_group_priority=high\n")
+    assert [(problem.line, problem.message) for problem in found.problems] == [
+        (4, "ansible_group_priority: high is not a number")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,14 @@ def test_of_what_is_merged_the_last_counts() -> None:
     assert said == {"h": (2, "a"), "g": (3, ""), "p": (3, "a"), "q": (2, "a"), "r": (4, "b")}
 
 
+def test_the_last_that_stands_there_counts() -> None:
+    """Children before hosts, and the other way round: both as with ansible-inventory."""
+    children = "  children: {web: {hosts: {h: {ansible_user: inner}}}}\n"
+    hosts = "  hosts: {h: {ansible_user: outer}}\n"
+    assert parse_yaml(f"all:\n{children}{hosts}").drafts[0].username == "outer"
+    assert parse_yaml(f"all:\n{hosts}{children}").drafts[0].username == "inner"
+
+
 def test_a_text_that_is_too_long_is_not_read() -> None:
     found: Inventory = parse_yaml("a:\n" + " " * MAX_TEXT)
     assert found.drafts == [] and "at most" in found.problems[0].message

@@ -21,6 +21,7 @@ _EACH_TIME = {
     "ssh-config, arguments for all",
     "ansible, variables of hosts",
     "ansible, diamonds",
+    "ansible, long values in quotes",
     "ansible, long values for all",
     "yaml, merges",
     "yaml, brackets",

@@ -108,6 +108,8 @@ def test_files_of_any_encoding(data: bytes, encoding: str) -> None:
         ("Größe", "windows-1252"),
         ("«été»", "windows-1252"),
         ("Größe ÄÖÜ", "windows-1252"),
+        ("ÄÖÜ", "windows-1252"),
+        ("ÅÄÖ 1", "windows-1252"),
         ("Informações à mão", "windows-1252"),
         ("Serveur à Paris", "windows-1252"),
         ("3×4 m², 5 °C – «x»", "windows-1252"),

@@ -119,6 +119,7 @@ VALUES = {
     "User": ["deploy", r"CORP\\deploy", r"o\'b", "'ro ot'", r"ro\ ot", 'a"b c"d', "root # not me"],
     "IdentityFile": ["/k/a", '"/k/b c"', "none", "/k/%h", "/k/a", "/k/'b c'/id", "/k#1 # a comment"],
     "ProxyJump": ["gate", "op@gate:22", "none", "x,gate", "gate # c", "gate#c"],
+    "CanonicalizeHostname": ["yes", "no", "always"],
     "ProxyCommand": ["ssh -W %h:%p gate", "none", "nc %h %p # no comment"],
 }
 
@@ -150,8 +151,10 @@ def configuration(chance: random.Random, folder: Path, depth: int = 0) -> str:
         elif kind < 0.75:
             criteria = []
             for _ in range(chance.randrange(1, 3)):
-                name = chance.choice(["host", "originalhost", "user", "final", "localuser"])
-                argument = "" if name == "final" else chance.choice([" ", "="]) + chance.choice(LISTS)
+                name = chance.choice(["host", "originalhost", "user", "final", "canonical", "localuser"])
+                argument = (
+                    "" if name in ("final", "canonical") else chance.choice([" ", "="]) + chance.choice(LISTS)
+                )
                 criteria.append(chance.choice(["", "", "!"]) + name + argument)
             lines.append(directive("Match", " ".join(criteria) if chance.random() < 0.9 else "all"))
         for _ in range(chance.randrange(4)):
@@ -248,6 +251,17 @@ def test_all_stands_alone_or_behind_one_other(match: str, port: int) -> None:
     assert parse_ssh_config(f"Match final user root {match}\n Port 1\n").problems
 
 
+def test_what_is_completed_by_the_network_is_told() -> None:
+    """With CanonicalizeHostname ssh goes over the file again with the host's name; which name that is, DNS may say."""
+    text = "Host a b.c.d 10.0.0.1\nHost *\n  CanonicalizeHostname yes\nHost x\n  HostName a.y\nMatch canonical\n  User u\n"
+    found = parse_ssh_config(text)
+    assert [draft.username for draft in found.drafts] == ["u"] * 4 and found.notes == []
+    found = parse_ssh_config(f"{text}Host *\n  CanonicalDomains example.com example.net\n")
+    assert [(note.line, note.message) for note in found.notes] == [
+        (9, "CanonicalDomains is not used: it depends on the network. It may be about a, x")
+    ]
+
+
 def test_a_pattern_or_name_that_ssh_would_not_take_is_told() -> None:
     """Longer than a name may be: it is neither compiled nor compared, and only its own block is left out."""
     found = parse_ssh_config(f"Host {'*a' * 501}\n Port 1\nHost {'a' * 1001}\nHost b\n")
@@ -270,7 +284,7 @@ def test_few_and_many_patterns_fit_alike(many: int) -> None:
 def test_what_includes_itself_has_an_end() -> None:
     """Hostile lists of one file are in test_hostile_lists.py."""
     begun = time.process_time()
-    including = "Host a\n" + "Include x\n" * 20
+    including = "Host a\n" + "\n" * 1000 + "Include x\n" * 20
     found = parse_ssh_config(including, lambda _: [("x", including)])
     assert any("lines" in item.message for item in found.problems)
     assert time.process_time() - begun < 3

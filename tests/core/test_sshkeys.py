@@ -138,6 +138,10 @@ PLAIN = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO1T5xAEO7yMvtP0iLyzI4RxCYLbXYz9Shf
 PADDED = a_line(wire(ED25519, b"x" * 32, b"ssh:"))
 REFUSED_BY_US_ALONE = {
     f"no-pty {PLAIN}": "options before the key",
+    f"{PLAIN}\n{PLAIN}": "several lines",
+    a_line(rsa(1024)).replace("ssh-rsa ", "rsa-sha2-512 "): "`rsa-sha2-512` as the first word",
+    a_line(wire(ED25519, b"x" * 32, b"")): "a security key without an application",
+    a_line(wire(b"ssh-ed25519\0", b"x" * 32)).replace("\0", ""): "a zero byte behind the type's name",
     f"{PLAIN} a\tb": "a tab or another control character in the comment",
     f"{PLAIN} a\x01b": "a tab or another control character in the comment",
     a_line(wire(b"ssh-dss", *[b"\0" + b"\x81" * 128, b"\0" + b"\x81" * 20, b"\2", b"\2"])): "DSA",

@@ -38,6 +38,11 @@ _PKCS8 = {
     "pkcs8-aria": "-v2 aria-256-cbc",
     "pkcs8-sm4": "-v2 sm4-cbc",
     "pkcs8-aes192-cfb": "-v2 aes-192-cfb",
+    "pkcs8-aes256-ofb": "-v2 aes-256-ofb",
+    "pkcs8-des": f"-v2 des-cbc {_OLD}",
+    "pkcs8-rc2": f"-v2 rc2-cbc {_OLD}",
+    "pkcs8-blowfish": f"-v2 bf-cbc {_OLD}",
+    "pkcs8-cast5": f"-v2 cast5-cbc {_OLD}",
     "pkcs8-hmac-md5": "-v2 aes256 -v2prf hmacWithMD5",
     "pkcs8-hmac-sha512-224": "-v2 aes256 -v2prf hmacWithSHA512-224",
     "pkcs8-hmac-sha512-256": "-v2 aes256 -v2prf hmacWithSHA512-256",
@@ -65,8 +70,12 @@ TAKEN_BY_US_ALONE = {
     "no-newline": "no newline at the end",
     "pkcs8-ed25519": "Ed25519 in PKCS#8",
     "rsa-pss": "RSA-PSS",
-    "pkcs8-1-rc4": "PKCS#8 encrypted with RC4 or DES",
-    "pkcs8-1-md5-des": "PKCS#8 encrypted with RC4 or DES",
+    "spaces-at-ends": "spaces at the ends of lines",
+    "header": "other header lines in a PEM key",
+    **dict.fromkeys(
+        ("pkcs8-1-rc4", "pkcs8-1-md5-des", "pkcs8-rc2"),
+        "PKCS#8 encrypted with RC2 or RC4, or by PBE with DES",
+    ),
 }
 """What Debian's ssh-keygen refuses, and how docs/guide/files.md names it."""
 _STRETCHED = "PKCS#8 whose passphrase is stretched by HMAC-MD5, HMAC-SHA512-224 or HMAC-SHA512-256"
@@ -76,7 +85,10 @@ TAKEN_BY_SSH_ALONE = {
     "pkcs8-aria": "ARIA",
     "pem-aria256": "ARIA",
     "pkcs8-sm4": "SM4",
-    "pkcs8-aes192-cfb": "AES-192-CFB",
+    "pkcs8-aes192-cfb": "AES in the modes CFB and OFB",
+    "pkcs8-aes256-ofb": "AES in the modes CFB and OFB",
+    "pem-des-ede-cbc": "two-key triple DES",
+    "dsa": "| DSA | refused",
     "pkcs8-hmac-md5": _STRETCHED,
     "pkcs8-hmac-sha512-224": _STRETCHED,
     "pkcs8-hmac-sha512-256": _STRETCHED,
@@ -107,6 +119,7 @@ def forms(folder: Path) -> dict[str, str | None]:
     plain |= {
         "pem-rsa": "cp rsa-2048 pem-rsa; ssh-keygen -q -p -m PEM -P '' -N '' -f pem-rsa",
         "pkcs8-rsa": "cp rsa-2048 pkcs8-rsa; ssh-keygen -q -p -m PKCS8 -P '' -N '' -f pkcs8-rsa",
+        "dsa": "openssl dsaparam -genkey -out dsa 1024",
         "sec1": "openssl ec -in pkcs8-p256 -out sec1",
         "sec1-with-parameters": "openssl ecparam -genkey -name prime256v1 -out sec1-with-parameters",
     }
@@ -126,8 +139,8 @@ def forms(folder: Path) -> dict[str, str | None]:
             for name, how in _PKCS8.items()
         }
         | {
-            f"pem-{cipher}": f"openssl rsa -traditional -in pem-rsa -out pem-{cipher} -passout pass:{word} -{cipher}"
-            for cipher in ("aes256", "aes128", "des3", "camellia256", "aria256")
+            f"pem-{cipher}": f"openssl rsa -traditional -in pem-rsa -out pem-{cipher} -passout pass:{word} -{cipher} {_OLD}"
+            for cipher in ("aes256", "aes128", "des", "des3", "des-ede-cbc", "camellia256", "aria256")
         }
         | {"sec1-aes256": f"openssl ec -in sec1 -aes256 -passout pass:{word} -out sec1-aes256"},
     )
@@ -139,6 +152,8 @@ def forms(folder: Path) -> dict[str, str | None]:
         "text-before": f"Here it is:\n\n{text}",
         "text-after": f"{text}Bye\n",
         "no-newline": text.rstrip(),
+        "spaces-at-ends": text.replace("\n", "  \n"),
+        "header": (folder / "pem-rsa").read_text().replace("KEY-----\n", "KEY-----\nComment: a\n\n", 1),
         "empty-lines": text.replace("\n", "\n\n"),
         "one-long-line": _unfolded(text),
         "cut": text[:-80],

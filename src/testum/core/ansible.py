@@ -3,7 +3,6 @@
 
 import ast
 import re
-import shlex
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from testum.core.inventory import (
     parse_port,
     too_many_hosts,
 )
+from testum.core.shell_words import shell_words
 from testum.core.ssh_lines import Unreadable
 from testum.core.ssh_way import way_of
 
@@ -50,6 +50,10 @@ ENCRYPTED = "$ANSIBLE_VAULT"
 """So begins a value that Ansible Vault has encrypted."""
 
 
+_SECTION = re.compile(r"\[([^:\]\s]+)(?::(vars|children|hosts))?\]\s*(?:#.*)?$")
+_LIKE_A_SECTION = re.compile(r"\[[^\]]*\]\s*;")
+
+
 def parse_ansible(text: str) -> Inventory:
     """An Ansible INI inventory: groups become tags, and `ansible_*` variables say how to log in."""
     found = Inventory()
@@ -69,14 +73,19 @@ def _read_ini(text: str, listed: "Listed", found: Inventory) -> None:
         content = written.strip()
         if not content or content[0] in "#;":
             continue
-        section = re.match(r"\[([^:\]\s]+)(?::(vars|children|hosts))?\]\s*(?:#.*)?$", content)
+        section = _SECTION.match(content) if content[0] == "[" else None
         try:
             if len(content) > _LONGEST_LINE:
                 raise ValueError(f"a line has at most {_LONGEST_LINE} characters")
             if section:
                 group, kind = section[1], section[2] or "hosts"
-            elif content[0] == "[" and content[-1] == "]":
-                raise ValueError(f"{content[:100]}: not a section")
+                listed.begin(group, line, only_variables=kind == "vars")
+            elif content[0] == "[" and (content[-1] == "]" or _LIKE_A_SECTION.match(content)):
+                # What follows is not for the section before.
+                kind = ""
+                raise ValueError(f"{content[:100]}: not a section; what follows it is not read")
+            elif not kind:
+                continue
             elif kind == "vars":
                 key, equals, value = content.partition("=")
                 if not equals:
@@ -85,24 +94,22 @@ def _read_ini(text: str, listed: "Listed", found: Inventory) -> None:
                     check_value(name, value)
                     listed.say(group, name, _value(value.strip()))
             elif kind == "children":
-                listed.groups.put(content.split("#")[0].strip(), group, line)
+                listed.put(content.split("#")[0].strip(), group, line)
             else:
-                pattern, *words = _words(content)
-                names = hosts_of(pattern)
-                if lonely := [word for word in words if "=" not in word]:
-                    raise ValueError(
-                        f"a variable is written as name=value, without spaces: {lonely[0][:100]}"
-                    )
-                said = {
-                    name: text for name, _, text in (word.partition("=") for word in words) if name in USED
-                }
-                for name, text in said.items():
-                    check_value(name, text)
-                pairs = {name: _value(text) for name, text in said.items()}
-                listed.add(names, group, pairs, line)
+                pattern, *words = shell_words(content)
+                listed.add(hosts_of(pattern), group, _own(words) if words else {}, line)
         except ValueError as error:
-            message = str(error).replace("No closing quotation", "a quote is not closed")
-            found.problems.append(Problem(line, message))
+            found.refuse(Problem(line, str(error)))
+
+
+def _own(words: Sequence[str]) -> dict[str, str]:
+    """The variables behind a host's name. Raises ValueError."""
+    if lonely := [word for word in words if "=" not in word]:
+        raise ValueError(f"a variable is written as name=value, without spaces: {lonely[0][:100]}")
+    said = {name: text for name, _, text in (word.partition("=") for word in words) if name in USED}
+    for name, text in said.items():
+        check_value(name, text)
+    return {name: _value(text) for name, text in said.items()}
 
 
 class Listed:
@@ -112,7 +119,9 @@ class Listed:
     """
 
     def __init__(self) -> None:
-        self.groups = _Groups()
+        self._groups = _Groups()
+        self._begun = {"all", "ungrouped"}
+        self._missing: dict[str, int] = {}
         self._hosts: dict[str, dict[str, str]] = {}
         self._mentions = 0
         self._lines: dict[str, int] = {}
@@ -130,24 +139,41 @@ class Listed:
             self._lines.setdefault(name, line)
             self._members.setdefault(name, set()).add(group)
             # A port behind the name counts where the host is named first.
-            self._hosts.setdefault(name, {"ansible_port": port} if port else {}).update(own)
+            its = self._hosts.setdefault(name, {"ansible_port": port} if port else {})
+            # Where a group has the same name, Ansible gives the variables to that.
+            (self._group_vars.setdefault(name, {}) if name in self._begun else its).update(own)
+
+    def begin(self, group: str, line: int, *, only_variables: bool = False) -> None:
+        """Say that a group's section begins. One that has `only_variables` has to begin elsewhere, too."""
+        if not only_variables:
+            self._missing.pop(group, None)
+        elif group not in self._begun:
+            self._missing.setdefault(group, line)
+        self._begun.add(group)
+
+    def put(self, child: str, group: str, line: int) -> None:
+        """Say that a group stands in another. Raises ValueError and TooMuch."""
+        if child not in self._begun:
+            self._missing.setdefault(child, line)
+        self._groups.put(child, group, line)
 
     def say(self, group: str, name: str, value: str) -> None:
-        """Say a group's variable."""
+        """Say a group's variable. Raises ValueError."""
+        if name == "ansible_group_priority":
+            self._groups.priorities[group] = _priority(value)
         self._group_vars.setdefault(group, {})[name] = value
 
     def draft(self, found: Inventory) -> None:
-        """Make drafts of the hosts; what is wrong with them is told in `found`, too."""
-        found.problems += self.groups.untie()
-        for name, said in self._group_vars.items():
-            priority = said.get("ansible_group_priority", "")
-            if re.fullmatch(r"-?[0-9]{1,9}", priority):
-                self.groups.priorities[name] = int(priority)
+        """Make drafts of the hosts; what is wrong with them is told in `found`, too. Raises TooMuch."""
+        for name, line in self._missing.items():
+            found.refuse(Problem(line, f"there is no group {name}"))
+        for problem in self._groups.untie():
+            found.refuse(problem)
         for name, own in self._hosts.items():
             values = dict(self._group_vars.get("all", {}))
             try:
                 # In it are those that are in no other group, wherever they stand.
-                above = self.groups.above(self._members[name] - {"all", "ungrouped"} or {"ungrouped"})
+                above = self._groups.above(self._members[name] - {"all", "ungrouped"} or {"ungrouped"})
             except ValueError as error:
                 found.problems.append(Problem(self._lines[name], str(error), name))
                 continue
@@ -171,6 +197,8 @@ class _Groups:
         """Say that a group stands in another. Raises ValueError for one in itself, and TooMuch."""
         if child == group:
             raise ValueError(f"{group} contains itself")
+        if child == "all":
+            raise ValueError(f"{group} and all contain each other")
         self._nested += 1
         if self._nested > _MOST_NESTED:
             raise TooMuch("groups stand in each other too often: split the list")
@@ -277,8 +305,14 @@ def _ansible_draft(
     found.add(draft)
 
 
+_PLAIN_NAME = re.compile(rf"[^\[:-][^\[:]{{0,{_LONGEST_NAME - 1}}}", re.DOTALL)
+
+
 def hosts_of(pattern: str) -> list[tuple[str, str]]:
     """The names, each with its port, of `web[01:12].example.com:2222`. Raises ValueError."""
+    # Most names are no more than that.
+    if _PLAIN_NAME.fullmatch(pattern):
+        return [(pattern, "")]
     if len(pattern) > _LONGEST_NAME:
         raise ValueError(f"{pattern[:100]}: a name has at most {_LONGEST_NAME} characters")
     name, colon, port = pattern.rpartition(":")
@@ -324,24 +358,29 @@ def _ansible_range(text: str) -> list[str]:
     return values
 
 
-def _words(content: str) -> list[str]:
-    """A line's words as a shell would part them, without a comment. Raises ValueError."""
-    # Most lines need no shell's rules, and shlex goes through each character.
-    if re.search(r"[\"'\\#]", content):
-        return shlex.split(content, comments=True)
-    return [word for word in re.split(r"[ \t\r\n]+", content) if word]
-
-
 def check_value(name: str, text: str) -> None:
     """Raises ValueError for one that is too long."""
     if len(text) > _LONGEST_VALUE:
         raise ValueError(f"{name}: a value has at most {_LONGEST_VALUE} characters")
 
 
+_QUOTED = re.compile("'[^']*'|\"[^\"]*\"")
+_SIGNS = re.compile(r"[(\[{~+-]")
+_MOST_SIGNS = 20
+"""Brackets in brackets, and signs before signs: a value for a login has few, and each takes Python long."""
+
+
+def _priority(text: str) -> int:
+    """Raises ValueError."""
+    if not re.fullmatch("-?[0-9]{1,9}", text):
+        raise ValueError(f"ansible_group_priority: {text[:100]} is not a number")
+    return int(text)
+
+
 def _value(text: str) -> str:
     """What stands behind a variable's equals sign: a literal of Python where it is one, and a comment behind that is none of
     it; else the text (Ansible, the ini inventory plugin)."""
-    if len(text) <= _MOST_OF_LITERAL:
+    if len(text) <= _MOST_OF_LITERAL and len(_SIGNS.findall(_QUOTED.sub("", text))) <= _MOST_SIGNS:
         try:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

@@ -73,24 +73,27 @@ class _Reader:
         groups = self._entries(root)
         if "plugin" in groups:
             return self._problem(root, "this says how a plugin finds the hosts, and lists none")
-        waiting = [*reversed(groups.values())]
-        while waiting:
-            # Nested groups come before the next ones, as with Ansible.
-            waiting += reversed(self._group(*waiting.pop()))
+        # What stands in a group comes before what follows it, as with Ansible.
+        way = [iter(groups.values())]
+        while way:
+            if (group := next(way[-1], None)) is None:
+                way.pop()
+            else:
+                way.append(self._group(*group))
         self._listed.draft(self._found)
         return None
 
-    def _group(self, name: Any, group: Any) -> list[tuple[Any, Any]]:
-        """Read a group; those that stand in it are returned, each with its name."""
+    def _group(self, name: Any, group: Any) -> Iterator[tuple[Any, Any]]:
+        """Read a group; those that stand in it are given where they stand, each with its name."""
         if not self._is_name(name) or (name.value, id(group)) in self._seen:
-            return []
+            return
         self._seen.add((name.value, id(group)))
+        self._listed.begin(name.value, _line(name))
         if _is_null(group):
-            return []
+            return
         if group.id != "mapping":
             self._problem(name, f"{name.value}: a group has hosts, children and vars")
-            return []
-        children: list[tuple[Any, Any]] = []
+            return
         for key, (key_node, section) in self._entries(group).items():
             if key not in _SECTIONS:
                 self._found.notes.append(
@@ -113,17 +116,19 @@ class _Reader:
                 continue
             if key == "vars":
                 for variable, value in self._variables(section, entries).items():
-                    self._listed.say(name.value, variable, value)
+                    try:
+                        self._listed.say(name.value, variable, value)
+                    except ValueError as error:
+                        self._problem(key_node, str(error))
             elif key == "children":
-                children += entries.values()
                 for child, (child_node, _) in entries.items():
                     try:
-                        self._listed.groups.put(child, name.value, _line(child_node))
+                        self._listed.put(child, name.value, _line(child_node))
                     except ValueError as error:
                         self._problem(child_node, str(error))
+                yield from entries.values()
             else:
                 self._hosts(name.value, entries)
-        return children
 
     def _hosts(self, group: str, entries: dict[str, tuple[Any, Any]]) -> None:
         for pattern, (node, said) in entries.items():
@@ -204,7 +209,7 @@ class _Reader:
         return texts
 
     def _problem(self, node: Any, message: str) -> None:
-        self._found.problems.append(Problem(_line(node), message))
+        self._found.refuse(Problem(_line(node), message))
 
     def _fail(self, node: Any, message: str) -> Any:
         from yaml import MarkedYAMLError

@@ -58,7 +58,7 @@ class Problem:
 
 
 MAX_HOSTS = 20_000
-"""In a list: no more are read than are of use."""
+"""In a list, its hops with them: no more are read than are of use."""
 _MOST_OF_DRAFTS = 16_000_000
 """Characters: what is said once for all hosts is in each draft."""
 
@@ -82,6 +82,12 @@ class Inventory:
     _lines: dict[str, int] = field(default_factory=dict, repr=False)
     _size: int = 0
 
+    def refuse(self, problem: Problem) -> None:
+        """Take a line that cannot be used. Raises TooMuch where there are too many of them to be told."""
+        self.problems.append(problem)
+        if len(self.problems) > MAX_HOSTS:
+            raise TooMuch("and so on: nothing more is read")
+
     def add(self, draft: Draft) -> None:
         """Take the draft, unless its name was there before (the first one counts) or it says nonsense. Raises TooMuch."""
         # A private key stands in a table only, each time as a whole.
@@ -93,7 +99,7 @@ class Inventory:
         if draft.name in self._lines:
             problem = f"{draft.name} is already on line {self._lines[draft.name]}"
         if problem:
-            self.problems.append(Problem(draft.line, problem, draft.name))
+            self.refuse(Problem(draft.line, problem, draft.name))
             return
         self._lines[draft.name] = draft.line
         self.drafts.append(draft)
@@ -132,10 +138,6 @@ class Places:
         return self._by_login.get((host.lower(), port, user))
 
 
-_MOST_HOSTS = 20_000
-"""Hosts of a list, its hops with them."""
-
-
 def add_hops(found: Inventory, make: Callable[[str, str, int | None, int], Draft]) -> None:
     """Make each hop on the ways of the drafts a draft of its own, unless one of them is it, and let the ways name drafts.
 
@@ -155,7 +157,7 @@ def add_hops(found: Inventory, make: Callable[[str, str, int | None, int], Draft
         # By its address it has the usual port.
         if (there := places.find(host, port or 22, user)) is not None:
             return there
-        if len(by_name) >= _MOST_HOSTS:
+        if len(by_name) >= MAX_HOSTS:
             return hop
         made = make(user, host, port, line)
         name = host if host not in by_name else hop
@@ -177,7 +179,7 @@ def add_hops(found: Inventory, make: Callable[[str, str, int | None, int], Draft
         if way != draft.jumps:
             found.drafts[number] = replace(draft, jumps=way)
         number += 1
-    if len(by_name) >= _MOST_HOSTS:
+    if len(by_name) >= MAX_HOSTS:
         found.problems.append(Problem(1, "too many hosts on the ways: split the list"))
 
 

@@ -36,7 +36,7 @@ def decode_list(data: bytes) -> tuple[str, str]:
 
     By its first bytes, else UTF-8 (RFC 3629), else UTF-16 where every second byte is zero, else one of the two code pages that
     spreadsheets save in. Words of Windows-1251 have no ASCII letters, those of Windows-1252 have some beside the others; a
-    letter that stands alone may be a word of either.
+    letter that stands alone may be a word of either, and so may one of the few letters of which `ÄÖÜ` or `ÅÄÖ` is made.
     """
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "")
     if not encoding and b"\0" in data[:1000]:
@@ -53,13 +53,14 @@ def decode_list(data: bytes) -> tuple[str, str]:
 
 _WORD = re.compile(rb"[A-Za-z\xa8\xb8\xc0-\xff]{2,}")
 """Of letters in either code page; the two before the last range are the Russian yo, and marks that stand in few other texts."""
+_ALPHABETS_END = "ÄÖÜäöüßÅåØøÆæ".encode("windows-1252")
 _ENOUGH_WORDS = 1000
 
 
 def _code_page(data: bytes) -> str:
     whole = mixed = 0
     for word in _WORD.finditer(data):
-        if not word[0].isascii():
+        if word[0].strip(_ALPHABETS_END) and not word[0].isascii():
             with_ascii = min(word[0]) < 0x80
             mixed += with_ascii
             whole += not with_ascii

@@ -31,7 +31,9 @@ _MOST_CRITERIA = 50
 _ONE = frozenset({"hostname", "port", "user"})
 """Keywords of one argument; of the others that are read, `identityfile` adds up, and the proxies take the whole line."""
 _PROXIES = frozenset({"proxyjump", "proxycommand"})
-_USED = _ONE | _PROXIES | {"identityfile"}
+_CANONICAL = frozenset({"canonicalizehostname", "canonicalizemaxdots", "canonicaldomains"})
+"""Of these the first word is enough: it says whether there are any."""
+_USED = _ONE | _PROXIES | _CANONICAL | {"identityfile"}
 
 
 # -- conditions --------------------------------------------------------------------------------------------
@@ -60,6 +62,22 @@ class Asked:
         if self.final:
             return self.host
         return expand(self.values.get("hostname", self.host), {"h": self.original})[: _LONGEST_NAME + 1]
+
+    @property
+    def canonicalizes(self) -> bool:
+        """Whether CanonicalizeHostname is on."""
+        return self.values.get("canonicalizehostname", "no").lower() not in ("no", "false")
+
+    @property
+    def may_be_completed(self) -> bool:
+        """Whether ssh would look for the name in CanonicalDomains first."""
+        dots = self.values.get("canonicalizemaxdots", "1")
+        return (
+            self.canonicalizes
+            and self.values.get("canonicaldomains", "none").lower() != "none"
+            and not _is_address(self.hostname())
+            and (not dots.isdecimal() or self.hostname().count(".") <= int(dots))
+        )
 
 
 class _Host:
@@ -181,13 +199,12 @@ def expand(text: str, tokens: Mapping[str, str]) -> str:
     return re.sub(r"%(.)", lambda match: "%" if match[1] == "%" else tokens.get(match[1], match[0]), text)
 
 
-def _lower(host: str) -> str:
-    """A name in lower case; an address as it is."""
+def _is_address(host: str) -> bool:
     try:
         ip_address(host)
     except ValueError:
-        return host.lower()
-    return host
+        return False
+    return True
 
 
 def _set(values: dict[str, str], keyword: str, value: str) -> None:
@@ -210,6 +227,8 @@ class SshConfig:
         """`found` takes the lines that could not be used, and notes."""
         self.aliases: dict[str, tuple[int, str]] = {}
         """The names that Host lines give without wildcards, each with where."""
+        self.domains_at: tuple[int, str] | None = None
+        """Where CanonicalDomains stands first."""
         self._include = include
         self._found = found
         self._blocks: list[Block] = []
@@ -249,8 +268,10 @@ class SshConfig:
                     block = self._begin(block.conditions, line, file)
                 else:
                     self._take(block, keyword, rest)
+                    if keyword == "canonicaldomains" and self.domains_at is None:
+                        self.domains_at = line, file
             except Unreadable as error:
-                self._found.problems.append(Problem(line, str(error), file=file))
+                self._found.refuse(Problem(line, str(error), file=file))
                 if keyword in ("host", "match"):
                     # What follows is not the block's before.
                     block = self._begin((*outer, _NEVER), line, file)
@@ -301,7 +322,7 @@ class SshConfig:
             block.values.setdefault(keyword, value)
         elif keyword in _USED:
             value, *more = words(rest) or [""]
-            if not value or more:
+            if not value or (more and keyword not in _CANONICAL):
                 raise Unreadable(f"{keyword}: one value is wanted")
             if keyword == "identityfile":
                 _add_key_files(block.key_files, [value])
@@ -326,8 +347,10 @@ class SshConfig:
         """Fill in what ssh would use. The blocks of which nobody here can know whether they count are returned."""
         asked.look = self._look
         undecided = self._pass(asked)
-        if self._asks_final:
-            asked.host = _lower(asked.hostname())
+        # With CanonicalizeHostname ssh goes over all of it once more, too.
+        if self._asks_final or asked.canonicalizes:
+            host = asked.hostname()
+            asked.host = host if _is_address(host) else host.lower()
             asked.final = True
             undecided += self._pass(asked)
         return undecided

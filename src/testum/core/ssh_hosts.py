@@ -1,7 +1,7 @@
 """The hosts of an OpenSSH client configuration as drafts of platforms: what ssh would use for each name, and the jump hosts
 on the way."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from testum.core.inventory import (
@@ -28,12 +28,15 @@ def parse_ssh_config(text: str, include: Include | None = None, local_user: str 
     found = Inventory()
     config = SshConfig(include, found)
     open_: dict[tuple[int, str], list[str]] = {}
+    completed: list[str] = []
     try:
         config.read(text)
         for alias, (line, file) in config.aliases.items():
             asked = Asked(alias, alias, local_user=local_user)
             for block in config.ask(asked):
                 open_.setdefault((block.line, block.file), []).append(alias)
+            if asked.may_be_completed:
+                completed.append(alias)
             try:
                 found.add(_draft(asked, line))
             except Unreadable as error:
@@ -46,12 +49,19 @@ def parse_ssh_config(text: str, include: Include | None = None, local_user: str 
     except TooMuch as error:
         found.problems.append(Problem(1, str(error)))
     for (line, file), names in open_.items():
-        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        message = f"Match is not used: it depends on the moment. It may be about {_some(names)}"
+        found.notes.append(Problem(line, message, file=file))
+    if completed and config.domains_at:
+        line, file = config.domains_at
         message = (
-            f"Match is not used: it depends on the moment. It may be about {', '.join(names[:10])}{more}"
+            f"CanonicalDomains is not used: it depends on the network. It may be about {_some(completed)}"
         )
         found.notes.append(Problem(line, message, file=file))
     return found
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def _hop(config: SshConfig, asked: Asked, user: str, port: int | None, line: int) -> Draft:

@@ -19,11 +19,12 @@ class Patterns:
 
     def __init__(self, patterns: Sequence[str]) -> None:
         """Raises Unreadable."""
-        if any(len(pattern) > _LONGEST for pattern in patterns):
+        if max(map(len, patterns), default=0) > _LONGEST:
             raise Unreadable(f"a name or pattern has more than {_LONGEST} characters")
-        plain = [pattern for pattern in patterns if not re.search(r"[*?]", pattern)]
+        each = set(patterns)
+        self._written = [pattern for pattern in each if "*" in pattern or "?" in pattern]
+        plain = each.difference(self._written)
         self._never = frozenset(pattern[1:] for pattern in plain if pattern.startswith("!"))
-        self._written = [pattern for pattern in patterns if re.search(r"[*?]", pattern)]
         self.names = frozenset(pattern for pattern in plain if not pattern.startswith("!"))
         """What fits as it is written."""
         wanted = {_wanted(pattern) for pattern in self._written if not pattern.startswith("!")}
