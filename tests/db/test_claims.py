@@ -99,7 +99,7 @@ async def test_a_jobs_concurrency_holds_over_all_workers(processes: list[Databas
         while True:
             claimed = await ledger.claim(Wanted(job_id, 3))
             async with processes[number % 4].read() as session:
-                found = (await jobs.counts(session, [job_id]))[job_id]
+                found = (await jobs.counts(session, await jobs.get_many(session, [job_id])))[job_id]
             most = max(most, found.get(TaskStatus.RUNNING, 0))
             if not claimed.claims:
                 if not found.get(TaskStatus.PENDING):

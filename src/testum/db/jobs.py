@@ -101,28 +101,30 @@ async def find(
     )
 
 
-async def counts(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, dict[TaskStatus, int]]:
+async def counts(session: AsyncSession, found: Iterable[Job]) -> dict[UUID, dict[TaskStatus, int]]:
     """For each job, how many of its tasks are in each status."""
-    result: dict[UUID, dict[TaskStatus, int]] = {job_id: {} for job_id in job_ids}
-    known = await session.execute(
-        select(Job.id, Job.final_counts).where(Job.id.in_(job_ids), Job.status.in_(FINAL_JOB))
-    )
-    open_jobs = set(job_ids)
-    for job_id, final in known:
-        if final is not None:
-            result[job_id] = {TaskStatus(status): number for status, number in final.items()}
-            open_jobs.discard(job_id)
-    if open_jobs:
-        result |= await _count(session, open_jobs)
+    result: dict[UUID, dict[TaskStatus, int]] = {}
+    still_open: list[UUID] = []
+    for job in found:
+        result[job.id] = {}
+        if job.final_counts is not None and job.status in FINAL_JOB:
+            result[job.id] = {TaskStatus(status): number for status, number in job.final_counts.items()}
+        else:
+            still_open.append(job.id)
+    if still_open:
+        result |= await _count(session, still_open)
     return result
 
 
-async def _count(session: AsyncSession, job_ids: Iterable[UUID]) -> dict[UUID, dict[TaskStatus, int]]:
-    rows = await session.execute(
-        select(Task.job_id, Task.status, func.count())
-        .where(Task.job_id.in_(list(job_ids)))
-        .group_by(Task.job_id, Task.status)
-    )
+_COUNTS = (
+    select(Task.job_id, Task.status, func.count())
+    .where(Task.job_id.in_(bindparam("jobs", expanding=True)))
+    .group_by(Task.job_id, Task.status)
+)
+
+
+async def _count(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, dict[TaskStatus, int]]:
+    rows = await session.execute(_COUNTS, {"jobs": job_ids})
     result: dict[UUID, dict[TaskStatus, int]] = {}
     for job_id, status, number in rows:
         result.setdefault(job_id, {})[TaskStatus(status)] = number

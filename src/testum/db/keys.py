@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import String, Text, func, select
+from sqlalchemy import String, Text, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -53,12 +53,15 @@ async def newest_secret(session: AsyncSession) -> tuple[UUID, str, str] | None:
     return (row[0], "private_key", row[1] or "") if row else None
 
 
+_ALL = select(SSHKey).order_by(SSHKey.id)
+_BY_IDS = _ALL.where(SSHKey.id.in_(bindparam("ids", expanding=True)))
+
+
 async def by_ids(session: AsyncSession, key_ids: Sequence[UUID] | None) -> list[SSHKey]:
     """The keys with these ids, or all, in the order they were made."""
-    statement = select(SSHKey).order_by(SSHKey.id)
-    if key_ids is not None:
-        statement = statement.where(SSHKey.id.in_(key_ids))
-    return list(await session.scalars(statement))
+    if key_ids is None:
+        return list(await session.scalars(_ALL))
+    return list(await session.scalars(_BY_IDS, {"ids": key_ids}))
 
 
 async def name_of(session: AsyncSession, fingerprint: str) -> str | None:

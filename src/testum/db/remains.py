@@ -2,13 +2,13 @@
 (docs/decisions/0028)."""
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select, text, update
+from sqlalchemy import and_, bindparam, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.frames import encode_row
@@ -147,13 +147,16 @@ async def end_those(session: AsyncSession, job_id: UUID) -> int:
     return len(result.all())
 
 
-async def counts(session: AsyncSession, job_ids: Collection[UUID]) -> dict[UUID, int]:
+_COUNTS = (
+    select(Task.job_id, func.count())
+    .where(text(REMAINING.text), Task.job_id.in_(bindparam("jobs", expanding=True)))
+    .group_by(Task.job_id)
+)
+
+
+async def counts(session: AsyncSession, job_ids: Sequence[UUID]) -> dict[UUID, int]:
     """Of each of the jobs, how many ended tasks may still be at work; those that have some."""
-    rows = await session.execute(
-        select(Task.job_id, func.count())
-        .where(text(REMAINING.text), Task.job_id.in_(job_ids))
-        .group_by(Task.job_id)
-    )
+    rows = await session.execute(_COUNTS, {"jobs": job_ids})
     return {row[0]: row[1] for row in rows}
 
 

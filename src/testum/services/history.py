@@ -207,6 +207,6 @@ class History:
 async def views(session: AsyncSession, found: Sequence[Job]) -> list[JobView]:
     """How the jobs stand."""
     ids = [job.id for job in found]
-    counts = await jobs.counts(session, ids)
+    counts = await jobs.counts(session, found)
     left = await remains.counts(session, ids)
     return [JobView(job, counts[job.id], left.get(job.id, 0)) for job in found]

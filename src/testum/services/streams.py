@@ -154,7 +154,7 @@ class Streams:
                             return
                         changed = await follower.look(session)
                         if changed or told is None or told[0] != job.status:
-                            counts = (await jobs.counts(session, [job_id]))[job_id]
+                            counts = (await jobs.counts(session, [job]))[job_id]
                     async for message in follower.read(mark):
                         yield message
                     over = job.status in FINAL_JOB and follower.finished

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
@@ -43,6 +43,13 @@ _CSP = (
 )
 """For /docs alone, whose page starts Swagger UI with an inline script."""
 
+_API = (
+    *(module.router for module in (account, imports, platforms, selections, keys, jobs, history)),
+    output.lines,
+    output.compared,
+    health.api,
+)
+
 Started = Callable[[Testum], Awaitable[None]]
 
 
@@ -78,14 +85,17 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
         separate_input_output_schemas=True,
     )
     errors.install(app, pages.show_error, login_first)
-    api = APIRouter(dependencies=[Depends(known_parameters)])
-    for module in (account, imports, platforms, selections, keys, jobs, history, output):
-        api.include_router(module.router)
-    api.include_router(health.api)
-    app.include_router(api, prefix="/api/v1")
+    # The second is the form that existing clients use; the document describes the first, the canonical one. A router within a
+    # router would be looked through once more for each request.
+    for prefix in ("/api/v1", "/api"):
+        for router in _API:
+            app.include_router(
+                router,
+                prefix=prefix,
+                dependencies=[Depends(known_parameters)],
+                include_in_schema=prefix == "/api/v1",
+            )
     app.include_router(health.router)
-    # The form that existing clients use; the document describes the canonical one.
-    app.include_router(api, prefix="/api", include_in_schema=False)
     app.include_router(streams.router)
     _add_docs(app)
     assets = Assets()

@@ -209,8 +209,3 @@ def _line(line: Line) -> LineOut:
         open=line.open,
         overwritten=line.overwritten,
     )
-
-
-router = APIRouter()
-router.include_router(lines)
-router.include_router(compared)
