@@ -78,13 +78,11 @@ def worker(
             typer.echo(sentence, err=True)
         if queue:
             settings.worker_queues = ",".join(queue)
-        # What is imported stays, and its processes share it: nobody is to look through it for garbage (gc, Python's
-        # manual, on freeze).
+        # What is imported stays, and its processes share it: nobody is to look through it for garbage.
         gc.disable()
         # By name, as the server's application: it stands above the command line.
         module = import_module("testum.worker")
-        gc.freeze()
-        gc.enable()
+        memory.look_for_garbage()
         status = module.run(settings, concurrency or settings.worker_processes or os.cpu_count() or 1)
     except TestumError as error:
         raise WrongUse(error.message) from None

@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from testum import __version__
+from testum import __version__, memory
 from testum.app import Testum
 from testum.errors import TestumError, TooLarge, Unauthenticated
 from testum.settings import Settings
@@ -66,8 +66,7 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
                 await started(testum)
             # What is there now stays: looking through all of it for garbage took a page a tenth of a second, and a
             # tenth of the start once more to find a thousand small objects.
-            gc.freeze()
-            gc.enable()
+            memory.look_for_garbage()
             # What the server waits for when it is told to stop.
             yield {"work": testum.work} if testum.work is not None else {}
         finally:
