@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from testum.core.ansible import ENCRYPTED, USED, Listed, check_value, hosts_of
@@ -42,7 +43,7 @@ def parse_yaml(text: str) -> Inventory:
         )
         return found
     try:
-        root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        root = yaml.compose(text, Loader=_loader())
         if root is not None and not _is_null(root):
             _Reader(found).read(root)
     except TooMuch as error:
@@ -53,6 +54,23 @@ def parse_yaml(text: str) -> Inventory:
     except yaml.YAMLError:
         found.problems.append(Problem(1, "this is no YAML: it has characters that may not be in it"))
     return found
+
+
+@cache
+def _loader() -> Any:
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(loader):  # type: ignore[misc]
+        """Does not look whether a long text is a number or a date."""
+
+        def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+            if kind is yaml.ScalarNode and len(value) > _LONGEST_NUMBER:
+                value = "text"
+            return super().resolve(kind, value, implicit)
+
+    return Loader
 
 
 class _Reader:

@@ -20,7 +20,7 @@ _DEEPEST = 16
 _MOST_LINES = 200_000
 """Files may be included again and again: so many lines are read in all."""
 _MOST_PATTERNS = 4_000
-_MOST_LOOKS = 3_000_000
+_MOST_LOOKS = 1_500_000
 """So many blocks and patterns are held against names in all."""
 _MOST_KEY_FILES = 100
 _LONGEST = 1_000
