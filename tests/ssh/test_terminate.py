@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import time
@@ -40,9 +41,11 @@ def _line(pid):
 
 
 def commands(sshd, *parts):
-    """Command lines of the user's processes that hold one of the parts."""
+    """Command lines of the user's processes that hold one of the parts. A number stands by itself: the beginning of each
+    program holds made-up ones, and so does its mark."""
+    wanted = [rf"(?<![\w-]){part}(?![\w-])" if part.isdigit() else re.escape(part) for part in parts]
     lines = map(_line, sshd.user.processes())
-    return [line for line in lines if any(part in line for part in parts)]
+    return [line for line in lines if any(re.search(part, line) for part in wanted)]
 
 
 CASES = {
