@@ -96,6 +96,7 @@ def test_what_is_ini(text: str) -> None:
         ("all:\n  hosts: {a: {ansible_user: '{{ x }}'}}\n", 2, "template"),
         ("all:\n  hosts: {a: {ansible_password: !vault $ANSIBLE_VAULT;1.1}}\n", 2, "Vault"),
         ("all:\n  hosts: {a: {ansible_port: 70000}}\n", 2, "port"),
+        ("all:\n  hosts: {a: {ansible_user: =}}\n", 2, "= in quotes"),
         ("---\na: \x00\n", 1, "no YAML"),
     ],
 )  # fmt: skip
@@ -122,6 +123,12 @@ def test_the_last_that_stands_there_counts() -> None:
     hosts = "  hosts: {h: {ansible_user: outer}}\n"
     assert parse_yaml(f"all:\n{children}{hosts}").drafts[0].username == "outer"
     assert parse_yaml(f"all:\n{hosts}{children}").drafts[0].username == "inner"
+
+
+@pytest.mark.parametrize("nothing", ["", "{}", "[]", "''", "0", "false", "null"])
+def test_a_host_may_have_no_variables(nothing: str) -> None:
+    found = parse_yaml(f"all: {{hosts: {{web: {nothing}}}}}")
+    assert ([draft.name for draft in found.drafts], found.problems) == (["web"], [])
 
 
 def test_a_text_that_is_too_long_is_not_read() -> None:

@@ -155,7 +155,7 @@ class _Reader:
             own: dict[str, str] = {}
             if said is not None and said.id == "mapping":
                 own = self._variables(said, self._entries(said))
-            elif said is not None and not _is_null(said):
+            elif said is not None and not _says_nothing(said):
                 self._problem(node, f"{pattern[:100]}: its variables are written as name: value below it")
                 continue
             try:
@@ -218,6 +218,9 @@ class _Reader:
         for name, (_, node) in entries.items():
             if name not in USED or node is None or (text := _text(node)) is None:
                 continue
+            if node.tag == "tag:yaml.org,2002:value":
+                self._problem(node, f"{name}: write = in quotes")
+                continue
             try:
                 check_value(name, text)
             except ValueError as error:
@@ -241,6 +244,13 @@ def _line(node: Any) -> int:
 
 def _is_null(node: Any) -> bool:
     return bool(node.id == "scalar" and node.tag.endswith(":null"))
+
+
+def _says_nothing(node: Any) -> bool:
+    """Whether Ansible takes it for no variables at all: what is empty, false or zero to Python."""
+    if node.id != "scalar":
+        return not node.value
+    return _text(node) in ("", "False", "0", "0.0") and (node.value == "" or not node.tag.endswith(":str"))
 
 
 def _text(node: Any) -> str | None:

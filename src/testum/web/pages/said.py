@@ -201,6 +201,7 @@ SAID = (
     N_("%(group)s: %(key)s is passed over; a group has hosts, children and vars"),
     N_("%(group)s: %(section)s is a list of names, each with a colon behind it"),
     N_("%(host)s: its variables are written as name: value below it"),
+    N_("%(variable)s: write = in quotes"),
     N_("%(text)s: a name that is no word is written in quotes"),
     N_("what is merged (<<) has names and values"),
     N_("what is merged (<<) is nested too deep"),
