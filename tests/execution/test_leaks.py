@@ -14,7 +14,7 @@ from tests.support.waiting import until
 from testum.execution import ledger, recorder, runner, slots
 from testum.execution.actions import run
 
-_GIVES_BACK = frozenset({"_begin", "_let_go", "_tell", "forget", "_one_less", "remove", "give", "_refused"})
+_GIVES_BACK = frozenset({"_begin", "_let_go", "_tell", "forget", "remove", "give", "_refused"})
 """Nothing in them waits or can fail."""
 _SLOTS = 3
 

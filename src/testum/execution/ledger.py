@@ -3,7 +3,6 @@ while the last one was under way, so that the database does not limit a fan-out.
 
 import asyncio
 import datetime as dt
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -98,9 +97,6 @@ class Ledger:
         """The tasks that are claimed and not written as ended."""
         self._ended: set[UUID] = set()
         """Those of them that have ended, and wait to be written."""
-        self._held_of: Counter[UUID] = Counter()
-        self._ended_of: Counter[UUID] = Counter()
-        """How many of each job are held, and have ended of those."""
         self._batcher: Batcher[_Request, Claimed] = Batcher(self._settle, gather=_GATHER_SECONDS)
 
     async def close(self) -> None:
@@ -124,9 +120,7 @@ class Ledger:
     async def finish(self, result: Result) -> None:
         """Write how a task ended, or that it is given back. Where it is not ours any more, because this process was taken
         for dead, it counts if the task was closed as lost, and was sent by us."""
-        if result.task_id in self._held and result.task_id not in self._ended:
-            self._ended.add(result.task_id)
-            self._ended_of[result.job_id] += 1
+        self._ended.add(result.task_id)
         with suppress(_NotClosed):
             await self._batcher.ask(result)
             return
@@ -197,13 +191,8 @@ class Ledger:
     def forget(self, task_id: UUID) -> None:
         """Nobody here does the task any more. Where its end could not be written, its lease runs out and the sweep ends
         it: it must not be kept alive by nobody."""
-        claim = self._held.pop(task_id, None)
-        if claim is None:
-            return
-        _one_less(self._held_of, claim.job_id)
-        if task_id in self._ended:
-            self._ended.discard(task_id)
-            _one_less(self._ended_of, claim.job_id)
+        self._held.pop(task_id, None)
+        self._ended.discard(task_id)
 
     async def _write(self, requests: Sequence[_Request]) -> _Written:
         results = [request for request in requests if isinstance(request, Result)]
@@ -273,12 +262,11 @@ class Ledger:
     def _perhaps_over(self, results: Sequence[Result], answers: Sequence[Claimed]) -> list[UUID]:
         """The jobs of the results that may have ended with them: none of which other tasks are under way here. Where
         those were taken over meanwhile, whoever ends them, or the next sweep, settles the job."""
-        ended = Counter(result.job_id for result in results)
-        begun = {claim.job_id for answer in answers for claim in answer.claims}
+        ended = {result.task_id for result in results}
+        going_on = {claim.job_id for claim in self._held.values() if claim.id not in ended}
+        going_on.update(claim.job_id for answer in answers for claim in answer.claims)
         return [
-            job_id
-            for job_id, number in ended.items()
-            if self._held_of[job_id] <= number and job_id not in begun
+            job_id for job_id in dict.fromkeys(result.job_id for result in results) if job_id not in going_on
         ]
 
     async def _reserve(
@@ -305,8 +293,8 @@ class Ledger:
         self, session: AsyncSession, wanted: Wanted, free: dict[UUID, int], answers: Sequence[Claimed]
     ) -> Claimed:
         """Claim for one loop; `answers` are those of the others in the same transaction."""
-        running = self._held_of[wanted.job_id] - self._ended_of[wanted.job_id]
-        running += sum(claim.job_id == wanted.job_id for answer in answers for claim in answer.claims)
+        here = [*self._held.values(), *(claim for answer in answers for claim in answer.claims)]
+        running = sum(claim.job_id == wanted.job_id and claim.id not in self._ended for claim in here)
         pending = await jobs.pending_tasks(
             session,
             wanted.job_id,
@@ -343,16 +331,9 @@ class Ledger:
                 continue
             for claim in answer.claims:
                 self._held[claim.id] = claim
-                self._held_of[claim.job_id] += 1
             if isinstance(request, Wanted) and answer.claims:
                 request.begin(answer.claims)
             for claim in answer.claims:
                 self._events.publish(Hint(claim.job_id, claim.id, Change.STATUS))
         for job_id in [*written.ended, *dict.fromkeys(result.job_id for result in written.late)]:
             self._events.publish(Hint(job_id, None, Change.STATUS))
-
-
-def _one_less(counter: Counter[UUID], key: UUID) -> None:
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]
