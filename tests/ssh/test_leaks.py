@@ -22,7 +22,6 @@ _GIVES_BACK = frozenset(
         "_leave",
         "__exit__",
         "leave",
-        "_unused",
         "_rest",
         "_stir",
         "_wake",

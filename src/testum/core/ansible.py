@@ -121,7 +121,9 @@ class Listed:
     def __init__(self) -> None:
         self._groups = _Groups()
         self._begun = {"all", "ungrouped"}
+        """Groups that have a section."""
         self._missing: dict[str, int] = {}
+        """Groups that are named and have none, each with its line."""
         self._hosts: dict[str, dict[str, str]] = {}
         self._mentions = 0
         self._lines: dict[str, int] = {}
@@ -367,7 +369,7 @@ def check_value(name: str, text: str) -> None:
 _QUOTED = re.compile("'[^']*'|\"[^\"]*\"")
 _SIGNS = re.compile(r"[(\[{~+-]")
 _MOST_SIGNS = 20
-"""Brackets in brackets, and signs before signs: a value for a login has few, and each takes Python long."""
+"""Brackets and signs of a literal that is evaluated. Nested, each takes Python's parser long; a value for a login has few."""
 
 
 def _priority(text: str) -> int:

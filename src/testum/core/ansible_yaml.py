@@ -92,12 +92,12 @@ class _Reader:
         if "plugin" in groups:
             return self._problem(root, "this says how a plugin finds the hosts, and lists none")
         # What stands in a group comes before what follows it, as with Ansible.
-        way = [iter(groups.values())]
-        while way:
-            if (group := next(way[-1], None)) is None:
-                way.pop()
+        stack = [iter(groups.values())]
+        while stack:
+            if (group := next(stack[-1], None)) is None:
+                stack.pop()
             else:
-                way.append(self._group(*group))
+                stack.append(self._group(*group))
         self._listed.draft(self._found)
         return None
 

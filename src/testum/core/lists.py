@@ -53,14 +53,15 @@ def decode_list(data: bytes) -> tuple[str, str]:
 
 _WORD = re.compile(rb"[A-Za-z\xa8\xb8\xc0-\xff]{2,}")
 """Of letters in either code page; the two before the last range are the Russian yo, and marks that stand in few other texts."""
-_ALPHABETS_END = "ÄÖÜäöüßÅåØøÆæ".encode("windows-1252")
+_GERMAN_AND_NORDIC = "ÄÖÜäöüßÅåØøÆæ".encode("windows-1252")
+"""A word of these alone says nothing: `ÄÖÜ` is how people test a file's code page."""
 _ENOUGH_WORDS = 1000
 
 
 def _code_page(data: bytes) -> str:
     whole = mixed = 0
     for word in _WORD.finditer(data):
-        if word[0].strip(_ALPHABETS_END) and not word[0].isascii():
+        if word[0].strip(_GERMAN_AND_NORDIC) and not word[0].isascii():
             with_ascii = min(word[0]) < 0x80
             mixed += with_ascii
             whole += not with_ascii

@@ -1,4 +1,5 @@
-"""A line's words as a shell parts them: what `shlex.split(line, comments=True)` gives, which goes through a line sign by sign."""
+"""A line's words as a shell parts them: what `shlex.split(line, comments=True)` gives, in a fraction of the time: shlex
+looks at each character by itself."""
 
 import re
 

@@ -61,6 +61,8 @@ class Batcher(Generic[Request, Answer]):
                         continue
                     if isinstance(answer, Exception):
                         done.set_exception(answer)
+                        # Whoever asked may leave before reading it: an error nobody fetches is not worth a warning.
+                        done.exception()
                     else:
                         done.set_result(answer)
         finally:

@@ -237,19 +237,6 @@ class Pool:
                 ) from None
             yield link.connection
 
-    def _used(self, link: Link) -> None:
-        """Somebody begins to use a connection."""
-        link.times_used += 1
-        self._wake(link)
-
-    def _unused(self, link: Link) -> None:
-        """Somebody does not use a connection any more. What nobody uses may be closed after a while, or at once for another's
-        sake."""
-        if link.users:
-            self._stir(link)
-        else:
-            self._rest(link)
-
     def _standing(self, endpoint: Endpoint, *, seats: int) -> Link | None:
         """A connection that stands and has so many free seats."""
         for link in list(self._links.get(endpoint.id, ())):
@@ -390,14 +377,19 @@ class _Use:
         """Use this connection."""
         self._link = link
         link.users[self] = seats
-        self._pool._used(link)
+        link.times_used += 1
+        self._pool._wake(link)
 
     def leave(self) -> None:
-        """Use none."""
+        """Use none. A connection that nobody uses may be closed after a while, or at once for another's sake."""
         link, self._link = self._link, None
-        if link is not None:
-            link.users.pop(self, None)
-            self._pool._unused(link)
+        if link is None:
+            return
+        link.users.pop(self, None)
+        if link.users:
+            self._pool._stir(link)
+        else:
+            self._pool._rest(link)
 
     def __exit__(self, *error: object) -> None:
         self.leave()
