@@ -48,6 +48,20 @@ def _merges(number: int) -> str:
     return f"all:\n  vars: &v0 {{k: 1}}\nx:\n{levels}"
 
 
+def _in_groups(section: str, size: int) -> str:
+    """Names that are in one group, and by an alias in many more."""
+    names = numbered(size // 21, lambda n: f"k{n}: , ")
+    return f"a: {{{section}: &c {{{names}}}}}\n" + numbered(
+        size // 43, lambda n: f"g{n}: {{{section}: *c}}\n"
+    )
+
+
+def _each_for_each(size: int, block: Callable[[int], str], name: str = "h{}") -> str:
+    """As many blocks as hosts, and each may be for each."""
+    count = size // len(block(155_555) + f"Host {name.format(155_555)}\n")
+    return numbered(count, block) + numbered(count, lambda n: f"Host {name.format(n)}\n")
+
+
 def _aliases(number: int) -> str:
     """Each group is twice in the next."""
     levels = numbered(
@@ -77,6 +91,8 @@ YAML: dict[str, Callable[[int], str]] = {
         f"all:\n  vars: {{ansible_ssh_common_args: '{'-o a=b ' * (size // 14)}'}}\n  hosts:\n"
         + numbered(size // 24, lambda n: f"    h{n}:\n")
     ),
+    "hosts by aliases": lambda size: _in_groups("hosts", size),
+    "children by aliases": lambda size: _in_groups("children", size),
     "variables by aliases": lambda size: (
         f"a: {{vars: &c {{{numbered(size // 18, lambda n: f'k{n}: 1, ')}}}}}\n"
         + numbered(size // 48, lambda n: f"g{n}: {{vars: *c}}\n")
@@ -134,6 +150,17 @@ _SSH_CONFIG: dict[str, Callable[[int], str]] = {
     "stars of many": lambda size: (
         numbered(size // 940, lambda n: f"Host {'*a' * 400}{n}\n") + f"Host {'a' * 900} " * (size // 9400)
     ),
+    "blocks for all": lambda size: _each_for_each(size, lambda _: "Host *\n Port 1\n"),
+    "blocks for nobody": lambda size: _each_for_each(size, lambda n: f"Host * !h*\n Port {n % 999}\n"),
+    "blocks for others": lambda size: _each_for_each(size, lambda n: f"Match user u{n}\n Port 1\n"),
+    "blocks by HostName": lambda size: _each_for_each(size, lambda n: f"Match host x*,y?{n}\n Port 1\n"),
+    "files for each": lambda size: _each_for_each(size, lambda n: f"Host h*\n IdentityFile {n}\n"),
+    "short runs": lambda size: _each_for_each(
+        size, lambda n: "Host *{}*{}*{}*\n Port 1\n".format(*f"{n % 1000:03}"), "0123456789{}"
+    ),
+    "any signs": lambda size: _each_for_each(
+        size, lambda n: f"Host h?*{'?' * (n % 9)}\n Port 1\n", "h{}abcdefgh"
+    ),
     "a long name": lambda size: "Host *b *c *d ?e\n Port 1\nHost " + "a" * (size - 50) + "\n",
     "long names": lambda size: (
         numbered(size // 40, lambda n: f"Host *b{n} *c\n") + "\n" + f"Host {'a' * 900}\n" * (size // 1900)
@@ -141,6 +168,7 @@ _SSH_CONFIG: dict[str, Callable[[int], str]] = {
 }
 _ANSIBLE: dict[str, Callable[[int], str]] = {
     "ranges": lambda size: "[a]\n" + numbered(size // 20, lambda n: f"n{n}x[1:10000]\n"),
+    "a range in many groups": lambda size: numbered(size // 21, lambda n: f"[g{n}]\nn[1:10000]\n"),
     "one range again and again": lambda size: "[a]\n" + "n[1:10000]\n" * (size // 11),
     "words in one line": lambda size: "h " + "a=1 " * (size // 4),
     "variables": lambda size: "[all:vars]\n" + numbered(size // 20, lambda n: f"v{n}={{'a':[1,2]}}\n"),
@@ -174,8 +202,6 @@ _ANSIBLE: dict[str, Callable[[int], str]] = {
     "colons": lambda size: numbered(size // 5_000, lambda n: "[" + ":" * 4_900 + f"x]{n}\n"),
 }
 KINDS = {"csv": _CSV, "ssh-config": _SSH_CONFIG, "ansible": _ANSIBLE, "yaml": YAML}
-EACH_WITH_EACH = {"ssh-config, runs of many", "ssh-config, many lists for long names"}
-"""Lists of which each name is truly held against each pattern: up to a bound it takes time by the square."""
 LISTS: dict[str, tuple[str, Callable[[int], str], int]] = {
     f"{kind}, {name}": (
         "ansible" if kind == "yaml" else kind,

@@ -136,14 +136,18 @@ class Listed:
             self._mentions += 1
             if self._mentions > _MOST_MENTIONS:
                 raise TooMuch("hosts are named too often: split the list")
-            if len(self._hosts) > MAX_HOSTS:
-                raise too_many_hosts()
-            self._lines.setdefault(name, line)
-            self._members.setdefault(name, set()).add(group)
-            # A port behind the name counts where the host is named first.
-            its = self._hosts.setdefault(name, {"ansible_port": port} if port else {})
-            # Where a group has the same name, Ansible gives the variables to that.
-            (self._group_vars.setdefault(name, {}) if name in self._begun else its).update(own)
+            its = self._hosts.get(name)
+            if its is None:
+                # A port behind the name counts where the host is named first.
+                its = self._hosts[name] = {"ansible_port": port} if port else {}
+                self._lines[name], self._members[name] = line, {group}
+                if len(self._hosts) > MAX_HOSTS:
+                    raise too_many_hosts()
+            else:
+                self._members[name].add(group)
+            if own:
+                # Where a group has the same name, Ansible gives the variables to that.
+                (self._group_vars.setdefault(name, {}) if name in self._begun else its).update(own)
 
     def begin(self, group: str, line: int, *, only_variables: bool = False) -> None:
         """Say that a group's section begins. One that has `only_variables` has to begin elsewhere, too."""

@@ -13,6 +13,9 @@ MAX_TEXT = 1_000_000
 _LONGEST_NUMBER = 1_000
 """Characters. What is longer is text, whatever it looks like: numbers of base 60 take time by the square."""
 _MOST_MERGED = 100_000
+_MOST_AGAIN = 20_000
+"""What stands in further places by aliases, in all: twice the list could be four times the work. A list of hosts that many
+groups have is written as a group in them."""
 _SECTIONS = ("vars", "children", "hosts")
 
 
@@ -83,6 +86,8 @@ class _Reader:
         self._merges = 0
         self._seen: set[tuple[str, int]] = set()
         self._kept: dict[int, dict[str, str]] = {}
+        self._gone_through: set[int] = set()
+        self._again = 0
 
     def read(self, root: Any) -> None:
         """Raises YAMLError."""
@@ -127,6 +132,7 @@ class _Reader:
                 entries = {section.value: (section, None)}
             elif section.id == "mapping":
                 entries = self._entries(section)
+                self._count(section, len(entries))
             else:
                 self._problem(
                     key_node, f"{name.value}: {key} is a list of names, each with a colon behind it"
@@ -147,6 +153,14 @@ class _Reader:
                 yield from entries.values()
             else:
                 self._hosts(name.value, entries)
+
+    def _count(self, section: Any, entries: int) -> None:
+        """Raises TooMuch."""
+        if id(section) in self._gone_through:
+            self._again += entries
+            if self._again > _MOST_AGAIN:
+                raise TooMuch("too much stands in several places by aliases: split the list")
+        self._gone_through.add(id(section))
 
     def _hosts(self, group: str, entries: dict[str, tuple[Any, Any]]) -> None:
         for pattern, (node, said) in entries.items():

@@ -20,9 +20,15 @@ _DEEPEST = 16
 _MOST_LINES = 200_000
 """Files may be included again and again: so many lines are read in all."""
 _MOST_PATTERNS = 4_000
-_MOST_LOOKS = 1_500_000
-"""So many blocks and patterns are held against names in all."""
+_MOST_LOOKS = 100_000
+_LOOKS_OF_A_HOST = 50
+"""So many blocks and patterns are held against names in all, and more for each host: 1,000 hosts may have 150 each,
+20,000 may have 55. Of the others it is known beforehand that they do not fit. Where each stands for each, twice the list
+is four times the work: so much of it takes no longer than the rest."""
+_MOST_CHARACTERS = 1_500_000
+"""Of all names, those to which HostName leads with them."""
 _MOST_KEY_FILES = 100
+_MANY_KEY_FILES = 16
 _LONGEST = 1_000
 _LONGEST_NAME = 1_025
 """Characters of a value, and of a host's name (NI_MAXHOST)."""
@@ -115,6 +121,7 @@ class _Match:
 
     def holds(self, asked: Asked) -> bool | None:
         """See _Host."""
+        asked.look(len(self.criteria))
         result: bool | None = True
         for name, negated, patterns in self.criteria:
             if name == "all":
@@ -217,7 +224,8 @@ def _set(values: dict[str, str], keyword: str, value: str) -> None:
 
 
 def _add_key_files(files: list[str], more: Sequence[str]) -> None:
-    files += [file for file in more if file not in files][: _MOST_KEY_FILES - len(files)]
+    if more:
+        files[:] = [*dict.fromkeys([*files, *more])][:_MOST_KEY_FILES]
 
 
 class SshConfig:
@@ -240,7 +248,8 @@ class SshConfig:
         self._depth = 0
         self._lines = 0
         self._patterns = 0
-        self._looks = 0
+        self._looks_left = _MOST_LOOKS
+        self._characters = 0
 
     def read(self, text: str, file: str = "", outer: tuple[_Condition, ...] = ()) -> None:
         """Take one file's lines; `outer` are the conditions under which it was included."""
@@ -346,6 +355,7 @@ class SshConfig:
     def ask(self, asked: Asked) -> list[Block]:
         """Fill in what ssh would use. The blocks of which nobody here can know whether they count are returned."""
         asked.look = self._look
+        self._looks_left += _LOOKS_OF_A_HOST
         undecided = self._pass(asked)
         # With CanonicalizeHostname ssh goes over all of it once more, too.
         if self._asks_final or asked.canonicalizes:
@@ -356,8 +366,8 @@ class SshConfig:
         return undecided
 
     def _look(self, cost: int) -> None:
-        self._looks += cost
-        if self._looks > _MOST_LOOKS:
+        self._looks_left -= cost
+        if self._looks_left < 0:
             raise TooMuch("too many blocks for too many hosts: split the list")
 
     def _that_may_hold(self, names: set[str]) -> list[int]:
@@ -373,10 +383,19 @@ class SshConfig:
         undecided: list[Block] = []
         known: dict[int, bool | None] = {}
         names = {asked.host, asked.original, asked.original.lower()}
-        self._look(sum(map(len, names)))
+        self._characters += sum(map(len, names))
+        if self._characters > _MOST_CHARACTERS:
+            raise TooMuch("what is said for all hosts is too long for so many: split the list")
         for place in self._that_may_hold(names):
             block = self._blocks[place]
-            self._look(1 + len(block.conditions) + len(block.key_files))
+            self._look(1)
+            full = not block.key_files or len(asked.key_files) >= _MOST_KEY_FILES
+            if full and block.values.keys() <= asked.values.keys():
+                # Whether it counts makes no difference.
+                continue
+            self._look(
+                len(block.conditions) + (len(block.key_files) + len(asked.key_files)) // _MANY_KEY_FILES
+            )
             # Each was looked at where it stands: what follows may set what it asks for.
             for condition in block.conditions:
                 if id(condition) not in known:

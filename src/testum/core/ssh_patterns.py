@@ -11,7 +11,41 @@ from testum.core.ssh_lines import Unreadable
 _LONGEST = 1_000
 """Characters of a name or pattern. ssh refuses names of more than 1,025 (NI_MAXHOST)."""
 _SHORT = 32
+_STEPS = 300
+"""So many characters are compared in the time that one comparison of short texts takes."""
 _FEW = 16
+
+
+class _Pattern:
+    """One of them, with `*` or `?`."""
+
+    __slots__ = ("_first", "_last", "_like", "_middle", "_shortest", "dear", "negated")
+
+    def __init__(self, written: str) -> None:
+        self.negated = written.startswith("!")
+        pattern = written.removeprefix("!")
+        # Parts of texts are found far sooner than a regular expression is. Of fnmatch's signs OpenSSH knows two.
+        self._like = (
+            re.compile(fnmatch.translate(pattern.replace("[", "[[]"))).match if "?" in pattern else None
+        )
+        parts = pattern.split("*")
+        self._first, self._middle, self._last = parts[0], parts[1:-1], parts[-1]
+        self._shortest = len(self._first) + len(self._last)
+        self.dear = len(pattern) if self._like or self._middle else 0
+        """Its characters, where they may be held against each of a name's."""
+
+    def fits(self, name: str) -> bool:
+        """Whether it fits a name."""
+        if self._like is not None:
+            return self._like(name) is not None
+        if not (name.startswith(self._first) and name.endswith(self._last) and len(name) >= self._shortest):
+            return False
+        at, end = len(self._first), len(name) - len(self._last)
+        for part in self._middle:
+            if (found := name.find(part, at, end)) < 0:
+                return False
+            at = found + len(part)
+        return True
 
 
 class Patterns:
@@ -30,34 +64,44 @@ class Patterns:
         wanted = {_wanted(pattern) for pattern in self._written if not pattern.startswith("!")}
         self.ngrams = None if "" in wanted else wanted
         """Of what else fits, each has one of these (ngrams.py); None where anything may fit."""
-        self.weight = sum(map(weight, self._written))
+        self.weight = sum(1 + len(pattern) // _SHORT for pattern in self._written)
         """How many short patterns they are worth."""
 
+    # What is compared is not made before it is wanted: to compile takes longer than to compare.
     @cached_property
-    def _like(self) -> dict[str, list[tuple[bool, re.Pattern[str], int]]]:
-        """By what a name must have. Not made before they are wanted: to compile takes longer than to compare."""
-        like: dict[str, list[tuple[bool, re.Pattern[str], int]]] = {}
-        for written in self._written:
-            pattern = written.removeprefix("!")
-            # Of fnmatch's signs OpenSSH knows two.
-            compiled = re.compile(fnmatch.translate(pattern.replace("[", "[[]")))
-            like.setdefault(_wanted(pattern), []).append((written.startswith("!"), compiled, weight(pattern)))
-        return like
+    def _like(self) -> list[_Pattern]:
+        return [_Pattern(written) for written in self._written]
+
+    @cached_property
+    def _like_by_ngram(self) -> dict[str, list[_Pattern]]:
+        """By what a name must have."""
+        found: dict[str, list[_Pattern]] = {}
+        for written, pattern in zip(self._written, self._like, strict=True):
+            found.setdefault(_wanted(written.removeprefix("!")), []).append(pattern)
+        return found
+
+    @cached_property
+    def _dear(self) -> int:
+        return sum(pattern.dear for pattern in self._like)
 
     def fit(self, name: str, look: Callable[[int], None]) -> bool:
-        """Whether they fit a name. `look` is told how many comparisons with a short name that takes."""
-        fits = name in self.names
+        """Whether they fit a name. `look` is told how many comparisons of short texts that takes."""
         if name in self._never:
             return False
+        fits = name in self.names
         if not self._written:
             return fits
-        # Of thousands few are compared.
-        near = ngrams.had_by(name) & self._like.keys() if len(self._like) > _FEW else self._like
-        found = [each for wanted in near for each in self._like[wanted]]
-        look(len(near) + weight(name) * sum(cost for _, _, cost in found))
-        for negated, like, _ in found:
-            if like.match(name):
-                if negated:
+        found, dear = self._like, self._dear
+        if len(found) > _FEW:
+            # Of thousands few are compared.
+            look(len(found) // _FEW)
+            near = ngrams.had_by(name) & self._like_by_ngram.keys()
+            found = [each for wanted in near for each in self._like_by_ngram[wanted]]
+            dear = sum(pattern.dear for pattern in found)
+        look(len(found) + dear * len(name) // _STEPS)
+        for pattern in found:
+            if pattern.fits(name):
+                if pattern.negated:
                     return False
                 fits = True
         return fits
@@ -65,8 +109,3 @@ class Patterns:
 
 def _wanted(pattern: str) -> str:
     return ngrams.wanted_by(re.split(r"[*?]+", pattern))
-
-
-def weight(text: str) -> int:
-    """What a name or a pattern costs beside a short one."""
-    return 1 + len(text) // _SHORT

@@ -191,6 +191,7 @@ SAID = (
     N_("%(name)s: a name has at most %(most)s characters"),
     N_("%(name)s: a value has at most %(most)s characters"),
     N_("groups stand in each other too often: split the list"),
+    N_("too much stands in several places by aliases: split the list"),
     N_("what is said for all hosts is too long for so many: split the list"),
     N_("an inventory in YAML has at most %(most)s characters: write it in INI form, or as CSV"),
     N_("this is no YAML: %(why)s"),
