@@ -51,7 +51,8 @@ def test_no_list_takes_long_and_twice_the_list_takes_twice_the_time(name: str) -
     kind, shape, most = LISTS[name]
     whole = shape(most)
     assert 0.8 * most < len(whole) <= most + 100
-    assert seconds(kind, whole) < 3
+    # What else the machine does only adds.
+    assert any(seconds(kind, whole) < 3 for _ in range(3))
     size = most // 256
     # Where little is measured, noise is; and the dearest list may be the longest that is not refused.
     while (took := seconds(kind, shape(size))) < _MEASURABLE_SECONDS and size < most // 2:
