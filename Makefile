@@ -127,7 +127,6 @@ tests: $(CHECKED)
 	$(PYTEST) -n $(WORKERS) $(MANY) --ignore tests/pages $(TESTS)
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target tests-on-servers tests-of-pages
 	$(PYTEST) $(ALONE) $(TESTS)
-	$(PYTEST) $(ALONE) --ignore tests/pages --mode servers $(TESTS)
 	$(BIN)/python -m tests.faults.rounds --mode servers --kind kills --platforms 100
 
 .PHONY: tests-on-servers tests-of-pages

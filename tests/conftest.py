@@ -145,6 +145,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             runs = "servers" not in marks
         else:
             runs = bool(_SERVERS & marks) and "embedded" not in marks
+            if any(mark.kwargs.get("slow") for mark in item.iter_markers("walls")):
+                item.add_marker("slow")
         (kept if runs else left).append(item)
     # Containers take minutes, one after the other: begun last, they would keep all others waiting for the end.
     kept.sort(key=lambda item: "deploy" not in item.path.parts)

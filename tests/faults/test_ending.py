@@ -80,7 +80,9 @@ def run_out(api: Api, job_id: str, task_id: str) -> None:
     assert (job["status"], task["error_code"]) == ("failed", "timeout")
 
 
-@pytest.mark.parametrize("cut", [False, True], ids=["", "cut"])
+@pytest.mark.parametrize(
+    "cut", [False, pytest.param(True, marks=pytest.mark.walls(slow=True))], ids=["", "cut"]
+)
 @pytest.mark.parametrize("case", LASTING)
 def test_cancel(api: Api, platform: Any, host: RealSshd, case: str, cut: bool) -> None:
     job_id, task_id = begun(api, platform, CASES[case])

@@ -48,11 +48,13 @@ def running(sshd: RealSshd, text: str) -> bool:
 # -- on the way ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.walls(slow=True)
 def test_no_such_name(api: Api, real_sshd: RealSshd) -> None:
     platform = api.add_platform(unique(), real_sshd, host="no-such-host.invalid")
     failed(api, platform, "host_not_found", "no-such-host.invalid")
 
 
+@pytest.mark.walls(slow=True)
 def test_refused(api: Api, real_sshd: RealSshd) -> None:
     port = free_port()
     platform = api.add_platform(unique(), real_sshd, port=port)
@@ -131,6 +133,7 @@ def test_who_does_not_answer(hurried: Server, real_sshd: RealSshd) -> None:
         assert time.monotonic() - begun < 40
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.parametrize(
     "greeting",
     [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-1.5-old\r\n", b"\0" * 3000, b"SSH-2.0-x\r\n" + b"\xff" * 500],
@@ -148,16 +151,19 @@ def test_what_is_no_ssh_server(api: Api, real_sshd: RealSshd, greeting: bytes) -
 # -- logging in ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.walls(slow=True)
 def test_a_wrong_password(api: Api, real_sshd: RealSshd) -> None:
     failed(api, api.add_platform(unique(), real_sshd, password="wrong"), "auth_failed", real_sshd.user.name)
 
 
+@pytest.mark.walls(slow=True)
 def test_a_wrong_key(api: Api, real_sshd: RealSshd, tmp_path: Path) -> None:
     private, _ = make_key(tmp_path)
     platform = api.add_platform(unique(), real_sshd, auth_method="private_key", private_key=private)
     failed(api, platform, "key_rejected", "authorized_keys")
 
 
+@pytest.mark.walls(slow=True)
 def test_a_missing_passphrase(api: Api, real_sshd: RealSshd, tmp_path: Path) -> None:
     private, public = make_key(tmp_path, passphrase="open sesame")
     real_sshd.add_key(public)
@@ -165,6 +171,7 @@ def test_a_missing_passphrase(api: Api, real_sshd: RealSshd, tmp_path: Path) -> 
     failed(api, platform, "passphrase_required", "passphrase")
 
 
+@pytest.mark.walls(slow=True)
 def test_a_changed_host_key(api: Api, host: RealSshd) -> None:
     platform = api.add_platform(unique(), host)
     assert api.run("true", targets={"platform_ids": [platform["id"]]})["status"] == "success"
@@ -177,6 +184,7 @@ def test_a_changed_host_key(api: Api, host: RealSshd) -> None:
     assert api.get(f"/platforms/{platform['id']}")["known_host_fingerprint"] == known
 
 
+@pytest.mark.walls(slow=True)
 def test_an_unknown_host_in_strict(hurried: Server, real_sshd: RealSshd) -> None:
     api = hurried.client()
     task = failed(api, api.add_platform(unique(), real_sshd), "host_key_unknown", "SHA256:")
@@ -238,6 +246,7 @@ def test_too_much_output(hurried: Server, real_sshd: RealSshd) -> None:
     assert not running(real_sshd, "4024")
 
 
+@pytest.mark.walls(slow=True)
 def test_a_server_that_runs_nothing(api: Api, real_sshd: RealSshd) -> None:
     sshd = RealSshd(user=real_sshd.user, options=["MaxSessions 0"])
     try:

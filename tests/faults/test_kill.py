@@ -204,6 +204,7 @@ def add_platforms(api: Api, host: RealSshd, number: int) -> None:
 SEED = int(os.environ.get("TESTUM_SEED", "1"))
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.alone
 def test_a_killed_server_comes_back_in_time(server: Server, host: RealSshd) -> None:
     add_platforms(server.client(), host, 40)

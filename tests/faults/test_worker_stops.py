@@ -53,7 +53,7 @@ def test_a_full_worker_stops_and_claims_no_more(own: Server, real_sshd: RealSshd
     assert api.get(f"/jobs/{waiting}")["counts"]["pending"] == 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_second_signal_ends_what_is_under_way(real_sshd: RealSshd, number: signal.Signals) -> None:
     with Server(env={"WORKER_DRAIN_SECONDS": "600"}) as server:
         api = server.client()

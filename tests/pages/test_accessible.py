@@ -75,7 +75,7 @@ def settle(page: Page) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("language", ["en", "ru"])
+@pytest.mark.parametrize("language", ["en", pytest.param("ru", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_serious(open_tab: Open, ids: dict[str, str], language: str) -> None:
     tab = open_tab()
     tab.expected = ["404"]

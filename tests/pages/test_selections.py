@@ -300,8 +300,7 @@ def test_by_keyboard_alone(page: Page, hosts: Hosts, api: Api, name: str) -> Non
     assert api.get("/selections/", name=name) == []
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize("language", ["en", "ru"])
+@pytest.mark.parametrize(("theme", "language"), [("dark", "en"), ("light", "ru")])
 def test_hostile_names_and_dialogs(open_tab: Open, hosts: Hosts, server: Any, api: Api, name: str, theme: str, language: str) -> None:  # fmt: skip
     """Everything of a selection is shown and never obeyed, and is as accessible as the rest, on a phone too."""
     payload = (

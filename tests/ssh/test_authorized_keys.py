@@ -102,7 +102,9 @@ async def deploy(target, lines):
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "before", [b"# mine\nssh-ed25519 AAAAold old\xff\nno newline", None], ids=["old", "none"]
+    "before",
+    [b"# mine\nssh-ed25519 AAAAold old\xff\nno newline", pytest.param(None, marks=pytest.mark.slow)],
+    ids=["old", "none"],
 )
 async def test_a_kill_at_every_step(users, to, keys, before, monkeypatch):
     # A lock that was left is waited for.

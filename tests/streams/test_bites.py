@@ -73,6 +73,7 @@ def test_odd_bytes(api: Api, platform: Any, data: bytes) -> None:
     check(api, task, data, data[::-1])
 
 
+@pytest.mark.walls(slow=True)
 def test_characters_that_come_in_pieces(api: Api, platform: Any) -> None:
     """A character cut in two by the network is still shown as that character."""
     data = "ж€😀".encode() * 20
@@ -85,6 +86,7 @@ def test_characters_that_come_in_pieces(api: Api, platform: Any) -> None:
     assert not [message for message in told if message["type"] == "stdout" and "data" in message]
 
 
+@pytest.mark.walls(slow=True)
 def test_a_beginning_without_an_end_waits_no_longer_than_the_task(api: Api, platform: Any) -> None:
     task = script(api, platform, r"os.write(1, b'a\xf0\x9f'); time.sleep(0.3); os.write(2, b'b')")
     check(api, task, b"a\xf0\x9f", b"b")
@@ -105,12 +107,14 @@ def test_random_bytes_on_both_streams(api: Api, platform: Any) -> None:
     check(api, script(api, platform, source), expected[1], expected[2])
 
 
+@pytest.mark.walls(slow=True)
 def test_a_line_of_100_megabytes(api: Api, platform: Any) -> None:
     task = script(api, platform, "for _ in range(100): os.write(1, b'x' * 1_000_000)", 120)
     told = check(api, task, b"x" * 100_000_000)
     assert max(len(message["payload"]) for message in told if message["type"] == "stdout") <= 256 * 1024
 
 
+@pytest.mark.walls(slow=True)
 def test_a_million_short_lines(api: Api, platform: Any) -> None:
     task = script(
         api,
@@ -144,6 +148,7 @@ def test_interleaved_streams_keep_their_order(api: Api, platform: Any) -> None:
     assert sum(place[b"e%d" % n] < place[b"o%d" % (n + 1)] for n in range(59)) > 30
 
 
+@pytest.mark.walls(slow=True)
 def test_what_a_watcher_says_does_not_end_its_stream(api: Api, platform: Any, real_sshd: RealSshd) -> None:
     gate = real_sshd.user.home / unique()
     job_id = api.start_job(

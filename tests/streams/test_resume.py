@@ -98,6 +98,7 @@ def test_many_lossy_watchers_of_a_running_job_all_see_the_same(api: Api, tag: st
             assert output_of(mine, "stdout", "stderr") == api.output(task["id"], "all")
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.alone
 def test_output_arrives_while_the_command_runs(api: Api, platform: Any) -> None:
     job_id = api.start_job("date +%s%N; sleep 0.5; date +%s%N", targets={"platform_ids": [platform["id"]]})
@@ -128,8 +129,12 @@ def test_a_watcher_from_before_the_start_sees_it_all(api: Api, tag: str) -> None
     assert progress == sorted(progress) and progress[-1] == 3
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("command", ["while :; do echo more; sleep 0.001; done", "seq 1 99999999"])
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param("while :; do echo more; sleep 0.001; done", marks=pytest.mark.slow), "seq 1 99999999"],
+)
 def test_what_was_shown_is_kept_by_a_cancel_at_any_moment(api: Api, platform: Any, command: str) -> None:
     """Ended while its output is on its way to the disk, small enough for the row or not."""
 

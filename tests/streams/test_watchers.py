@@ -116,6 +116,7 @@ def test_a_slow_watcher_gets_everything_long_after_the_task(api: Api, platform: 
     assert got == 30 * BLOCK
 
 
+@pytest.mark.walls(slow=True)
 def test_watchers_that_go_away_leave_nothing_behind(server: Server, api: Api, platform: Any) -> None:
     assert server.process is not None
     process = psutil.Process(server.process.pid)
@@ -167,12 +168,14 @@ def test_a_stream_ends_with_the_login(real_sshd: RealSshd, monkeypatch: pytest.M
         api.wait_job(job_id)
 
 
+@pytest.mark.walls(slow=True)
 def test_a_viewer_may_watch(server: Server, api: Api, platform: Any) -> None:
     task = api.run("echo seen", targets={"platform_ids": [platform["id"]]})
     told = follow(server.account("viewer"), f"tasks/{task['id']}")
     assert [message["payload"] for message in told if message["type"] == "stdout"] == ["seen\n"]
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.parametrize("of", ["tasks", "jobs"])
 def test_refusals_have_their_close_code(api: Api, of: str) -> None:
     def refusal(path: str, authorization: str | None = None) -> int:

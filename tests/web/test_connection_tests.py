@@ -128,6 +128,7 @@ def test_what_goes_wrong_is_the_answer(api: Api, real_sshd: RealSshd, tmp_path: 
     }, "who is to accept a key must see it"
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -146,6 +147,7 @@ def test_bad_fields_are_named(api: Api, real_sshd: RealSshd, change: dict[str, A
     assert field in [error["field"] for error in problem["errors"]]
 
 
+@pytest.mark.walls(slow=True)
 def test_through_a_jump_host(api: Api, real_sshd: RealSshd, own_sshd: RealSshd) -> None:
     jump = api.add_platform(unique(), own_sshd)
     told = attempt(api, **fields(real_sshd, jump_platform_id=jump["id"]))
@@ -158,6 +160,7 @@ def test_through_a_jump_host(api: Api, real_sshd: RealSshd, own_sshd: RealSshd) 
     assert "jump host" in told["error_message"]
 
 
+@pytest.mark.walls(slow=True)
 def test_the_key_of_a_jump_host_is_not_told_as_the_hosts(
     api: Api, real_sshd: RealSshd, own_sshd: RealSshd
 ) -> None:
@@ -169,6 +172,7 @@ def test_the_key_of_a_jump_host_is_not_told_as_the_hosts(
 # -- platforms that there are ---------------------------------------------------------------------------
 
 
+@pytest.mark.walls(slow=True)
 def test_a_stored_secret_is_used_where_it_belongs(api: Api, own_sshd: RealSshd) -> None:
     platform = api.add_platform(unique(), own_sshd)
     told = attempt(api, platform=platform["id"])
@@ -182,6 +186,7 @@ def test_a_stored_secret_is_used_where_it_belongs(api: Api, own_sshd: RealSshd) 
     assert told["success"] and told["host_key"]["trust"] == "trusted"
 
 
+@pytest.mark.walls(slow=True)
 def test_another_key_than_the_trusted_one_is_told_and_refused(api: Api, own_sshd: RealSshd) -> None:
     platform = api.add_platform(unique(), own_sshd, known_host_key=own_sshd.host_key_line)
     own_sshd.stop()
@@ -197,6 +202,7 @@ def test_another_key_than_the_trusted_one_is_told_and_refused(api: Api, own_sshd
 MOVED = ["host", "port", "username", "zone", "host_key_policy", "jump_platform_id"]
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.parametrize(
     ("secret", "field"),
     [
@@ -238,6 +244,7 @@ def test_a_stored_secret_goes_nowhere_else(
         assert nobody_came(listener)
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.parametrize("where", ["platform", "settings"])
 def test_naming_a_key_opens_nothing_where_none_would_be_taken(
     api: Api, real_sshd: RealSshd, where: str
@@ -254,6 +261,7 @@ def test_naming_a_key_opens_nothing_where_none_would_be_taken(
         assert refusal(client, 422, platform["id"], **body)["errors"][0]["field"] == "password"
 
 
+@pytest.mark.walls(slow=True)
 def test_a_key_that_was_just_shown_may_be_named(api: Api, real_sshd: RealSshd, tmp_path: Path) -> None:
     platform = api.add_platform(unique(), real_sshd)
     key = attempt(api, platform["id"])["host_key"]["public_key"]
@@ -262,6 +270,7 @@ def test_a_key_that_was_just_shown_may_be_named(api: Api, real_sshd: RealSshd, t
     assert attempt(api, platform["id"], known_host_key=other)["error_code"] == "host_key_changed"
 
 
+@pytest.mark.walls(slow=True)
 def test_a_secret_that_is_typed_again_may_go_elsewhere(
     api: Api, real_sshd: RealSshd, own_sshd: RealSshd
 ) -> None:
@@ -271,6 +280,7 @@ def test_a_secret_that_is_typed_again_may_go_elsewhere(
     assert api.get(f"/platforms/{platform['id']}")["port"] == own_sshd.port
 
 
+@pytest.mark.walls(slow=True)
 def test_a_key_and_a_password_for_two_steps(api: Api, listener: socket.socket, tmp_path: Path) -> None:
     """A platform has both; neither that is stored goes elsewhere, and one that is typed does not let the other go."""
     private, public = make_key(tmp_path)
@@ -311,6 +321,7 @@ def test_a_key_and_a_password_for_two_steps(api: Api, listener: socket.socket, t
         sshd.close()
 
 
+@pytest.mark.walls(slow=True)
 def test_a_host_that_knows_only_old_algorithms(api: Api) -> None:
     """What is allowed by name counts for the test of what is typed and for what is stored, and stands in the audit log."""
     name = "diffie-hellman-group1-sha1"

@@ -157,6 +157,7 @@ def test_two_processes_at_once_are_one_job(installation: Installation, api: Api,
             assert len({answer.content for answer in answers}) == 1 and jobs_like(api, mark) == 1
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.parametrize("value", ["", '""', '"', '"a', "a\tb", "ключ", "a" * (MAX_KEY + 1)])
 def test_a_key_that_is_none(api: Api, platform: Any, value: str) -> None:
     headers = [(b"Idempotency-Key", value.encode())]
@@ -164,6 +165,7 @@ def test_a_key_that_is_none(api: Api, platform: Any, value: str) -> None:
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "Idempotency-Key")
 
 
+@pytest.mark.walls(slow=True)
 def test_the_forms_of_a_key() -> None:
     for values, key in (
         ([], None),

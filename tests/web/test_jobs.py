@@ -79,6 +79,7 @@ def test_a_command_ended_by_a_signal_and_one_that_is_too_slow(api: Api, platform
     assert slow["metadata"]["termination"]["state"] == "confirmed"
 
 
+@pytest.mark.walls(slow=True)
 def test_the_environment_arrives_and_only_its_names_are_shown(api: Api, platform: Any) -> None:
     value = 'it\'s a "value" with\nlines é $HOME'
     task = one(api, command='printf %s "$GREETING"', environment={"GREETING": value}, targets=on(platform))
@@ -99,6 +100,7 @@ SCRIPTS = {
 PRINTED = {"bash": "3\n", "python": '["it\'s"] é\n'}
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.parametrize("kind", SCRIPTS)
 def test_a_script(api: Api, platform: Any, kind: str) -> None:
     task = one(api, type="run_script", script=SCRIPTS[kind], targets=on(platform))
@@ -111,6 +113,7 @@ def test_a_script(api: Api, platform: Any, kind: str) -> None:
     assert job["parameters"]["script"]["text"] == SCRIPTS[kind]["text"] and job["command"] is None
 
 
+@pytest.mark.walls(slow=True)
 def test_a_shells_script_from_windows_is_sent_with_lf(api: Api, platform: Any) -> None:
     script = {"text": "\ufeffif true\r\nthen echo yes\r\nfi\r\n"}
     task = one(api, type="run_script", script=script, targets=on(platform))
@@ -123,6 +126,7 @@ def test_a_shells_script_from_windows_is_sent_with_lf(api: Api, platform: Any) -
     assert not api.get(f"/jobs/{task['job_id']}")["parameters"]["script"]["converted"]
 
 
+@pytest.mark.walls(slow=True)
 def test_a_script_that_fails_and_one_without_an_interpreter(api: Api, platform: Any) -> None:
     failed = one(api, type="run_script", script={"text": "echo x\nexit 255\n"}, targets=on(platform))
     assert (failed["error_code"], failed["exit_code"], failed["stdout"]) == ("exit_status", 255, "x\n")
@@ -142,6 +146,7 @@ def test_facts_are_gathered_and_kept_with_the_platform(api: Api, platform: Any) 
     assert kept["facts"] == facts and kept["facts_at"] >= task["started_at"]
 
 
+@pytest.mark.walls(slow=True)
 def test_a_connection_test_runs_nothing(api: Api, platform: Any, real_sshd: RealSshd) -> None:
     task = one(api, type="test_connection", targets=on(platform))
     assert (task["status"], task["exit_code"]) == ("success", 0)
@@ -210,6 +215,7 @@ def test_platforms_are_named_by_their_ids(fleet: Fleet) -> None:
     assert fleet.names({"platform_ids": ids, "tags": ["old"]}) == ["web-2"]
 
 
+@pytest.mark.walls(slow=True)
 def test_very_many_patterns(fleet: Fleet) -> None:
     assert fleet.names({"names": [f"x{number}*" for number in range(999)] + ["web*"]}) == ["web-1", "web-2"]
 
@@ -220,6 +226,7 @@ NOWHERE: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.parametrize("targets", NOWHERE, ids=str)
 def test_a_job_on_nothing_is_refused(fleet: Fleet, targets: dict[str, Any]) -> None:
     answer = fleet.api.http.post(

@@ -23,6 +23,7 @@ def host(real_sshd: RealSshd) -> Iterator[RealSshd]:
     run("rm", "-rf", str(folder))
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.parametrize("kind", ["ed25519", "rsa", "ecdsa"])
 def test_a_key_is_kept_as_it_was_sent(api: Api, tmp_path: Path, kind: str) -> None:
     _, public = make_key(tmp_path, "-t", kind)
@@ -37,6 +38,7 @@ def test_a_key_is_kept_as_it_was_sent(api: Api, tmp_path: Path, kind: str) -> No
     assert [key["id"] for key in api.get("/keys/", q=made["fingerprint"][7:30])] == [made["id"]]
 
 
+@pytest.mark.walls(slow=True)
 def test_a_private_half_is_kept_but_never_shown(api: Api, tmp_path: Path) -> None:
     private, public = make_key(tmp_path)
     _, other = make_key(tmp_path)

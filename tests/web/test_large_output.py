@@ -104,6 +104,7 @@ def look(server: Server, api: Api, task_id: str, count: int) -> dict[str, float]
     return took
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.alone
 def test_a_million_lines(large: tuple[Server, Api, str]) -> None:
     server, api, platform = large

@@ -147,6 +147,7 @@ def test_search_finds_what_a_plain_look_finds(api: Api, long: str) -> None:
             assert before["ordinal"] == (expected.index(wanted[0]) + 1 if wanted else None)
 
 
+@pytest.mark.walls(slow=True)
 def test_matches_are_marked_in_what_is_shown(api: Api, run: Callable[[str], str]) -> None:
     task_id = run(r"printf 'an \033[1;31merr\033[0mor\nprogress 1\rprogress 2\n\302\251 Error error\n'")
     page = lines(api, task_id, q="error")
@@ -162,6 +163,7 @@ def test_matches_are_marked_in_what_is_shown(api: Api, run: Callable[[str], str]
     }  # fmt: skip
 
 
+@pytest.mark.walls(slow=True)
 def test_a_line_of_ten_million_bytes(api: Api, run: Callable[[str], str]) -> None:
     task_id = run("echo first; head -c 10000000 /dev/zero | tr '\\0' x; echo END; echo last")
     page = lines(api, task_id)
@@ -186,6 +188,7 @@ def test_a_search_is_complete_when_the_lines_that_it_found_are_known(real_sshd: 
         assert search(api, task_id, "xEND")["hits"] == [2]
 
 
+@pytest.mark.walls(slow=True)
 def test_what_is_no_text(api: Api, run: Callable[[str], str]) -> None:
     task_id = run(r"printf 'a\377b\n\0\n'; printf '\001\377%.0s' $(seq 400)")
     first, second, third = lines(api, task_id)["lines"][:3]
@@ -227,6 +230,7 @@ def test_an_open_line_may_grow(api: Api, platform: str) -> None:
     assert [line["open"] for line in lines(api, task["id"])["lines"]] == [False]
 
 
+@pytest.mark.walls(slow=True)
 def test_times_before_the_lines(api: Api, in_turn: Callable[..., str]) -> None:
     task_id = in_turn("echo one", "echo two >&2", "printf three")
     stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00 "
@@ -238,6 +242,7 @@ def test_times_before_the_lines(api: Api, in_turn: Callable[..., str]) -> None:
     assert answer.text.startswith(first[:19])
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.parametrize(
     "query",
     [

@@ -50,12 +50,14 @@ def own_sshd(real_sshd: RealSshd) -> Iterator[RealSshd]:
 # -- logging in --------------------------------------------------------------------------------------
 
 
+@pytest.mark.walls(slow=True)
 def test_by_password(api: Api, real_sshd: RealSshd) -> None:
     platform = api.add_platform(unique(), real_sshd)
     assert (platform["has_password"], platform["has_private_key"]) == (True, False)
     assert_works(api, platform)
 
 
+@pytest.mark.walls(slow=True)
 def test_by_keyboard_interactive(api: Api, pam_sshd: RealSshd) -> None:
     assert_works(api, api.add_platform(unique(), pam_sshd))
     wrong = api.add_platform(unique(), pam_sshd, password="not this one")
@@ -73,6 +75,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.parametrize("passphrase", ["", "open sesame é"])
 @pytest.mark.parametrize("kind", KINDS, ids="".join)
 def test_by_private_key(
@@ -88,6 +91,7 @@ def test_by_private_key(
     assert_works(api, platform)
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.parametrize("passphrase", ["", "open sesame"])
 def test_by_a_kept_key(api: Api, real_sshd: RealSshd, tmp_path: Path, passphrase: str) -> None:
     private, public = make_key(tmp_path, passphrase=passphrase)
@@ -102,6 +106,7 @@ def test_by_a_kept_key(api: Api, real_sshd: RealSshd, tmp_path: Path, passphrase
     assert platform["name"] in refused.json()["detail"]
 
 
+@pytest.mark.walls(slow=True)
 def test_what_cannot_log_in_says_why(api: Api, real_sshd: RealSshd, tmp_path: Path) -> None:
     stranger, _ = make_key(tmp_path)
     locked, _ = make_key(tmp_path, passphrase="a passphrase")
@@ -124,6 +129,7 @@ def test_what_cannot_log_in_says_why(api: Api, real_sshd: RealSshd, tmp_path: Pa
 # -- jump hosts and host keys --------------------------------------------------------------------------
 
 
+@pytest.mark.walls(slow=True)
 def test_through_two_jump_hosts(
     api: Api, real_sshd: RealSshd, pam_sshd: RealSshd, own_sshd: RealSshd
 ) -> None:
@@ -183,6 +189,7 @@ def test_a_changed_host_key_is_refused_and_raises_an_alarm(api: Api, own_sshd: R
     assert len(alarms(api, platform)) == 1
 
 
+@pytest.mark.walls(slow=True)
 def test_the_alarm_of_a_jump_host_names_the_jump_host(
     api: Api, real_sshd: RealSshd, own_sshd: RealSshd
 ) -> None:
@@ -196,6 +203,7 @@ def test_the_alarm_of_a_jump_host_names_the_jump_host(
     assert (len(alarms(api, jump)), len(alarms(api, behind))) == (1, 0)
 
 
+@pytest.mark.walls(slow=True)
 def test_strict_refuses_until_someone_accepts_the_key(api: Api, real_sshd: RealSshd) -> None:
     platform = api.add_platform(unique(), real_sshd, host_key_policy="strict")
     assert outcome(api, platform)["error_code"] == "host_key_unknown"
@@ -205,6 +213,7 @@ def test_strict_refuses_until_someone_accepts_the_key(api: Api, real_sshd: RealS
     assert_works(api, platform)
 
 
+@pytest.mark.walls(slow=True)
 def test_first_use_is_noted(api: Api, real_sshd: RealSshd) -> None:
     platform = api.add_platform(unique(), real_sshd)
     assert_works(api, platform)
@@ -232,6 +241,7 @@ def test_how_a_test_stands_is_told_of_tests_only(api: Api, real_sshd: RealSshd) 
 # -- what is kept ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.walls(slow=True)
 def test_what_was_sent_comes_back_without_secrets(api: Api) -> None:
     body = {
         "name": unique(), "host": "[2001:DB8::1]", "port": 22022, "username": "deploy", "auth_method": "password",
@@ -248,6 +258,7 @@ def test_what_was_sent_comes_back_without_secrets(api: Api) -> None:
     assert made["created_at"].endswith(("Z", "+00:00"))
 
 
+@pytest.mark.walls(slow=True)
 def test_the_port_is_22_unless_said_otherwise(api: Api) -> None:
     body = {
         "name": unique(),
@@ -376,6 +387,7 @@ def test_lists_are_paged_sorted_and_filtered(api: Api) -> None:
     assert len(short) == 8
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.alone
 def test_ten_thousand_platforms_are_listed_quickly() -> None:
     with Application(env={"ACCESS_TOKEN_SECONDS": "7200"}) as site:

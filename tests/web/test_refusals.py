@@ -36,7 +36,7 @@ def addresses(number: int) -> list[dict[str, str]]:
     ]
 
 
-@pytest.mark.walls
+@pytest.mark.walls(slow=True)
 def test_a_flood_at_every_door_leaves_few_entries_that_tell_all_of_it(site: Application) -> None:
     viewer = site.account("viewer")
     bare = site.nobody("/api/v1")
