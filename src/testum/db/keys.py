@@ -64,6 +64,25 @@ async def by_ids(session: AsyncSession, key_ids: Sequence[UUID] | None) -> list[
     return list(await session.scalars(_BY_IDS, {"ids": key_ids}))
 
 
+class SealedKey(NamedTuple):
+    """The secrets of a key, sealed."""
+
+    id: UUID
+    encrypted_private_key: str | None
+    encrypted_passphrase: str | None
+
+
+_SEALED = select(*(getattr(SSHKey, name) for name in SealedKey._fields)).where(
+    SSHKey.id.in_(bindparam("ids", expanding=True))
+)
+
+
+async def sealed(session: AsyncSession, key_ids: Sequence[UUID]) -> dict[UUID, SealedKey]:
+    """The secrets of the keys with these ids that there are."""
+    rows = await (await session.connection()).execute(_SEALED, {"ids": key_ids})
+    return {row[0]: SealedKey(*row) for row in rows}
+
+
 async def name_of(session: AsyncSession, fingerprint: str) -> str | None:
     """The name of a key with this fingerprint."""
     return await session.scalar(select(SSHKey.name).where(SSHKey.fingerprint == fingerprint).limit(1))

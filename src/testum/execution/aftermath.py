@@ -123,7 +123,7 @@ class Aftermath:
     async def _endpoint(self, platform_id: UUID) -> "Endpoint | _Unseen":
         """How to reach the platform, or why nobody can look there."""
         async with self._database.read() as session:
-            platform = (await platforms.by_ids(session, [platform_id])).get(platform_id)
+            platform = (await platforms.contacts(session, [platform_id])).get(platform_id)
             if platform is None:
                 return _DELETED
             if platform.shell == "plain":

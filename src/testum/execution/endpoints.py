@@ -15,8 +15,8 @@ from testum.db import keys, platforms
 from testum.db.audit import AuditLog
 from testum.db.base import utc_now
 from testum.db.batcher import Batcher
-from testum.db.keys import SSHKey
-from testum.db.platforms import Platform
+from testum.db.keys import SealedKey
+from testum.db.platforms import Contact, Platform
 from testum.db.session import Database
 from testum.errors import NotFound, TestumError
 from testum.execution.persist import persist
@@ -117,7 +117,7 @@ class StoredTrust:
     """A platform's trusted host keys, as the SSH engine asks for them (see ssh.HostTrust)."""
 
     def __init__(
-        self, first_use: TrustOnFirstUse, alarms: HostKeyAlarms, platform: Platform, policy: Policy
+        self, first_use: TrustOnFirstUse, alarms: HostKeyAlarms, platform: Platform | Contact, policy: Policy
     ) -> None:
         self._first_use = first_use
         self._alarms = alarms
@@ -192,12 +192,12 @@ class Endpoints:
                 self._opener.open(*secret)
 
     async def of_rows(
-        self, session: AsyncSession, rows: Iterable[Platform]
+        self, session: AsyncSession, rows: Iterable[Platform | Contact]
     ) -> dict[UUID, Endpoint | TestumError]:
         """The platforms' endpoints, or why one cannot be made (a secret that no key opens)."""
         chains = [[platform, *await platforms.jump_chain(session, platform)] for platform in rows]
         key_ids = {hop.key_id for chain in chains for hop in chain if hop.key_id is not None}
-        kept = {key.id: key for key in await keys.by_ids(session, list(key_ids))} if key_ids else {}
+        kept = await keys.sealed(session, list(key_ids)) if key_ids else {}
         # Many platforms share a key: it is opened once.
         opened: dict[UUID, KeyAuth] = {}
         made: dict[UUID, Endpoint | TestumError] = {}
@@ -217,7 +217,7 @@ class Endpoints:
         return replace(made, id=f"draft:{platform.id}", trust=DraftTrust(made.trust.known, made.trust.policy))
 
     def _endpoint(
-        self, chain: Sequence[Platform], kept: Mapping[UUID, SSHKey], opened: dict[UUID, KeyAuth]
+        self, chain: Sequence[Platform | Contact], kept: Mapping[UUID, SealedKey], opened: dict[UUID, KeyAuth]
     ) -> Endpoint:
         platform = chain[0]
         jump = self._endpoint(chain[1:], kept, opened) if len(chain) > 1 else None
@@ -233,20 +233,22 @@ class Endpoints:
             old_algorithms=tuple(platform.old_algorithms.split()),
         )
 
-    def _policy(self, platform: Platform) -> Policy:
+    def _policy(self, platform: Platform | Contact) -> Policy:
         if platform.host_key_policy == "strict" or self._default_policy == "strict":
             return "strict"
         return "auto_add"
 
     def _auth(
-        self, platform: Platform, kept: Mapping[UUID, SSHKey], opened: dict[UUID, KeyAuth]
+        self, platform: Platform | Contact, kept: Mapping[UUID, SealedKey], opened: dict[UUID, KeyAuth]
     ) -> PasswordAuth | KeyAuth:
         password = self._open(platform, "password") if platform.by_password else None
         if not platform.by_key:
             return PasswordAuth(password or "")
         return replace(self._key(platform, kept, opened), password=password)
 
-    def _key(self, platform: Platform, kept: Mapping[UUID, SSHKey], opened: dict[UUID, KeyAuth]) -> KeyAuth:
+    def _key(
+        self, platform: Platform | Contact, kept: Mapping[UUID, SealedKey], opened: dict[UUID, KeyAuth]
+    ) -> KeyAuth:
         if platform.key_id is None:
             return KeyAuth(
                 self._open(platform, "private_key") or "",
@@ -263,7 +265,7 @@ class Endpoints:
             )
         return opened[platform.key_id]
 
-    def _open(self, owner: Platform | SSHKey, field: str) -> str | None:
+    def _open(self, owner: Platform | Contact | SealedKey, field: str) -> str | None:
         sealed: str | None = getattr(owner, f"encrypted_{field}")
         return self._opener.open(owner.id, field, sealed) if sealed is not None else None
 

@@ -15,7 +15,7 @@ from testum.core.secrets import Opener
 from testum.core.states import TaskStatus
 from testum.db import platforms
 from testum.db.claims import Claim, Remains, Result
-from testum.db.platforms import Platform
+from testum.db.platforms import Contact
 from testum.db.session import Database
 from testum.errors import TestumError
 from testum.events.base import Events
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 _OUTPUT_FAILED = frozenset({"storage_full", "storage_unavailable"})
 
-_Found = tuple[Mapping[UUID, Platform], Mapping[UUID, Endpoint | TestumError]]
+_Found = tuple[Mapping[UUID, Contact], Mapping[UUID, Endpoint | TestumError]]
 """Platforms by their ids, and how to reach them, or why that is not known."""
 
 
@@ -208,7 +208,7 @@ class Runner:
 
         async def read() -> _Found:
             async with self._database.read() as session:
-                rows = await platforms.by_ids(session, platform_ids)
+                rows = await platforms.contacts(session, platform_ids)
                 return rows, await self._endpoints.of_rows(session, rows.values())
 
         return await persist("platforms", read)
