@@ -56,6 +56,23 @@ def _in_groups(section: str, size: int) -> str:
     )
 
 
+_SIGNS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def _padded(text: str, size: int) -> str:
+    """With comments behind it."""
+    return text + ("#" * 99 + "\n") * ((size - len(text)) // 100)
+
+
+def _own_groups(size: int) -> str:
+    """Each host in a group of its own, and all of these at the end of a chain."""
+    hosts, links = size // 210, max(2, 45 * size // SIZE)
+    groups = numbered(hosts, lambda n: f"g{n}\n")
+    chained = numbered(links, lambda n: f"[c{n + 1}:children]\nc{n}\n")
+    own = numbered(hosts, lambda n: f"[g{n}]\nh{n}\n")
+    return f"[c0:children]\n{groups}{chained}" + _padded(own, size - len(groups) - len(chained) - 14)
+
+
 def _each_for_each(size: int, block: Callable[[int], str], name: str = "h{}") -> str:
     """As many blocks as hosts, and each may be for each."""
     count = size // len(block(155_555) + f"Host {name.format(155_555)}\n")
@@ -91,6 +108,10 @@ YAML: dict[str, Callable[[int], str]] = {
         f"all:\n  vars: {{ansible_ssh_common_args: '{'-o a=b ' * (size // 14)}'}}\n  hosts:\n"
         + numbered(size // 24, lambda n: f"    h{n}:\n")
     ),
+    "groups by aliases": lambda size: (
+        f"a: &x {{{numbered(size // 21, lambda n: f'k{n}: , ')}}}\n"
+        + numbered(size // 22, lambda n: f"g{n}: *x\n")
+    ),
     "hosts by aliases": lambda size: _in_groups("hosts", size),
     "children by aliases": lambda size: _in_groups("children", size),
     "variables by aliases": lambda size: (
@@ -106,6 +127,7 @@ _CSV: dict[str, Callable[[int], str]] = {
     "quotes": lambda size: "name,host\n" + numbered(size // 11, lambda n: f'"h{n},a\n'),
     "long cells": lambda size: "name,host\n" + numbered(size // 15, lambda n: f'"h{n}\n\n\n",a\n'),
     "delimiters": lambda size: "name,host\n" + ",;\t" * (size // 3),
+    "long quotes": lambda size: "name,host\n" + ("a" * 3990 + '","\n') * (size // 3994),
 }
 _SSH_CONFIG: dict[str, Callable[[int], str]] = {
     "Host lines": lambda size: numbered(size // 13, lambda n: f"Host a{n}\n"),
@@ -161,6 +183,28 @@ _SSH_CONFIG: dict[str, Callable[[int], str]] = {
     "any signs": lambda size: _each_for_each(
         size, lambda n: f"Host h?*{'?' * (n % 9)}\n Port 1\n", "h{}abcdefgh"
     ),
+    "key files for all": lambda size: (
+        "Host *\n"
+        + numbered(99 * size // SIZE + 1, lambda n: f" IdentityFile {'%r' * 19}{n}\n")
+        + _padded(numbered(size // 220, lambda n: f"Host h{n}\n"), size - 5_600)
+    ),
+    "hops for all": lambda size: (
+        f"Host *\n ProxyJump {'u@[::1]:22,' * 48}%h\n"
+        + _padded(numbered(size // 220, lambda n: f"Host h{n}\n"), size - 600)
+    ),
+    "conditions that ask for HostName": lambda size: (
+        f"Host *\n HostName {'%h' * 20}\nMatch {'!host zz ' * 49}\n Port 1\n"
+        + _padded(numbered(size // 220, lambda n: f"Host h{n}\n"), size - 500)
+    ),
+    "many signs in names": lambda size: (
+        "Host *zzzzzzzzq\n"
+        + numbered(size // 210, lambda n: f"Host {_SIGNS[n % 9 :]}{n:06}\n" + "#" * 140 + "\n")
+    ),
+    "backslashes": lambda size: "Host " + "\\a " * (size // 3 - 2) + "\n",
+    "included again and again": lambda size: "Include " + "a " * (size // 2 - 4) + "\n",
+    "commands": lambda size: numbered(
+        size // 1032, lambda n: f"Host h{n}\n ProxyCommand ssh {'-v ' * 325} -W %h:%p g{n}\n"
+    ),
     "a long name": lambda size: "Host *b *c *d ?e\n Port 1\nHost " + "a" * (size - 50) + "\n",
     "long names": lambda size: (
         numbered(size // 40, lambda n: f"Host *b{n} *c\n") + "\n" + f"Host {'a' * 900}\n" * (size // 1900)
@@ -168,6 +212,15 @@ _SSH_CONFIG: dict[str, Callable[[int], str]] = {
 }
 _ANSIBLE: dict[str, Callable[[int], str]] = {
     "ranges": lambda size: "[a]\n" + numbered(size // 20, lambda n: f"n{n}x[1:10000]\n"),
+    "own groups in a chain": _own_groups,
+    "colons in brackets": lambda size: numbered(size // 297, lambda n: f"{'[:' * 145}{n:06}\n"),
+    "brackets and colons": lambda size: numbered(size // 292, lambda n: f"{'[' * 95}{':' * 190}{n:06}\n"),
+    "literals": lambda size: numbered(
+        size // 142, lambda n: f"h{n % 19000} ansible_user={'[' * 60}{']' * 60}\n"
+    ),
+    "literals of many parts": lambda size: numbered(
+        size // 225, lambda n: f"h{n % 19000} ansible_user={'1,' * 98}1\n"
+    ),
     "a range in many groups": lambda size: numbered(size // 21, lambda n: f"[g{n}]\nn[1:10000]\n"),
     "one range again and again": lambda size: "[a]\n" + "n[1:10000]\n" * (size // 11),
     "words in one line": lambda size: "h " + "a=1 " * (size // 4),

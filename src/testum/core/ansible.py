@@ -27,9 +27,9 @@ from testum.core.ssh_way import way_of
 MAX_RANGE = 10_000
 MAX_GROUPS = 50
 """A platform has no more tags."""
-_MOST_MENTIONS = MAX_HOSTS * MAX_GROUPS
+_MOST_MENTIONS = 500_000
 """Ranges make many of a few bytes."""
-_MOST_OF_LITERAL = 1000
+_MOST_OF_LITERAL = 200
 _LONGEST_LINE = 100_000
 _LONGEST_NAME = 300
 """Characters. No host's name has so many, and a range makes thousands of them."""
@@ -112,6 +112,10 @@ def _own(words: Sequence[str]) -> dict[str, str]:
     return {name: _value(text) for name, text in said.items()}
 
 
+def _named_too_often() -> TooMuch:
+    return TooMuch("hosts are named too often: split the list")
+
+
 class Listed:
     """What an inventory says, in whatever form it is written: its hosts, groups and variables.
 
@@ -135,7 +139,7 @@ class Listed:
         for name, port in names:
             self._mentions += 1
             if self._mentions > _MOST_MENTIONS:
-                raise TooMuch("hosts are named too often: split the list")
+                raise _named_too_often()
             its = self._hosts.get(name)
             if its is None:
                 # A port behind the name counts where the host is named first.
@@ -175,6 +179,7 @@ class Listed:
             found.refuse(Problem(line, f"there is no group {name}"))
         for problem in self._groups.untie():
             found.refuse(problem)
+        mentions = 0
         for name, own in self._hosts.items():
             values = dict(self._group_vars.get("all", {}))
             try:
@@ -183,6 +188,9 @@ class Listed:
             except ValueError as error:
                 found.problems.append(Problem(self._lines[name], str(error), name))
                 continue
+            mentions += len(above)
+            if mentions > _MOST_MENTIONS:
+                raise _named_too_often()
             for group in above:
                 values.update(self._group_vars.get(group, {}))
             _ansible_draft(name, self._lines[name], values | own, sorted({*above} - {"ungrouped"}), found)
@@ -197,6 +205,7 @@ class _Groups:
         self.priorities: dict[str, int] = {}
         """Of those whose variables say one; the others have 1."""
         self._known: dict[frozenset[str], list[str]] = {}
+        self._depths: dict[str, int] = {}
         self._nested = 0
 
     def put(self, child: str, group: str, line: int) -> None:
@@ -255,15 +264,15 @@ class _Groups:
                         raise ValueError(f"it is in more than {MAX_GROUPS} groups")
                     found[group] = None
                     waiting.append(group)
-        depths: dict[str, int] = {}
         # What a group stands in is among these: so often at most does one wait for another.
-        while len(depths) < len(found):
-            for group in found.keys() - depths.keys():
+        while unknown := [group for group in found if group not in self._depths]:
+            for group in unknown:
                 above = self._parents.get(group, {})
-                if above.keys() <= depths.keys():
-                    depths[group] = 1 + max((depths[each] for each in above), default=0)
+                if above.keys() <= self._depths.keys():
+                    self._depths[group] = 1 + max((self._depths[each] for each in above), default=0)
         return sorted(
-            found.keys() - {"all"}, key=lambda group: (depths[group], self.priorities.get(group, 1), group)
+            found.keys() - {"all"},
+            key=lambda group: (self._depths[group], self.priorities.get(group, 1), group),
         )
 
 
@@ -276,7 +285,7 @@ def _ansible_draft(
     connection = value("ansible_connection")
     # With the collection's name or without.
     if connection and connection.rpartition(".")[2] not in ("ssh", "smart", "paramiko", "paramiko_ssh"):
-        found.notes.append(Problem(line, f"{name}: its connection is {connection}, not SSH; left out", name))
+        found.note(Problem(line, f"{name}: its connection is {connection}, not SSH; left out", name))
         return
     port = parse_port(value("ansible_port", "ansible_ssh_port"))
     try:
@@ -323,9 +332,9 @@ def hosts_of(pattern: str) -> list[tuple[str, str]]:
         raise ValueError(f"{pattern[:100]}: a name has at most {_LONGEST_NAME} characters")
     name, colon, port = pattern.rpartition(":")
     # Colons of ranges and brackets apart, one colon is a port's; more of them are an IPv6 address.
-    if not colon or not port.isdigit() or ":" in re.sub(r"\[[^\]]*\]", "", name):
+    if not colon or not port.isdigit() or ":" in _outside_brackets(name):
         name, port = pattern, ""
-    if re.fullmatch(r"\[[0-9a-fA-F:.]*(::|(:[0-9a-fA-F]*){7})[0-9a-fA-F:.]*\]", name):
+    if len(name) <= _LONGEST_ADDRESS and _ADDRESS_IN_BRACKETS.fullmatch(name):
         name = name[1:-1]
     if name.endswith(":") or name.startswith("-"):
         raise ValueError(f"{pattern}: not a host")
@@ -333,13 +342,27 @@ def hosts_of(pattern: str) -> list[tuple[str, str]]:
     for place, piece in enumerate(
         re.split(r"\[([0-9]{0,9}:[0-9]{0,9}(?::[0-9]{1,9})?|[a-zA-Z]:[a-zA-Z](?::[0-9]{1,9})?)\]", name)
     ):
-        if not place % 2 and re.search(r"\[[^\]]*:[^\]]*\]", piece):
+        if not place % 2 and any(":" in inside for inside in _in_brackets(piece)):
             raise ValueError(f"{pattern}: not a host")
         values = _ansible_range(piece) if place % 2 else [piece]
         if len(names) * len(values) > MAX_RANGE:
             raise ValueError(f"{pattern}: more than {MAX_RANGE} hosts")
         names = [before + value for before in names for value in values]
     return [(name, port) for name in names]
+
+
+_LONGEST_ADDRESS = 50
+_ADDRESS_IN_BRACKETS = re.compile(r"\[[0-9a-fA-F:.]*(::|(:[0-9a-fA-F]*){7})[0-9a-fA-F:.]*\]")
+
+
+def _in_brackets(text: str) -> list[str]:
+    """What stands from each `[` up to the next `]`. A regular expression would look from each `[` to the end."""
+    return [part.partition("[")[2] for part in text.split("]")[:-1]]
+
+
+def _outside_brackets(text: str) -> str:
+    *closed, rest = text.split("]")
+    return "".join([part if "[" not in part else part.partition("[")[0] for part in closed]) + rest
 
 
 def _ansible_range(text: str) -> list[str]:
@@ -370,10 +393,12 @@ def check_value(name: str, text: str) -> None:
         raise ValueError(f"{name}: a value has at most {_LONGEST_VALUE} characters")
 
 
-_QUOTED = re.compile("'[^']*'|\"[^\"]*\"")
-_SIGNS = re.compile(r"[(\[{~+-]")
-_MOST_SIGNS = 20
-"""Brackets and signs of a literal that is evaluated. Nested, each takes Python's parser long; a value for a login has few."""
+_SELF = re.compile(r"(?!(True|False|None)$)[A-Za-z_][\w.@/-]*|0|[1-9][0-9]{0,17}", re.ASCII)
+"""Names and numbers are what they are, as most values; Python's parser would take many times as long."""
+_QUOTED = re.compile(r"'([^'\\]*)'|\"([^\"\\]*)\"")
+_SIGNS = re.compile(r"[(\[{~+,-]")
+_MOST_SIGNS = 10
+"""Signs of a literal that is evaluated. Nested, each takes Python's parser long; a value for a login has few."""
 
 
 def _priority(text: str) -> int:
@@ -386,7 +411,11 @@ def _priority(text: str) -> int:
 def _value(text: str) -> str:
     """What stands behind a variable's equals sign: a literal of Python where it is one, and a comment behind that is none of
     it; else the text (Ansible, the ini inventory plugin)."""
-    if len(text) <= _MOST_OF_LITERAL and len(_SIGNS.findall(_QUOTED.sub("", text))) <= _MOST_SIGNS:
+    if _SELF.fullmatch(text):
+        return text
+    if quoted := _QUOTED.fullmatch(text):
+        return quoted[1] or quoted[2] or ""
+    if len(text) <= _MOST_OF_LITERAL and len(_SIGNS.findall(text)) <= _MOST_SIGNS:
         try:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

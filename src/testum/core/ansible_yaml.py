@@ -117,9 +117,11 @@ class _Reader:
         if group.id != "mapping":
             self._problem(name, f"{name.value}: a group has hosts, children and vars")
             return
-        for key, (key_node, section) in self._entries(group).items():
+        sections = self._entries(group)
+        self._count(group, len(sections))
+        for key, (key_node, section) in sections.items():
             if key not in _SECTIONS:
-                self._found.notes.append(
+                self._found.note(
                     Problem(
                         _line(key_node),
                         f"{name.value}: {key[:100]} is passed over; a group has hosts, children and vars",

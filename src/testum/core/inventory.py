@@ -17,7 +17,8 @@ CSV_COLUMNS = (
 _MOST_OF_ROW = 500
 """Lines of a row: a private key has fewer than a hundred."""
 _MOST_BAD = 500
-"""Rows with a quote that is not closed: after each of them a part is read once more."""
+_MOST_AGAIN = 1_000_000
+"""Rows with a quote that is not closed, and characters of them: after each of them a part is read once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class Problem:
 
 MAX_HOSTS = 20_000
 """In a list, its hops with them: no more are read than are of use."""
+_MOST_HOPS = 100_000
+"""On the ways to all hosts together."""
 _MOST_OF_DRAFTS = 16_000_000
 """Characters: what is said once for all hosts is in each draft."""
 
@@ -86,6 +89,12 @@ class Inventory:
         """Take a line that cannot be used. Raises TooMuch where there are too many of them to be told."""
         self.problems.append(problem)
         if len(self.problems) > MAX_HOSTS:
+            raise TooMuch("and so on: nothing more is read")
+
+    def note(self, note: Problem) -> None:
+        """Take what is told beside. Raises TooMuch as refuse() does."""
+        self.notes.append(note)
+        if len(self.notes) > MAX_HOSTS:
             raise TooMuch("and so on: nothing more is read")
 
     def add(self, draft: Draft) -> None:
@@ -142,7 +151,7 @@ def add_hops(found: Inventory, make: Callable[[str, str, int | None, int], Draft
     """Make each hop on the ways of the drafts a draft of its own, unless one of them is it, and let the ways name drafts.
 
     `make` gives the draft of a hop that the list does not have, from its user (or empty), host and port (or None), and
-    the line that names it.
+    the line that names it. Raises TooMuch.
     """
     by_name = {draft.name: draft for draft in found.drafts}
     places = Places()
@@ -166,13 +175,16 @@ def add_hops(found: Inventory, make: Callable[[str, str, int | None, int], Draft
         places.add(name, new.host, new.port, new.username)
         places.add(name, host, new.port, new.username)
         found.add(new)
-        found.notes.append(Problem(line, f"{hop} is a jump host: it becomes a platform", name))
+        found.note(Problem(line, f"{hop} is a jump host: it becomes a platform", name))
         return name
 
-    number = 0
+    number = hops = 0
     # Those that are made have ways, too.
     while number < len(found.drafts):
         draft = found.drafts[number]
+        hops += len(draft.jumps)
+        if hops > _MOST_HOPS:
+            raise TooMuch("too many hosts on the ways: split the list")
         way: tuple[str, ...] = ()
         for hop in draft.jumps:
             way = (*way, hop if hop in by_name and not way else settle(hop, way, draft.line))
@@ -295,7 +307,7 @@ def _csv_rows(lines: list[str], delimiter: str, found: Inventory) -> Iterator[tu
 
     A quote left open swallows what follows; so after such a row, reading starts again on the next line.
     """
-    start = bad = 0
+    start = bad = again = 0
     width = 0
     while start < len(lines):
         begun, used = start, 0
@@ -315,8 +327,9 @@ def _csv_rows(lines: list[str], delimiter: str, found: Inventory) -> Iterator[tu
             if reader.line_num > used:
                 begun = start + used
             found.problems.append(Problem(begun + 1, f"not readable as CSV: {error}"))
+            again += sum(map(len, rest.taken()))
             start, bad = begun + 1, bad + 1
-            if bad >= _MOST_BAD:
+            if bad >= _MOST_BAD or again > _MOST_AGAIN:
                 found.problems.append(Problem(start, "and so on: nothing more is read"))
                 return
 
@@ -327,6 +340,10 @@ class _Rest:
     def __init__(self, lines: list[str], start: int) -> None:
         self._lines = lines
         self._place = self.row = start
+
+    def taken(self) -> list[str]:
+        """The lines of the present row that were read."""
+        return self._lines[self.row : self._place]
 
     def __iter__(self) -> "_Rest":
         return self

@@ -26,6 +26,8 @@ _MARKS = (
 
 _MOST_MEMORY = 1 << 30
 """Bytes. No list that is read takes a quarter of it."""
+_MOST_SECONDS = 3
+"""Of the processor."""
 _LONGEST_ANSWER = 40_000_000
 _ALWAYS = ("name", "host", "line", "port")
 """Fields of a draft that a message has even where they are empty."""
@@ -133,8 +135,9 @@ def from_json(text: str | bytes) -> Inventory:
 
 
 def _answer() -> None:
-    # A list that gets past the other limits uses up the memory of this process only.
+    # A list that gets past the other limits uses up the memory of this process only, and the kernel ends it after a while.
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (_MOST_SECONDS, _MOST_SECONDS))
     asked = json.load(sys.stdin.buffer)
     answer = to_json(read_list(asked["text"], asked["kind"]), asked["most"])
     if len(answer) > _LONGEST_ANSWER:

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 from testum.core import ngrams
 from testum.core.inventory import MAX_HOSTS, Inventory, Problem, TooMuch, too_many_hosts
-from testum.core.ssh_lines import SPACE, Unreadable, directive, first_word, words
+from testum.core.ssh_lines import SPACE, Unreadable, directive, first_word, is_plain, words
 from testum.core.ssh_patterns import Patterns
 
 Include = Callable[[str], Sequence[tuple[str, str]]]
@@ -20,15 +20,16 @@ _DEEPEST = 16
 _MOST_LINES = 200_000
 """Files may be included again and again: so many lines are read in all."""
 _MOST_PATTERNS = 4_000
-_MOST_LOOKS = 100_000
-_LOOKS_OF_A_HOST = 50
-"""So many blocks and patterns are held against names in all, and more for each host: 1,000 hosts may have 150 each,
-20,000 may have 55. Of the others it is known beforehand that they do not fit. Where each stands for each, twice the list
-is four times the work: so much of it takes no longer than the rest."""
+_MOST_LOOKS = 250_000
+_LOOKS_OF_A_HOST = 100
+"""So many blocks, patterns and the like are looked at in all, and more for each host. A block takes three or four: 3,000
+hosts may have 45 each, of those of which is not known beforehand that they do not fit. Where each may be for each, twice
+the list is four times the work: so much of it takes no longer than the rest."""
+_QUOTED = 4
+"""Characters of a line with quotes that are read while one block is looked at."""
 _MOST_CHARACTERS = 1_500_000
 """Of all names, those to which HostName leads with them."""
-_MOST_KEY_FILES = 100
-_MANY_KEY_FILES = 16
+_MOST_KEY_FILES = 20
 _LONGEST = 1_000
 _LONGEST_NAME = 1_025
 """Characters of a value, and of a host's name (NI_MAXHOST)."""
@@ -62,12 +63,17 @@ class Asked:
     values: dict[str, str] = field(default_factory=dict)
     key_files: list[str] = field(default_factory=list)
     look: Callable[[int], None] = _uncounted
+    _led: tuple[str, str] = ("", "")
 
     def hostname(self) -> str:
         """Where HostName leads, as far as it is known; no longer than is needed to see that it is too long."""
-        if self.final:
+        said = self.values.get("hostname")
+        if self.final or said is None:
             return self.host
-        return expand(self.values.get("hostname", self.host), {"h": self.original})[: _LONGEST_NAME + 1]
+        if self._led[0] != said:
+            # Each of many conditions may ask for it.
+            self._led = said, expand(said, {"h": self.original})[: _LONGEST_NAME + 1]
+        return self._led[1]
 
     @property
     def canonicalizes(self) -> bool:
@@ -264,6 +270,8 @@ class SshConfig:
                 if said is None:
                     continue
                 keyword, rest = said
+                if not is_plain(rest):
+                    self._look(len(rest) // _QUOTED)
                 if keyword == "match":
                     match = _match(rest)
                     # Wherever it stands, ssh goes over all of it once more.
@@ -293,15 +301,15 @@ class SshConfig:
                 raise TooMuch(f"more than {_MOST_PATTERNS} patterns: split the list")
         place = len(self._blocks)
         wanted = next(
-            (it.wanted for it in reversed(conditions) if it.wanted and it.wanted.ngrams is not None), None
+            (it.wanted for it in reversed(conditions) if it.wanted and it.wanted.runs is not None), None
         )
         if wanted is None:
             self._of_any.append(place)
         else:
             for name in wanted.names:
                 self._of_name.setdefault(name, []).append(place)
-            for ngram in wanted.ngrams or ():
-                self._of_ngram.setdefault(ngram, []).append(place)
+            for runs in wanted.runs or ():
+                self._of_ngram.setdefault(ngrams.wanted_by(runs, self._of_ngram), []).append(place)
         self._blocks.append(block)
         return block
 
@@ -342,7 +350,7 @@ class SshConfig:
         if self._include is None:
             for path in paths:
                 message = f"Include {path} is not read here: add what is in those files"
-                self._found.notes.append(Problem(line, message, file=file))
+                self._found.note(Problem(line, message, file=file))
             return
         if self._depth >= _DEEPEST:
             raise Unreadable("Include: nested too deeply")
@@ -355,14 +363,13 @@ class SshConfig:
     def ask(self, asked: Asked) -> list[Block]:
         """Fill in what ssh would use. The blocks of which nobody here can know whether they count are returned."""
         asked.look = self._look
-        self._looks_left += _LOOKS_OF_A_HOST
         undecided = self._pass(asked)
         # With CanonicalizeHostname ssh goes over all of it once more, too.
         if self._asks_final or asked.canonicalizes:
             host = asked.hostname()
             asked.host = host if _is_address(host) else host.lower()
             asked.final = True
-            undecided += self._pass(asked)
+            undecided += [block for block in self._pass(asked) if not any(block is it for it in undecided)]
         return undecided
 
     def _look(self, cost: int) -> None:
@@ -380,33 +387,35 @@ class SshConfig:
         return sorted(places)
 
     def _pass(self, asked: Asked) -> list[Block]:
+        self._looks_left += _LOOKS_OF_A_HOST
         undecided: list[Block] = []
         known: dict[int, bool | None] = {}
         names = {asked.host, asked.original, asked.original.lower()}
         self._characters += sum(map(len, names))
         if self._characters > _MOST_CHARACTERS:
             raise TooMuch("what is said for all hosts is too long for so many: split the list")
-        for place in self._that_may_hold(names):
-            block = self._blocks[place]
-            self._look(1)
-            full = not block.key_files or len(asked.key_files) >= _MOST_KEY_FILES
-            if full and block.values.keys() <= asked.values.keys():
+        places = self._that_may_hold(names)
+        self._look(len(places))
+        for block in map(self._blocks.__getitem__, places):
+            adds = block.key_files and len(asked.key_files) < _MOST_KEY_FILES
+            if not adds and block.values.keys() <= asked.values.keys():
                 # Whether it counts makes no difference.
                 continue
-            self._look(
-                len(block.conditions) + (len(block.key_files) + len(asked.key_files)) // _MANY_KEY_FILES
-            )
-            # Each was looked at where it stands: what follows may set what it asks for.
+            self._look(len(block.conditions) + len(asked.key_files) // 4)
+            counts: bool | None = True
             for condition in block.conditions:
+                # Each is looked at where it stands: what follows may set what it asks for.
                 if id(condition) not in known:
                     known[id(condition)] = condition.holds(asked)
-            held = [known[id(condition)] for condition in block.conditions]
-            if False in held:
-                continue
-            if None in held:
+                holds = known[id(condition)]
+                if holds is False:
+                    counts = False
+                elif holds is None and counts:
+                    counts = None
+            if counts is None:
                 undecided.append(block)
-                continue
-            for keyword, value in block.values.items():
-                _set(asked.values, keyword, value)
-            _add_key_files(asked.key_files, block.key_files)
+            elif counts:
+                for keyword, value in block.values.items():
+                    _set(asked.values, keyword, value)
+                _add_key_files(asked.key_files, block.key_files)
         return undecided

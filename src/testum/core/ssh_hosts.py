@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from testum.core.inventory import (
+    MAX_HOSTS,
     Draft,
     Inventory,
     Problem,
@@ -48,14 +49,14 @@ def parse_ssh_config(text: str, include: Include | None = None, local_user: str 
         )
     except TooMuch as error:
         found.problems.append(Problem(1, str(error)))
-    for (line, file), names in open_.items():
-        message = f"Match is not used: it depends on the moment. It may be about {_some(names)}"
-        found.notes.append(Problem(line, message, file=file))
     if completed and config.domains_at:
         line, file = config.domains_at
         message = (
             f"CanonicalDomains is not used: it depends on the network. It may be about {_some(completed)}"
         )
+        found.notes.append(Problem(line, message, file=file))
+    for (line, file), names in list(open_.items())[:MAX_HOSTS]:
+        message = f"Match is not used: it depends on the moment. It may be about {_some(names)}"
         found.notes.append(Problem(line, message, file=file))
     return found
 
@@ -83,6 +84,8 @@ def _draft(asked: Asked, line: int) -> Draft:
     host = asked.hostname()
     user = asked.values.get("user", "")
     tokens = {"h": host, "n": asked.original, "r": user or asked.local_user, "p": str(port)}
+    key_files = [path for path in asked.key_files if path.lower() != "none"]
+    asked.look(len(key_files) // 4 + 2 * sum(path.count("%") for path in key_files))
     jumps = tuple(_jumps(asked, tokens))
     return Draft(
         name=asked.original,
@@ -90,10 +93,13 @@ def _draft(asked: Asked, line: int) -> Draft:
         line=line,
         port=port,
         username=user,
-        key_files=tuple(expand(path, tokens) for path in asked.key_files if path.lower() != "none"),
+        key_files=tuple(expand(path, tokens) if "%" in path else path for path in key_files),
         # `Host *` often names a jump host for all, itself included.
         jumps=() if [split_hop(hop)[1] for hop in jumps] == [asked.original] else jumps,
     )
+
+
+_LOOKS_OF_A_HOP = 25
 
 
 def _jumps(asked: Asked, tokens: Mapping[str, str]) -> Iterator[str]:
@@ -101,6 +107,7 @@ def _jumps(asked: Asked, tokens: Mapping[str, str]) -> Iterator[str]:
     jump = asked.values.get("proxyjump", "")
     command = asked.values.get("proxycommand", "none").strip()
     if jump and jump.lower() != "none":
+        asked.look(_LOOKS_OF_A_HOP * jump.count(","))
         yield from hops_of(expand(jump, tokens))
     elif command.lower() != "none":
         yield hop_of(expand(gate_of(command), tokens))

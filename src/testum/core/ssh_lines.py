@@ -48,8 +48,18 @@ _IN_QUOTES = {
 }
 
 
+_PLAIN = re.compile(r"[ \t!$-&(-\[\]-~]*")
+
+
+def is_plain(text: str) -> bool:
+    """Whether no sign of an argument means more than itself: nothing of ASCII that quotes, escapes or begins a comment."""
+    return _PLAIN.fullmatch(text) is not None
+
+
 def words(text: str) -> list[str]:
     """A directive's arguments, as argv_split() gives them: up to a word that begins with `#`. Raises Unreadable."""
+    if is_plain(text):
+        return text.split()
     words: list[str] = []
     word: list[str] | None = None
     quote = ""

@@ -11,6 +11,7 @@ from testum.core.ssh_lines import Unreadable
 _LONGEST = 1_000
 """Characters of a name or pattern. ssh refuses names of more than 1,025 (NI_MAXHOST)."""
 _SHORT = 32
+_LONG = 64
 _STEPS = 300
 """So many characters are compared in the time that one comparison of short texts takes."""
 _FEW = 16
@@ -61,9 +62,9 @@ class Patterns:
         self._never = frozenset(pattern[1:] for pattern in plain if pattern.startswith("!"))
         self.names = frozenset(pattern for pattern in plain if not pattern.startswith("!"))
         """What fits as it is written."""
-        wanted = {_wanted(pattern) for pattern in self._written if not pattern.startswith("!")}
-        self.ngrams = None if "" in wanted else wanted
-        """Of what else fits, each has one of these (ngrams.py); None where anything may fit."""
+        runs = [_runs(pattern) for pattern in self._written if not pattern.startswith("!")]
+        self.runs = runs if all(map(any, runs)) else None
+        """Of what else fits, each has all of one of these; None where anything may fit."""
         self.weight = sum(1 + len(pattern) // _SHORT for pattern in self._written)
         """How many short patterns they are worth."""
 
@@ -77,7 +78,7 @@ class Patterns:
         """By what a name must have."""
         found: dict[str, list[_Pattern]] = {}
         for written, pattern in zip(self._written, self._like, strict=True):
-            found.setdefault(_wanted(written.removeprefix("!")), []).append(pattern)
+            found.setdefault(ngrams.wanted_by(_runs(written.removeprefix("!")), found), []).append(pattern)
         return found
 
     @cached_property
@@ -94,7 +95,7 @@ class Patterns:
         found, dear = self._like, self._dear
         if len(found) > _FEW:
             # Of thousands few are compared.
-            look(len(found) // _FEW)
+            look(len(found) // _FEW + (len(name) if len(name) > _LONG else 0))
             near = ngrams.had_by(name) & self._like_by_ngram.keys()
             found = [each for wanted in near for each in self._like_by_ngram[wanted]]
             dear = sum(pattern.dear for pattern in found)
@@ -107,5 +108,5 @@ class Patterns:
         return fits
 
 
-def _wanted(pattern: str) -> str:
-    return ngrams.wanted_by(re.split(r"[*?]+", pattern))
+def _runs(pattern: str) -> list[str]:
+    return re.split(r"[*?]+", pattern)

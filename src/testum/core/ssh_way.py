@@ -1,12 +1,13 @@
 """The way to a host over other hosts, as the options of ssh name it."""
 
 import re
-import shlex
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache, wraps
 from ipaddress import IPv6Address
 from typing import TypeVar
 
+from testum.core.shell_words import shell_words
 from testum.core.ssh_lines import Unreadable
 
 Way = TypeVar("Way")
@@ -43,7 +44,7 @@ def way_of(arguments: str) -> tuple[str, ...]:
     if len(arguments) > _LONGEST:
         raise refusal
     try:
-        words = shlex.split(arguments)
+        words = shell_words(arguments, comments=False)
     except ValueError:
         raise refusal from None
     for name, value in _options(words):
@@ -115,15 +116,15 @@ def gate_of(command: str) -> str:
     Unreadable."""
     refusal = Unreadable(f"its ProxyCommand is not understood: {command[:100]}")
     try:
-        words = shlex.split(command.removeprefix("exec "))
+        words = deque(shell_words(command.removeprefix("exec "), comments=False))
     except ValueError:
         raise refusal from None
-    if not words or words.pop(0).rpartition("/")[2] != "ssh":
+    if not words or words.popleft().rpartition("/")[2] != "ssh":
         raise refusal
     user = port = gate = ""
     through = False
     while words and not (gate and not words[0].startswith("-")):
-        word = words.pop(0)
+        word = words.popleft()
         if not word.startswith("-"):
             gate = word
             if "@" in gate and not user:
@@ -133,7 +134,7 @@ def gate_of(command: str) -> str:
         option, value = word[1:2], word[2:]
         if option in _HARMLESS and set(value) <= _HARMLESS:
             continue
-        value = value or (words.pop(0) if words else "")
+        value = value or (words.popleft() if words else "")
         match option:
             case "W" if value in _THROUGH:
                 through = True
@@ -154,7 +155,7 @@ def gate_of(command: str) -> str:
         while len(arguments) > 2 and arguments[0].startswith("-"):
             del arguments[: 2 if re.fullmatch("-[wq]", arguments[0]) else 1]
         through = tool.rpartition("/")[2] in ("nc", "ncat", "netcat") and arguments == ["%h", "%p"]
-        words = []
+        words.clear()
     # A port stands in -p alone; what has colons is an address of IPv6.
     if not gate or not through or words or re.search(r"[/\[\]]", gate):
         raise refusal

@@ -97,7 +97,7 @@ def name_matcher(names: Sequence[str]) -> Callable[[str], bool]:
     for pattern in filter(is_pattern, exact):
         # A `[` that nothing closes stands for itself; the run ends there all the same.
         runs = re.split(r"[*?]|\[!?\]?[^\]]*\]|\[", pattern)
-        like.setdefault(ngrams.wanted_by(runs), []).append(translate(pattern))
+        like.setdefault(ngrams.wanted_by(runs, like), []).append(translate(pattern))
     # Few expressions, each of many patterns: `fnmatch` keeps 256 compiled ones, and beyond that compiles each again for every name.
     one_of = {wanted: re.compile("|".join(patterns)) for wanted, patterns in like.items()}
 
