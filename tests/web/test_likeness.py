@@ -1,9 +1,9 @@
 """Which of a job's tasks printed the same, and how the others differ."""
 
 import secrets
-import time
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.support.server import Api, Server
@@ -175,13 +175,13 @@ def test_ten_thousand_tasks(api: Api, server: Server, tag: str) -> None:
         *rows,
     )
     server.execute("INSERT INTO task_outputs (task_id, frames) VALUES (:id, :frames)", *outputs)
-    began = time.perf_counter()
+    process = psutil.Process(server.process.pid)
+    before = sum(process.cpu_times()[:2])
     answer = groups(api, job_id)
-    took = time.perf_counter() - began
-    began = time.perf_counter()
+    first = sum(process.cpu_times()[:2])
     groups(api, job_id)
-    again = time.perf_counter() - began
-    print(f"10,000 outputs compared in {took:.2f} s, again in {again:.2f} s")
+    took, again = first - before, sum(process.cpu_times()[:2]) - first
+    print(f"10,000 outputs compared in {took:.2f} s of the processor, again in {again:.2f} s")
     assert answer["total"] == 102 and answer["groups"][0]["count"] == 9_900
     assert answer["groups"][0]["names"].startswith("web[00001-00099,00101-00199")
     assert took < 10 and again < 3

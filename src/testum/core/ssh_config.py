@@ -22,9 +22,9 @@ _MOST_LINES = 200_000
 _MOST_PATTERNS = 4_000
 _MOST_LOOKS = 250_000
 _LOOKS_OF_A_HOST = 100
-"""So many blocks, patterns and the like are looked at in all, and more for each host. A block takes three or four: 3,000
-hosts may have 45 each, of those of which is not known beforehand that they do not fit. Where each may be for each, twice
-the list is four times the work: so much of it takes no longer than the rest."""
+"""So many blocks, patterns and the like are looked at in all, and more for each host; a block takes three or four. 3,000
+hosts may each be held against 45 blocks. Blocks whose patterns cannot fit the name (ngrams.py) do not count. Where each block
+may be for each host, twice the list is four times the work; this much of it takes less time than reading the rest."""
 _QUOTED = 4
 """Characters of a line with quotes that are read while one block is looked at."""
 _MOST_CHARACTERS = 1_500_000
