@@ -74,7 +74,7 @@ def test_another_end_of_a_lost_task_is_told(real_sshd: RealSshd, monkeypatch: py
         api = site.client()
         for name in ("soon", "twin", "long"):
             api.add_platform(name, real_sshd)
-        job_id = api.start_job("sleep 60", targets={"names": ["long"]})
+        job_id = api.start_job("sleep 600", targets={"names": ["long"]})
         until(lambda: api.get(f"/jobs/{job_id}")["counts"]["running"])
         done = api.start_job("echo before", targets={"names": ["soon", "twin"]})
         api.wait_job(done)
