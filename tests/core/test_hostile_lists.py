@@ -2,6 +2,7 @@
 
 import json
 import operator
+import signal
 import statistics
 import subprocess
 import sys
@@ -70,6 +71,17 @@ def test_no_list_takes_long_and_twice_the_list_takes_twice_the_time(name: str) -
         if ratio <= 2.2:
             break
     assert ratio <= 2.2, (size, of_once, of_twice)
+
+
+def test_the_kernel_ends_a_reading_that_takes_too_long() -> None:
+    """For a list of a shape that nobody has thought of."""
+    program = (
+        "import itertools, testum.core.lists as lists; lists._MOST_SECONDS = 1;"
+        "lists.read_list = lambda text, kind: sum(itertools.repeat(1)); lists._answer()"
+    )
+    asked = json.dumps({"text": "a", "kind": "csv", "most": 1})
+    done = subprocess.run([sys.executable, "-c", program], input=asked, text=True, timeout=60, check=False)
+    assert done.returncode in (-signal.SIGKILL, -signal.SIGXCPU)
 
 
 @pytest.mark.parametrize("name", ["ssh-config, names from names", "ssh-config, ways for all", "yaml, groups"])

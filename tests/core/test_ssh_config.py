@@ -2,6 +2,7 @@
 
 import ipaddress
 import random
+import re
 import subprocess
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import pytest
 from testum.core.inventory import Inventory, split_hop
 from testum.core.ssh_config import Asked, SshConfig
 from testum.core.ssh_hosts import parse_ssh_config
+from testum.core.ssh_patterns import Patterns
 
 
 def problems(found: Inventory) -> list[tuple[int, str]]:
@@ -279,6 +281,56 @@ def test_few_and_many_patterns_fit_alike(many: int) -> None:
     assert {draft.name for draft in found.drafts if draft.port == 1} == {
         "bcd", "abc", "z", "az", "x12", "ab[c]d",
     }  # fmt: skip
+
+
+def test_patterns_fit_what_regular_expressions_would() -> None:
+    chance = random.Random(7)
+    fitting = 0
+    for signs in ("ab*?", "ab*", "a*", "ab[*?]", "\u00e4\u00e9*?", "abc**?"):
+        for _ in range(2_000):
+            pattern = "".join(chance.choices(signs, k=chance.randint(0, 9)))
+            name = "".join(chance.choices(signs.replace("*", "").replace("?", ""), k=chance.randint(0, 10)))
+            expression = "".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in pattern)
+            fits = re.fullmatch(expression, name) is not None
+            fitting += fits
+            assert Patterns([pattern]).fit(name, lambda _: None) is fits, (pattern, name)
+    assert fitting > 1_000
+
+
+LARGE = {
+    "blocks that end alike": (3_000, 60, lambda n: f"Host srv*-{n:02}\n"),
+    "users": (3_000, 30, lambda n: f"Match user u{n}\n"),
+    "users of few hosts": (1_000, 60, lambda n: f"Match user u{n}\n"),
+    "in the last pass": (3_000, 20, lambda n: f"Match final host 10.{n}.*\n"),
+    "where HostName leads": (3_000, 25, lambda n: f"Match host *.dc{n}.example.com,10.{n}.*\n"),
+    "all but one": (3_000, 60, lambda n: f"Host s* !srv{n:05}*\n"),
+}
+"""Files as large sites have them: hosts, blocks, and how each block begins."""
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_files_of_real_life_are_read(name: str) -> None:
+    """What is bounded against hostile lists leaves room for them."""
+    hosts, blocks, begin = LARGE[name]
+    found = parse_ssh_config(
+        "".join(
+            f"Host srv{n:05}-{n % 60:02}\n HostName 10.{n % 20}.{n // 20}.1\n User u{n % 30}\n"
+            for n in range(hosts)
+        )
+        + "".join(f"{begin(n)} IdentityFile k{n}\n Port {n + 1}\n" for n in range(blocks))
+    )
+    assert len(found.drafts) == hosts and found.problems == []
+    assert any(draft.key_files for draft in found.drafts)
+
+
+def test_what_is_set_before_is_no_matter_of_an_open_condition() -> None:
+    found = parse_ssh_config("Host a\n User u\nHost b\nMatch exec true\n User v\n")
+    assert [note.message.rpartition("about ")[2] for note in found.notes] == ["b"]
+
+
+def test_the_first_twenty_key_files_count() -> None:
+    (draft,) = parse_ssh_config("Host a\n" + "".join(f" IdentityFile k{n}\n" for n in range(30))).drafts
+    assert draft.key_files == tuple(f"k{n}" for n in range(20))
 
 
 def test_what_includes_itself_has_an_end() -> None:

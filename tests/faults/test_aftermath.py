@@ -90,7 +90,10 @@ def test_a_killed_servers_commands_are_found_again(host: RealSshd) -> None:
         assert api.get(f"/jobs/{ends}")["may_still_run"] == 0
         assert api.http.post(f"/jobs/{ends}/rerun", json={}).status_code == 202
 
-        until(lambda: "may be its" in only_task(api, leaves)["metadata"]["termination"]["detail"])
+        until(
+            lambda: "may be its" in only_task(api, leaves)["metadata"]["termination"]["detail"],
+            otherwise=lambda: f"{only_task(api, leaves)}\n{server.log.read_text()[-5000:]}",
+        )
         task = only_task(api, leaves)
         (left,) = task["metadata"]["termination"]["strays"]
         assert task["may_still_run"] and commands(other, "3978")

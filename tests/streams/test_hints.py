@@ -84,13 +84,22 @@ def test_another_end_of_a_lost_task_is_told(real_sshd: RealSshd, monkeypatch: py
         late.move(site, twin, job_id, ordinal=2, status="success")
         with watch(api, f"jobs/{job_id}") as watching:
             told = messages(watching)
-            of_task = (message for message in told if message["task_id"] == ended["id"])
+            succeeded = 0
+
+            def heard() -> Any:
+                """The next message. How the job stands may be told before the task's end or after it."""
+                nonlocal succeeded
+                message = next(told)
+                if message["type"] == "progress" and not message["task_id"]:
+                    succeeded = message["data"]["counts"]["success"]
+                return message
 
             def end() -> tuple[str, str]:
                 """What the task printed up to its next end, and that."""
                 printed = ""
-                while (message := next(of_task))["type"] != "done":
-                    printed += message["payload"] if message["type"] == "stdout" else ""
+                while (message := heard())["type"] != "done" or message["task_id"] != ended["id"]:
+                    if (message["type"], message["task_id"]) == ("stdout", ended["id"]):
+                        printed += message["payload"]
                 return printed, message["data"]["status"]
 
             def alike() -> int:
@@ -110,9 +119,7 @@ def test_another_end_of_a_lost_task_is_told(real_sshd: RealSshd, monkeypatch: py
             assert end() == ("after\n", "success")
             assert alike() == 2, "the output differs now, and no more how it ended"
             assert lines() == (["before", "after"], 2)
-            counted = next(
-                message for message in told if message["type"] == "progress" and not message["task_id"]
-            )
-            assert counted["data"]["counts"]["success"] == 2
+            while succeeded != 2:
+                heard()
         api.post(f"/jobs/{job_id}/cancel")
         api.wait_job(job_id)

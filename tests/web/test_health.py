@@ -88,6 +88,7 @@ def test_a_wall_that_is_away_is_named(
         begun = time.monotonic()
         ready(hasty)
         # It waits for each wall once; what else the machine does takes its time, too.
+        # The drivers' own limits are 30 seconds and more for two of the three.
         assert time.monotonic() - begun < 15
         # Another wall may be slow for a moment.
         said = "unavailable" if code == 503 else "degraded"

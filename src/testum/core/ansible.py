@@ -19,6 +19,7 @@ from testum.core.inventory import (
     lines_of,
     parse_port,
     too_many_hosts,
+    too_much_is_a_problem,
 )
 from testum.core.shell_words import shell_words
 from testum.core.ssh_lines import Unreadable
@@ -28,7 +29,7 @@ MAX_RANGE = 10_000
 MAX_GROUPS = 50
 """A platform has no more tags."""
 _MOST_MENTIONS = 500_000
-"""Ranges make many of a few bytes."""
+"""So many times hosts may be named, and so many groups may all hosts together be in. Ranges name many in a few bytes."""
 _MOST_OF_LITERAL = 200
 _LONGEST_LINE = 100_000
 _LONGEST_NAME = 300
@@ -58,11 +59,9 @@ def parse_ansible(text: str) -> Inventory:
     """An Ansible INI inventory: groups become tags, and `ansible_*` variables say how to log in."""
     found = Inventory()
     listed = Listed()
-    try:
+    with too_much_is_a_problem(found):
         _read_ini(text, listed, found)
         listed.draft(found)
-    except TooMuch as error:
-        found.problems.append(Problem(1, str(error)))
     return found
 
 
@@ -264,7 +263,7 @@ class _Groups:
                         raise ValueError(f"it is in more than {MAX_GROUPS} groups")
                     found[group] = None
                     waiting.append(group)
-        # What a group stands in is among these: so often at most does one wait for another.
+        # What a group stands in is among these, so that each round settles one at least. Depths are the same for each host.
         while unknown := [group for group in found if group not in self._depths]:
             for group in unknown:
                 above = self._parents.get(group, {})
@@ -362,7 +361,7 @@ def _in_brackets(text: str) -> list[str]:
 
 def _outside_brackets(text: str) -> str:
     *closed, rest = text.split("]")
-    return "".join([part if "[" not in part else part.partition("[")[0] for part in closed]) + rest
+    return "".join([part.partition("[")[0] for part in closed]) + rest
 
 
 def _ansible_range(text: str) -> list[str]:

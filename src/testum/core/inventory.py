@@ -8,6 +8,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 CSV_COLUMNS = (
@@ -112,6 +113,15 @@ class Inventory:
             return
         self._lines[draft.name] = draft.line
         self.drafts.append(draft)
+
+
+@contextmanager
+def too_much_is_a_problem(found: Inventory) -> Iterator[None]:
+    """Where TooMuch is raised, what was read before that stays, and the reason is a problem of the list."""
+    try:
+        yield
+    except TooMuch as error:
+        found.problems.append(Problem(1, str(error)))
 
 
 def split_hop(hop: str) -> tuple[str, str, int | None]:

@@ -7,16 +7,11 @@ from functools import lru_cache
 _SIZES = (1, 3, 8)
 
 
-def candidates(runs: Iterable[str]) -> list[str]:
-    """One of each run of a pattern's that stands in each name that fits, the longest first; none where any name may."""
-    found = {run[: max(size for size in _SIZES if size <= len(run))] for run in runs if run}
-    return sorted(found, key=len, reverse=True)
-
-
-def wanted_by(runs: Iterable[str], taken: Mapping[str, Sized]) -> str:
-    """The one by which a pattern is found, where others are found by those that are `taken`: the one that fewest want. ""
-    where any name may fit."""
-    return min(candidates(runs), key=lambda ngram: len(taken.get(ngram, ())), default="")
+def wanted_by(runs: Iterable[str], index: Mapping[str, Sized]) -> str:
+    """The n-gram by which a pattern is to be found in the index: of the beginnings of its runs, which all stand in each name
+    that fits, the one by which fewest others are found, and of these the longest. "" where any name may fit."""
+    beginnings = [run[: max(size for size in _SIZES if size <= len(run))] for run in runs if run]
+    return min(beginnings, key=lambda ngram: (len(index.get(ngram, ())), -len(ngram)), default="")
 
 
 @lru_cache(16)

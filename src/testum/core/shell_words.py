@@ -12,12 +12,16 @@ _PIECE, _PIECE_OR_COMMENT = (
     for comment, sign in (("", ""), (r"|(?P<comment>\#[^\n]*)", r"\#"))
 )
 _PLAIN = re.compile(r"[ \t!$%&(-\[\]-~]*")
-"""Nothing of ASCII that quotes, escapes or begins a comment: most lines. `str.split` knows more spaces than these two."""
+
+
+def is_plain(text: str) -> bool:
+    """Whether it is ASCII and nothing in it quotes, escapes or begins a comment, as in most lines: `str.split` parts it."""
+    return _PLAIN.fullmatch(text) is not None
 
 
 def shell_words(line: str, *, comments: bool = True) -> list[str]:
     """The words, without a comment unless `#` begins none. Raises ValueError where a quote is not closed."""
-    if _PLAIN.fullmatch(line):
+    if is_plain(line):
         return line.split()
     piece = _PIECE_OR_COMMENT if comments else _PIECE
     words: list[str] = []

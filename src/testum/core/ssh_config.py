@@ -10,7 +10,8 @@ from ipaddress import ip_address
 
 from testum.core import ngrams
 from testum.core.inventory import MAX_HOSTS, Inventory, Problem, TooMuch, too_many_hosts
-from testum.core.ssh_lines import SPACE, Unreadable, directive, first_word, is_plain, words
+from testum.core.shell_words import is_plain
+from testum.core.ssh_lines import SPACE, Unreadable, directive, first_word, words
 from testum.core.ssh_patterns import Patterns
 
 Include = Callable[[str], Sequence[tuple[str, str]]]

@@ -5,15 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from testum.core.inventory import (
-    MAX_HOSTS,
     Draft,
     Inventory,
     Problem,
-    TooMuch,
     add_hops,
     hop_draft,
     parse_port,
     split_hop,
+    too_much_is_a_problem,
 )
 from testum.core.ssh_config import Asked, Include, SshConfig, expand
 from testum.core.ssh_lines import Unreadable
@@ -30,7 +29,7 @@ def parse_ssh_config(text: str, include: Include | None = None, local_user: str 
     config = SshConfig(include, found)
     open_: dict[tuple[int, str], list[str]] = {}
     completed: list[str] = []
-    try:
+    with too_much_is_a_problem(found):
         config.read(text)
         for alias, (line, file) in config.aliases.items():
             asked = Asked(alias, alias, local_user=local_user)
@@ -47,17 +46,16 @@ def parse_ssh_config(text: str, include: Include | None = None, local_user: str 
             found,
             lambda user, host, port, line: _hop(config, Asked(host, host, local_user), user, port, line),
         )
-    except TooMuch as error:
-        found.problems.append(Problem(1, str(error)))
-    if completed and config.domains_at:
-        line, file = config.domains_at
-        message = (
-            f"CanonicalDomains is not used: it depends on the network. It may be about {_some(completed)}"
-        )
-        found.notes.append(Problem(line, message, file=file))
-    for (line, file), names in list(open_.items())[:MAX_HOSTS]:
-        message = f"Match is not used: it depends on the moment. It may be about {_some(names)}"
-        found.notes.append(Problem(line, message, file=file))
+    with too_much_is_a_problem(found):
+        for (line, file), names in open_.items():
+            message = f"Match is not used: it depends on the moment. It may be about {_some(names)}"
+            found.note(Problem(line, message, file=file))
+        if completed and config.domains_at:
+            line, file = config.domains_at
+            message = (
+                f"CanonicalDomains is not used: it depends on the network. It may be about {_some(completed)}"
+            )
+            found.note(Problem(line, message, file=file))
     return found
 
 

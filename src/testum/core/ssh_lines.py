@@ -3,6 +3,8 @@ it."""
 
 import re
 
+from testum.core.shell_words import is_plain
+
 SPACE = " \t\r\n"
 _KEYWORD = re.compile(f'[{SPACE}"=]')
 
@@ -46,14 +48,6 @@ _IN_QUOTES = {
     quote: re.compile(rf"""\\(?P<escaped>['"\\])|(?P<end>{quote})|(?P<text>[^\\{quote}]+|\\)""")
     for quote in "'\""
 }
-
-
-_PLAIN = re.compile(r"[ \t!$-&(-\[\]-~]*")
-
-
-def is_plain(text: str) -> bool:
-    """Whether no sign of an argument means more than itself: nothing of ASCII that quotes, escapes or begins a comment."""
-    return _PLAIN.fullmatch(text) is not None
 
 
 def words(text: str) -> list[str]:

@@ -18,9 +18,9 @@ _FEW = 16
 
 
 class _Pattern:
-    """One of them, with `*` or `?`."""
+    """One pattern with `*` or `?`."""
 
-    __slots__ = ("_first", "_last", "_like", "_middle", "_shortest", "dear", "negated")
+    __slots__ = ("_first", "_last", "_like", "_middle", "_shortest", "negated", "searched")
 
     def __init__(self, written: str) -> None:
         self.negated = written.startswith("!")
@@ -32,8 +32,8 @@ class _Pattern:
         parts = pattern.split("*")
         self._first, self._middle, self._last = parts[0], parts[1:-1], parts[-1]
         self._shortest = len(self._first) + len(self._last)
-        self.dear = len(pattern) if self._like or self._middle else 0
-        """Its characters, where they may be held against each of a name's."""
+        self.searched = len(pattern) if self._like or self._middle else 0
+        """How many characters may be looked for at each place of a name."""
 
     def fits(self, name: str) -> bool:
         """Whether it fits a name."""
@@ -64,7 +64,8 @@ class Patterns:
         """What fits as it is written."""
         runs = [_runs(pattern) for pattern in self._written if not pattern.startswith("!")]
         self.runs = runs if all(map(any, runs)) else None
-        """Of what else fits, each has all of one of these; None where anything may fit."""
+        """The texts between the wildcards of each pattern: a name that fits has all of those of one pattern. None where a pattern
+        has none, so that any name may fit."""
         self.weight = sum(1 + len(pattern) // _SHORT for pattern in self._written)
         """How many short patterns they are worth."""
 
@@ -82,8 +83,8 @@ class Patterns:
         return found
 
     @cached_property
-    def _dear(self) -> int:
-        return sum(pattern.dear for pattern in self._like)
+    def _searched(self) -> int:
+        return sum(pattern.searched for pattern in self._like)
 
     def fit(self, name: str, look: Callable[[int], None]) -> bool:
         """Whether they fit a name. `look` is told how many comparisons of short texts that takes."""
@@ -92,14 +93,14 @@ class Patterns:
         fits = name in self.names
         if not self._written:
             return fits
-        found, dear = self._like, self._dear
+        found, searched = self._like, self._searched
         if len(found) > _FEW:
             # Of thousands few are compared.
             look(len(found) // _FEW + (len(name) if len(name) > _LONG else 0))
             near = ngrams.had_by(name) & self._like_by_ngram.keys()
             found = [each for wanted in near for each in self._like_by_ngram[wanted]]
-            dear = sum(pattern.dear for pattern in found)
-        look(len(found) + dear * len(name) // _STEPS)
+            searched = sum(pattern.searched for pattern in found)
+        look(len(found) + searched * len(name) // _STEPS)
         for pattern in found:
             if pattern.fits(name):
                 if pattern.negated:

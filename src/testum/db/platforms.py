@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, Index, String, Text, Uuid, bindparam, delete, func, insert, select, update
@@ -88,13 +88,13 @@ class Platform(Base):
 
     @property
     def by_password(self) -> bool:
-        """Whether its login takes a password, alone or as one of two steps."""
-        return _by_password(self.auth_method)
+        """Whether its login takes a password."""
+        return by_password(self.auth_method)
 
     @property
     def by_key(self) -> bool:
-        """Whether its login takes a private key, alone or as one of two steps."""
-        return _by_key(self.auth_method)
+        """Whether its login takes a private key."""
+        return by_key(self.auth_method)
 
     @property
     def tags(self) -> list[str]:
@@ -102,52 +102,14 @@ class Platform(Base):
         return [row.tag for row in self.tag_rows]
 
 
-def _by_password(auth_method: str) -> bool:
+def by_password(auth_method: str) -> bool:
+    """Whether this way to log in takes a password, alone or as one of two steps."""
     return auth_method != "private_key"
 
 
-def _by_key(auth_method: str) -> bool:
+def by_key(auth_method: str) -> bool:
+    """Whether this way to log in takes a private key, alone or as one of two steps."""
     return auth_method != "password"
-
-
-class TrustedKey(NamedTuple):
-    """A host key that a platform is trusted by (HostKeyRecord)."""
-
-    algorithm: str
-    public_key: str
-    fingerprint: str
-
-
-class Contact(NamedTuple):
-    """What it takes to connect to a platform, its secrets sealed. As Platform has it; read for each task of each job, in a
-    third of the time that a Platform takes."""
-
-    id: UUID
-    name: str
-    host: str
-    port: int
-    username: str
-    auth_method: str
-    encrypted_password: str | None
-    encrypted_private_key: str | None
-    encrypted_passphrase: str | None
-    key_id: UUID | None
-    jump_platform_id: UUID | None
-    host_key_policy: str | None
-    shell: str
-    old_algorithms: str
-    revision: int
-    host_keys: list[TrustedKey]
-
-    @property
-    def by_password(self) -> bool:
-        """See Platform."""
-        return _by_password(self.auth_method)
-
-    @property
-    def by_key(self) -> bool:
-        """See Platform."""
-        return _by_key(self.auth_method)
 
 
 BRIEF = (load_only(Platform.name, Platform.state, raiseload=True), raiseload("*"))
@@ -190,47 +152,9 @@ async def by_ids(session: AsyncSession, platform_ids: Sequence[UUID]) -> dict[UU
     return found
 
 
-_OF_CONTACT = [getattr(Platform, name) for name in Contact._fields if name != "host_keys"]
-_CONTACTS = (
-    select(*_OF_CONTACT, *(getattr(HostKeyRecord, name) for name in TrustedKey._fields))
-    .outerjoin(HostKeyRecord, HostKeyRecord.platform_id == Platform.id)
-    .where(Platform.id.in_(bindparam("ids", expanding=True)))
-    .order_by(HostKeyRecord.created_at)
-)
-
-
-async def contacts(session: AsyncSession, platform_ids: Sequence[UUID]) -> dict[UUID, Contact]:
-    """How to connect to the platforms with these ids that there are."""
-    found: dict[UUID, Contact] = {}
-    connection = await session.connection()
-    for chunk in chunks(platform_ids):
-        for row in await connection.execute(_CONTACTS, {"ids": chunk}):
-            of_platform, of_key = row[: len(_OF_CONTACT)], row[len(_OF_CONTACT) :]
-            if (contact := found.get(row[0])) is None:
-                contact = found[row[0]] = Contact._make((*of_platform, []))
-            if of_key[0] is not None:
-                contact.host_keys.append(TrustedKey(*of_key))
-    return found
-
-
 async def by_name(session: AsyncSession) -> dict[str, Platform]:
     """All platforms."""
     return {platform.name: platform for platform in await session.scalars(select(Platform))}
-
-
-async def jump_chain(session: AsyncSession, platform: Platform | Contact) -> list[Platform]:
-    """The platforms that connections to `platform` go through, nearest to it first. Ends at a loop."""
-    chain: list[Platform] = []
-    seen = {platform.id}
-    following = platform.jump_platform_id
-    while following is not None and following not in seen:
-        seen.add(following)
-        jump = await session.get(Platform, following)
-        if jump is None:
-            break
-        chain.append(jump)
-        following = jump.jump_platform_id
-    return chain
 
 
 async def users_of_key(session: AsyncSession, key_id: UUID, limit: int) -> list[Platform]:

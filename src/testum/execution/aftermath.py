@@ -16,7 +16,7 @@ from uuid import UUID
 import structlog
 
 from testum.core.states import TaskStatus
-from testum.db import platforms, remains
+from testum.db import contacts, remains
 from testum.db.claims import FIRST_LOOK, Remains, Result, never_begun
 from testum.db.positions import Positions
 from testum.db.remains import LOOKED_SO_FAR, Look, Remaining
@@ -123,7 +123,7 @@ class Aftermath:
     async def _endpoint(self, platform_id: UUID) -> "Endpoint | _Unseen":
         """How to reach the platform, or why nobody can look there."""
         async with self._database.read() as session:
-            platform = (await platforms.contacts(session, [platform_id])).get(platform_id)
+            platform = (await contacts.by_ids(session, [platform_id])).get(platform_id)
             if platform is None:
                 return _DELETED
             if platform.shell == "plain":

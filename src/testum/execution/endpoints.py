@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.secrets import Opener
 from testum.core.sshkeys import parse_public_key
-from testum.db import keys, platforms
+from testum.db import contacts, keys, platforms
 from testum.db.audit import AuditLog
 from testum.db.base import utc_now
 from testum.db.batcher import Batcher
+from testum.db.contacts import Contact
 from testum.db.keys import SealedKey
-from testum.db.platforms import Contact, Platform
+from testum.db.platforms import Platform, by_key, by_password
 from testum.db.session import Database
 from testum.errors import NotFound, TestumError
 from testum.execution.persist import persist
@@ -195,7 +196,7 @@ class Endpoints:
         self, session: AsyncSession, rows: Iterable[Platform | Contact]
     ) -> dict[UUID, Endpoint | TestumError]:
         """The platforms' endpoints, or why one cannot be made (a secret that no key opens)."""
-        chains = [[platform, *await platforms.jump_chain(session, platform)] for platform in rows]
+        chains = [[platform, *await contacts.jump_chain(session, platform)] for platform in rows]
         key_ids = {hop.key_id for chain in chains for hop in chain if hop.key_id is not None}
         kept = await keys.sealed(session, list(key_ids)) if key_ids else {}
         # Many platforms share a key: it is opened once.
@@ -241,8 +242,8 @@ class Endpoints:
     def _auth(
         self, platform: Platform | Contact, kept: Mapping[UUID, SealedKey], opened: dict[UUID, KeyAuth]
     ) -> PasswordAuth | KeyAuth:
-        password = self._open(platform, "password") if platform.by_password else None
-        if not platform.by_key:
+        password = self._open(platform, "password") if by_password(platform.auth_method) else None
+        if not by_key(platform.auth_method):
             return PasswordAuth(password or "")
         return replace(self._key(platform, kept, opened), password=password)
 

@@ -13,9 +13,9 @@ import structlog
 from testum.core.actions import JobType
 from testum.core.secrets import Opener
 from testum.core.states import TaskStatus
-from testum.db import platforms
+from testum.db import contacts
 from testum.db.claims import Claim, Remains, Result
-from testum.db.platforms import Contact
+from testum.db.contacts import Contact
 from testum.db.session import Database
 from testum.errors import TestumError
 from testum.events.base import Events
@@ -208,7 +208,7 @@ class Runner:
 
         async def read() -> _Found:
             async with self._database.read() as session:
-                rows = await platforms.contacts(session, platform_ids)
+                rows = await contacts.by_ids(session, platform_ids)
                 return rows, await self._endpoints.of_rows(session, rows.values())
 
         return await persist("platforms", read)

@@ -9,7 +9,7 @@ from uuid import UUID
 from testum.core.permissions import Actor, Permission
 from testum.core.probes import Draft, Probed
 from testum.core.text import login_address
-from testum.db import platforms
+from testum.db import contacts, platforms
 from testum.db.platforms import Platform
 from testum.db.session import Database
 from testum.dispatch.base import Dispatcher
@@ -111,7 +111,7 @@ class Probes:
         """Write down who is about to connect where; over how many jump hosts."""
         async with self._database.write() as session:
             await self._platforms.check_links(session, platform)
-            hops = await platforms.jump_chain(session, platform)
+            hops = await contacts.jump_chain(session, platform)
             self._gate.log(
                 session,
                 actor,
