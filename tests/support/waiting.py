@@ -10,7 +10,7 @@ from collections.abc import Callable
 from inspect import isawaitable
 from typing import Any, TypeVar
 
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 60.0
 """Enough for what takes a second on a machine that has much else to do."""
 _LOOK_SECONDS = 0.02
 _SELDOM_SECONDS = 0.1

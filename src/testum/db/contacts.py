@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.db.many import chunks
 from testum.db.platforms import HostKeyRecord, Platform
+from testum.db.prepared import Prepared
 
 
 class TrustedKey(NamedTuple):
@@ -42,7 +43,7 @@ class Contact(NamedTuple):
 
 
 _OF_PLATFORM = [getattr(Platform, name) for name in Contact._fields if name != "host_keys"]
-_CONTACTS = (
+_CONTACTS = Prepared(
     select(*_OF_PLATFORM, *(getattr(HostKeyRecord, name) for name in TrustedKey._fields))
     .outerjoin(HostKeyRecord, HostKeyRecord.platform_id == Platform.id)
     .where(Platform.id.in_(bindparam("ids", expanding=True)))
@@ -55,7 +56,7 @@ async def by_ids(session: AsyncSession, platform_ids: Sequence[UUID]) -> dict[UU
     found: dict[UUID, Contact] = {}
     connection = await session.connection()
     for chunk in chunks(platform_ids):
-        for row in await connection.execute(_CONTACTS, {"ids": chunk}):
+        for row in await _CONTACTS.rows(connection, {"ids": chunk}):
             of_platform, of_key = row[: len(_OF_PLATFORM)], row[len(_OF_PLATFORM) :]
             contact = found.get(row[0])
             if contact is None:

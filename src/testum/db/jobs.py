@@ -17,6 +17,7 @@ from testum.db.claims import PendingTask, Result
 from testum.db.many import read_ids
 from testum.db.paging import Page, PageRequest
 from testum.db.platforms import Platform
+from testum.db.prepared import Prepared
 from testum.db.session import database_now, lease_now
 from testum.db.targets import Target
 from testum.db.tasks import Task
@@ -223,7 +224,7 @@ async def end_tasks(session: AsyncSession, results: Sequence[Result]) -> list[Re
 
 
 _others = aliased(Task)
-_PENDING = (
+_pending = (
     select(
         Task.id,
         Task.platform_id,
@@ -249,7 +250,8 @@ _PENDING = (
     .order_by(Task.ordinal)
     .limit(bindparam("most"))
 )
-_PENDING_IN_ZONES = _PENDING.where(Task.zone.in_(bindparam("zones", expanding=True)))
+_PENDING = Prepared(_pending)
+_PENDING_IN_ZONES = Prepared(_pending.where(Task.zone.in_(bindparam("zones", expanding=True))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,9 +273,9 @@ async def pending_tasks(
     # Of the connection: a session would prepare each statement for objects that are not asked for.
     connection = await session.connection()
     if zones is None:
-        rows = (await connection.execute(_PENDING, parameters)).all()
+        rows = await _PENDING.rows(connection, parameters)
     else:
-        rows = (await connection.execute(_PENDING_IN_ZONES, {**parameters, "zones": list(zones)})).all()
+        rows = await _PENDING_IN_ZONES.rows(connection, {**parameters, "zones": list(zones)})
     if not rows:
         return Pending((), more=False)
     *_, status, concurrency, of_others = rows[0]
@@ -289,7 +291,7 @@ async def pending_tasks(
             )
         )
     return Pending(
-        [PendingTask(row.id, job_id, *row[1:4]) for row in rows[:allowed]], more=len(rows) > allowed
+        [PendingTask(row[0], job_id, *row[1:4]) for row in rows[:allowed]], more=len(rows) > allowed
     )
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from testum.db import paging
 from testum.db.base import Base, new_id, utc_now
 from testum.db.paging import Page, PageRequest
+from testum.db.prepared import Prepared
 
 
 class SSHKey(Base):
@@ -72,14 +73,16 @@ class SealedKey(NamedTuple):
     encrypted_passphrase: str | None
 
 
-_SEALED = select(*(getattr(SSHKey, name) for name in SealedKey._fields)).where(
-    SSHKey.id.in_(bindparam("ids", expanding=True))
+_SEALED = Prepared(
+    select(*(getattr(SSHKey, name) for name in SealedKey._fields)).where(
+        SSHKey.id.in_(bindparam("ids", expanding=True))
+    )
 )
 
 
 async def sealed(session: AsyncSession, key_ids: Sequence[UUID]) -> dict[UUID, SealedKey]:
     """The secrets of the keys with these ids that there are."""
-    rows = await (await session.connection()).execute(_SEALED, {"ids": key_ids})
+    rows = await _SEALED.rows(await session.connection(), {"ids": key_ids}) if key_ids else ()
     return {row[0]: SealedKey(*row) for row in rows}
 
 

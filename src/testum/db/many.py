@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.types import JSON, TypeEngine
 
 from testum.db.base import dump_json
+from testum.db.prepared import Prepared
 
 T = TypeVar("T")
 
@@ -49,7 +50,7 @@ class UpdateEach:
         """`make` makes the statement of what is given for a row. The names must not be those of the table's
         columns."""
         self._names = list(given)
-        self._of_one = make({name: bindparam(name, type_=kind) for name, kind in given.items()})
+        self._of_one = Prepared(make({name: bindparam(name, type_=kind) for name, kind in given.items()}))
         # PostgreSQL's driver makes arrays of what JSON is written as, but not of JSON.
         sent = {name: Text() if isinstance(kind, JSON) else kind for name, kind in given.items()}
         rows = (
@@ -70,7 +71,7 @@ class UpdateEach:
         if not rows:
             return 0
         if connection.dialect.name == "sqlite":
-            return (await connection.execute(self._of_one, list(rows))).rowcount
+            return await self._of_one.each(connection, rows)
         arrays = {
             name: [dump_json(row[name]) if name in self._json else row[name] for row in rows]
             for name in self._names

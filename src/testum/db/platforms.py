@@ -13,6 +13,7 @@ from testum.core.shards import DEFAULT_ZONE
 from testum.core.states import PlatformState
 from testum.db.base import Base, UtcDateTime, insert_into, new_id, utc_now
 from testum.db.many import UpdateEach, chunks
+from testum.db.prepared import Prepared
 
 
 class PlatformTag(Base):
@@ -258,8 +259,10 @@ async def trust_first_use(
     return trusted
 
 
-_IN_ANOTHER_STATE = select(Platform.id).where(
-    Platform.id.in_(bindparam("ids", expanding=True)), Platform.state != bindparam("now")
+_IN_ANOTHER_STATE = Prepared(
+    select(Platform.id).where(
+        Platform.id.in_(bindparam("ids", expanding=True)), Platform.state != bindparam("now")
+    )
 )
 _SET_STATE = UpdateEach(
     lambda given: (
@@ -280,10 +283,11 @@ async def set_states(session: AsyncSession, states: Mapping[UUID, PlatformState]
     news: list[UUID] = []
     for state in set(states.values()):
         for chunk in chunks([key for key, each in states.items() if each == state]):
-            news += await connection.scalars(_IN_ANOTHER_STATE, {"ids": chunk, "now": state})
+            rows = await _IN_ANOTHER_STATE.rows(connection, {"ids": chunk, "now": state})
+            news += [platform_id for (platform_id,) in rows]
     # In the order of ids, as everybody else locks them; those that are not changed are not locked.
-    rows = [{"of": key, "now": states[key], "at": now} for key in sorted(news)]
-    await _SET_STATE.execute(connection, rows)
+    changed = [{"of": key, "now": states[key], "at": now} for key in sorted(news)]
+    await _SET_STATE.execute(connection, changed)
 
 
 async def count_by_state(session: AsyncSession) -> dict[str, int]:

@@ -94,6 +94,8 @@ class _Connection(aiosqlite.Connection):
     _to_begin: str | None = None
     _begun = False
     _patience: float | None = None
+    _asked = _done = 0
+    """Visits to the connection's thread: each is counted by the one thread that alone writes its number."""
 
     def cursor(self) -> Any:
         """A cursor that SQLAlchemy can use."""
@@ -107,7 +109,25 @@ class _Connection(aiosqlite.Connection):
 
     async def visit(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Do something in the connection's thread."""
-        await self._execute(self._visit, work)  # type: ignore[no-untyped-call]
+        await self._execute(self._visit, work)
+
+    async def visit_shortly(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Do something that takes no longer than the visit itself: at once, where the transaction has begun and nothing is
+        at work in the thread. To begin it may mean to wait for others."""
+        if self._to_begin is not None or self._asked != self._done:
+            await self.visit(work)
+        else:
+            work(self._conn)
+
+    async def _execute(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        self._asked += 1
+        return await super()._execute(self._count, fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _count(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            self._done += 1
 
     def _visit(self, work: Callable[[sqlite3.Connection], None]) -> None:
         if self._to_begin is not None:
@@ -142,8 +162,8 @@ class _Compiler(SQLiteCompiler):
 
 
 def _open(path: str, *, writing: bool) -> sqlite3.Connection:
-    # The driver's own transaction handling is off (isolation_level=None): it begins too late.
-    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
+    # The driver's own transaction handling is off (isolation_level=None): it begins too late. Two threads use it in turn.
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
     try:
         _use_wal(connection)
         # FULL: a claim that was committed survives a power cut, or the command could run twice.
