@@ -148,7 +148,11 @@ class _Connection(aiosqlite.Connection):
         """Take back what has begun."""
         self._to_begin = None
         if self._begun:
-            await super().rollback()
+            if self._patience is None:
+                # It has only read: nothing is taken back.
+                await self.visit_shortly(sqlite3.Connection.rollback)
+            else:
+                await super().rollback()
             self._begun = False
 
 
