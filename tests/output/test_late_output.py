@@ -4,6 +4,7 @@ it, and what the task says is whole."""
 import datetime as dt
 import time
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import update
@@ -17,7 +18,7 @@ from testum.core.states import TaskStatus
 from testum.db import tasks
 from testum.db.base import utc_now
 from testum.db.claims import Claim, Result
-from testum.db.positions import Positions, ProcessPositions
+from testum.db.positions import Positions, ProcessPositions, StoredPositions
 from testum.db.tasks import Task
 from testum.dispatch.local import LocalDispatcher
 from testum.events.memory import MemoryEvents
@@ -26,7 +27,8 @@ from testum.execution.recorder import Recorder
 from testum.execution.recovery import Recovery
 from testum.output.base import OutputStore, Owner, TakenOver
 from testum.output.files import FileOutputs
-from testum.services.output import OutputCursor
+from testum.services.output import OutputCursor, Outputs
+from testum.services.streams import Streams
 
 SMALL, LARGE = b"small ", b"0123456789abcdef" * 5000
 
@@ -75,12 +77,13 @@ async def finish(ledger: Ledger, claim: Claim, recorder: Recorder) -> None:
     await ledger.finish(result)
 
 
-async def told(rig: Rig, claim: Claim) -> tuple[Task, bytes]:
-    """The task, and all that is read of its output; raises where that is not what the row says."""
-    async with rig.database.read() as session:
-        task = await session.get_one(Task, claim.id)
+async def told(rig: Rig, claim: Claim, task: Task | None = None) -> tuple[Task, bytes]:
+    """The task, and all that is read of its output; raises where that is not what the row says, which may be read before."""
+    if task is None:
+        async with rig.database.read() as session:
+            task = await session.get_one(Task, claim.id)
     cursor = OutputCursor(rig.database, rig.outputs, claim.id)
-    frames = [frame async for frame in cursor.read(whole=task.output_frames)]
+    frames = [frame async for frame in cursor.read(ended=task)]
     await cursor.close()
     positions = [frame.position for frame in frames]
     assert positions == sorted(set(positions))
@@ -119,12 +122,46 @@ async def test_a_late_result_brings_its_output(journal: Rig, before: bytes, afte
         if seen:
             await eventually(lambda: is_refused(recorder))
     await finish(ledger, claim, recorder)
+    assert await told(journal, claim, task) == (task, before), "as the row said that was read before"
     task, data = await told(journal, claim)
     assert (task.status, data) == (TaskStatus.SUCCESS, before + after)
     assert task.stdout is not None and (before + after).endswith(task.stdout.encode())
     assert (task.result_location is None) == (len(before + after) < len(LARGE))
     if task.result_location is None:
         assert task.stdout.encode() == before + after
+
+
+@pytest.mark.parametrize("after", [SMALL, LARGE], ids=["small", "large"])
+async def test_who_follows_is_told_the_end_that_came_to_light(journal: Rig, after: bytes) -> None:
+    """The task is lost as its row is read, and has its late end before the lost one was told."""
+    ledger, claim, recorder = await claimed(journal)
+    await recorder.write(OUT, SMALL)
+    await eventually(lambda: holds(journal, Owner(claim.id, claim.job_id, claim.fence), SMALL))
+
+    class Marks(StoredPositions):
+        asked = 0
+
+        async def mark(self, job_id: UUID) -> int:
+            self.asked += 1
+            if self.asked == 1:
+                mark = await super().mark(job_id)
+                await close_as_lost(journal)
+                return mark
+            if self.asked == 2:
+                await recorder.write(OUT, after)
+                await finish(ledger, claim, recorder)
+            return await super().mark(job_id)
+
+    gate: Any = None
+    outputs = Outputs(journal.database, gate, journal.outputs)
+    streams = Streams(journal.database, gate, outputs, MemoryEvents(), Marks(journal.database))
+    heard = [message async for message in streams.follow_job(claim.job_id, -1)]
+    of_task = [message.to_json() for message in heard if message.task_id == claim.id]
+    assert (
+        "".join(each["payload"] for each in of_task if each["type"] == "stdout") == (SMALL + after).decode()
+    )
+    (done,) = (each for each in of_task if each["type"] == "done")
+    assert (done["data"]["status"], "output_error" in done["data"]) == ("success", False)
 
 
 async def holds(rig: Rig, owner: Owner, data: bytes) -> bool:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.support.server import Api, Server
-from testum.web.security import SMALL_BODY
+from testum.web.security import COOKIE, SMALL_BODY
 
 _PROCESSOR_SECONDS = 0.05
 _JSON = "application/json"
@@ -41,6 +41,29 @@ def shapes(size: int) -> dict[str, tuple[str, str]]:
         "many parts": (_MULTIPART, "".join(map(part, names[: size // 60])) + "--b--\r\n"),
         "half a part": (_MULTIPART, part("username", "-" * (size - 100))),
         "dashes": (_MULTIPART, "--b\r\n" * (size // 5)),
+    }
+
+
+def headers(size: int) -> dict[str, tuple[str, str]]:
+    """Headers of about so many bytes."""
+    return {
+        "escapes in a cookie": ("Cookie", 'a="' + "\\" * size + '"'),
+        "escapes in the login's cookie": (
+            "Cookie",
+            'theme=dark; testum_session="' + '\\"' * (size // 2) + '"',
+        ),
+        "numbers in a cookie": ("Cookie", 'a="' + "\\073" * (size // 4) + '"'),
+        "many cookies": ("Cookie", "; ".join(f"c{number}=1" for number in range(size // 9))),
+        "quotes in cookies": ("Cookie", 'a="' * (size // 3)),
+        "languages": ("Accept-Language", ",".join(["ru;q=0.5"] * (size // 9))),
+        "dashes of a language": ("Accept-Language", "a-" * (size // 2)),
+        "long token": ("Authorization", "Bearer " + "a.b" * (size // 3)),
+        "addresses": ("X-Forwarded-For", "1.1.1.1," * (size // 8)),
+        "brackets": ("Origin", "http://" + "[" * size),
+        "parameters": ("Content-Type", "text/plain" + ";a=b" * (size // 4)),
+        "slashes": ("Referer", "http://h" + "/../" * (size // 4)),
+        "ranges": ("If-None-Match", 'W/"a",' * (size // 6)),
+        "codings": ("Accept-Encoding", "gzip;q=0," * (size // 9)),
     }
 
 
@@ -80,6 +103,27 @@ def test_no_shape_costs_much(own: Server, who: str, size: int) -> None:
                     wanted = 413 if who != "nobody" or door.endswith(("/login", "/refresh")) else 401
                     assert answer.status_code == wanted, (door, name, answer.status_code)
             assert min(costs) <= most, f"{door}, {name}: {costs} s of processor for {len(body)} bytes"
+
+
+def test_no_header_costs_much(own: Server) -> None:
+    http = own.nobody()
+    for door in ("/login", "/", "/api/v1/platforms/", "/health", "/static/nothing"):
+        for name, (header, value) in headers(15_000).items():
+            costs = []
+            while len(costs) < 3 and (not costs or min(costs) > _PROCESSOR_SECONDS):
+                before = processor_seconds(own)
+                answer = http.get(f"{own.url}{door}", headers={header: value})
+                costs.append(processor_seconds(own) - before)
+                assert answer.status_code < 500, (door, name)
+            assert min(costs) <= _PROCESSOR_SECONDS, (door, name, costs)
+
+
+def test_a_cookie_with_escapes_takes_no_other_along(own: Server) -> None:
+    """What another site of the same name has set is in the browser's cookies, too."""
+    token = own.client().http.headers["Authorization"].removeprefix("Bearer ")
+    cookies = f'other="a\\073b"; {COOKIE}={token}; last="\\\\"'
+    answer = own.nobody().get(f"{own.url}/api/v1/platforms/", headers={"Cookie": cookies})
+    assert answer.status_code == 200
 
 
 def test_who_may_change_something_may_send_more(own: Server) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 from testum.core.frames import HEADER_SIZE, Frame, FrameDecoder, Stream, damaged, missing
 from testum.core.permissions import Actor, Permission
 from testum.core.rows import stamped
-from testum.core.states import FINAL
+from testum.core.states import FINAL, TaskStatus
 from testum.db import tasks
 from testum.db.session import Database
 from testum.db.tasks import Task
@@ -44,20 +44,20 @@ class OutputCursor:
             self._reader = await self._outputs.reader(self._task_id)
         return self._reader is not None
 
-    async def read(self, *, whole: int | None) -> AsyncIterator[Frame]:
-        """The frames stored beyond the cursor, in order. `whole` is how many there are in all where the task's row is
-        final, else None. Then it raises OutputExpired where the output has been removed, be it while it was read, and
-        OutputDamaged where it is not what was stored, be it that something is missing."""
-        async for frame in self._read_store():
-            if whole is not None and self.number > whole:
-                raise damaged()
-            yield frame
-        if whole is None:
-            return
-        # A small task's last frames are in the row only.
-        async for frame in self._read_row():
-            yield frame
-        if self.number != whole:
+    async def read(self, *, ended: Task | None) -> AsyncIterator[Frame]:
+        """The frames stored beyond the cursor, in order. `ended` is the task's row where that is final, which says how many
+        there are in all. Then it raises OutputExpired where the output has been removed, be it while it was read, and
+        OutputDamaged where it is not what was stored, be it that something is missing. What is stored beyond the end of a
+        lost task came to light after its row was read: it is left to a cursor that begins anew."""
+        for part in (self._read_store,) if ended is None else (self._read_store, self._read_row):
+            # A small task's last frames are in the row only.
+            async for frame in part():
+                if ended is not None and self.number > ended.output_frames:
+                    if may_end_again(ended):
+                        return
+                    raise damaged()
+                yield frame
+        if ended is not None and self.number != ended.output_frames:
             raise damaged() if self._reader is not None or self.number else missing()
 
     async def _read_store(self) -> AsyncIterator[Frame]:
@@ -85,6 +85,11 @@ class OutputCursor:
         if self._reader is not None:
             await self._reader.close()
             self._reader = None
+
+
+def may_end_again(task: Task) -> bool:
+    """Whether more of an ended task's output may come to light, with another end."""
+    return task.status == TaskStatus.LOST
 
 
 def expired() -> OutputExpired:
@@ -115,9 +120,9 @@ class Source:
             if offset < self.size and not data:
                 raise damaged() if self._row is not None or offset else missing()
             if offset + len(data) > self.size:
-                if offset >= self.size:
+                if offset >= self.size and not may_end_again(self.task):
                     raise damaged()
-                return data[: self.size - offset]
+                return data[: max(self.size - offset, 0)]
         return data
 
     async def _read(self, offset: int, size: int) -> bytes:
@@ -194,14 +199,16 @@ class Outputs:
             raise NotFound("There is no such task.")
         if task.output_expired_at is not None:
             raise expired()
-        whole = task.output_frames if task.finished_at is not None else None
-        frames = await _begun(self._frames(task_id, stream, whole))
+        ended = task if task.finished_at is not None else None
+        frames = await _begun(self._frames(task_id, stream, ended))
         return task, _stamped(frames) if timestamps else _bytes(frames)
 
-    async def _frames(self, task_id: UUID, stream: Stream | None, whole: int | None) -> AsyncGenerator[Frame]:
+    async def _frames(
+        self, task_id: UUID, stream: Stream | None, ended: Task | None
+    ) -> AsyncGenerator[Frame]:
         cursor = self.cursor(task_id)
         try:
-            async for frame in cursor.read(whole=whole):
+            async for frame in cursor.read(ended=ended):
                 if stream is None or frame.stream is stream:
                     yield frame
         finally:

@@ -111,7 +111,7 @@ class Streams:
                         yield messages.more(task, base)
                     if output and (started or ended) and fault is None:
                         try:
-                            async for frame in cursor.read(whole=_whole(task)):
+                            async for frame in cursor.read(ended=_ended(task)):
                                 if base + cursor.number > after:
                                     yield messages.output(task.id, frame, base + cursor.number)
                         except OutputExpired:
@@ -210,9 +210,14 @@ class _JobFollower:
             if row.id in self._told and row.finished_position == self._told[row.id]:
                 continue
             follower = self._open.get(row.id)
+            told_to = self._told.get(row.id) or 0
+            if follower is not None and follower.has_another_end(row):
+                told_to = follower.told_to
+                await follower.close()
+                follower = None
             if follower is None:
                 follower = self._open[row.id] = _TaskFollower(
-                    self._outputs, row, self._told.get(row.id) or 0, output=self._with_output
+                    self._outputs, row, told_to, output=self._with_output
                 )
             follower.renew(row)
         return bool(rows)
@@ -283,7 +288,7 @@ class _TaskFollower:
     def __init__(self, outputs: Outputs, task: Task, told_to: int, *, output: bool) -> None:
         """Up to the position `told_to` all was told before: a lost task got another end since."""
         self.task = task
-        self._told_to = told_to
+        self.told_to = told_to
         self._with_output = output
         self._cursor: OutputCursor = outputs.cursor(task.id)
         self._frames: AsyncIterator[Frame] | None = None
@@ -295,6 +300,11 @@ class _TaskFollower:
         self.told = False
         self.exhausted = False
         """Whether all that was stored has been read, and the task goes on."""
+
+    def has_another_end(self, task: Task) -> bool:
+        """Whether the task was lost as its row was read last, and ended otherwise by this one. What was begun of its output
+        and end is not to be told then."""
+        return self.task.status in FINAL and self.task.finished_position != task.finished_position
 
     def renew(self, task: Task) -> None:
         """Go on with the task as its row is now: it may have more to tell than new output."""
@@ -325,7 +335,8 @@ class _TaskFollower:
                 return None
             if message.type == "done":
                 self.told = True
-            if message.seq > max(after, self._told_to):
+            if message.seq > max(after, self.told_to):
+                self.told_to = message.seq
                 return message
             if self.told:
                 return None
@@ -345,7 +356,7 @@ class _TaskFollower:
             if self._fault is not None:
                 return await self._end_damaged(base)
             if self._frames is None:
-                self._frames = self._cursor.read(whole=_whole(self.task))
+                self._frames = self._cursor.read(ended=_ended(self.task))
                 self._frames_ended = ended
             try:
                 frame = await anext(self._frames)
@@ -387,5 +398,5 @@ class _TaskFollower:
         await self._cursor.close()
 
 
-def _whole(task: Task) -> int | None:
-    return task.output_frames if task.status in FINAL else None
+def _ended(task: Task) -> Task | None:
+    return task if task.status in FINAL else None
