@@ -118,6 +118,17 @@ YAML: dict[str, Callable[[int], str]] = {
         f"a: {{vars: &c {{{numbered(size // 18, lambda n: f'k{n}: 1, ')}}}}}\n"
         + numbered(size // 48, lambda n: f"g{n}: {{vars: *c}}\n")
     ),
+    "names without values": lambda size: "{" + "a," * (size // 2 - 2) + "}",
+    "questions in brackets": lambda size: "g: {" + "?," * (size // 2 - 4) + "}",
+    "numbers in brackets": lambda size: "g: [" + "1," * (size // 2 - 4) + "]",
+    "ranges that end wrong": lambda size: (
+        "all:\n hosts:\n" + numbered(size // 25, lambda n: f"  'n[1:9999][b:a]{n % 9000:04}':\n")
+    ),
+    "arguments for all and one's own": lambda size: _padded(
+        f"all:\n vars: {{ansible_ssh_common_args: '{'-vv ' * 950}'}}\n hosts:\n"
+        + numbered(19_000 * size // YAML_SIZE, lambda n: f"  h{n}: {{ansible_ssh_extra_args: X{n}}}\n"),
+        size,
+    ),
 }
 _CSV: dict[str, Callable[[int], str]] = {
     "one host again and again": lambda size: "name,host\n" + "a,b\n" * (size // 4),
@@ -128,6 +139,13 @@ _CSV: dict[str, Callable[[int], str]] = {
     "long cells": lambda size: "name,host\n" + numbered(size // 15, lambda n: f'"h{n}\n\n\n",a\n'),
     "delimiters": lambda size: "name,host\n" + ",;\t" * (size // 3),
     "long quotes": lambda size: "name,host\n" + ("a" * 3990 + '","\n') * (size // 3994),
+    "wide rows of many lines": lambda size: (
+        "name,host\n"
+        + "".join("a" * (size // 1020 - 5) + '","\n' for _ in range(498))
+        + 'x"\n'
+        + "".join("a" * (size // 1020 - 5) + '","\n' for _ in range(498))
+        + 'x"\n'
+    ),
 }
 _SSH_CONFIG: dict[str, Callable[[int], str]] = {
     "Host lines": lambda size: numbered(size // 13, lambda n: f"Host a{n}\n"),
@@ -209,6 +227,13 @@ _SSH_CONFIG: dict[str, Callable[[int], str]] = {
     "long names": lambda size: (
         numbered(size // 40, lambda n: f"Host *b{n} *c\n") + "\n" + f"Host {'a' * 900}\n" * (size // 1900)
     ),
+    "undecided in each pass": lambda size: (
+        "CanonicalizeHostname yes\n" + "Match exec x\n Port 1\n" * (size // 21 - 2) + "Host a\n"
+    ),
+    "conditions of many lines": lambda size: ("Match " + "user a " * 49 + "\n") * (size // 350),
+    "conditions without values": lambda size: ("Match " + "final " * 49 + "\n") * (size // 301),
+    "one name again": lambda size: "Host " + "a " * (size // 2 - 4) + "\n",
+    "few names again": lambda size: "Host a b a b a b a\n" * (size // 19),
 }
 _ANSIBLE: dict[str, Callable[[int], str]] = {
     "ranges": lambda size: "[a]\n" + numbered(size // 20, lambda n: f"n{n}x[1:10000]\n"),
@@ -253,6 +278,19 @@ _ANSIBLE: dict[str, Callable[[int], str]] = {
         40, lambda n: f"[g{n}]\n" + numbered(size // 260, lambda m: f"h{m}\n")
     ),
     "colons": lambda size: numbered(size // 5_000, lambda n: "[" + ":" * 4_900 + f"x]{n}\n"),
+    "ranges that end wrong": lambda size: (
+        "[g]\n" + numbered(size // 20, lambda n: f"n[1:9999][b:a]{n % 9000:04}\n")
+    ),
+    "ranges of ranges": lambda size: (
+        "[g]\n" + numbered(size // 23, lambda n: f"n[1:9999][1:9999]{n % 9000:04}\n")
+    ),
+    "arguments for all and one's own": lambda size: _padded(
+        "[all:vars]\nansible_ssh_common_args="
+        + "-vv " * 950
+        + "\n[g]\n"
+        + numbered(19_000 * size // SIZE, lambda n: f"h{n} ansible_ssh_extra_args=X{n}\n"),
+        size,
+    ),
 }
 KINDS = {"csv": _CSV, "ssh-config": _SSH_CONFIG, "ansible": _ANSIBLE, "yaml": YAML}
 LISTS: dict[str, tuple[str, Callable[[int], str], int]] = {

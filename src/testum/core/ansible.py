@@ -30,6 +30,8 @@ MAX_GROUPS = 50
 """A platform has no more tags."""
 _MOST_MENTIONS = 500_000
 """So many times hosts may be named, and so many groups may all hosts together be in. Ranges name many in a few bytes."""
+_MOST_OF_ARGUMENTS = 1_000_000
+"""Characters of different arguments for ssh."""
 _MOST_OF_LITERAL = 200
 _LONGEST_LINE = 100_000
 _LONGEST_NAME = 300
@@ -179,6 +181,7 @@ class Listed:
         for problem in self._groups.untie():
             found.refuse(problem)
         mentions = 0
+        ways = _Ways()
         for name, own in self._hosts.items():
             values = dict(self._group_vars.get("all", {}))
             try:
@@ -192,7 +195,8 @@ class Listed:
                 raise _named_too_often()
             for group in above:
                 values.update(self._group_vars.get(group, {}))
-            _ansible_draft(name, self._lines[name], values | own, sorted({*above} - {"ungrouped"}), found)
+            tags = sorted({*above} - {"ungrouped"})
+            _ansible_draft(name, self._lines[name], values | own, tags, ways, found)
         add_hops(found, hop_draft)
 
 
@@ -275,8 +279,32 @@ class _Groups:
         )
 
 
+class _Ways:
+    """The ways that hosts' arguments for ssh name. Many hosts have the same ones; what is read of others is counted."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str, ...] | str] = {}
+        """The way of each text, or why it cannot be read."""
+        self._read = 0
+
+    def of(self, arguments: str) -> tuple[str, ...]:
+        """See way_of. Raises Unreadable, and TooMuch."""
+        if arguments not in self._known:
+            self._read += len(arguments)
+            if self._read > _MOST_OF_ARGUMENTS:
+                raise TooMuch("what is said for all hosts is too long for so many: split the list")
+            try:
+                self._known[arguments] = way_of(arguments)
+            except Unreadable as error:
+                self._known[arguments] = str(error)
+        way = self._known[arguments]
+        if isinstance(way, str):
+            raise Unreadable(way)
+        return way
+
+
 def _ansible_draft(
-    name: str, line: int, values: Mapping[str, str], tags: Sequence[str], found: Inventory
+    name: str, line: int, values: Mapping[str, str], tags: Sequence[str], ways: _Ways, found: Inventory
 ) -> None:
     def value(*keys: str) -> str:
         return next((values[key] for key in keys if values.get(key)), "")
@@ -288,7 +316,7 @@ def _ansible_draft(
         return
     port = parse_port(value("ansible_port", "ansible_ssh_port"))
     try:
-        jumps = way_of(value("ansible_ssh_common_args") + " " + value("ansible_ssh_extra_args"))
+        jumps = ways.of(value("ansible_ssh_common_args") + " " + value("ansible_ssh_extra_args"))
     except Unreadable as error:
         found.problems.append(Problem(line, str(error), name))
         return
@@ -337,16 +365,21 @@ def hosts_of(pattern: str) -> list[tuple[str, str]]:
         name = name[1:-1]
     if name.endswith(":") or name.startswith("-"):
         raise ValueError(f"{pattern}: not a host")
-    names = [""]
+    # Nothing is made before all of it is known to be right and not too much.
+    pieces: list[tuple[Sequence[object], int]] = []
+    number = 1
     for place, piece in enumerate(
         re.split(r"\[([0-9]{0,9}:[0-9]{0,9}(?::[0-9]{1,9})?|[a-zA-Z]:[a-zA-Z](?::[0-9]{1,9})?)\]", name)
     ):
         if not place % 2 and any(":" in inside for inside in _in_brackets(piece)):
             raise ValueError(f"{pattern}: not a host")
-        values = _ansible_range(piece) if place % 2 else [piece]
-        if len(names) * len(values) > MAX_RANGE:
+        pieces.append(_ansible_range(piece) if place % 2 else ([piece], 0))
+        number *= len(pieces[-1][0])
+        if number > MAX_RANGE:
             raise ValueError(f"{pattern}: more than {MAX_RANGE} hosts")
-        names = [before + value for before in names for value in values]
+    names = [""]
+    for values, digits in pieces:
+        names = [before + str(value).zfill(digits) for before in names for value in values]
     return [(name, port) for name in names]
 
 
@@ -364,8 +397,11 @@ def _outside_brackets(text: str) -> str:
     return "".join([part.partition("[")[0] for part in closed]) + rest
 
 
-def _ansible_range(text: str) -> list[str]:
-    """The values of `01:12`, `:3`, `a:f` or `1:9:2`, as Ansible makes them. Raises ValueError."""
+def _ansible_range(text: str) -> tuple[Sequence[object], int]:
+    """The values of `01:12`, `:3`, `a:f` or `1:9:2`, as Ansible makes them, and the least number of their digits. Raises
+    ValueError."""
+    values: Sequence[object]
+    digits = 0
     first, last, *more = text.split(":")
     first, step = first or "0", int(*more or ["1"])
     if not last or not step:
@@ -377,13 +413,13 @@ def _ansible_range(text: str) -> list[str]:
             raise ValueError(f"[{text}]: both ends have the same number of digits")
         if int(last) - int(first) > MAX_RANGE * step:
             raise ValueError(f"[{text}]: more than {MAX_RANGE} hosts")
-        values = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1, step)]
+        values, digits = range(int(first), int(last) + 1, step), len(first)
     else:
         # Small letters come before large ones.
-        values = list(ascii_letters[ascii_letters.index(first) : ascii_letters.index(last) + 1 : step])
+        values = ascii_letters[ascii_letters.index(first) : ascii_letters.index(last) + 1 : step]
     if not values:
         raise ValueError(f"[{text}]: runs backwards")
-    return values
+    return values, digits
 
 
 def check_value(name: str, text: str) -> None:

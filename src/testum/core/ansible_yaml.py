@@ -10,6 +10,8 @@ from testum.core.inventory import Inventory, Problem, TooMuch
 
 MAX_TEXT = 1_000_000
 """Characters: a second or two. YAML takes many times as long to read as the other forms."""
+_MOST_NODES = 300_000
+"""Names, values, lists and mappings: twice as many as a real list of so many characters has."""
 _LONGEST_NUMBER = 1_000
 """Characters. What is longer is text, whatever it looks like: numbers of base 60 take time by the square."""
 _MOST_MERGED = 100_000
@@ -66,9 +68,14 @@ def _loader() -> Any:
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(loader):  # type: ignore[misc]
-        """Does not look whether a long text is a number or a date."""
+        """Does not look whether a long text is a number or a date, and counts what stands in the text."""
+
+        nodes = 0
 
         def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+            self.nodes += 1
+            if self.nodes > _MOST_NODES:
+                raise TooMuch("the text has too many values: split the list")
             if kind is yaml.ScalarNode and len(value) > _LONGEST_NUMBER:
                 value = "text"
             return super().resolve(kind, value, implicit)

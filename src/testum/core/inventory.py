@@ -337,7 +337,7 @@ def _csv_rows(lines: list[str], delimiter: str, found: Inventory) -> Iterator[tu
             if reader.line_num > used:
                 begun = start + used
             found.problems.append(Problem(begun + 1, f"not readable as CSV: {error}"))
-            again += sum(map(len, rest.taken()))
+            again += sum(map(len, rest.taken_from(begun)))
             start, bad = begun + 1, bad + 1
             if bad >= _MOST_BAD or again > _MOST_AGAIN:
                 found.problems.append(Problem(start, "and so on: nothing more is read"))
@@ -351,9 +351,9 @@ class _Rest:
         self._lines = lines
         self._place = self.row = start
 
-    def taken(self) -> list[str]:
-        """The lines of the present row that were read."""
-        return self._lines[self.row : self._place]
+    def taken_from(self, row: int) -> list[str]:
+        """The lines that were read since this row began."""
+        return self._lines[row : self._place]
 
     def __iter__(self) -> "_Rest":
         return self

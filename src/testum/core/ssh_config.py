@@ -26,6 +26,8 @@ _LOOKS_OF_A_HOST = 100
 """So many blocks, patterns and the like are looked at in all, and more for each host; a block takes three or four. 3,000
 hosts may each be held against 45 blocks. Blocks whose patterns cannot fit the name (ngrams.py) do not count. Where each block
 may be for each host, twice the list is four times the work; this much of it takes less time than reading the rest."""
+_CRITERION = 3
+"""So many blocks are looked at while a condition of Match is read."""
 _QUOTED = 4
 """Characters of a line with quotes that are read while one block is looked at."""
 _MOST_CHARACTERS = 1_500_000
@@ -275,11 +277,14 @@ class SshConfig:
                     self._look(len(rest) // _QUOTED)
                 if keyword == "match":
                     match = _match(rest)
+                    self._look(_CRITERION * len(match.criteria))
                     # Wherever it stands, ssh goes over all of it once more.
                     self._asks_final |= any(name == "final" for name, _, _ in match.criteria)
                     block = self._begin((*outer, match), line, file)
                 elif keyword == "host":
-                    block = self._begin((*outer, _Host(tuple(words(rest)))), line, file)
+                    names = words(rest)
+                    self._look(1 + len(names))
+                    block = self._begin((*outer, _Host(tuple(names))), line, file)
                     self._name(block)
                 elif keyword == "include":
                     self._read_included(words(rest), block, line, file)
@@ -370,7 +375,8 @@ class SshConfig:
             host = asked.hostname()
             asked.host = host if _is_address(host) else host.lower()
             asked.final = True
-            undecided += [block for block in self._pass(asked) if not any(block is it for it in undecided)]
+            known = set(map(id, undecided))
+            undecided += [block for block in self._pass(asked) if id(block) not in known]
         return undecided
 
     def _look(self, cost: int) -> None:

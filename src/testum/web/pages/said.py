@@ -212,6 +212,7 @@ SAID = (
     N_("takes too much to read: split the list."),
     N_("a line has at most %(most)s characters"),
     N_("hosts are named too often: split the list"),
+    N_("the text has too many values: split the list"),
     N_("a value that Ansible Vault has encrypted cannot be read here"),
     N_("[%(text)s]: runs backwards"),
     N_("%(name)s: its connection is %(kind)s, not SSH; left out"),
