@@ -91,11 +91,12 @@ class _Connection(aiosqlite.Connection):
     """aiosqlite's connection with the quicker cursor. A transaction begins together with its first
     statement, and one that has none costs nothing."""
 
+    writing = False
     _to_begin: str | None = None
     _begun = False
     _patience: float | None = None
     _asked = _done = 0
-    """Visits to the connection's thread: each is counted by the one thread that alone writes its number."""
+    """How many calls the connection's thread was given, and how many it has done: each is written by one thread only."""
 
     def cursor(self) -> Any:
         """A cursor that SQLAlchemy can use."""
@@ -112,15 +113,16 @@ class _Connection(aiosqlite.Connection):
         await self._execute(self._visit, work)
 
     async def visit_shortly(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Do something that takes no longer than the visit itself: at once, where the transaction has begun and nothing is
-        at work in the thread. To begin it may mean to wait for others."""
+        """Do something that takes no longer than the visit itself: in the calling thread, if the transaction has begun and
+        the connection's thread has nothing to do. To begin a transaction may mean to wait for other programs."""
         if self._to_begin is not None or self._asked != self._done:
             await self.visit(work)
         else:
             work(self._conn)
 
     async def _execute(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
-        self._asked += 1
+        if self._running and self._connection is not None:
+            self._asked += 1
         return await super()._execute(self._count, fn, *args, **kwargs)  # type: ignore[no-untyped-call]
 
     def _count(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
@@ -145,14 +147,18 @@ class _Connection(aiosqlite.Connection):
             self._begun = False
 
     async def rollback(self) -> None:
-        """Take back what has begun."""
+        """Take back what has begun. Where somebody was cancelled, the thread may still have statements to do or to begin:
+        those come first, or they would be done outside of any transaction."""
+        if self._asked != self._done or (self._begun and self.writing):
+            await self._execute(self._take_back)
+        else:
+            # It has only read, if anything.
+            self._take_back()
+
+    def _take_back(self) -> None:
         self._to_begin = None
         if self._begun:
-            if self._patience is None:
-                # It has only read: nothing is taken back.
-                await self.visit_shortly(sqlite3.Connection.rollback)
-            else:
-                await super().rollback()
+            self._conn.rollback()
             self._begun = False
 
 
@@ -205,6 +211,7 @@ def make_engine(url: str, *, writing: bool) -> AsyncEngine:
     async def connect() -> aiosqlite.Connection:
         connection = _Connection(partial(_open, path, writing=writing), iter_chunk_size=64)
         connection._thread.daemon = True
+        connection.writing = writing
         return await connection
 
     engine = create_async_engine(
