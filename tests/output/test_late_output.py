@@ -12,7 +12,7 @@ from sqlalchemy import update
 from tests.db.conftest import add_job
 from tests.output.conftest import OUT, Rig
 from tests.support.waiting import eventually
-from testum.core.frames import decode_all
+from testum.core.frames import HEADER_SIZE, decode_all
 from testum.core.positions import Sequencer
 from testum.core.states import TaskStatus
 from testum.db import tasks
@@ -27,7 +27,7 @@ from testum.execution.recorder import Recorder
 from testum.execution.recovery import Recovery
 from testum.output.base import OutputStore, Owner, TakenOver
 from testum.output.files import FileOutputs
-from testum.services.output import OutputCursor, Outputs
+from testum.services.output import OutputCursor, Outputs, Source
 from testum.services.streams import Streams
 
 SMALL, LARGE = b"small ", b"0123456789abcdef" * 5000
@@ -83,13 +83,25 @@ async def told(rig: Rig, claim: Claim, task: Task | None = None) -> tuple[Task, 
         async with rig.database.read() as session:
             task = await session.get_one(Task, claim.id)
     cursor = OutputCursor(rig.database, rig.outputs, claim.id)
-    frames = [frame async for frame in cursor.read(ended=task)]
+    frames = [frame async for frame in cursor.read(task)]
     await cursor.close()
     positions = [frame.position for frame in frames]
     assert positions == sorted(set(positions))
     data = b"".join(frame.data for frame in frames)
     assert task.output_bytes == len(data)
     return task, data
+
+
+async def read_as(rig: Rig, task: Task) -> bytes:
+    """What is read of the task's stored output by offsets, as lines and searches do, where this is its row."""
+    reader = await rig.outputs.reader(task.id)
+    source = Source(task, task.output_bytes + HEADER_SIZE * task.output_frames, None, reader, None)
+    stored = b""
+    while data := await source.read(len(stored), 1 << 20):
+        stored += data
+    if reader is not None:
+        await reader.close()
+    return b"".join(frame.data for frame in decode_all(stored))
 
 
 @pytest.mark.parametrize(
@@ -123,6 +135,7 @@ async def test_a_late_result_brings_its_output(journal: Rig, before: bytes, afte
             await eventually(lambda: is_refused(recorder))
     await finish(ledger, claim, recorder)
     assert await told(journal, claim, task) == (task, before), "as the row said that was read before"
+    assert await read_as(journal, task) == before
     task, data = await told(journal, claim)
     assert (task.status, data) == (TaskStatus.SUCCESS, before + after)
     assert task.stdout is not None and (before + after).endswith(task.stdout.encode())

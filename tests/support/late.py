@@ -16,8 +16,8 @@ from testum.db.jobs import Job
 from testum.db.session import Database
 
 _COMMITTED_WITHIN = 2_000_000
-"""Microseconds. Who follows takes what stands below the present moment for known, where one process alone gives positions: of
-a position that this test gives beside it, the moment comes after the commit."""
+"""Microseconds. Where one process gives all positions, a follower looks at each position once, when its moment has come. This
+one is given outside of that process, so it must lie later than its commit."""
 
 
 def move(site: Installation, ended: Any, job_id: str, *, ordinal: int, status: str) -> None:

@@ -44,20 +44,21 @@ class OutputCursor:
             self._reader = await self._outputs.reader(self._task_id)
         return self._reader is not None
 
-    async def read(self, *, ended: Task | None) -> AsyncIterator[Frame]:
-        """The frames stored beyond the cursor, in order. `ended` is the task's row where that is final, which says how many
-        there are in all. Then it raises OutputExpired where the output has been removed, be it while it was read, and
-        OutputDamaged where it is not what was stored, be it that something is missing. What is stored beyond the end of a
-        lost task came to light after its row was read: it is left to a cursor that begins anew."""
-        for part in (self._read_store,) if ended is None else (self._read_store, self._read_row):
+    async def read(self, task: Task) -> AsyncIterator[Frame]:
+        """The frames stored beyond the cursor, in order. If the task's row is final, it says how many there are in all; then
+        this raises OutputExpired where the output has been removed, be it while it was read, and OutputDamaged where it is
+        not what was stored, be it that something is missing. What is stored beyond the end of a lost task came to light after
+        its row was read; it is left to a cursor that begins anew."""
+        ended = task.status in FINAL
+        for part in (self._read_store, self._read_row) if ended else (self._read_store,):
             # A small task's last frames are in the row only.
             async for frame in part():
-                if ended is not None and self.number > ended.output_frames:
-                    if may_end_again(ended):
+                if ended and self.number > task.output_frames:
+                    if may_end_again(task):
                         return
                     raise damaged()
                 yield frame
-        if ended is not None and self.number != ended.output_frames:
+        if ended and self.number != task.output_frames:
             raise damaged() if self._reader is not None or self.number else missing()
 
     async def _read_store(self) -> AsyncIterator[Frame]:
@@ -199,16 +200,13 @@ class Outputs:
             raise NotFound("There is no such task.")
         if task.output_expired_at is not None:
             raise expired()
-        ended = task if task.finished_at is not None else None
-        frames = await _begun(self._frames(task_id, stream, ended))
+        frames = await _begun(self._frames(task, stream))
         return task, _stamped(frames) if timestamps else _bytes(frames)
 
-    async def _frames(
-        self, task_id: UUID, stream: Stream | None, ended: Task | None
-    ) -> AsyncGenerator[Frame]:
-        cursor = self.cursor(task_id)
+    async def _frames(self, task: Task, stream: Stream | None) -> AsyncGenerator[Frame]:
+        cursor = self.cursor(task.id)
         try:
-            async for frame in cursor.read(ended=ended):
+            async for frame in cursor.read(task):
                 if stream is None or frame.stream is stream:
                     yield frame
         finally:

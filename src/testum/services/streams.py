@@ -111,7 +111,7 @@ class Streams:
                         yield messages.more(task, base)
                     if output and (started or ended) and fault is None:
                         try:
-                            async for frame in cursor.read(ended=_ended(task)):
+                            async for frame in cursor.read(task):
                                 if base + cursor.number > after:
                                     yield messages.output(task.id, frame, base + cursor.number)
                         except OutputExpired:
@@ -356,7 +356,7 @@ class _TaskFollower:
             if self._fault is not None:
                 return await self._end_damaged(base)
             if self._frames is None:
-                self._frames = self._cursor.read(ended=_ended(self.task))
+                self._frames = self._cursor.read(self.task)
                 self._frames_ended = ended
             try:
                 frame = await anext(self._frames)
@@ -396,7 +396,3 @@ class _TaskFollower:
 
     async def close(self) -> None:
         await self._cursor.close()
-
-
-def _ended(task: Task) -> Task | None:
-    return task if task.status in FINAL else None
