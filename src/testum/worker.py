@@ -12,9 +12,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from typing import Any
 from uuid import UUID
 
@@ -56,11 +57,13 @@ class _Shard:
 class Child:
     """One of the worker's processes, from its fork to its end."""
 
-    def __init__(self, settings: Settings, leaving: mmap.mmap) -> None:
+    def __init__(self, settings: Settings, leaving: mmap.mmap, main: int) -> None:
         """The first byte of `leaving`, which is shared with the main process, is not 0 once the worker stops, and more than
-        1 once it is to stop now."""
+        1 once it is to stop now. `main` is the main process's pid: it may be gone before this process asks who its
+        parent is."""
         self._settings = settings
         self._leaving = leaving
+        self._main = main
         self._loop = uvloop.new_event_loop()
         self._ready = threading.Event()
         self._stop = asyncio.Event()
@@ -146,7 +149,6 @@ class Child:
             os._exit(0 if self._stopping else 1)
 
     async def _live(self) -> None:
-        parent = os.getppid()
         testum = await self._open()
         if testum is None:
             return
@@ -158,7 +160,7 @@ class Child:
                 async with asyncio.timeout(_PARENT_SECONDS):
                     await self._stop.wait()
             except TimeoutError:
-                if os.getppid() != parent:
+                if os.getppid() != self._main:
                     log.error("the worker's main process is gone; its processes finish and end")
                     break
                 if self._leaving[0]:
@@ -183,7 +185,7 @@ class Child:
 
     async def _open(self) -> Testum | None:
         """Start; the settings were found good when the worker started, so what is away now will come back."""
-        while not self._stop.is_set():
+        while not self._stop.is_set() and os.getppid() == self._main:
             try:
                 return await Testum.open(self._settings, Role.WORKER)
             except TestumError as error:
@@ -211,6 +213,38 @@ def _check(settings: Settings) -> str | None:
     return None
 
 
+def _tell_problem(settings: Settings, receiver: Connection, sender: Connection) -> None:
+    # The main process may be gone by then: without its own copy of the other end, this one would not hear of it.
+    receiver.close()
+    # Ctrl-C goes to the whole group; the main process ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    problem = _check(settings)
+    with suppress(BrokenPipeError):
+        sender.send(problem)
+
+
+def _problem(settings: Settings) -> str | None:
+    """What is wrong with the settings, found in a process of its own: what it opens must not be inherited by Celery's.
+
+    Forked, as those are, and before there is any thread here: another would import everything once more. It waits for
+    nothing from this one, so that it ends also where this one is killed meanwhile. Raises ConfigurationError.
+    """
+    context = get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    trial = context.Process(target=_tell_problem, args=(settings, receiver, sender), daemon=True)
+    trial.start()
+    sender.close()
+    with receiver:
+        try:
+            problem: str | None = receiver.recv()
+        except EOFError:
+            problem = None
+    trial.join()
+    if trial.exitcode:
+        raise ConfigurationError(f"The process that tries the settings failed: exit status {trial.exitcode}.")
+    return problem
+
+
 def run(settings: Settings, processes: int) -> int:
     """Work until a signal ends it; the exit status. Raises ConfigurationError."""
     if not settings.celery_broker_url:
@@ -223,19 +257,17 @@ def run(settings: Settings, processes: int) -> int:
                 f"WORKER_QUEUES: {zone!r} is no name of a network zone: small letters, digits, dots, dashes, at most 63."
             )
     celery = make_celery(settings.celery_broker_url, settings.worker_zones)
-    # In a process of its own: what it opens must not be inherited by Celery's. Forked, as those are, and before there
-    # is any thread here: another would import everything once more.
-    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as trial:
-        if problem := trial.submit(_check, settings).result():
-            raise ConfigurationError(problem)
+    if problem := _problem(settings):
+        raise ConfigurationError(problem)
     child: list[Child] = []
     # Shared with the processes that are forked, and written in a signal's handler: nothing that has a lock would do.
     leaving = mmap.mmap(-1, 1)
+    main = os.getpid()
 
     def begin(**_: Any) -> None:
         # Ctrl-C goes to the whole group; the main process says when its processes end.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        child.append(Child(settings, leaving))
+        child.append(Child(settings, leaving, main))
         child[0].start()
 
     def leave(**_: Any) -> None:

@@ -4,7 +4,9 @@ Why a start is refused is asked in the process, in the role that the command has
 command tells it.
 """
 
+import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -295,6 +297,21 @@ def test_a_worker_that_starts_first_makes_no_account() -> None:
         password = server.log.read_text().split("shown this once: ")[1].split()[0]
         assert server.client(password=password).get("/auth/me")["username"] == ADMIN[0]
     finally:
+        server.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_worker_that_ends_as_it_starts_leaves_no_process(number: int) -> None:
+    """Of those that it has forked: one tries the settings, the others are Celery's."""
+    server = Server()
+    worker = Process(["worker"], server.env, server.data_dir, server.log)
+    try:
+        until(lambda: worker.group()[1:])
+        os.kill(worker.popen.pid, number)
+        worker.popen.wait(60)
+        until(lambda: not worker.left(), otherwise=server.log.read_text)
+    finally:
+        worker.kill()
         server.close()
 
 

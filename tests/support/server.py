@@ -133,9 +133,10 @@ class Process:
         return self.end(wait)
 
     def end(self, seconds: float) -> int:
-        """Wait for its end; the exit status. What does not end is killed, and the failure says what it was doing."""
+        """Wait for its end and that of all that it has forked; the exit status. What does not end is killed, and the failure
+        says what it was doing."""
         try:
-            return self.popen.wait(seconds)
+            status = self.popen.wait(seconds)
         except subprocess.TimeoutExpired:
             self.signal(signal.SIGABRT)
             with suppress(subprocess.TimeoutExpired):
@@ -144,6 +145,20 @@ class Process:
             raise AssertionError(
                 f"it did not end within {seconds} seconds:\n{self._log.read_text()[-12_000:]}"
             ) from None
+        try:
+            until(lambda: not self.left(), otherwise=lambda: f"these live on: {self.left()}")
+        finally:
+            self.kill()
+        return status
+
+    def left(self) -> list[psutil.Process]:
+        """Those of its group that live, also when it has ended itself."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(ProcessLookupError, psutil.NoSuchProcess):
+                if os.getpgid(process.pid) == self.popen.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
 
 
 class Installation:
