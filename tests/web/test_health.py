@@ -151,22 +151,31 @@ def test_a_database_that_refuses_to_write_is_named(hasty: Application) -> None:
     with psycopg.connect(hasty.env["DATABASE_URL"], autocommit=True) as connection:
         connection.execute(f'ALTER DATABASE "{address.database}" SET default_transaction_read_only = on')
         try:
-            end_others(connection)
-            until(told(hasty, 503, database="read_only"))
+            until(on_new_connections(connection, told(hasty, 503, database="read_only")))
             with hasty.nobody() as client:
                 assert client.get("/health").status_code == 200, "it answers"
         finally:
             connection.execute("SET default_transaction_read_only = off")
             connection.execute(f'ALTER DATABASE "{address.database}" RESET default_transaction_read_only')
-            end_others(connection)
-    until(told(hasty))
+            until(on_new_connections(connection, told(hasty)))
 
 
-def end_others(connection: psycopg.Connection[Any]) -> None:
-    """New connections have the new settings."""
-    connection.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
-    )
+def on_new_connections(
+    connection: psycopg.Connection[Any], condition: Callable[[], bool]
+) -> Callable[[], bool]:
+    """The condition, for a database whose settings were changed just now: connections that are older, which keep the old
+    ones, are ended each time. One that was being made meanwhile is not listed from the first."""
+    (changed,) = connection.execute("SELECT clock_timestamp()").fetchone() or ()
+
+    def so() -> bool:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid != pg_backend_pid() AND backend_start < %s",
+            [changed],
+        )
+        return condition()
+
+    return so
 
 
 @pytest.mark.embedded
