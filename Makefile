@@ -116,7 +116,7 @@ test: $(CHECKED) lint tests ## Run every check and every test but the long round
 
 # What the time of all checks is counted from: packages are there.
 .PHONY: began
-began: $(VENV)/.development $(MODULES) $(S3_VENV)/.ready stand-ins
+began: $(VENV)/.development $(MODULES) $(S3_VENV)/.ready
 	@rm -rf $(TIMINGS) && mkdir -p $(TIMINGS) && touch $(TIMINGS)/began
 
 # The pages' tests have processes of their own: Playwright's event loop and those of other tests do not go together.
@@ -136,7 +136,7 @@ tests-of-pages:
 	$(PYTEST) -n $(BROWSERS) $(MANY) tests/pages
 
 .PHONY: test-all
-test-all: test ## Run all that and the long rounds of faults, races, load and generated examples
+test-all: stand-ins test ## Run all that and the long rounds of faults, races, load and generated examples
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m hypothesis --hypothesis-profile new --timeout 1200 $(TESTS)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "slow and not alone" $(TESTS)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "slow and not alone" --mode servers $(TESTS)

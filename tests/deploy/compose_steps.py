@@ -2,7 +2,7 @@
 
 `TESTUM_EXERCISE` is the Docker storage with the images. The compose file is used as it is; images that cannot be pulled
 here have others in their place, by the variables that the file has for them, and an override has Docker look at the
-containers' health more often. Those that start containers once more are slow: `make test-all` takes them.
+containers' health more often.
 """
 
 import json
@@ -256,7 +256,6 @@ def test_all_become_healthy(stack: Stack) -> None:
     assert "lives: 2 processes" in stack.inside("worker", "testum health --worker")
 
 
-@pytest.mark.slow
 def test_workers_may_be_many(stack: Stack, api: Api) -> None:
     stack.compose("up", "--detach", "--no-recreate", "--scale", "worker=2")
     stack.wait_working()
@@ -283,7 +282,6 @@ def test_the_web_process_stops_in_order(stack: Stack) -> None:
     assert stack.daemon.inspect(web)["State"]["ExitCode"] in (0, 143)
 
 
-@pytest.mark.slow
 def test_data_survives_the_containers(stack: Stack) -> None:
     before = stack.inside("postgres", "psql --username testum testum -c 'TABLE alembic_version'")
     stack.compose("down")
@@ -302,7 +300,6 @@ def test_data_survives_the_containers(stack: Stack) -> None:
     assert stack.inside("postgres", "psql --username testum testum -c 'TABLE alembic_version'") == before
 
 
-@pytest.mark.slow
 def test_web_processes_may_be_many(stack: Stack) -> None:
     assert len(stack.containers("web")) == 2
     for port in (8000, 8001):

@@ -23,11 +23,9 @@ STEPS = Path(__file__).with_name("compose_steps.py")
 
 
 @pytest.mark.embedded
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(
-    "steps", ["not slow", pytest.param("", marks=pytest.mark.slow)], ids=["the first start", "all"]
-)
-def test_containers_run_jobs(steps: str) -> None:
+def test_containers_run_jobs() -> None:
     if reason := daemon.missing() or s3.missing():
         pytest.skip(f"NOT RUN, the image and docker-compose.yml: {reason}")
     # Not pytest's own folder, which would be kept: it is two gigabytes.
@@ -35,7 +33,7 @@ def test_containers_run_jobs(steps: str) -> None:
         storage = Path(folder) / "storage"
         with Daemon(Path(folder), storage, networks=False) as building:
             images.build(building, Path(folder))
-        _run_steps(storage, steps)
+        _run_steps(storage)
 
 
 def _memory() -> str | None:
@@ -46,7 +44,7 @@ def _memory() -> str | None:
     return str(place) if shutil.disk_usage(place).free > wanted else None
 
 
-def _run_steps(storage: Path, marks: str) -> None:
+def _run_steps(storage: Path) -> None:
     namespace = ["--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"]
     # The steps build on each other: after one that fails the next say nothing.
     pytest_steps = [
@@ -55,8 +53,6 @@ def _run_steps(storage: Path, marks: str) -> None:
         "pytest",
         "-vx",
         "--timeout=600",
-        "-m",
-        marks,
         "-p",
         "no:cacheprovider",
         str(STEPS),

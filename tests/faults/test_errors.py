@@ -115,6 +115,7 @@ def hurried() -> Iterator[Server]:
         yield running
 
 
+@pytest.mark.walls(slow=True)
 def test_who_does_not_answer(hurried: Server, real_sshd: RealSshd) -> None:
     """A port that is filtered, and a server that says nothing."""
     api = hurried.client()

@@ -259,6 +259,7 @@ def slow_sending(server: Server) -> Iterator[None]:
         server.execute("DROP FUNCTION take_time()")
 
 
+@pytest.mark.walls(slow=True)
 def test_what_was_being_cancelled_and_what_was_shown_stay_so(host: RealSshd) -> None:
     """One kill amid two jobs: one has been told to end, of the other output has been shown."""
     with Server() as server:

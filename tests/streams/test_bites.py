@@ -54,6 +54,7 @@ def check(api: Api, task: Any, stdout: bytes, stderr: bytes = b"") -> list[Any]:
     return told
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.parametrize(
     "data",
     [

@@ -76,6 +76,7 @@ def live(api: Api, path: str, seed: int, kept: list[Any]) -> None:
     raise AssertionError("the stream did not end")
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.parametrize("of_job", [False, True], ids=["task", "job"])
 def test_many_lossy_watchers_of_a_running_job_all_see_the_same(api: Api, tag: str, of_job: bool) -> None:
     job_id = api.start_job(TALK, targets={"tags": [tag]})

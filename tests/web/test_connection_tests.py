@@ -383,6 +383,7 @@ def test_hanging_up_ends_the_connection(api: Api, real_sshd: RealSshd, listener:
     assert time.monotonic() - begun < 8, "well before the host would have been given up"
 
 
+@pytest.mark.walls(slow=True)
 def test_it_takes_no_longer_than_connecting_may(listener: socket.socket, real_sshd: RealSshd) -> None:
     with doing_work({"CONNECT_TIMEOUT_SECONDS": "1"}) as impatient:
         told = attempt(impatient.client(), **fields(real_sshd, port=port_of(listener)))

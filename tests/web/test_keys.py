@@ -117,6 +117,7 @@ def test_deploying_all_keys_keeps_what_others_wrote(api: Api, host: RealSshd, tm
     assert {entry["public_key"] for entry in api.all("/keys/")} >= set(new)
 
 
+@pytest.mark.walls(slow=True)
 @pytest.mark.parametrize("rounds", [2, pytest.param(6, marks=pytest.mark.slow)])
 def test_many_platforms_with_one_home(api: Api, host: RealSshd, tmp_path: Path, rounds: int) -> None:
     """Deploy a key in each round to all of them at once; each task that said success has its key there."""
