@@ -25,7 +25,7 @@ from testum.db.tasks import LOOKED_FOR, REMAINING, Task, TaskOutput
 _LOOKING = dt.timedelta(minutes=2)
 """Who has taken a look on is given so long. Then others may look, too."""
 LOOKED_SO_FAR = "looked_for"
-"""In `termination` of a task's details: the seconds between its end and the next look, as they were planned."""
+"""In `termination` of a task's details: the seconds between its end and the last look."""
 _AHEAD, _AHEAD_AT_FIRST = dt.timedelta(hours=2), dt.timedelta(minutes=5)
 _AT_FIRST = 1200.0
 """No look is planned so far ahead, and of what was looked for over fewer seconds none so far. One that seems to be was

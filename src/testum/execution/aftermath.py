@@ -7,6 +7,7 @@ its task ended, or was cancelled since, is ended where it is found; the rest is 
 
 import asyncio
 import datetime as dt
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,8 +37,9 @@ _OF_HOST = 50
 """For so many tasks at once at one host."""
 _SOONEST, _LATEST = dt.timedelta(seconds=5), dt.timedelta(hours=1)
 _PART = 4
-"""The next look comes after a quarter of the time for which was looked so far. That is the sum of the times between the
-looks: a clock that was set says nothing of how long it is since the task's end."""
+"""The next look comes after a quarter of the time for which was looked so far. That is the sum of what the looks took, and
+of the times between them, none of which counts for longer than it was planned: a clock that was set says nothing of how
+long it is since the task's end. A look may come sooner, because another task of the host is due."""
 _QUIET = "quiet_since"
 """In `termination` of what did not prove its beginning: at how many seconds after the end nothing was seen first."""
 _RESENT = 120.0
@@ -112,13 +114,15 @@ class Aftermath:
         here = [task for task in tasks if task.platform_address == endpoint.address]
         await self._write([(task, _MOVED) for task in tasks if task not in here], None)
         if here:
+            begun = time.monotonic()
             found = await self._pool.look(
                 endpoint,
                 [_sought(task) for task in here],
                 grace=self._grace,
                 connect_timeout=self._connect_timeout,
             )
-            await self._write(list(zip(here, found.of_each, strict=True)), found.boot_id)
+            lasted = dt.timedelta(seconds=time.monotonic() - begun)
+            await self._write(list(zip(here, found.of_each, strict=True)), found.boot_id, lasted)
 
     async def _endpoint(self, platform_id: UUID) -> "Endpoint | _Unseen":
         """How to reach the platform, or why nobody can look there."""
@@ -134,9 +138,12 @@ class Aftermath:
         return made
 
     async def _write(
-        self, found: "Sequence[tuple[Remaining, Termination | _Unseen]]", boot_id: str | None
+        self,
+        found: "Sequence[tuple[Remaining, Termination | _Unseen]]",
+        boot_id: str | None,
+        lasted: dt.timedelta = dt.timedelta(),
     ) -> None:
-        """Write what was found of a host's tasks."""
+        """Write what was found of a host's tasks by a look that lasted so long."""
         if not found:
             return
         for task, seen in found:
@@ -146,7 +153,7 @@ class Aftermath:
         async def write() -> list[Look]:
             async with self._database.write() as session:
                 now = await database_now(session)
-                looks = [_seen(task, seen, boot_id, now) for task, seen in found]
+                looks = [_seen(task, seen, boot_id, now, lasted) for task, seen in found]
                 await remains.note(session, looks)
             return looks
 
@@ -221,11 +228,10 @@ def _sought(task: Remaining) -> Sought:
     before = task.details.get("termination", {})
     now = dt.datetime.now(dt.UTC)
     # The clock may have been set back since.
-    age = max(now - (task.started_at or task.finished_at), _took(task) + _looked_for(task))
+    age = max(now - (task.started_at or task.finished_at), _took(task) + _looked_for(task) + _wait(task))
     if before.get("strays"):
         # What one of them has begun came after the look that has seen it.
-        last = dt.datetime.fromisoformat(before.get("looked_at") or task.finished_at.isoformat())
-        age = max(now - last, _looked_for(task) / (_PART + 1), _SOONEST)
+        age = max(now - _last(task), _wait(task), _SOONEST)
     return Sought(
         str(task.id),
         task.to_be_ended,
@@ -237,10 +243,14 @@ def _sought(task: Remaining) -> Sought:
     )
 
 
-def _seen(task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now: dt.datetime) -> Look:
-    """What a look says of a task, and when to look again."""
+def _seen(
+    task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now: dt.datetime, lasted: dt.timedelta
+) -> Look:
+    """What a look that lasted so long says of a task, and when to look again."""
     before = task.details.get("termination", {})
-    detail, looked_for = seen.detail, _looked_for(task)
+    begun = _looked_for(task) + min(max(now - lasted - _last(task), dt.timedelta()), _wait(task))
+    detail, looked_for = seen.detail, begun + lasted
+    wait = _next(looked_for)
     quiet: float | None = None
     if isinstance(seen, _Unseen):
         is_open, again = seen.open, seen.again
@@ -251,15 +261,16 @@ def _seen(task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now
             detail = "The host was started anew since: nothing of the task can be at work."
         elif not is_open and before.get("begun") is False and not seen.never_ran:
             quiet = before.get(_QUIET) or looked_for.total_seconds()
-            if looked_for.total_seconds() < quiet + _held_back(task, quiet):
+            over = dt.timedelta(seconds=quiet + _held_back(task, quiet))
+            if begun < over:
                 is_open = again = True
+                wait = max(min(wait, over - looked_for), _SOONEST)
                 detail = (
                     "Looked at the host: nothing of the task is there. What was sent may still be on its way."
                 )
     if again and looked_for > _FOR:
         again = False
         detail = f"{detail} It was looked for over a week; nobody looks any more."
-    wait = min(max(looked_for / _PART, _SOONEST), _LATEST)
     told = {
         **{name: value for name, value in before.items() if name != _QUIET},
         **({} if quiet is None else {_QUIET: quiet}),
@@ -267,7 +278,7 @@ def _seen(task: Remaining, seen: Termination | _Unseen, boot_id: str | None, now
         "detail": detail,
         "looked_at": now.isoformat(),
         "looking": again,
-        LOOKED_SO_FAR: (looked_for + wait).total_seconds() if again else looked_for.total_seconds(),
+        LOOKED_SO_FAR: looked_for.total_seconds(),
         **({"strays": list(seen.strays), "left": list(seen.left)} if isinstance(seen, Termination) else {}),
     }
     return Look(task, {"termination": told}, is_open, now + wait if again else None, boot_id)
@@ -283,6 +294,21 @@ def _held_back(task: Remaining, quiet: float) -> float:
 
 
 def _looked_for(task: Remaining) -> dt.timedelta:
-    """How long after its end this look is planned."""
-    seconds = task.details.get("termination", {}).get(LOOKED_SO_FAR)
-    return FIRST_LOOK if seconds is None else dt.timedelta(seconds=seconds)
+    """How long after its end the last look was."""
+    return dt.timedelta(seconds=task.details.get("termination", {}).get(LOOKED_SO_FAR, 0.0))
+
+
+def _last(task: Remaining) -> dt.datetime:
+    """When that was."""
+    looked_at = task.details.get("termination", {}).get("looked_at")
+    return task.finished_at if looked_at is None else dt.datetime.fromisoformat(looked_at)
+
+
+def _wait(task: Remaining) -> dt.timedelta:
+    """How long after that the next one was planned."""
+    looked_for = _looked_for(task)
+    return _next(looked_for) if looked_for else FIRST_LOOK
+
+
+def _next(looked_for: dt.timedelta) -> dt.timedelta:
+    return min(max(looked_for / _PART, _SOONEST), _LATEST)
