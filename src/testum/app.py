@@ -194,8 +194,7 @@ class Testum:
             refresh_seconds=settings.refresh_token_seconds,
         )
         self.keys = Keys(self.database, self.gate, self._sealer)
-        strict = settings.ssh_host_key_policy == "strict"
-        self.platforms = Platforms(self.database, self.gate, self._sealer, strict=strict)
+        self.platforms = Platforms(self.database, self.gate, self._sealer)
         self.probes = Probes(
             self.database,
             self.gate,
@@ -203,7 +202,6 @@ class Testum:
             self.dispatcher,
             intake,
             connect_timeout=settings.connect_timeout_seconds,
-            strict=strict,
         )
         self.selections = Selections(self.database, self.gate)
         self.imports = Imports(self.database, self.gate, self.platforms)

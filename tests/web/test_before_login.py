@@ -43,6 +43,12 @@ def shapes(size: int) -> dict[str, tuple[str, str]]:
         "many parts": (_MULTIPART, "".join(map(part, names[: size // 60])) + "--b--\r\n"),
         "half a part": (_MULTIPART, part("username", "-" * (size - 100))),
         "dashes": (_MULTIPART, "--b\r\n" * (size // 5)),
+        "a charset that is slow": (
+            f"{_MULTIPART}; charset=idna",
+            part("username", ".".join(["xn--" + "4ca" * 14] * (size // 50))),
+        ),
+        "a charset that fails": (f"{_MULTIPART}; charset=undefined", part("username", "a" * (size // 2))),
+        "no charset": (f"{_MULTIPART}; charset=", part("username", "a" * (size // 2))),
     }
 
 

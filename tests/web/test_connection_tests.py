@@ -181,7 +181,8 @@ def test_a_stored_secret_is_used_where_it_belongs(api: Api, own_sshd: RealSshd) 
     assert now == platform, "no key is trusted and no state is kept by a test"
     (entry,) = api.get("/audit/", action="platform.test", object_id=platform["id"])
     assert entry["meta"]["stored_secret"] is True
-    api.ok(api.http.patch(f"/platforms/{platform['id']}", json={"known_host_key": own_sshd.host_key_line}))
+    trusted = {"known_host_key": own_sshd.host_key_line, "password": own_sshd.user.password}
+    api.ok(api.http.patch(f"/platforms/{platform['id']}", json=trusted))
     told = attempt(api, platform=platform["id"], name="another", tags=["x"], description="y")
     assert told["success"] and told["host_key"]["trust"] == "trusted"
 
@@ -239,7 +240,7 @@ def test_a_stored_secret_goes_nowhere_else(
     }[field]
     problem = refusal(api, 422, platform=platform["id"], **moved)
     assert [error["field"] for error in problem["errors"]] == [secret]
-    assert api.all("/audit/", action="platform.test", object_id=platform["id"]) == []
+    assert api.all("/audit/", action="platform.test", object_id=platform["id"], outcome="allowed") == []
     if field == "port":
         assert nobody_came(listener)
 
@@ -262,12 +263,17 @@ def test_naming_a_key_opens_nothing_where_none_would_be_taken(
 
 
 @pytest.mark.walls(slow=True)
-def test_a_key_that_was_just_shown_may_be_named(api: Api, real_sshd: RealSshd, tmp_path: Path) -> None:
+def test_a_key_that_was_just_shown_is_named_with_the_password(
+    api: Api, real_sshd: RealSshd, tmp_path: Path
+) -> None:
     platform = api.add_platform(unique(), real_sshd)
     key = attempt(api, platform["id"])["host_key"]["public_key"]
-    assert attempt(api, platform["id"], known_host_key=key)["host_key"]["trust"] == "trusted"
+    refused = refusal(api, 422, platform["id"], known_host_key=key)
+    assert [error["field"] for error in refused["errors"]] == ["password"]
+    typed = {"password": real_sshd.user.password}
+    assert attempt(api, platform["id"], known_host_key=key, **typed)["host_key"]["trust"] == "trusted"
     _, other = make_key(tmp_path)
-    assert attempt(api, platform["id"], known_host_key=other)["error_code"] == "host_key_changed"
+    assert attempt(api, platform["id"], known_host_key=other, **typed)["error_code"] == "host_key_changed"
 
 
 @pytest.mark.walls(slow=True)

@@ -5,15 +5,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.application import Application
 from tests.support.device import Stranger
+from tests.support.proxy import Proxies
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from tests.support.tools import make_key, unique
+from tests.support.waiting import until
 
 ELSEWHERE = "127.0.1.99"
 FIELDS = ["host", "port", "username", "jump_platform_id", "zone", "host_key_policy"]
@@ -281,3 +286,69 @@ def test_who_is_reached_through_it_keeps_its_secret(
     known = {"known_host_key": real_sshd.host_key_line, "password": real_sshd.user.password}
     assert by_api(api, behind, known) == 200
     assert by_api(api, jump, {"host": ELSEWHERE}) == 200
+
+
+def test_a_key_that_was_only_named_protects_nothing(
+    api: Api, real_sshd: RealSshd, stranger: Stranger, tmp_path: Path
+) -> None:
+    """Neither the platform's own secret nor that of one behind it: the next change would take it for a proven one."""
+    private, public = make_key(tmp_path)
+    kept = api.post("/keys/", {"name": unique("k"), "public_key": public, "private_key": private})
+    named = {"known_host_key": stranger.host_key_line}
+    platform = api.add_platform(unique(), real_sshd)
+    assert by_api(api, platform, named) == 422
+    assert by_api(api, platform, {"auth_method": "private_key", "key_id": kept["id"]}) == 200
+    assert by_api(api, platform, named) == 200
+    assert newest(api, platform)["meta"]["changes"]["password"] == "removed"
+    jump = api.add_platform(unique(), real_sshd, auth_method="private_key", key_id=kept["id"])
+    behind = api.add_platform(unique(), real_sshd, jump_platform_id=jump["id"])
+    assert by_api(api, behind, named) == by_api(api, jump, named) == 422
+    assert by_api(api, platform, {**named, "auth_method": "password", "password": "typed"}) == 200
+    assert by_api(api, platform, {"host": ELSEWHERE}) == 200
+    api.run("echo hello", targets={"platform_ids": [platform["id"]]})
+    assert "typed" in stranger.heard and real_sshd.user.password not in stranger.heard
+
+
+def test_a_key_that_another_host_showed_is_not_trusted(api: Api, real_sshd: RealSshd) -> None:
+    """A first connection answers slowly, and the platform is led elsewhere meanwhile."""
+    with closing(RealSshd()) as other, closing(Proxies()) as proxies:
+        way = proxies.add(other.port)
+        platform = api.add_platform(unique(), real_sshd, port=way.port, password="of the other")
+        way.hold()
+        job = api.start_job("true", targets={"platform_ids": [platform["id"]]})
+        until(lambda: way.holding)
+        right = {"port": real_sshd.port, "password": real_sshd.user.password}
+        assert by_api(api, platform, right) == 200
+        way.release()
+        api.wait_job(job)
+        assert api.get(f"/platforms/{platform['id']}")["known_host_keys"] == []
+        assert api.run("true", targets={"platform_ids": [platform["id"]]})["status"] == "success"
+        assert api.get(f"/platforms/{platform['id']}")["known_host_keys"] == [real_sshd.host_key_line]
+
+
+def test_two_changes_at_once_lead_no_typed_secret_elsewhere(api: Api, real_sshd: RealSshd) -> None:
+    """One forgets the key and brings a password for the host that was there; the other leads it elsewhere."""
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(15):
+            platform = api.add_platform(unique(), real_sshd, known_host_key=real_sshd.host_key_line)
+            typed = {"known_host_key": None, "password": real_sshd.user.password}
+            both = pool.map(lambda values, of=platform: by_api(api, of, values), (typed, {"host": ELSEWHERE}))
+            told = list(both)
+            now = api.get(f"/platforms/{platform['id']}")
+            assert (now["host"], now["known_host_keys"]) != (ELSEWHERE, []), told
+            assert sorted(told) in ([200, 409], [200, 422])
+
+
+@pytest.mark.embedded
+def test_the_audit_log_tells_of_tests(real_sshd: RealSshd) -> None:
+    """What was tried in another way than it is stored, also of those that were refused."""
+    with Application() as own:
+        api = own.client()
+        platform = api.add_platform(unique(), real_sshd)
+        for values, code in (({"host": ELSEWHERE}, 422), ({"host": ELSEWHERE, "password": "typed"}, 200)):
+            answer = api.http.post(f"/platforms/{platform['id']}/test", json=values)
+            assert answer.status_code == code
+            entry = api.get("/audit/", action="platform.test", object_id=platform["id"])[0]
+            assert entry["outcome"] == ("allowed" if code == 200 else "refused")
+            assert entry["meta"]["changes"]["host"] == {"old": platform["host"], "new": ELSEWHERE}
+            assert "typed" not in str(entry)

@@ -202,7 +202,7 @@ async def set_facts(
 
 
 _FINGERPRINTS_LOCKED = (
-    select(Platform.id, Platform.known_host_fingerprint)
+    select(Platform.id, Platform.revision, Platform.known_host_fingerprint)
     .where(Platform.id.in_(bindparam("ids", expanding=True)))
     .order_by(Platform.id)
     .with_for_update()
@@ -219,17 +219,20 @@ _SET_FINGERPRINT = UpdateEach(
 
 
 async def trust_first_use(
-    session: AsyncSession, seen: Sequence[tuple[UUID, str, str, str]]
-) -> dict[UUID, str]:
-    """Keep the first host keys seen (platform id, algorithm, public key, fingerprint) of platforms that
-    have none. Returns the public key that each of the platforms is trusted by afterwards."""
+    session: AsyncSession, seen: Sequence[tuple[UUID, int, str, str, str]]
+) -> list[str | None]:
+    """Keep the first host keys seen (platform id, its revision that was connected to, algorithm, public key, fingerprint)
+    of platforms that have none. Returns for each the public key that its platform is trusted by afterwards; None where it
+    was deleted, or its reach changed, meanwhile: the key is another host's then."""
     # As few statements as can be: a fan-out over new hosts does this for each of them.
     connection = await session.connection()
     # Locked: of two workers that see the platform for the first time, one decides.
     locked = await connection.execute(
         _FINGERPRINTS_LOCKED, {"ids": [platform_id for platform_id, *_ in seen]}
     )
-    fingerprints = {row.id: row.known_host_fingerprint for row in locked}
+    revisions, fingerprints = {}, {}
+    for row in locked:
+        revisions[row.id], fingerprints[row.id] = row.revision, row.known_host_fingerprint
     trusted: dict[UUID, str] = {}
     if had := [platform_id for platform_id, fingerprint in fingerprints.items() if fingerprint is not None]:
         stored = await connection.execute(
@@ -239,8 +242,8 @@ async def trust_first_use(
         )
         trusted = {row.platform_id: row.public_key for row in stored}
     new: list[dict[str, Any]] = []
-    for platform_id, algorithm, public_key, fingerprint in seen:
-        if platform_id in fingerprints and platform_id not in trusted:
+    for platform_id, revision, algorithm, public_key, fingerprint in seen:
+        if revisions.get(platform_id) == revision and platform_id not in trusted:
             trusted[platform_id] = public_key
             new.append(
                 {
@@ -256,7 +259,10 @@ async def trust_first_use(
         await _SET_FINGERPRINT.execute(
             connection, [{"of": row["platform_id"], "now": row["fingerprint"]} for row in new]
         )
-    return trusted
+    return [
+        trusted.get(platform_id) if revisions.get(platform_id) == revision else None
+        for platform_id, revision, *_ in seen
+    ]
 
 
 _IN_ANOTHER_STATE = Prepared(

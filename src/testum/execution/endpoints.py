@@ -31,6 +31,7 @@ Policy = Literal["auto_add", "strict"]
 @dataclass(frozen=True, slots=True)
 class _Seen:
     platform_id: UUID
+    revision: int
     name: str
     key: HostKey
 
@@ -44,7 +45,7 @@ class TrustOnFirstUse:
 
     async def keep(self, seen: _Seen) -> str | None:
         """Trust the key, unless another connection kept a different one a moment ago: the public key that
-        the platform is now trusted by, or None where it was deleted meanwhile."""
+        the platform is now trusted by, or None where it was deleted, or led elsewhere, meanwhile."""
         return await persist("a host key", lambda: self._batcher.ask(seen))
 
     async def _write(self, requests: Sequence[_Seen]) -> Sequence[str | None]:
@@ -52,7 +53,13 @@ class TrustOnFirstUse:
             trusted = await platforms.trust_first_use(
                 session,
                 [
-                    (seen.platform_id, seen.key.algorithm, seen.key.public_key, seen.key.fingerprint)
+                    (
+                        seen.platform_id,
+                        seen.revision,
+                        seen.key.algorithm,
+                        seen.key.public_key,
+                        seen.key.fingerprint,
+                    )
                     for seen in requests
                 ],
             )
@@ -64,10 +71,10 @@ class TrustOnFirstUse:
                     object_id=str(seen.platform_id),
                     meta={"name": seen.name, "fingerprint": seen.key.fingerprint, "first_use": True},
                 )
-                for seen in requests
-                if trusted.get(seen.platform_id) == seen.key.public_key
+                for seen, public_key in zip(requests, trusted, strict=True)
+                if public_key == seen.key.public_key
             )
-        return [trusted.get(seen.platform_id) for seen in requests]
+        return trusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,7 @@ class StoredTrust:
         self._first_use = first_use
         self._alarms = alarms
         self._platform_id = platform.id
+        self._revision = platform.revision
         self._name = platform.name
         self.policy: Policy = policy
         self._known = [
@@ -136,7 +144,7 @@ class StoredTrust:
 
     async def record(self, key: HostKey) -> None:
         """Trust on first use; another key than another connection saw a moment ago is a changed one."""
-        seen = _Seen(self._platform_id, self._name, key)
+        seen = _Seen(self._platform_id, self._revision, self._name, key)
         trusted = await self._first_use.keep(seen)
         if trusted is not None and trusted != key.public_key:
             await self._alarms.tell(_Changed(seen, [parse_public_key(trusted).fingerprint]))
@@ -150,7 +158,7 @@ class StoredTrust:
     async def alarm(self, key: HostKey) -> None:
         """Leave an entry in the audit log, with what is trusted and what was shown."""
         stored = [known.fingerprint for known in self._known]
-        await self._alarms.tell(_Changed(_Seen(self._platform_id, self._name, key), stored))
+        await self._alarms.tell(_Changed(_Seen(self._platform_id, self._revision, self._name, key), stored))
 
 
 class DraftTrust:

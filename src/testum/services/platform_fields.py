@@ -55,6 +55,8 @@ _SHOWN = (
     "zone",
     "description",
 )
+FOR_A_HOST = frozenset({"known_host_key", *_SECRETS})
+"""Fields whose values are given for one host."""
 DRAFTED = REACH | {"zone", "host_key_policy"}
 """Fields that matter to whether a platform can be reached."""
 _WHERE = ("host", "port", "username", "jump_platform_id", "zone", "host_key_policy")
@@ -130,25 +132,24 @@ def login_problems(platform: Platform) -> list[FieldProblem]:
     return problems
 
 
-def may_lead_elsewhere(before: Platform, after: Platform, *, strict: bool) -> bool:
+def may_lead_elsewhere(before: Platform, after: Platform) -> bool:
     """Whether a stranger may be at the other end after a change: not where a key that was trusted before stays in force,
-    which whoever answers there has to show. `strict`: no platform takes an unknown key."""
+    which whoever answers there has to show. A key that is only named now has shown nothing yet, and the next change would
+    take it for one that was trusted before."""
     known, trusted = ({record.public_key for record in each.host_keys} for each in (before, after))
     if trusted and trusted <= known:
         return False
-    # Where every key would be taken, to name one leads nowhere that was not open before.
-    takes_any = not known and not strict and before.host_key_policy != "strict"
-    return _has_moved(before, after) or (trusted != known and not takes_any)
+    return _has_moved(before, after) or trusted != known
 
 
 def _has_moved(before: Platform, after: Platform) -> bool:
     return any(getattr(before, name) != getattr(after, name) for name in _WHERE)
 
 
-def unprotected(before: Platform, after: Platform, *, strict: bool) -> list[str]:
+def unprotected(before: Platform, after: Platform) -> list[str]:
     """The fields of stored secrets that stay in a change after which they may go to a stranger. A private key itself goes
     nowhere: where only another host key is trusted, it may stay."""
-    if not may_lead_elsewhere(before, after, strict=strict):
+    if not may_lead_elsewhere(before, after):
         return []
     fields = ("password", "private_key") if _has_moved(before, after) else ("password",)
     sealed = [(field, f"encrypted_{field}") for field in fields]

@@ -21,6 +21,7 @@ from testum.errors import Conflict, FieldProblem, InvalidInput, NotFound, Proble
 from testum.services.access import Gate
 from testum.services.platform_fields import (
     DRAFTED,
+    FOR_A_HOST,
     NEW,
     REACH,
     RETYPE,
@@ -41,12 +42,10 @@ from testum.services.platform_fields import (
 class Platforms:
     """Use cases of platforms."""
 
-    def __init__(self, database: Database, gate: Gate, sealer: Sealer, *, strict: bool) -> None:
-        """`strict`: no platform takes an unknown host key."""
+    def __init__(self, database: Database, gate: Gate, sealer: Sealer) -> None:
         self._database = database
         self._gate = gate
         self._sealer = sealer
-        self._strict = strict
 
     async def add(self, actor: Actor, values: Mapping[str, Any]) -> Platform:
         """Keep a new platform. `values` has the fields of SPEC's `POST /api/platforms/`.
@@ -124,7 +123,7 @@ class Platforms:
 
     def _exposed(self, before: Platform, after: Platform) -> list[FieldProblem]:
         """The stored secrets that would go where they were not stored for."""
-        fields = unprotected(before, after, strict=self._strict)
+        fields = unprotected(before, after)
         return [FieldProblem(field, RETYPE) for field in fields if is_used(after, field)]
 
     async def change(
@@ -146,7 +145,9 @@ class Platforms:
                 platform = await platforms.get(session, platform_id)
                 if platform is None:
                     raise NotFound("There is no such platform.")
-                if seen is not None and seen != mark(platform):
+                # A secret that is typed, and a key that is trusted, are for the host that was there then.
+                elsewhere = FOR_A_HOST & values.keys() and platform.revision != before.revision
+                if elsewhere or (seen is not None and seen != mark(platform)):
                     raise Conflict(f"{platform.name} was changed meanwhile.", code="changed_meanwhile")
                 before, had = copy_of(platform), told(platform)
                 problems = await set_fields(self._sealer, platform, values, checked=True)
@@ -154,8 +155,9 @@ class Platforms:
                 leaving = differences(had, told(platform))
                 await self._protect(session, before, platform)
                 await self.check_links(session, platform)
-                if REACH & values.keys():
+                if DRAFTED & values.keys():
                     platform.revision += 1
+                if REACH & values.keys():
                     platform.state, platform.state_at = PlatformState.UNKNOWN, None
                 self._gate.log(
                     session,
@@ -189,11 +191,11 @@ class Platforms:
         SecretWouldLeave where those that are used may, or those of platforms that are reached through this one."""
         if exposed := self._exposed(before, after):
             raise SecretWouldLeave.of(exposed)
-        for field in unprotected(before, after, strict=self._strict):
+        for field in unprotected(before, after):
             setattr(after, f"encrypted_{field}", None)
             if field == "private_key":
                 after.encrypted_passphrase = None
-        if may_lead_elsewhere(before, after, strict=self._strict):
+        if may_lead_elsewhere(before, after):
             with session.no_autoflush:
                 behind = await platforms.exposed_behind(session, after.id)
             if behind:

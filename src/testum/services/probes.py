@@ -16,7 +16,7 @@ from testum.dispatch.base import Dispatcher
 from testum.errors import FieldProblem, NotFound, SecretWouldLeave, Throttled
 from testum.services.access import Gate
 from testum.services.intake import Intake
-from testum.services.platform_fields import RETYPE, is_used, unprotected
+from testum.services.platform_fields import RETYPE, copy_of, differences, is_used, told, unprotected
 from testum.services.platforms import Platforms
 
 _MOST_AT_ONCE = 16
@@ -39,7 +39,6 @@ class Probes:
         intake: Intake,
         *,
         connect_timeout: float,
-        strict: bool,
     ) -> None:
         self._database = database
         self._gate = gate
@@ -47,7 +46,6 @@ class Probes:
         self._dispatcher = dispatcher
         self._intake = intake
         self._connect_timeout = connect_timeout
-        self._strict = strict
         self._under_way: Counter[UUID] = Counter()
 
     async def probe(self, actor: Actor, values: Mapping[str, Any], platform_id: UUID | None = None) -> Probed:
@@ -66,10 +64,19 @@ class Probes:
             platform = await self._platforms.draft(values, stored)
             secrets = _stored_secrets(platform, values) if stored is not None else []
             if stored is not None:
-                exposed = unprotected(stored, platform, strict=self._strict)
+                exposed = unprotected(stored, platform)
                 if leaving := [FieldProblem(field, RETYPE) for field in secrets if field in exposed]:
+                    await self._gate.refused(
+                        actor,
+                        "platform.test",
+                        "platform",
+                        stored.id,
+                        reason="secret_would_leave",
+                        name=stored.name,
+                        changes=_changes(stored, platform),
+                    )
                     raise SecretWouldLeave.of(leaving)
-            hops = await self._note(actor, platform, platform_id, stored_secret=bool(secrets))
+            hops = await self._note(actor, platform, stored, stored_secret=bool(secrets))
             seconds = self._connect_timeout * (1 + hops) + _SLACK_SECONDS
             try:
                 answer = await self._dispatcher.ask(platform.zone, _draft(platform).to_json(), seconds)
@@ -106,7 +113,7 @@ class Probes:
         return stored
 
     async def _note(
-        self, actor: Actor, platform: Platform, platform_id: UUID | None, *, stored_secret: bool
+        self, actor: Actor, platform: Platform, stored: Platform | None, *, stored_secret: bool
     ) -> int:
         """Write down who is about to connect where; over how many jump hosts."""
         async with self._database.write() as session:
@@ -117,12 +124,18 @@ class Probes:
                 actor,
                 "platform.test",
                 "platform",
-                platform_id or "",
+                "" if stored is None else stored.id,
                 address=login_address(platform.username, platform.host, platform.port),
                 through=[hop.name for hop in hops],
                 stored_secret=stored_secret,
+                **({} if stored is None else {"changes": _changes(stored, platform)}),
             )
         return len(hops)
+
+
+def _changes(stored: Platform, draft: Platform) -> dict[str, Any]:
+    """What is tried in another way than it is stored."""
+    return differences(told(copy_of(stored)), told(draft))
 
 
 def _stored_secrets(platform: Platform, values: Mapping[str, Any]) -> list[str]:

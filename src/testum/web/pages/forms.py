@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 
 from testum.errors import InvalidInput
@@ -107,5 +108,9 @@ def say_lost(view: View, form: Form, problems: dict[str, str]) -> dict[str, str]
 
 
 async def read_form(request: Request) -> Form:
-    """The form in the request's body; the size of the whole was limited before."""
+    """The form in the request's body; the size of the whole was limited before. Raises InvalidInput for another charset than
+    UTF-8, in which browsers send ours: some of Python's take long, or fail (idna, undefined)."""
+    _, parameters = parse_options_header(request.headers.get("content-type"))
+    if parameters.get(b"charset", b"utf-8").lower() != b"utf-8":
+        raise InvalidInput("A form must be sent in UTF-8.")
     return Form(await request.form(max_files=2, max_fields=_MOST_FIELDS, max_part_size=MAX_BODY))

@@ -36,6 +36,7 @@ SAID = (
     N_("must be more than 0 and at most %(most)s seconds."),
     N_("What this form names can be no new job. Open its page again."),
     N_("Somebody else has started the job of this form. Send it again."),
+    N_("A form must be sent in UTF-8."),
     N_("The job is still under way. Wait for its end, or cancel it."),
     N_("No platform is left to run on: none ended so, or those that did are deleted."),
     N_("is needed."),
