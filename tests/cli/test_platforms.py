@@ -132,3 +132,35 @@ def test_import_of_nothing_readable(tmp_path: Path) -> None:
 )
 def test_split_address(text: str, parts: tuple[str, str, int | None]) -> None:
     assert split_address(text) == parts
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "{folder}/*",
+        "{folder}/*.conf",
+        "{folder}/*/x.conf",
+        "{folder}/**/x.conf",
+        "{folder}/[ab].conf",
+        "{folder}/b.conf {folder}/a.conf",
+        "~nosuchuser/x",
+        "{folder}/a**",
+        ".",
+        "{folder}",
+    ],
+)
+def test_the_files_of_an_include_are_those_of_ssh(tmp_path: Path, pattern: str) -> None:
+    folder = tmp_path / "parts"
+    for number, name in enumerate(
+        ("b.conf", "a.conf", ".hid.conf", "a/x.conf", "a.b/x.conf", "a/deep/x.conf", ".h/x.conf"), 1
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"Host a\n  Port {number}\n")
+    config = tmp_path / "config"
+    config.write_text(f"Include {pattern.format(folder=folder)}\nHost a\n  Port 22\n")
+    told = subprocess.run(["ssh", "-G", "-F", config, "a"], capture_output=True, text=True, check=True).stdout
+    found, _ = read_inventory(str(config), "ssh-config")
+    assert [f"port {draft.port}" for draft in found.drafts] == [
+        line for line in told.splitlines() if line.startswith("port ")
+    ]
+    assert found.problems == []

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.core.hostile_lists import chain, diamonds
 from testum.core.ansible import parse_ansible
+from testum.core.ansible_yaml import parse_yaml
 from testum.core.inventory import MAX_HOSTS, sniff
 from testum.core.lists import read_list
 from testum.core.shell_words import shell_words
@@ -82,6 +83,10 @@ def test_groups_ranges_and_variables() -> None:
         ("-o ProxyJump=none -J gate", []),
         ("-o ProxyCommand='nc -X 5 -x proxy %h %p'", None),
         ("-o ProxyCommand='ssh -W %h:%p", None),
+        ("-F ~/other -J gate", None),
+        ("-J ssh://me;x=1@gate:2200", ["me@gate:2200"]),
+        ("-J ssh://a%20b@gate", None),
+        ("-J {{gate}}", None),
     ],
 )
 def test_the_way_in_arguments_for_ssh(arguments: str, way: list[str] | None) -> None:
@@ -93,6 +98,57 @@ def test_the_way_in_arguments_for_ssh(arguments: str, way: list[str] | None) -> 
         [] if way is None else [way]
     )
     assert len(found.problems) == (way is None)
+
+
+@pytest.mark.parametrize("name", ["ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"])
+def test_the_way_is_taken_from_all_arguments_for_ssh(name: str) -> None:
+    (host, gate) = parse_ansible(f"h {name}='-C -J gate'\n").drafts
+    assert (host.jumps, gate.name) == (("gate",), "gate")
+    for encrypted in (f"[all:vars]\n{name}=$ANSIBLE_VAULT;1.1\n[a]\nh\n", f"h {name}='-J {{{{ gate }}}}'\n"):
+        found = parse_ansible(encrypted)
+        assert found.drafts == [] and [problem.name for problem in found.problems] == ["h"]
+    found = parse_yaml(f"all:\n  hosts:\n    h:\n      {name}: !vault |\n        $ANSIBLE_VAULT\n")
+    assert found.drafts == [] and [problem.name for problem in found.problems] == ["h"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        # As `ansible -vvvv` connects: behind the variables' own in all but ansible_ssh_args, and the first one counts.
+        ("ansible_ssh_common_args='-p 2222'", None),
+        ("ansible_ssh_common_args='-o Port=2222 -o User=ops' ansible_port=22 ansible_user=me", ("me", 22)),
+        ("ansible_ssh_extra_args='-l ops'", None),
+        ("ansible_ssh_args='-p 2222' ansible_port=22", None),
+        ("ansible_ssh_args='-p 2222 -l me' ansible_port=2222 ansible_user=me", ("me", 2222)),
+        ("ansible_ssh_args='-o HostName=10.0.0.9'", None),
+        ("ansible_ssh_args='-C -o ControlMaster=auto'", ("", 22)),
+    ],
+)
+def test_arguments_for_ssh_that_lead_elsewhere(variables: str, said: tuple[str, int] | None) -> None:
+    """Never another user, port or host than ssh would be given."""
+    found = parse_ansible(f"h {variables}\n")
+    assert [(draft.username, draft.port) for draft in found.drafts] == ([] if said is None else [said])
+    assert len(found.problems) == (said is None)
+
+
+def test_of_two_names_of_a_variable_the_older_one_wins() -> None:
+    """Whoever says it, as for Ansible, which takes the last of the names that it knows."""
+    (host,) = parse_ansible(
+        "[g]\nh ansible_ssh_user=own ansible_ssh_port=2201 ansible_ssh_host=127.0.0.11 ansible_ssh_pass=a\n"
+        "[g:vars]\nansible_user=group\nansible_port=2202\nansible_host=127.0.0.12\nansible_password=b\n"
+    ).drafts
+    assert (host.username, host.port, host.host, host.password) == ("own", 2201, "127.0.0.11", "a")
+
+
+@pytest.mark.parametrize("pattern", ["web[1:3]x[", "web[1:3]]", "[web[1:3]"])
+def test_a_bracket_beside_a_range_is_no_host(pattern: str) -> None:
+    found = parse_ansible(f"[a]\n{pattern}\n")
+    assert found.drafts == [] and len(found.problems) == 1
+
+
+def test_a_group_in_yaml_may_name_another_as_a_word() -> None:
+    found = parse_yaml("g:\n  hosts: h1\n  children: k\n")
+    assert [draft.name for draft in found.drafts] == ["h1"] and found.problems == []
 
 
 # Each was shown by `ansible-inventory --list` of ansible-core 2.19.

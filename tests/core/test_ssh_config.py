@@ -89,6 +89,11 @@ def test_ssh_config_that_cannot_be_followed_says_so() -> None:
     assert [draft.name for draft in found.drafts] == ["a"]
 
 
+def test_an_include_without_a_path_is_a_problem() -> None:
+    found = parse_ssh_config('Include ""\nHost a\n', lambda path: [(path[:1], "Host b")])
+    assert [draft.name for draft in found.drafts] == ["a"] and len(found.problems) == 1
+
+
 def test_ssh_config_that_includes_itself_ends() -> None:
     text = "Host a\nInclude x\n"
     found = parse_ssh_config(text, lambda pattern: [("x", text)])
@@ -427,3 +432,25 @@ def test_what_cannot_be_read_leaves_nothing_to_the_block_before() -> None:
         ("c", 22, ""),
     ]
     assert [problem.line for problem in found.problems] == [3, 6]
+
+
+@pytest.mark.parametrize(
+    ("text", "hop", "login"),
+    [
+        # By its address ssh uses none of what `Host web` says.
+        (
+            "Host web\n HostName 10.0.0.5\n User admin\nHost db\n ProxyJump 10.0.0.5\nHost 10.*\n User ops\n Port 2222\n",
+            "10.0.0.5",
+            ("ops", 2222),
+        ),
+        ("Host gate\n User x\nHost db\n ProxyJump GATE\n", "GATE", ("", 22)),
+        ("Host gate\n HostName 10.0.0.5\n User x\nHost db\n ProxyJump 10.0.0.5\n", "10.0.0.5", ("", 22)),
+        # Where it is the same login, it is the same platform.
+        ("Host gate\n HostName 10.0.0.5\n User x\nHost db\n ProxyJump x@10.0.0.5\n", "gate", ("x", 22)),
+        ("Host gate\n HostName 10.0.0.5\nHost db\n ProxyJump 10.0.0.5\n", "gate", ("", 22)),
+    ],
+)
+def test_a_hop_is_who_ssh_would_log_in_as(text: str, hop: str, login: tuple[str, int]) -> None:
+    drafts = {draft.name: draft for draft in parse_ssh_config(text).drafts}
+    assert drafts["db"].jumps == (hop,)
+    assert (drafts[hop].username, drafts[hop].port) == login

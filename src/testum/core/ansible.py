@@ -23,7 +23,7 @@ from testum.core.inventory import (
 )
 from testum.core.shell_words import shell_words
 from testum.core.ssh_lines import Unreadable
-from testum.core.ssh_way import way_of
+from testum.core.ssh_way import Arguments, arguments_of
 
 MAX_GROUPS = 50
 """A platform has no more tags."""
@@ -42,7 +42,7 @@ USED = frozenset(
         *("ansible_connection", "ansible_host", "ansible_ssh_host", "ansible_port", "ansible_ssh_port"),
         *("ansible_user", "ansible_ssh_user", "ansible_password", "ansible_ssh_pass", "ansible_ssh_password"),
         *("ansible_ssh_private_key_file", "ansible_private_key_file", "ansible_group_priority"),
-        *("ansible_ssh_common_args", "ansible_ssh_extra_args"),
+        *("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"),
     ]
 )
 """Variables that say how to log in; the others are not looked at."""
@@ -277,21 +277,22 @@ class _Groups:
 
 
 class _Ways:
-    """The ways that hosts' arguments for ssh name. Many hosts have the same ones; what is read of others is counted."""
+    """What hosts' arguments for ssh say. Many hosts have the same ones; what is read of others is counted."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[str, ...] | str] = {}
-        """The way of each text, or why it cannot be read."""
+        self._known: dict[str, Arguments | str] = {}
+        """What each text says, or why it cannot be read."""
         self._read = 0
 
-    def of(self, arguments: str) -> tuple[str, ...]:
-        """The hops that these arguments name (ssh_way.way_of). Raises Unreadable, and TooMuch."""
+    def of(self, *texts: str) -> Arguments:
+        """What these arguments say (ssh_way.arguments_of). Raises Unreadable, and TooMuch."""
+        arguments = " ".join(filter(None, texts))
         if arguments not in self._known:
             self._read += len(arguments)
             if self._read > _MOST_OF_ARGUMENTS:
                 raise TooMuch("what is said for all hosts is too long for so many: split the list")
             try:
-                self._known[arguments] = way_of(arguments)
+                self._known[arguments] = arguments_of(arguments)
             except Unreadable as error:
                 self._known[arguments] = str(error)
         way = self._known[arguments]
@@ -311,25 +312,24 @@ def _ansible_draft(
     if connection and connection.rpartition(".")[2] not in ("ssh", "smart", "paramiko", "paramiko_ssh"):
         found.note(Problem(line, f"{name}: its connection is {connection}, not SSH; left out", name))
         return
-    port = parse_port(value("ansible_port", "ansible_ssh_port"))
-    try:
-        jumps = ways.of(value("ansible_ssh_common_args") + " " + value("ansible_ssh_extra_args"))
-    except Unreadable as error:
-        found.problems.append(Problem(line, str(error), name))
-        return
+    # Of two names of one variable the older one wins, whoever says it.
+    port = value("ansible_ssh_port", "ansible_port")
+    username = value("ansible_ssh_user", "ansible_user")
     key_file = value("ansible_ssh_private_key_file", "ansible_private_key_file")
+    # In this order ssh gets them; the port and user of the variables come behind the first.
+    first = value("ansible_ssh_args")
+    others = value("ansible_ssh_common_args"), value("ansible_ssh_extra_args")
     draft = Draft(
         name=name,
-        host=value("ansible_host", "ansible_ssh_host") or name,
+        host=value("ansible_ssh_host", "ansible_host") or name,
         line=line,
-        port=port or 0,
-        username=value("ansible_user", "ansible_ssh_user"),
-        password=value("ansible_password", "ansible_ssh_pass", "ansible_ssh_password"),
+        port=parse_port(port) or 0,
+        username=username,
+        password=value("ansible_ssh_password", "ansible_ssh_pass", "ansible_password"),
         key_files=(key_file,) if key_file else (),
         tags=tuple(tags),
-        jumps=jumps,
     )
-    texts = (draft.host, draft.username, draft.password, key_file)
+    texts = (draft.host, port, draft.username, draft.password, key_file, first, *others)
     if any("{{" in text for text in texts):
         found.problems.append(Problem(line, "a {{ template }} cannot be filled in here", name))
         return
@@ -337,6 +337,21 @@ def _ansible_draft(
         found.problems.append(
             Problem(line, "a value that Ansible Vault has encrypted cannot be read here", name)
         )
+        return
+    try:
+        draft = replace(draft, jumps=ways.of(first, *others).hops)
+        theirs = {"port": str(draft.port), "user": draft.username, "hostname": draft.host}
+        for arguments, before in (
+            (ways.of(first), ()),
+            (ways.of(*others), (port and "port", username and "user")),
+        ):
+            for option, text in arguments.named.items():
+                if option not in before and text != theirs[option]:
+                    raise Unreadable(
+                        f"its arguments for ssh say {option} {text[:100]}: write ansible_port, ansible_user or ansible_host"
+                    )
+    except Unreadable as error:
+        found.problems.append(Problem(line, str(error), name))
         return
     if draft.password and draft.key_files:
         # Ansible would try the key first; so does the platform.

@@ -37,6 +37,10 @@ def hosts_of(pattern: str) -> list[tuple[str, str]]:
         number *= len(pieces[-1][0])
         if number > _MOST_OF_RANGE:
             raise ValueError(f"{pattern}: more than {_MOST_OF_RANGE} hosts")
+    if number > 1 and any(
+        sign in str(piece) for values, _ in pieces[::2] for piece in values for sign in "[]"
+    ):
+        raise ValueError(f"{pattern}: not a host")
     names = [""]
     for values, digits in pieces:
         names = [before + str(value).zfill(digits) for before in names for value in values]

@@ -120,7 +120,7 @@ class _Reader:
             return
         self._seen.add((name.value, id(group)))
         self._listed.begin(name.value, _line(name))
-        if _is_null(group):
+        if group is None or _is_null(group):
             return
         if group.id != "mapping":
             self._problem(name, f"{name.value}: a group has hosts, children and vars")

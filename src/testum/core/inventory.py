@@ -150,40 +150,47 @@ class Places:
         self._by_login.setdefault((host.lower(), port, user), name)
         self._by_port.setdefault((host.lower(), port), name)
 
-    def find(self, host: str, port: int, user: str) -> str | None:
-        """The name of what is there; with no user, whatever its user."""
-        if not user:
+    def find(self, host: str, port: int, user: str, *, exactly: bool = False) -> str | None:
+        """The name of what is there; with no user, whatever its user, or `exactly` one without."""
+        if not user and not exactly:
             return self._by_port.get((host.lower(), port))
         return self._by_login.get((host.lower(), port, user))
 
 
-def add_hops(found: Inventory, make: Callable[[str, str, int | None, int], Draft]) -> None:
+def add_hops(
+    found: Inventory, make: Callable[[str, str, int | None, int], Draft], *, knows_user: bool = False
+) -> None:
     """Make each hop on the ways of the drafts a draft of its own, unless one of them is it, and let the ways name drafts.
 
-    `make` gives the draft of a hop that the list does not have, from its user (or empty), host and port (or None), and
-    the line that names it. Raises TooMuch.
+    `make` gives the draft of a hop whose name the list does not have, from its user (or empty), host and port (or None), and
+    the line that names it; `knows_user`: one without a user is none of another's. Raises TooMuch.
     """
     by_name = {draft.name: draft for draft in found.drafts}
     places = Places()
     for draft in found.drafts:
         places.add(draft.name, draft.host, draft.port, draft.username)
 
+    settled: dict[str, str] = {}
+
     def settle(hop: str, before: tuple[str, ...], line: int) -> str:
+        if hop not in settled:
+            settled[hop] = look(hop, before, line)
+        return settled[hop]
+
+    def look(hop: str, before: tuple[str, ...], line: int) -> str:
         user, host, port = split_hop(hop)
         named = by_name.get(host)
         if named is not None and user in ("", named.username) and port in (None, named.port):
             return named.name
-        # By its address it has the usual port.
-        if (there := places.find(host, port or 22, user)) is not None:
-            return there
         if len(by_name) >= MAX_HOSTS:
             return hop
         made = make(user, host, port, line)
+        if (there := places.find(made.host, made.port, made.username, exactly=knows_user)) is not None:
+            return there
         name = host if host not in by_name else hop
         new = replace(made, name=name, hop=hop, line=line, jumps=before or made.jumps)
         by_name[name] = new
         places.add(name, new.host, new.port, new.username)
-        places.add(name, host, new.port, new.username)
         found.add(new)
         found.note(Problem(line, f"{hop} is a jump host: it becomes a platform", name))
         return name

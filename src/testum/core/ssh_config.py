@@ -353,6 +353,8 @@ class SshConfig:
                 block.values.setdefault(keyword, value)
 
     def _read_included(self, paths: Sequence[str], block: Block, line: int, file: str) -> None:
+        if not all(paths):
+            raise Unreadable("Include: a path is missing")
         if self._include is None:
             for path in paths:
                 message = f"Include {path} is not read here: add what is in those files"

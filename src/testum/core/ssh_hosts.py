@@ -45,6 +45,7 @@ def parse_ssh_config(text: str, include: Include | None = None, local_user: str 
         add_hops(
             found,
             lambda user, host, port, line: _hop(config, Asked(host, host, local_user), user, port, line),
+            knows_user=True,
         )
     with too_much_is_a_problem(found):
         for (line, file), names in open_.items():

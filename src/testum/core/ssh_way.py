@@ -2,10 +2,12 @@
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache, wraps
 from ipaddress import IPv6Address
 from typing import TypeVar
+from urllib.parse import unquote
 
 from testum.core.shell_words import shell_words
 from testum.core.ssh_lines import Unreadable
@@ -36,10 +38,19 @@ def _kept(read: Callable[[str], Way]) -> Callable[[str], Way]:
 _LONGEST = 4_000
 
 
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What arguments for ssh say of a way: `hops` of `-J`, `-o ProxyJump` or `-o ProxyCommand`, nearest to the client first,
+    and `port`, `user` and `hostname` where they name them, too."""
+
+    hops: tuple[str, ...] = ()
+    named: Mapping[str, str] = field(default_factory=dict)
+
+
 @_kept
-def way_of(arguments: str) -> tuple[str, ...]:
-    """The hops that arguments of ssh name (`-J`, `-o ProxyJump`, `-o ProxyCommand`), nearest to the client first. The first
-    option counts, as for ssh. Raises Unreadable, also for a ProxyCommand that is no way over hosts."""
+def arguments_of(arguments: str) -> Arguments:
+    """The first option counts, as for ssh. Raises Unreadable, also for a ProxyCommand that is no way over hosts, and for a
+    configuration file of their own."""
     refusal = Unreadable(f"its arguments for ssh cannot be read: {arguments[:100]}")
     if len(arguments) > _LONGEST:
         raise refusal
@@ -47,14 +58,25 @@ def way_of(arguments: str) -> tuple[str, ...]:
         words = shell_words(arguments, comments=False)
     except ValueError:
         raise refusal from None
+    hops: tuple[str, ...] | None = None
+    named: dict[str, str] = {}
     for name, value in _options(words):
-        if value.lower() == "none":
-            return ()
-        if name == "proxyjump":
-            return hops_of(value)
-        if name == "proxycommand":
-            return (hop_of(gate_of(value)),)
-    return ()
+        if name == "configfile" and value not in ("none", "/dev/null"):
+            raise Unreadable(f"its arguments for ssh name a configuration of their own: -F {value[:100]}")
+        if name in _OF_LOGIN:
+            named.setdefault(name, value)
+        elif hops is not None or name not in ("proxyjump", "proxycommand"):
+            continue
+        elif value.lower() == "none":
+            hops = ()
+        elif name == "proxyjump":
+            hops = hops_of(value)
+        else:
+            hops = (hop_of(gate_of(value)),)
+    return Arguments(hops or (), named)
+
+
+_OF_LOGIN = frozenset({"port", "user", "hostname"})
 
 
 _LONGEST_HOP = 255
@@ -73,10 +95,11 @@ def hops_of(text: str) -> tuple[str, ...]:
 
 _WITH_VALUE = frozenset("BbcDEeFIiJLlmOopQRSWw")
 """Options of ssh(1) that take an argument."""
+_NAMED = {"J": "proxyjump", "F": "configfile", "p": "port", "l": "user"}
 
 
 def _options(words: list[str]) -> Iterator[tuple[str, str]]:
-    """The names in small letters, and values, of the options that say something of the way."""
+    """The names in small letters, and values, of the options that say something of the way or the login."""
     rest = iter(words)
     for word in rest:
         if not word.startswith("-"):
@@ -86,8 +109,8 @@ def _options(words: list[str]) -> Iterator[tuple[str, str]]:
             if letter not in _WITH_VALUE:
                 continue
             value = letters[place + 1 :] or next(rest, "")
-            if letter == "J":
-                yield "proxyjump", value
+            if letter in _NAMED:
+                yield _NAMED[letter], value
             elif letter == "o":
                 name, _, said = re.sub(r"^\s*(\w+)\s*[=\s]\s*", r"\1=", value).partition("=")
                 yield name.lower(), said
@@ -96,8 +119,12 @@ def _options(words: list[str]) -> Iterator[tuple[str, str]]:
 
 def hop_of(text: str) -> str:
     """`name` or `user@host:port`, as ssh reads it from `ssh://user@host:port` too. Raises Unreadable."""
+    if text.startswith("ssh://"):
+        # A URI may have parameters behind the user, and any sign as its number (RFC 3986).
+        user, at, rest = text[6:].rpartition("@")
+        text = unquote(user.partition(";")[0]) + at + rest
     found = re.fullmatch(
-        r"(?:ssh://)?(?:([^\s]+)@)?(\[[^\]\s]+\]|[^:@\s/]+)(?::([0-9]{1,5}))?/?",
+        r"(?:([^\s]+)@)?(\[[^\]\s]+\]|[^:@\s/]+)(?::([0-9]{1,5}))?/?",
         text,
     )
     if found is None or len(text) > _LONGEST_HOP or not 1 <= int(found[3] or 22) <= 65535:
