@@ -182,13 +182,19 @@ def test_a_stored_password_is_tested_where_it_belongs_and_nowhere_else(
     assert api.get(f"/platforms/{made['id']}") == made
 
 
-def test_on_edit_the_key_that_was_seen_is_tested_with_the_stored_password(
-    page: Page, real_sshd: RealSshd, api: Api
+def test_on_edit_the_key_that_was_seen_is_trusted_with_the_password(
+    open_tab: Open, real_sshd: RealSshd, api: Api
 ) -> None:
+    tab = open_tab()
+    tab.expected = ["422"]
+    page = tab.page
     made = api.add_platform(unique("form"), real_sshd)
     page.goto(f"/platforms/{made['id']}/edit")
     press(page)
     page.get_by_label("Trust this key and no other, once the platform is saved").check()
+    press(page)
+    expect(page.locator("[data-try-result]")).to_contain_text("Password: type it again")
+    page.locator("#password").fill(real_sshd.user.password)
     press(page)
     expect(page.locator("[data-try-result]")).to_contain_text("This is the trusted key")
     page.get_by_role("button", name="Save", exact=True).click()

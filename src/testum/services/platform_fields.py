@@ -136,10 +136,17 @@ def may_lead_elsewhere(before: Platform, after: Platform) -> bool:
     """Whether a stranger may be at the other end after a change: not where a key that was trusted before stays in force,
     which whoever answers there has to show. A key that is only named now has shown nothing yet, and the next change would
     take it for one that was trusted before."""
-    known, trusted = ({record.public_key for record in each.host_keys} for each in (before, after))
-    if trusted and trusted <= known:
-        return False
-    return _has_moved(before, after) or trusted != known
+    known, trusted = _trusted(before), _trusted(after)
+    return leads_elsewhere(before, after) and not (trusted and trusted <= known)
+
+
+def leads_elsewhere(before: Platform, after: Platform) -> bool:
+    """Whether another machine or account may be at the other end, or another key may prove it, after a change."""
+    return _has_moved(before, after) or _trusted(before) != _trusted(after)
+
+
+def _trusted(platform: Platform) -> set[str]:
+    return {record.public_key for record in platform.host_keys}
 
 
 def _has_moved(before: Platform, after: Platform) -> bool:

@@ -29,9 +29,9 @@ from testum.services.platform_fields import (
     copy_of,
     differences,
     is_used,
+    leads_elsewhere,
     login_problems,
     mark,
-    may_lead_elsewhere,
     nothing_yet,
     set_fields,
     told,
@@ -153,8 +153,8 @@ class Platforms:
                 problems = await set_fields(self._sealer, platform, values, checked=True)
                 Problems(problems + login_problems(platform)).check()
                 leaving = differences(had, told(platform))
-                await self._protect(session, before, platform)
                 await self.check_links(session, platform)
+                await self._protect(session, before, platform)
                 if DRAFTED & values.keys():
                     platform.revision += 1
                 if REACH & values.keys():
@@ -195,7 +195,8 @@ class Platforms:
             setattr(after, f"encrypted_{field}", None)
             if field == "private_key":
                 after.encrypted_passphrase = None
-        if may_lead_elsewhere(before, after):
+        # Its own key says nothing of those behind it: their secrets may have been typed since that was named.
+        if leads_elsewhere(before, after):
             with session.no_autoflush:
                 behind = await platforms.exposed_behind(session, after.id)
             if behind:
