@@ -18,11 +18,12 @@ from tests.db.conftest import add_job
 from tests.support.postgres import PostgresServer
 from tests.support.tables import with_tables
 from tests.support.waiting import eventually, lag, turns
-from testum.db import installation, many, paging, patience, sqlite
+from testum.db import installation, many, paging, patience, platforms, sqlite
 from testum.db.audit import AuditLog
 from testum.db.base import new_id
 from testum.db.jobs import Job
 from testum.db.paging import PageRequest
+from testum.db.platforms import Platform
 from testum.db.segments import OutputSegment
 from testum.db.session import Database
 from testum.db.tasks import Task, TaskOutput
@@ -615,3 +616,35 @@ async def test_a_turn_that_does_not_come(tmp_path: Path, monkeypatch: pytest.Mon
     async with database.write() as session:
         await session.execute(text("SELECT 1"))
     await database.close()
+
+
+# -- platforms -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changed", ["platform", "jump host"])
+async def test_a_first_host_key_waits_for_a_change(processes: list[Database], changed: str) -> None:
+    """And is not kept after it: it may be another host's."""
+    login = {"host": "h", "username": "u", "auth_method": "password"}
+    jump, behind = Platform(id=new_id(), name="jump", **login), Platform(id=new_id(), name="behind", **login)
+    async with processes[0].write() as session:
+        session.add(jump)
+        await session.flush()
+        behind.jump_platform_id = jump.id
+        session.add(behind)
+    seen = [(behind.id, behind.revision, "ssh-ed25519", "ssh-ed25519 AAAA", "SHA256:x")]
+
+    async def first_use() -> list[str | None]:
+        async with processes[1].write() as session:
+            return await platforms.trust_first_use(session, seen)
+
+    async with processes[0].write() as session:
+        platform = await platforms.get_locked(session, behind.id if changed == "platform" else jump.id)
+        assert platform is not None
+        keeping = asyncio.create_task(first_use())
+        done, _ = await asyncio.wait({keeping}, timeout=0.5)
+        assert not done
+        platform.revision += 1
+        await platforms.void_behind(session, platform.id)
+    assert await keeping == [None]
+    seen[0] = (behind.id, behind.revision + 1, *seen[0][2:])
+    assert await first_use() == ["ssh-ed25519 AAAA"]

@@ -19,7 +19,9 @@ from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from tests.support.tools import make_key, unique
 from tests.support.waiting import until
+from testum.dispatch.local import LocalDispatcher
 from testum.services import platform_fields, platforms
+from testum.services.platforms import Platforms
 
 ELSEWHERE = "127.0.1.99"
 FIELDS = ["host", "port", "username", "jump_platform_id", "zone", "host_key_policy"]
@@ -328,6 +330,71 @@ def test_a_key_that_another_host_showed_is_not_trusted(api: Api, real_sshd: Real
         assert api.get(f"/platforms/{platform['id']}")["known_host_keys"] == []
         assert api.run("true", targets={"platform_ids": [platform["id"]]})["status"] == "success"
         assert api.get(f"/platforms/{platform['id']}")["known_host_keys"] == [real_sshd.host_key_line]
+
+
+def test_a_key_that_was_shown_through_another_jump_host_is_not_trusted(
+    api: Api, real_sshd: RealSshd, tmp_path: Path
+) -> None:
+    """The jump host is led elsewhere while a first connection over it is on its way."""
+    private, public = make_key(tmp_path)
+    kept = api.post("/keys/", {"name": unique("k"), "public_key": public, "private_key": private})
+    by_key = {"auth_method": "private_key", "key_id": kept["id"], "password": None}
+    real_sshd.add_key(public)
+    with closing(RealSshd()) as other, closing(Proxies()) as proxies:
+        other.add_key(public)
+        way = proxies.add(other.port)
+        jump = api.add_platform(unique(), other, port=way.port, **by_key)
+        behind = api.add_platform(unique(), real_sshd, jump_platform_id=jump["id"], **by_key)
+        way.hold()
+        job = api.start_job("true", targets={"platform_ids": [behind["id"]]})
+        until(lambda: way.holding)
+        assert by_api(api, jump, {"port": other.port}) == 200
+        way.release()
+        api.wait_job(job)
+        for platform in (jump, behind):
+            assert api.get(f"/platforms/{platform['id']}")["known_host_keys"] == []
+        assert api.run("true", targets={"platform_ids": [behind["id"]]})["status"] == "success"
+        assert api.get(f"/platforms/{behind['id']}")["known_host_keys"] == [real_sshd.host_key_line]
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("moment", ["before it is noted", "before it is sent"])
+def test_a_jump_host_that_is_led_elsewhere_amid_a_test(
+    real_sshd: RealSshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The one behind it has no secret by then, so that nothing is in the way; the test has brought it along."""
+    private, public = make_key(tmp_path)
+    with Application() as own, closing(Stranger(ELSEWHERE, real_sshd.port)) as stranger:
+        api = own.client()
+        kept = api.post("/keys/", {"name": unique("k"), "public_key": public, "private_key": private})
+        by_key = {"auth_method": "private_key", "key_id": kept["id"]}
+        jump = api.add_platform(unique(), real_sshd, **by_key, password=None)
+        behind = api.add_platform(unique(), real_sshd, jump_platform_id=jump["id"])
+        told: list[int] = []
+
+        def lead_elsewhere() -> None:
+            told.append(by_api(api, behind, {**by_key, "password": None}))
+            told.append(by_api(api, jump, {"host": ELSEWHERE}))
+
+        of, name = (Platforms, "draft") if moment == "before it is noted" else (LocalDispatcher, "ask")
+        as_ever = getattr(of, name)
+
+        async def late(*given: Any, **options: Any) -> Any:
+            if of is LocalDispatcher:
+                await asyncio.to_thread(lead_elsewhere)
+                return await as_ever(*given, **options)
+            made = await as_ever(*given, **options)
+            await asyncio.to_thread(lead_elsewhere)
+            return made
+
+        monkeypatch.setattr(of, name, late)
+        answer = api.http.post(f"/platforms/{behind['id']}/test", json={})
+        assert told == [200, 200]
+        if moment == "before it is noted":
+            assert (answer.status_code, answer.json()["code"]) == (409, "changed_meanwhile")
+        else:
+            assert answer.json()["error_message"] == "The platform was changed meanwhile."
+        assert stranger.heard == []
 
 
 @pytest.mark.embedded

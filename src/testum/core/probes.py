@@ -18,7 +18,8 @@ KeyTrust = Literal["trusted", "new", "other"]
 @dataclass(frozen=True, slots=True)
 class Draft:
     """How a host is to be reached, as somebody has typed it. Its secrets are sealed for `id`, so that what carries it
-    sees none; `host_keys` are the public keys that the host is trusted by."""
+    sees none; `host_keys` are the public keys that the host is trusted by. `revision` is that of the platform whose stored
+    secrets it has: where that has another one by now, they go nowhere."""
 
     id: UUID
     name: str
@@ -34,6 +35,7 @@ class Draft:
     host_key_policy: str | None
     host_keys: Sequence[str]
     old_algorithms: str = ""
+    revision: int | None = None
 
     def to_json(self) -> str:
         """The draft as a message."""

@@ -5,7 +5,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, String, Text, Uuid, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    CTE,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    Uuid,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, joinedload, load_only, mapped_column, raiseload, relationship
 
@@ -122,6 +135,39 @@ async def get(session: AsyncSession, platform_id: UUID) -> Platform | None:
     return await session.get(Platform, platform_id)
 
 
+async def get_locked(session: AsyncSession, platform_id: UUID) -> Platform | None:
+    """The platform with this id as it is now. Until the transaction ends nobody else changes it, nor those behind it, and no
+    first host key is kept of one of them."""
+    behind = _behind(platform_id)
+    own = select(Platform.id).where((Platform.id == platform_id) | Platform.id.in_(select(behind.c.id)))
+    # In one order, as first host keys are kept.
+    await session.execute(own.order_by(Platform.id).with_for_update(of=Platform))
+    return await session.get(Platform, platform_id, populate_existing=True)
+
+
+async def void_behind(session: AsyncSession, platform_id: UUID) -> None:
+    """Give those that are reached through this one a new revision: what was connected to before may be another host."""
+    behind = _behind(platform_id)
+    await session.execute(
+        update(Platform)
+        .where(Platform.id.in_(select(behind.c.id)))
+        # Nobody has changed the platforms.
+        .values(revision=Platform.revision + 1, updated_at=Platform.updated_at)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def revision_of(session: AsyncSession, platform_id: UUID) -> int | None:
+    """The platform's revision, if there is one with this id."""
+    return await session.scalar(select(Platform.revision).where(Platform.id == platform_id))
+
+
+def _behind(platform_id: UUID) -> CTE:
+    """The ids of the platforms that are reached through this one, directly or not."""
+    behind = select(Platform.id).where(Platform.jump_platform_id == platform_id).cte(recursive=True)
+    return behind.union(select(Platform.id).join(behind, Platform.jump_platform_id == behind.c.id))
+
+
 async def newest_secret(session: AsyncSession) -> tuple[UUID, str, str] | None:
     """The platform that last got a credential of its own, the field of one of its secrets, and that, sealed."""
     password, key = Platform.encrypted_password, Platform.encrypted_private_key
@@ -184,8 +230,7 @@ async def users_of_jump(session: AsyncSession, platform_id: UUID) -> list[str]:
 async def exposed_behind(session: AsyncSession, platform_id: UUID) -> list[str]:
     """Names of up to five platforms that are reached through this one, directly or not, and would give a stored secret to
     whoever answers: they trust no host key yet."""
-    behind = select(Platform.id).where(Platform.jump_platform_id == platform_id).cte(recursive=True)
-    behind = behind.union(select(Platform.id).join(behind, Platform.jump_platform_id == behind.c.id))
+    behind = _behind(platform_id)
     secret = Platform.encrypted_password.is_not(None) | Platform.encrypted_private_key.is_not(None)
     trusts_none = ~select(HostKeyRecord.platform_id).where(HostKeyRecord.platform_id == Platform.id).exists()
     statement = select(Platform.name).where(Platform.id.in_(select(behind.c.id)), secret, trusts_none)

@@ -111,6 +111,7 @@ class HostKeyAlarms:
                     outcome="refused",
                     meta={
                         "name": changed.seen.name,
+                        "revision": changed.seen.revision,
                         "stored": list(changed.trusted),
                         "presented": changed.seen.key.fingerprint,
                         "presented_key": changed.seen.key.public_key,

@@ -6,6 +6,7 @@ import structlog
 
 from testum.core.probes import Draft, Probed, ShownKey
 from testum.core.sshkeys import parse_public_key
+from testum.db import platforms
 from testum.db.platforms import HostKeyRecord, Platform
 from testum.db.session import Database
 from testum.errors import ConfigurationError, NotFound, StorageUnavailable
@@ -31,6 +32,11 @@ class Prober:
     async def _probe(self, draft: Draft) -> Probed:
         try:
             async with self._database.read() as session:
+                # In the snapshot in which the jump hosts are read.
+                if draft.revision not in (None, await platforms.revision_of(session, draft.id)):
+                    return Probed(
+                        error_code="credentials", error_message="The platform was changed meanwhile."
+                    )
                 endpoint = await self._endpoints.of_draft(session, _platform(draft))
             probe = await self._pool.check(endpoint, Timeouts(connect=self._connect_timeout))
         except SSHError as error:

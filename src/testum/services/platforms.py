@@ -142,7 +142,7 @@ class Platforms:
         try:
             async with self._database.write() as session:
                 await installation.ensure(session)
-                platform = await platforms.get(session, platform_id)
+                platform = await platforms.get_locked(session, platform_id)
                 if platform is None:
                     raise NotFound("There is no such platform.")
                 # A secret that is typed, and a key that is trusted, are for the host that was there then.
@@ -157,6 +157,8 @@ class Platforms:
                 await self._protect(session, before, platform)
                 if DRAFTED & values.keys():
                     platform.revision += 1
+                if leads_elsewhere(before, platform):
+                    await platforms.void_behind(session, platform_id)
                 if REACH & values.keys():
                     platform.state, platform.state_at = PlatformState.UNKNOWN, None
                 self._gate.log(

@@ -13,7 +13,7 @@ from testum.db import contacts, platforms
 from testum.db.platforms import Platform
 from testum.db.session import Database
 from testum.dispatch.base import Dispatcher
-from testum.errors import FieldProblem, NotFound, SecretWouldLeave, Throttled
+from testum.errors import Conflict, FieldProblem, NotFound, SecretWouldLeave, Throttled
 from testum.services.access import Gate
 from testum.services.intake import Intake
 from testum.services.platform_fields import RETYPE, copy_of, differences, is_used, told, unprotected
@@ -52,7 +52,7 @@ class Probes:
         """Connect and log in as the fields say (see Platforms.add); with a platform's id, fields that are not given
         are as it has them, and so are its secrets, which go nowhere else than they were stored for.
 
-        Raises NotFound, InvalidInput, Throttled, Stopping; StorageUnavailable where no worker can be asked. What the host makes
+        Raises NotFound, InvalidInput, Conflict (`changed_meanwhile`), Throttled, Stopping; StorageUnavailable where no worker can be asked. What the host makes
         of it is no error but the answer. Cancelling it ends the connection.
         """
         await self._gate.check(
@@ -79,7 +79,9 @@ class Probes:
             hops = await self._note(actor, platform, stored, stored_secret=bool(secrets))
             seconds = self._connect_timeout * (1 + hops) + _SLACK_SECONDS
             try:
-                answer = await self._dispatcher.ask(platform.zone, _draft(platform).to_json(), seconds)
+                answer = await self._dispatcher.ask(
+                    platform.zone, _draft(platform, stored).to_json(), seconds
+                )
             except TimeoutError:
                 return Probed(
                     error_code="no_answer",
@@ -117,6 +119,8 @@ class Probes:
     ) -> int:
         """Write down who is about to connect where; over how many jump hosts."""
         async with self._database.write() as session:
+            if stored is not None and await platforms.revision_of(session, stored.id) != stored.revision:
+                raise Conflict(f"{stored.name} was changed meanwhile.", code="changed_meanwhile")
             await self._platforms.check_links(session, platform)
             hops = await contacts.jump_chain(session, platform)
             self._gate.log(
@@ -145,7 +149,7 @@ def _stored_secrets(platform: Platform, values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _draft(platform: Platform) -> Draft:
+def _draft(platform: Platform, stored: Platform | None) -> Draft:
     return Draft(
         id=platform.id,
         name=platform.name or platform.host,
@@ -161,4 +165,5 @@ def _draft(platform: Platform) -> Draft:
         host_key_policy=platform.host_key_policy,
         old_algorithms=platform.old_algorithms,
         host_keys=[record.public_key for record in platform.host_keys],
+        revision=None if stored is None else stored.revision,
     )

@@ -111,6 +111,6 @@ async def read_form(request: Request) -> Form:
     """The form in the request's body; the size of the whole was limited before. Raises InvalidInput for another charset than
     UTF-8, in which browsers send ours: some of Python's take long, or fail (idna, undefined)."""
     _, parameters = parse_options_header(request.headers.get("content-type"))
-    if parameters.get(b"charset", b"utf-8").lower() != b"utf-8":
+    if parameters.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
         raise InvalidInput("A form must be sent in UTF-8.")
     return Form(await request.form(max_files=2, max_fields=_MOST_FIELDS, max_part_size=MAX_BODY))

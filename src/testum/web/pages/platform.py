@@ -240,11 +240,14 @@ async def accept_host_key(platform_id: UUID, request: Request, view: PageView) -
         ),
         None,
     )
+    platform = await view.app.platforms.get(view.actor, platform_id)
     if shown is None or shown.get("presented") != form.text("fingerprint"):
         raise Conflict("The host has shown yet another key meanwhile. Look at it again.")
+    if shown.get("revision") != platform.revision:
+        raise Conflict("The platform was changed since the host showed this key. Test it again.")
     password = {"password": form.raw("password")} if form.raw("password") else {}
     await view.app.platforms.change(
-        view.actor, platform_id, {"known_host_key": shown["presented_key"], **password}
+        view.actor, platform_id, {"known_host_key": shown["presented_key"], **password}, seen=mark(platform)
     )
     return await _test(view, platform_id)
 

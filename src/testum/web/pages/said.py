@@ -152,6 +152,7 @@ SAID = (
     N_("its arguments for ssh name a configuration of their own: -F %(file)s"),
     N_("its arguments for ssh say %(option)s %(value)s: write ansible_port, ansible_user or ansible_host"),
     N_("Include: a path is missing"),
+    N_("The platform was changed since the host showed this key. Test it again."),
     N_("the file is read as %(encoding)s"),
     N_("%(hop)s is a jump host: it becomes a platform"),
     N_("is over 4 MB. Split it, or use the command line: testum platforms import."),
