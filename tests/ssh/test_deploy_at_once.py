@@ -39,8 +39,11 @@ async def _deploy(home: Path, key: str, kill_after: float | None = None) -> bool
         await lag(kill_after)
         if process.returncode is None:
             process.send_signal(signal.SIGKILL)
-    out, _ = await process.communicate()
-    return f"{tag} done".encode() in out
+    out, err = await process.communicate()
+    said = f"{tag} done".encode() in out
+    if not said and kill_after is None:
+        print(out, err)
+    return said
 
 
 async def _round(home: Path, chance: random.Random, *, number: int, killed: int) -> None:
