@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from testum.db.base import new_id
+from testum.db.claims import FIRST_LOOK
 from testum.db.remains import Remaining
 from testum.execution import aftermath
 from testum.ssh import Termination
@@ -44,7 +45,7 @@ class Host:
             details={"termination": details or {}},
             cancelled=False,
         )
-        self._tasks[task.id] = task, self.now + aftermath.FIRST_LOOK
+        self._tasks[task.id] = task, self.now + FIRST_LOOK
         return task.id
 
     def look(self) -> None:

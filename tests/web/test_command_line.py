@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.application import Listening
 from tests.support.server import Api
 from tests.support.sshd import RealSshd
 from tests.support.tools import make_key, unique
@@ -20,9 +21,13 @@ Testum = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def testum(api: Api, tmp_path: Path) -> Testum:
     """The command, as the admin."""
+    return command_of(api, tmp_path)
+
+
+def command_of(api: Api, home: Path) -> Testum:
     env = {
         **os.environ,
-        "HOME": str(tmp_path),
+        "HOME": str(home),
         "TESTUM_URL": api.url,
         "TESTUM_TOKEN": api.tokens["access_token"],
     }
@@ -114,31 +119,37 @@ def test_a_platform_is_changed_and_tested(api: Api, testum: Testum, real_sshd: R
     )
 
 
-def test_a_host_key_is_accepted(api: Api, testum: Testum, own_sshd: RealSshd) -> None:
-    item = api.add_platform(unique(), own_sshd)
-    job_id = api.start_job("true", targets={"platform_ids": [item["id"]]})
-    assert api.wait_job(job_id)["status"] == "success"
-    own_sshd.stop()
-    own_sshd.new_host_key()
-    own_sshd.start()
-    ran = testum("platforms", "test", item["name"])
-    assert ran.returncode == 1 and "(not the one that is trusted)" in ran.stdout, ran
-    trusted = api.get(f"/platforms/{item['id']}")["known_host_fingerprint"]
-    accept = ("platforms", "accept-key", item["name"])
-    wrong(testum(*accept), 2, "nobody can be asked here. Give --fingerprint.")
-    wrong(testum(*accept, "--fingerprint", trusted), 1, "shows another key, which is not accepted: ssh-")
-    assert api.get(f"/platforms/{item['id']}")["known_host_fingerprint"] == trusted
-    shown = [word for word in ran.stdout.split() if word.startswith("SHA256:")][-1]
-    wrong(testum(*accept, "--fingerprint", shown), 3, "password: type it again")
-    given = ("--fingerprint", shown, "--password-stdin")
-    said = fine(testum(*accept, *given, stdin=f"{own_sshd.user.password}\n"))
-    assert f"is trusted by ssh-ed25519 {shown} (trusted)." in said
-    assert fine(testum("platforms", "test", item["name"])).endswith("(trusted)\n")
-    told = json.loads(fine(testum("audit", "--object", item["id"], "--action", "platform.update", "--json")))
-    # Of refusals not more are written down one by one than forty a minute.
-    assert told[0]["outcome"] == "allowed" and shown in json.dumps(told[0]["meta"])
-    own_sshd.stop()
-    wrong(testum(*accept), 1, "showed no host key")
+def test_a_host_key_is_accepted(own_sshd: RealSshd, tmp_path: Path) -> None:
+    # A server of its own: of refusals not more are written down one by one than forty a minute.
+    with Listening() as own:
+        api = own.client()
+        testum = command_of(api, tmp_path)
+        item = api.add_platform(unique(), own_sshd)
+        job_id = api.start_job("true", targets={"platform_ids": [item["id"]]})
+        assert api.wait_job(job_id)["status"] == "success"
+        own_sshd.stop()
+        own_sshd.new_host_key()
+        own_sshd.start()
+        ran = testum("platforms", "test", item["name"])
+        assert ran.returncode == 1 and "(not the one that is trusted)" in ran.stdout, ran
+        trusted = api.get(f"/platforms/{item['id']}")["known_host_fingerprint"]
+        accept = ("platforms", "accept-key", item["name"])
+        wrong(testum(*accept), 2, "nobody can be asked here. Give --fingerprint.")
+        wrong(testum(*accept, "--fingerprint", trusted), 1, "shows another key, which is not accepted: ssh-")
+        assert api.get(f"/platforms/{item['id']}")["known_host_fingerprint"] == trusted
+        shown = [word for word in ran.stdout.split() if word.startswith("SHA256:")][-1]
+        wrong(testum(*accept, "--fingerprint", shown), 3, "password: type it again")
+        given = ("--fingerprint", shown, "--password-stdin")
+        said = fine(testum(*accept, *given, stdin=f"{own_sshd.user.password}\n"))
+        assert f"is trusted by ssh-ed25519 {shown} (trusted)." in said
+        assert fine(testum("platforms", "test", item["name"])).endswith("(trusted)\n")
+        told = json.loads(
+            fine(testum("audit", "--object", item["id"], "--action", "platform.update", "--json"))
+        )
+        assert [entry["outcome"] for entry in told] == ["allowed", "refused"]
+        assert shown in json.dumps(told[0]["meta"])
+        own_sshd.stop()
+        wrong(testum(*accept), 1, "showed no host key")
 
 
 def test_selections_are_kept(api: Api, testum: Testum, real_sshd: RealSshd) -> None:

@@ -357,6 +357,26 @@ def test_a_key_that_was_shown_through_another_jump_host_is_not_trusted(
         assert api.get(f"/platforms/{behind['id']}")["known_host_keys"] == [real_sshd.host_key_line]
 
 
+def test_the_key_of_an_alarm_is_accepted_where_the_host_showed_it(
+    api: Api, real_sshd: RealSshd, stranger: Stranger
+) -> None:
+    """Not once the platform is another again, or what it was before."""
+    platform = api.add_platform(unique(), real_sshd, known_host_key=real_sshd.host_key_line)
+    assert by_api(api, platform, {"host": ELSEWHERE}) == 200
+    job: dict[str, Any] = {"targets": {"platform_ids": [platform["id"]]}}
+    assert api.run("true", **job)["error_code"] == "host_key_changed"
+    (alarm,) = api.get("/audit/", action="host_key.changed", object_id=platform["id"])
+    assert by_api(api, platform, {"host": platform["host"]}) == 200
+    answer = api.http.post(
+        f"{api.url}/platforms/{platform['id']}/accept-host-key",
+        data={"fingerprint": alarm["meta"]["presented"], "password": real_sshd.user.password},
+        headers={"Origin": api.url},
+    )
+    assert answer.status_code == 409
+    assert api.get(f"/platforms/{platform['id']}")["known_host_keys"] == [real_sshd.host_key_line]
+    assert api.run("true", **job)["status"] == "success"
+
+
 @pytest.mark.embedded
 @pytest.mark.parametrize("moment", ["before it is noted", "before it is sent"])
 def test_a_jump_host_that_is_led_elsewhere_amid_a_test(
@@ -393,7 +413,7 @@ def test_a_jump_host_that_is_led_elsewhere_amid_a_test(
         if moment == "before it is noted":
             assert (answer.status_code, answer.json()["code"]) == (409, "changed_meanwhile")
         else:
-            assert answer.json()["error_message"] == "The platform was changed meanwhile."
+            assert answer.json()["error_code"] == "changed_meanwhile"
         assert stranger.heard == []
 
 

@@ -28,19 +28,16 @@ def hosts_of(pattern: str) -> list[tuple[str, str]]:
     # Nothing is made before all of it is known to be right and not too much.
     pieces: list[tuple[Sequence[object], int]] = []
     number = 1
-    for place, piece in enumerate(
-        re.split(r"\[([0-9]{0,9}:[0-9]{0,9}(?::[0-9]{1,9})?|[a-zA-Z]:[a-zA-Z](?::[0-9]{1,9})?)\]", name)
-    ):
-        if not place % 2 and any(":" in inside for inside in _in_brackets(piece)):
-            raise ValueError(f"{pattern}: not a host")
+    parts = re.split(r"\[([0-9]{0,9}:[0-9]{0,9}(?::[0-9]{1,9})?|[a-zA-Z]:[a-zA-Z](?::[0-9]{1,9})?)\]", name)
+    for place, piece in enumerate(parts):
+        if not place % 2:
+            beside_a_range = len(parts) > 1 and not {"[", "]"}.isdisjoint(piece)
+            if beside_a_range or any(":" in inside for inside in _in_brackets(piece)):
+                raise ValueError(f"{pattern}: not a host")
         pieces.append(_values_of(piece) if place % 2 else ([piece], 0))
         number *= len(pieces[-1][0])
         if number > _MOST_OF_RANGE:
             raise ValueError(f"{pattern}: more than {_MOST_OF_RANGE} hosts")
-    if number > 1 and any(
-        sign in str(piece) for values, _ in pieces[::2] for piece in values for sign in "[]"
-    ):
-        raise ValueError(f"{pattern}: not a host")
     names = [""]
     for values, digits in pieces:
         names = [before + str(value).zfill(digits) for before in names for value in values]

@@ -35,7 +35,7 @@ _HOSTS = 32
 """So many hosts are looked at at once by one process."""
 _OF_HOST = 50
 """For so many tasks at once at one host."""
-_SOONEST, _LATEST = dt.timedelta(seconds=5), dt.timedelta(hours=1)
+_SOONEST, _LATEST = FIRST_LOOK, dt.timedelta(hours=1)
 _PART = 4
 """The next look comes after a quarter of the time for which was looked so far. That is the sum of what the looks took, and
 of the times between them, none of which counts for longer than it was planned: a clock that was set says nothing of how
@@ -306,8 +306,7 @@ def _last(task: Remaining) -> dt.datetime:
 
 def _wait(task: Remaining) -> dt.timedelta:
     """How long after that the next one was planned."""
-    looked_for = _looked_for(task)
-    return _next(looked_for) if looked_for else FIRST_LOOK
+    return _next(_looked_for(task))
 
 
 def _next(looked_for: dt.timedelta) -> dt.timedelta:

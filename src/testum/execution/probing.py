@@ -35,7 +35,7 @@ class Prober:
                 # In the snapshot in which the jump hosts are read.
                 if draft.revision not in (None, await platforms.revision_of(session, draft.id)):
                     return Probed(
-                        error_code="credentials", error_message="The platform was changed meanwhile."
+                        error_code="changed_meanwhile", error_message="The platform was changed meanwhile."
                     )
                 endpoint = await self._endpoints.of_draft(session, _platform(draft))
             probe = await self._pool.check(endpoint, Timeouts(connect=self._connect_timeout))

@@ -31,7 +31,7 @@ REACH = frozenset(
         *("old_algorithms", *_SECRETS),
     }
 )
-"""Fields that say how a platform is reached: a change to one makes pooled connections void."""
+"""Fields that say how a platform is reached: after a change to one its state is not known."""
 NEW: Mapping[str, Any] = {
     "port": 22,
     "shell": "posix",
@@ -58,7 +58,8 @@ _SHOWN = (
 FOR_A_HOST = frozenset({"known_host_key", *_SECRETS})
 """Fields whose values are given for one host."""
 DRAFTED = REACH | {"zone", "host_key_policy"}
-"""Fields that matter to whether a platform can be reached."""
+"""Fields that matter to whether a platform can be reached: a change to one gives it a new revision, which makes pooled
+connections void."""
 _WHERE = ("host", "port", "username", "jump_platform_id", "zone", "host_key_policy")
 """Fields by which another machine may be at the other end, or another account on it."""
 RETYPE = "type it again: what is stored goes only to the host that it was stored for."

@@ -52,8 +52,8 @@ class Probes:
         """Connect and log in as the fields say (see Platforms.add); with a platform's id, fields that are not given
         are as it has them, and so are its secrets, which go nowhere else than they were stored for.
 
-        Raises NotFound, InvalidInput, Conflict (`changed_meanwhile`), Throttled, Stopping; StorageUnavailable where no worker can be asked. What the host makes
-        of it is no error but the answer. Cancelling it ends the connection.
+        Raises NotFound, InvalidInput, Conflict (`changed_meanwhile`), Throttled, Stopping; StorageUnavailable where no
+        worker can be asked. What the host makes of it is no error but the answer. Cancelling it ends the connection.
         """
         await self._gate.check(
             actor, Permission.PLATFORMS_WRITE, "platform.test", "platform", platform_id or ""

@@ -251,6 +251,10 @@ ERRORS: Mapping[str, tuple[str, str]] = {
         N_("The output could not be stored"),
         N_("Run it again when the database and the store answer; Settings show how they stand."),
     ),
+    "changed_meanwhile": (
+        N_("The platform was changed meanwhile"),
+        N_("Look at the platform, and test it again."),
+    ),
     "no_answer": (
         N_("No worker answered"),
         N_("Start a worker that serves this network zone, or wait until it has less to do."),
