@@ -23,13 +23,25 @@ def _key() -> str:
     return f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{secrets.token_hex(20)} {secrets.token_hex(4)}"
 
 
-async def _deploy(home: Path, key: str, kill_after: float | None = None) -> bool:
+_TOOLS = ("awk", "cat", "chmod", "cmp", "ln", "mv", "readlink", "rm", "sync", "tail", "tr")
+_COUNTED = """#!/bin/sh
+echo >>CONTROL/steps
+if [ "$(wc -l <CONTROL/steps)" -eq STEP ]; then
+  echo >CONTROL/stopped
+  until [ -e CONTROL/go ]; do sleep 0.05; done
+fi
+exec /usr/bin/TOOL "$@"
+"""
+
+
+async def _deploy(home: Path, key: str, kill_after: float | None = None, tools: str = "") -> bool:
     """Run the script alone, as on a host of its own; whether it said that the key is there. It is killed after so many
-    seconds, if not None."""
+    seconds, if not None. `tools`: where its programs are looked for first, ended by a colon."""
     tag = f"testum-{secrets.token_hex(8)}"
     script = authorized_keys._script([key], tag).text
     process = await asyncio.create_subprocess_exec(
-        *("unshare", "--pid", "--uts", "--fork", "--kill-child", "env", "-i", "PATH=/usr/bin:/bin"),
+        *("unshare", "--pid", "--uts", "--fork", "--kill-child", "env", "-i"),
+        f"PATH={tools}/usr/bin:/bin",
         *(f"HOME={home}", "sh", "-c", script),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -76,6 +88,44 @@ def soon(monkeypatch):
 @pytest.mark.parametrize("killed", [0, 3])
 async def test_many_at_once_on_one_file(tmp_path, killed):
     await _round(tmp_path, random.Random(killed), number=12, killed=killed)
+
+
+async def _stopped(place: Path, step: int) -> bool:
+    """A deployment that does not move on at so many programs that it has started, until another one is done; whether it
+    came so far. Both keys are there afterwards."""
+    place.mkdir()
+    control, tools, home = place / "control", place / "tools", place / "home"
+    for folder in (control, tools, home):
+        folder.mkdir()
+    file = home / ".ssh" / "authorized_keys"
+    file.parent.mkdir(mode=0o700)
+    file.write_bytes(_FOREIGN)
+    counted = _COUNTED.replace("CONTROL", str(control)).replace("STEP", str(step))
+    for name in _TOOLS:
+        tool = tools / name
+        tool.write_text(counted.replace("TOOL", name))
+        tool.chmod(0o755)
+    slow_key, key = _key(), _key()
+    slow = asyncio.create_task(_deploy(home, slow_key, tools=f"{tools}:"))
+    try:
+        while not (stopped := (control / "stopped").exists()) and not slow.done():
+            await lag(0.02)
+        assert await _deploy(home, key)
+    finally:
+        (control / "go").touch()
+        said = await slow
+    assert said, step
+    left = file.read_bytes()
+    assert left.startswith(_FOREIGN + b"\n") and len(left.splitlines()) == len(_FOREIGN.splitlines()) + 2
+    assert {key, slow_key} <= set(left.decode("latin-1").splitlines())
+    assert [path.name for path in file.parent.iterdir()] == ["authorized_keys"], step
+    return stopped
+
+
+async def test_whoever_is_slow_at_any_step_begins_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(authorized_keys, "_STALE_SECONDS", 1)
+    reached = await asyncio.gather(*(_stopped(tmp_path / str(step), step) for step in range(1, 31)))
+    assert 15 <= sum(reached) < len(reached), "it was stopped at each of its steps"
 
 
 @pytest.mark.slow

@@ -135,9 +135,14 @@ take() {
     [ "$waited" -lt @WAIT@ ] || fail "other deployments hold $lock"
   done
 }
-# Which of the wanted keys can log in, by their numbers.
+wanted() {
+  cat <<'TESTUM_WANTED'
+@WANTED@
+TESTUM_WANTED
+}
+# Which of the wanted keys can log in, by their numbers. On stdin: the wanted ones, then the file.
 present() {
-  tr '\000' '\001' <"$mine".base | awk -v here="$(unset TZ; date +%Y%m%d%H%M%S)" -v utc="$(date -u +%Y%m%d%H%M%S)" '
+  tr '\000' '\001' | awk -v here="$(unset TZ; date +%Y%m%d%H%M%S)" -v utc="$(date -u +%Y%m%d%H%M%S)" '
   function within(date, place, least, most,   number) {
     number = substr(date, place, 2) + 0
     return number >= least && number <= most
@@ -221,46 +226,56 @@ present() {
     if (key(rest) in number) print number[key(rest)]
   }'
 }
+# Who takes a slow holder for dead removes his files: what fails then did not fail on the host.
+broken() {
+  holds || return 1
+  [ -z "$read" ] || [ -f "$mine".base ] || return 1
+  [ -z "$written" ] || [ -f "$mine".new ] || return 1
+  fail "$@"
+}
 place() {
   case " $there " in
     *" $1 "*) told="$told$tag present $1
 " ;;
     *)
-      printf '%s\n' "$2" >>"$mine".new || fail "no room in $dir"
-      added=$((added + 1))
+      lines="$lines$2
+"
       told="$told$tag added $1
 " ;;
   esac
+}
+# The whole new file, in one piece: a file that is removed meanwhile is not begun again.
+compose() {
+  cat "$mine".base || return 1
+  [ ! -s "$mine".base ] || [ "$(tail -c 1 "$mine".base | wc -l)" -gt 0 ] || echo
+  printf '%s' "$lines"
 }
 # 1: the lock or the file is not as it was; all of it again.
 change() {
   for other in "$file".testum-*; do
     case $other in "$lock"|"$mine".*) ;; *) rm -f "$other" ;; esac
   done
-  told= ; added=0; was=
-  cat >"$mine".base <<'TESTUM_WANTED' || fail "no room in $dir"
-@WANTED@
-TESTUM_WANTED
+  told= ; lines= ; was= ; read= ; written=
   if [ -f "$file" ]; then
     was=1
-    cat "$file" >"$mine".new || fail "cannot copy $file"
+    cat "$file" >"$mine".base || broken "cannot copy $file" || return 1
   else
-    : >"$mine".new || fail "$dir cannot be written"
+    : >"$mine".base || broken "$dir cannot be written" || return 1
   fi
-  cat "$mine".new >>"$mine".base || fail "no room in $dir"
-  there=$(present) || fail "cannot read $file: awk is needed"
+  read=1
+  there=$({ wanted && cat "$mine".base; } | present) || broken "cannot read $file: awk is needed" || return 1
   there=$(echo $there)
-  cat "$mine".new >"$mine".base || fail "no room in $dir"
-  if [ -s "$mine".new ] && [ "$(tail -c 1 "$mine".new | wc -l)" -eq 0 ]; then echo >>"$mine".new || fail "no room in $dir"; fi
   @PLACES@
-  if [ "$added" -gt 0 ]; then
-    chmod 600 "$mine".new || fail "cannot set the mode"
+  if [ -n "$lines" ]; then
+    compose >"$mine".new || broken "no room in $dir" || return 1
+    written=1
+    chmod 600 "$mine".new || broken "cannot set the mode" || return 1
     sync "$mine".new 2>/dev/null || sync
     holds || return 1
     if [ -n "$was" ]; then cmp -s "$mine".base "$file" || return 1
     else [ ! -e "$file" ] || return 1
     fi
-    mv -f "$mine".new "$file" 2>/dev/null || { [ ! -f "$mine".new ] && return 1; fail "cannot replace $file"; }
+    mv -f "$mine".new "$file" 2>/dev/null || broken "cannot replace $file" || return 1
     told="$told$tag done changed"
   elif [ -f "$file" ] && ! is_ours "$file"; then
     fail "$file belongs to another user: $refused"
