@@ -17,6 +17,7 @@ from limits.aio.storage import Storage
 
 from testum import __version__, descriptors, logs
 from testum.artifacts.base import Artifacts
+from testum.core.feature import Registry
 from testum.core.positions import Sequencer
 from testum.core.secrets import Opener, Sealer
 from testum.db import idempotency, installation, migrate, soundness, workers
@@ -36,6 +37,7 @@ from testum.execution.retention import EXPIRE_SECONDS, SWEEP_SECONDS, Retention
 from testum.execution.runner import Runner
 from testum.execution.stopping import Work
 from testum.execution.watch import Duty, Watch
+from testum.execution.work import JobLoader
 from testum.output import emptied, files
 from testum.output.base import OutputStore
 from testum.output.files import FileOutputs
@@ -106,7 +108,7 @@ class Engine:
         )
         self.runner = Runner(
             database=testum.database,
-            opener=opener,
+            loader=JobLoader(testum.features, opener, connect_timeout=settings.connect_timeout_seconds),
             endpoints=testum.endpoints,
             pool=self.pool,
             ledger=self.ledger,
@@ -114,7 +116,6 @@ class Engine:
             outputs=testum.output_store,
             slots=slots,
             output_limit=settings.output_limit_bytes,
-            connect_timeout=settings.connect_timeout_seconds,
         )
 
         self.prober = Prober(testum.database, testum.endpoints, self.pool, settings.connect_timeout_seconds)
@@ -140,12 +141,15 @@ class Testum:
 
     __test__ = False
 
-    def __init__(self, settings: Settings, role: Role, artifacts: Artifacts | None) -> None:
+    def __init__(
+        self, settings: Settings, features: Registry, role: Role, artifacts: Artifacts | None
+    ) -> None:
         keys = settings.fernet_key.get_secret_value()
         self._sealer, self._opener = Sealer(keys), Opener(keys)
         self._closing: list[Callable[[], Awaitable[None]]] = []
         """What else is to be closed."""
         self.settings = settings
+        self.features = features
         self._role = role
         self.process_id = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
         self.alone = settings.embedded_database
@@ -206,6 +210,7 @@ class Testum:
         self.selections = Selections(self.database, self.gate)
         self.imports = Imports(self.database, self.gate, self.platforms)
         self.jobs = Jobs(
+            self.features,
             self.database,
             self.gate,
             self._sealer,
@@ -299,7 +304,7 @@ class Testum:
         return LocalDispatcher(self.engine.runner.run_job, self.engine.prober.answer)
 
     @classmethod
-    async def open(cls, settings: Settings, role: Role = Role.WEB) -> "Testum":
+    async def open(cls, settings: Settings, features: Registry, role: Role = Role.WEB) -> "Testum":
         """Start: bring the database up to date, make the first account, recover what the last stop cut off.
         Raises ConfigurationError."""
         logs.configure()
@@ -316,7 +321,7 @@ class Testum:
                 await migrate.upgrade(settings.effective_database_url)
             else:
                 await migrate.prepare(settings.effective_database_url)
-            self = cls(settings, role, artifacts)
+            self = cls(settings, features, role, artifacts)
         except BaseException:
             if lock is not None:
                 lock.close()

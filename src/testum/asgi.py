@@ -2,10 +2,11 @@
 
 from fastapi import FastAPI
 
+from testum.features import INSTALLED
 from testum.settings import load_settings
 from testum.web.factory import build
 
 
 def create_app() -> FastAPI:
     """The application, configured from the environment."""
-    return build(load_settings())
+    return build(load_settings(), INSTALLED)

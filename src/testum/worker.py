@@ -29,6 +29,7 @@ from testum.dispatch.celery import make_celery, queue_name, send_answer
 from testum.dispatch.loops import Loops
 from testum.dispatch.messages import ASK_TASK, SHARD_TASK
 from testum.errors import ConfigurationError, TestumError
+from testum.features import INSTALLED
 from testum.settings import Settings
 
 # The pool imports it with its first connection: here before, so that the processes that are forked share it.
@@ -187,7 +188,7 @@ class Child:
         """Start; the settings were found good when the worker started, so what is away now will come back."""
         while not self._stop.is_set() and os.getppid() == self._main:
             try:
-                return await Testum.open(self._settings, Role.WORKER)
+                return await Testum.open(self._settings, INSTALLED, Role.WORKER)
             except TestumError as error:
                 log.error("a worker's process cannot start; trying on", error=error.message)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -201,7 +202,7 @@ def _places(loop: asyncio.AbstractEventLoop) -> list[str]:
 
 
 async def _try(settings: Settings) -> None:
-    await (await Testum.open(settings, Role.WORKER)).close()
+    await (await Testum.open(settings, INSTALLED, Role.WORKER)).close()
 
 
 def _check(settings: Settings) -> str | None:

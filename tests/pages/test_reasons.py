@@ -16,6 +16,7 @@ from tests.support.sshd import RealSshd
 from tests.support.tools import unique
 from testum.core import states
 from testum.execution import runner
+from testum.features import INSTALLED
 from testum.ssh import SSHError
 from testum.web.pages.languages import languages
 from testum.web.pages.words import ERRORS, Words
@@ -72,7 +73,7 @@ def test_there_are_many() -> None:
 def test_every_code_says_what_happened_and_what_to_do(code: str) -> None:
     what, step = ERRORS[code]
     assert not what.endswith(".") and step.endswith(".") and len(what) < 60 and len(step) < 120
-    words = Words(languages()["ru"])
+    words = Words(languages()["ru"], INSTALLED)
     for text in (words.error(code), words.step(code)):
         assert re.search("[а-я]", text), f"not Russian: {text}"
 

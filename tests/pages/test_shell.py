@@ -12,6 +12,7 @@ from tests.support.browser import PHONE, ready
 from tests.support.server import Api, Server
 from tests.support.tools import ask
 from testum import __version__
+from testum.features import INSTALLED
 from testum.settings import Settings
 from testum.web.factory import build
 
@@ -23,7 +24,7 @@ KILOBYTE = 1000
 def page_routes() -> list[tuple[str, str]]:
     """Method and path of every page's route."""
     found = []
-    waiting = list(build(Settings(_env_file=None)).routes)  # type: ignore[call-arg]
+    waiting = list(build(Settings(_env_file=None), INSTALLED).routes)  # type: ignore[call-arg]
     while waiting:
         route = waiting.pop()
         inner = getattr(route, "original_router", None)

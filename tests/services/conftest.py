@@ -11,6 +11,7 @@ from cryptography.fernet import Fernet
 from tests.support.postgres import PostgresServer
 from testum.app import Testum
 from testum.core.permissions import Actor, Role
+from testum.features import INSTALLED
 from testum.settings import load_settings
 
 ACTOR = Actor(id=UUID(int=1), username="alice", role=Role.ADMIN)
@@ -28,6 +29,6 @@ async def testum(
         monkeypatch.setenv("FERNET_KEY", Fernet.generate_key().decode())
         monkeypatch.setenv("SECRET_KEY", secrets.token_urlsafe(48))
     monkeypatch.chdir(tmp_path)
-    opened = await Testum.open(load_settings())
+    opened = await Testum.open(load_settings(), INSTALLED)
     yield opened
     await opened.close()

@@ -23,6 +23,7 @@ from tests.support.waiting import LIMIT_SECONDS
 from testum.app import Role, Testum
 from testum.cli import webserver
 from testum.errors import TestumError
+from testum.features import INSTALLED
 from testum.settings import Settings, load_settings
 from testum.web.factory import build
 
@@ -41,7 +42,7 @@ def refusal(env: Mapping[str, str], role: Role = Role.WEB) -> str:
     """Why testum does not start with this environment. Fails when it does."""
 
     async def start() -> None:
-        await (await Testum.open(settings_of(env), role)).close()
+        await (await Testum.open(settings_of(env), INSTALLED, role)).close()
 
     return refusal_of(start())
 
@@ -130,7 +131,7 @@ class Application(Installation):
     async def _live(self, settings: Settings, started: Future[None]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         try:
-            app = build(settings)
+            app = build(settings, INSTALLED)
             # As the web server has it in front where a proxy is trusted.
             proxies = settings.trusted_proxies
             front: Any = ProxyHeadersMiddleware(app, proxies) if proxies else app

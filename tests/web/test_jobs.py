@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.application import doing_work
-from tests.support.server import Api
+from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd, free_port, run
 from tests.support.tools import unique
 from tests.support.waiting import until
@@ -287,6 +287,25 @@ def test_a_rerun_has_the_first_ones_environment(api: Api, platform: Any) -> None
     for accepted in (second, third):
         api.wait_job(accepted["job_id"])
         assert api.get(f"/tasks/{accepted['task_id']}")["stdout"] == "kept\n"
+
+
+@pytest.mark.embedded
+def test_jobs_of_a_feature_that_was_removed_are_shown_and_not_run_again(
+    server: Server, api: Api, platform: Any
+) -> None:
+    task = one(api, command="echo kept", targets=on(platform))
+    job_id = task["job_id"]
+    for table, column in (("jobs", "id"), ("task_runs", "job_id")):
+        server.execute(
+            f"UPDATE {table} SET type = 'gone' WHERE {column} = :job",
+            {"job": job_id if server.servers else job_id.replace("-", "")},
+        )
+    assert api.get(f"/jobs/{job_id}")["type"] == api.get(f"/tasks/{task['id']}")["type"] == "gone"
+    answer = api.http.post(f"/jobs/{job_id}/rerun")
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_type")
+    answer = api.http.get("/jobs/", params={"type": "gone"})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "type")
+    assert "run_command" in answer.json()["detail"]
 
 
 # -- ending ------------------------------------------------------------------------------------------------

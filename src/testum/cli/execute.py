@@ -222,7 +222,7 @@ def _text_of(command: str) -> str:
 
 
 def _script(path: str, interpreter: str | None, arguments: list[str]) -> dict[str, Any]:
-    from testum.core.actions import ScriptSpec
+    from testum.core.script_text import for_shell
 
     try:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
@@ -237,7 +237,7 @@ def _script(path: str, interpreter: str | None, arguments: list[str]) -> dict[st
         interpreter = first[2:].strip()
     if interpreter:
         spec["interpreter"] = interpreter
-    if ScriptSpec(text, interpreter or "/bin/sh").for_shell().converted:
+    if for_shell(text, interpreter or "/bin/sh") != text:
         print(
             f"testum: {path}: its lines end in CR LF, or it has a byte order mark: it is sent with LF, and without it.",
             file=sys.stderr,

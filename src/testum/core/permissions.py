@@ -1,4 +1,4 @@
-"""Who may do what: one table of roles and permissions, one check.
+"""Who may do what: roles, permissions, one check.
 
 The services call `require` before they do anything; a route cannot forget it, because a route has no
 other way to the data.
@@ -12,50 +12,45 @@ from testum.errors import Forbidden
 
 
 class Role(StrEnum):
-    """What an account is: an admin may do everything, an operator runs things, a viewer looks."""
+    """What an account is: a viewer looks, an operator runs things, an admin may do everything."""
 
-    ADMIN = "admin"
-    OPERATOR = "operator"
     VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
 
 
-class Permission(StrEnum):
-    """One thing that can be allowed, named `object:verb`."""
-
-    PLATFORMS_READ = "platforms:read"
-    PLATFORMS_WRITE = "platforms:write"
-    KEYS_READ = "keys:read"
-    KEYS_WRITE = "keys:write"
-    SELECTIONS_READ = "selections:read"
-    SELECTIONS_WRITE = "selections:write"
-    JOBS_READ = "jobs:read"
-    JOBS_RUN = "jobs:run"
-    JOBS_CANCEL = "jobs:cancel"
-    KEYS_DEPLOY = "keys:deploy"
-    AUDIT_READ = "audit:read"
-    SETTINGS_READ = "settings:read"
-    USERS_READ = "users:read"
-    USERS_WRITE = "users:write"
-    ACCOUNT = "account:own"
+_RANKS = {role: rank for rank, role in enumerate(Role)}
 
 
-_VIEWER = frozenset(
-    {
-        Permission.PLATFORMS_READ,
-        Permission.KEYS_READ,
-        Permission.SELECTIONS_READ,
-        Permission.JOBS_READ,
-        Permission.ACCOUNT,
-    }
-)
-_OPERATOR = _VIEWER | {Permission.SELECTIONS_WRITE, Permission.JOBS_RUN, Permission.JOBS_CANCEL}
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One thing that can be allowed, named `object:verb`, to accounts of this role and of those above it."""
 
-GRANTS: dict[Role, frozenset[Permission]] = {
-    Role.ADMIN: frozenset(Permission),
-    Role.OPERATOR: _OPERATOR,
-    Role.VIEWER: _VIEWER,
-}
-"""The table. Deploying keys gives others access to hosts, so that it is not an operator's to do."""
+    name: str
+    role: Role
+
+    def __str__(self) -> str:
+        return self.name
+
+    def is_of(self, role: Role) -> bool:
+        """Whether accounts of this role have it."""
+        return _RANKS[role] >= _RANKS[self.role]
+
+
+ACCOUNT = Permission("account:own", Role.VIEWER)
+PLATFORMS_READ = Permission("platforms:read", Role.VIEWER)
+PLATFORMS_WRITE = Permission("platforms:write", Role.ADMIN)
+KEYS_READ = Permission("keys:read", Role.VIEWER)
+KEYS_WRITE = Permission("keys:write", Role.ADMIN)
+KEYS_DEPLOY = Permission("keys:deploy", Role.ADMIN)
+"""Deploying keys gives others access to hosts, so that it is not an operator's to do."""
+SELECTIONS_READ = Permission("selections:read", Role.VIEWER)
+SELECTIONS_WRITE = Permission("selections:write", Role.OPERATOR)
+JOBS_READ = Permission("jobs:read", Role.VIEWER)
+JOBS_RUN = Permission("jobs:run", Role.OPERATOR)
+JOBS_CANCEL = Permission("jobs:cancel", Role.OPERATOR)
+AUDIT_READ = Permission("audit:read", Role.ADMIN)
+SETTINGS_READ = Permission("settings:read", Role.ADMIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +70,14 @@ def allows(actor: Actor, permission: Permission) -> bool:
 
     An account whose password must be changed first may do nothing but see to its own account.
     """
-    if actor.must_change_password and permission is not Permission.ACCOUNT:
+    if actor.must_change_password and permission is not ACCOUNT:
         return False
-    return permission in GRANTS[actor.role]
+    return permission.is_of(actor.role)
 
 
 def changes_something(actor: Actor) -> bool:
     """Whether the actor may do more than look, and see to the own account."""
-    return any(allows(actor, permission) for permission in GRANTS[actor.role] - _VIEWER)
+    return actor.role is not Role.VIEWER and not actor.must_change_password
 
 
 def require(actor: Actor, permission: Permission) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from testum.core.actions import JobType
+from testum.core.programs import RunCommand
 from testum.core.states import FINAL, UNFINISHED, JobStatus, TaskStatus
 from testum.db.jobs import Job, seconds_taken
 from testum.db.tasks import Task
@@ -53,7 +53,7 @@ async def last_commands(session: AsyncSession, *, limit: int) -> list[tuple[str,
     return [
         (command, user)
         for job_type, parameters, user in rows
-        if job_type == JobType.RUN_COMMAND and isinstance(command := parameters.get("command"), str)
+        if job_type == RunCommand.kind and isinstance(command := parameters.get("command"), str)
     ]
 
 
@@ -65,7 +65,7 @@ async def newest_deployments(
     rows = await session.execute(
         select(Job.id, Job.created_at, Job.parameters)
         .join(newest, newest.c.id == Job.id)
-        .where(newest.c.type == JobType.DEPLOY)
+        .where(newest.c.type == "deploy")
         .order_by(Job.created_at.desc(), Job.id.desc())
     )
     return [(job_id, created_at, parameters) for job_id, created_at, parameters in rows]

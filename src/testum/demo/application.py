@@ -17,6 +17,7 @@ from testum.core.permissions import Actor, Role
 from testum.db.paging import PageRequest
 from testum.db.platforms import Platform
 from testum.demo.hosts import TAG, USERNAME, DemoHost, DemoHosts
+from testum.features import INSTALLED
 from testum.services.passwords import make_up
 from testum.settings import Settings, load_settings
 from testum.web.factory import build, show_password
@@ -45,7 +46,7 @@ def create_app() -> FastAPI:
             print(_reminder(settings), flush=True)  # noqa: T201 - for the person at the terminal
         print(_greeting(names, settings.admin_username), flush=True)  # noqa: T201 - for the person at the terminal
 
-    app = build(settings, started=started)
+    app = build(settings, INSTALLED, started=started)
     inner = app.router.lifespan_context
 
     @asynccontextmanager

@@ -1,13 +1,12 @@
 """What an action gets and gives: the context of one task, and how it ended."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import structlog
 
-from testum.core.actions import JobSpec
+from testum.core.feature import Action
 from testum.core.states import TaskStatus
 from testum.db.claims import Remains
 from testum.db.session import Database
@@ -24,10 +23,13 @@ class JobWork:
     """A job as its tasks need it: read once, shared by all of them. Holds secrets in clear."""
 
     id: UUID
-    spec: JobSpec
+    kind: str
     timeouts: Timeouts
-    keys: Sequence[tuple[str, str]] = ()
-    """For `deploy`: name and public key line."""
+    action: Action
+    parameters: Any = None
+    """What the job was told, a JobKind; None where no feature has this kind."""
+    loaded: Any = None
+    """What JobKind.load has read."""
 
 
 @dataclass(slots=True)
@@ -106,12 +108,3 @@ class Outcome:
             error_code="worker_stopped",
             error_message="The server was stopped while the task ran; it was ended on the host.",
         )
-
-
-class Action(Protocol):
-    """What a type of job does on one platform. Whatever it raises ends the task."""
-
-    async def __call__(self, context: Context) -> Outcome: ...
-
-
-Actions = Mapping[str, Action]

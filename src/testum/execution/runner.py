@@ -10,8 +10,6 @@ from uuid import UUID
 
 import structlog
 
-from testum.core.actions import JobType
-from testum.core.secrets import Opener
 from testum.core.states import TaskStatus
 from testum.db import contacts
 from testum.db.claims import Claim, Remains, Result
@@ -19,14 +17,13 @@ from testum.db.contacts import Contact
 from testum.db.session import Database
 from testum.errors import TestumError
 from testum.events.base import Events
-from testum.execution.actions import ACTIONS
 from testum.execution.endpoints import Endpoints
 from testum.execution.ledger import Ledger, Wanted
 from testum.execution.outcome import Context, JobWork, Outcome
 from testum.execution.persist import persist
 from testum.execution.recorder import Recorder
 from testum.execution.slots import Slots, UnderWay
-from testum.execution.work import load_work
+from testum.execution.work import JobLoader
 from testum.output.base import OutputStore, Owner, TakenOver
 from testum.ssh import Endpoint, Pool, Progress
 
@@ -77,7 +74,7 @@ class Runner:
         self,
         *,
         database: Database,
-        opener: Opener,
+        loader: JobLoader,
         endpoints: Endpoints,
         pool: Pool,
         ledger: Ledger,
@@ -85,11 +82,9 @@ class Runner:
         outputs: OutputStore,
         slots: int,
         output_limit: int,
-        connect_timeout: float,
-        grace: float = 5.0,
     ) -> None:
         self._database = database
-        self._opener = opener
+        self._loader = loader
         self._endpoints = endpoints
         self._pool = pool
         self._ledger = ledger
@@ -97,8 +92,6 @@ class Runner:
         self._outputs = outputs
         self._slots = Slots(slots)
         self._output_limit = output_limit
-        self._connect_timeout = connect_timeout
-        self._grace = grace
         self._running: dict[UUID, _Running] = {}
         self._loops: dict[tuple[UUID, tuple[str, ...]], UnderWay] = {}
         """The loops that claim, by their jobs and the zones they serve."""
@@ -139,7 +132,7 @@ class Runner:
         several would.
         """
         async with self._database.read() as session:
-            loaded = await load_work(session, self._opener, job_id, self._connect_timeout, self._grace)
+            loaded = await self._loader.load(session, job_id)
         if loaded is None:
             return
         work, concurrency = loaded
@@ -297,7 +290,8 @@ class Runner:
             return running.reason
         running.acting = task = asyncio.current_task()
         try:
-            return await ACTIONS[JobType(context.work.spec.type)](context)
+            outcome: Outcome = await context.work.action(context)
+            return outcome
         except asyncio.CancelledError:
             if task is None or running.reason is None:
                 raise
@@ -313,8 +307,8 @@ class Runner:
             ended = await self._pool.terminate(
                 context.endpoint,
                 context.marker,
-                grace=self._grace,
-                connect_timeout=self._connect_timeout,
+                grace=context.work.timeouts.grace,
+                connect_timeout=context.work.timeouts.connect,
                 begun=context.progress.begun,
                 sent_at=context.progress.sent_at,
                 attempt=context.progress.attempt,

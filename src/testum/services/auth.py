@@ -15,7 +15,7 @@ from limits import parse
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from testum.core.permissions import Actor, Permission, Role
+from testum.core.permissions import ACCOUNT, Actor, Role
 from testum.core.secrets import Signer
 from testum.db import installation, users
 from testum.db.base import new_id, utc_now
@@ -308,7 +308,7 @@ class Auth:
     async def _confirm(self, actor: Actor, password: str, action: str) -> str:
         """The actor knows the account's password; the hash that it fits is returned. Guessing is throttled
         as at the login."""
-        await self._gate.check(actor, Permission.ACCOUNT, action, "user", actor.id)
+        await self._gate.check(actor, ACCOUNT, action, "user", actor.id)
         if not await self._attempts.hit(_PER_ACCOUNT, "confirm", str(actor.id)):
             await self._gate.refused(actor, action, "user", actor.id, reason="throttled")
             raise await self._attempts.refusal(_PER_ACCOUNT, "confirm", str(actor.id))

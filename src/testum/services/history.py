@@ -7,8 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from testum.core.actions import JobType
-from testum.core.permissions import Actor, Permission
+from testum.core.permissions import AUDIT_READ, JOBS_READ, Actor
 from testum.core.states import TaskStatus
 from testum.db import audit, jobs, remains, reports, tasks
 from testum.db.audit import AuditLog
@@ -48,7 +47,7 @@ class History:
 
     async def job(self, actor: Actor, job_id: UUID) -> JobView:
         """One job. Raises NotFound."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job", job_id)
+        await self._gate.check(actor, JOBS_READ, "job.read", "job", job_id)
         async with self._database.read() as session:
             job = await jobs.get(session, job_id)
             if job is None:
@@ -58,13 +57,13 @@ class History:
 
     async def jobs_by_ids(self, actor: Actor, job_ids: Collection[UUID]) -> Sequence[Job]:
         """Those of the jobs that there are, in no order."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
+        await self._gate.check(actor, JOBS_READ, "job.read", "job")
         async with self._database.read() as session:
             return await jobs.get_many(session, job_ids)
 
     async def deployments(self, actor: Actor, key: SSHKey, *, limit: int = 10) -> list[JobView]:
         """The last jobs that deploy a key, newest first, as far as the newest jobs tell."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
+        await self._gate.check(actor, JOBS_READ, "job.read", "job")
         async with self._database.read() as session:
             ids = [
                 job_id
@@ -83,7 +82,7 @@ class History:
 
     async def rows(self, actor: Actor, job_id: UUID) -> list[TaskRow]:
         """All tasks of a job in order, as a list shows them. Raises NotFound."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job", job_id)
+        await self._gate.check(actor, JOBS_READ, "job.read", "job", job_id)
         async with self._database.read() as session:
             if await jobs.get(session, job_id) is None:
                 raise NotFound("There is no such job.")
@@ -91,21 +90,21 @@ class History:
 
     async def elapsed(self, actor: Actor, job: Job) -> float:
         """For how many seconds a job has been at work, or was; of one that has not begun, for how many it waits, or did."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
+        await self._gate.check(actor, JOBS_READ, "job.read", "job")
         async with self._database.read() as session:
             return await jobs.elapsed(session, job)
 
     async def usual_seconds(self, actor: Actor, job: Job) -> float | None:
         """How long the last successful jobs of the same kind, command and size took (their median); None where
         there was none."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
+        await self._gate.check(actor, JOBS_READ, "job.read", "job")
         async with self._database.read() as session:
             took = await reports.durations_like(session, job, limit=_COMMANDS_READ)
         return median(took) if took else None
 
     async def recent_commands(self, actor: Actor, *, limit: int = 100) -> list[str]:
         """The commands that were run last, the actor's own first, each once; together no more than a page bears."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
+        await self._gate.check(actor, JOBS_READ, "job.read", "job")
         async with self._database.read() as session:
             found = await reports.last_commands(session, limit=_COMMANDS_READ)
         own = [command for command, user in found if user == actor.username]
@@ -128,7 +127,7 @@ class History:
         q: str | None = None,
     ) -> Page[JobView]:
         """A page of the jobs, newest first; `q` is looked for in who started them and in their command."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
+        await self._gate.check(actor, JOBS_READ, "job.read", "job")
         async with self._database.read() as session:
             page = await jobs.find(session, request, status=status, type=type, q=q)
             found = await views(session, page.items)
@@ -136,7 +135,7 @@ class History:
 
     async def task(self, actor: Actor, task_id: UUID) -> Task:
         """One task. Raises NotFound."""
-        await self._gate.check(actor, Permission.JOBS_READ, "task.read", "task", task_id)
+        await self._gate.check(actor, JOBS_READ, "task.read", "task", task_id)
         async with self._database.read() as session:
             task = await tasks.get(session, task_id)
         if task is None:
@@ -156,7 +155,7 @@ class History:
         q: str | None = None,
     ) -> Page[Task]:
         """A page of the tasks: a job's in the order of its platforms, otherwise newest first."""
-        await self._gate.check(actor, Permission.JOBS_READ, "task.read", "task")
+        await self._gate.check(actor, JOBS_READ, "task.read", "task")
         async with self._database.read() as session:
             return await tasks.find(
                 session,
@@ -171,9 +170,9 @@ class History:
 
     async def deployed_keys(self, actor: Actor, platform_id: UUID) -> list[str]:
         """The names of the keys that deployments put on a platform, or found there, as far as its last ones tell."""
-        await self._gate.check(actor, Permission.JOBS_READ, "task.read", "task")
+        await self._gate.check(actor, JOBS_READ, "task.read", "task")
         async with self._database.read() as session:
-            details = await reports.details_of(session, platform_id, type=JobType.DEPLOY, limit=20)
+            details = await reports.details_of(session, platform_id, type="deploy", limit=20)
         names = {name for told in details for name in (*told.get("added", ()), *told.get("present", ()))}
         return sorted(str(name) for name in names)
 
@@ -190,7 +189,7 @@ class History:
         q: str | None = None,
     ) -> Page[AuditLog]:
         """A page of the audit log, newest first."""
-        await self._gate.check(actor, Permission.AUDIT_READ, "audit.read", "audit")
+        await self._gate.check(actor, AUDIT_READ, "audit.read", "audit")
         async with self._database.read() as session:
             return await audit.find(
                 session,

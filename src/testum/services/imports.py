@@ -9,7 +9,7 @@ from uuid import UUID
 
 from testum.core import lists
 from testum.core.inventory import Draft, Inventory, Places, Problem, split_hop
-from testum.core.permissions import Actor, Permission
+from testum.core.permissions import PLATFORMS_WRITE, Actor
 from testum.core.text import login_address
 from testum.db import platforms
 from testum.db.platforms import Platform
@@ -98,7 +98,7 @@ class Imports:
 
     async def _look(self, actor: Actor, inventory: Inventory, login: Login) -> "_Looked":
         """The plan, made by the checks that doing it makes, and the platforms that it would add."""
-        await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.import", "platform")
+        await self._gate.check(actor, PLATFORMS_WRITE, "platform.import", "platform")
         if len(inventory.drafts) > MAX_DRAFTS:
             raise InvalidInput.field("text", f"at most {MAX_DRAFTS}.")
         async with self._database.read() as session:

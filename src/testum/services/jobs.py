@@ -3,20 +3,20 @@
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from testum.core.actions import JobSpec, JobType, RerunOf
+from testum.core.feature import Registry
 from testum.core.idempotency import Once
-from testum.core.permissions import Actor, Permission
+from testum.core.job_kinds import JobSpec, RerunOf
+from testum.core.permissions import JOBS_CANCEL, JOBS_READ, JOBS_RUN, Actor
 from testum.core.secrets import Sealer
 from testum.core.states import FINAL_JOB, JobStatus, TaskStatus
 from testum.core.targets import Targets, no_match, no_such
-from testum.db import claims, idempotency, jobs, keys, platforms, remains, tasks
+from testum.db import claims, idempotency, jobs, platforms, remains, tasks
 from testum.db.base import new_id, utc_now
 from testum.db.jobs import Job
 from testum.db.positions import Positions
@@ -33,16 +33,12 @@ from testum.services.once import Started, already_made, new_job_id, started_by
 _NAMES_TOLD = 5
 
 
-def _permission(job_type: str) -> Permission:
-    """What it takes to start a job of this type."""
-    return Permission.KEYS_DEPLOY if job_type == JobType.DEPLOY else Permission.JOBS_RUN
-
-
 class Jobs:
     """Use cases of jobs."""
 
     def __init__(
         self,
+        features: Registry,
         database: Database,
         gate: Gate,
         sealer: Sealer,
@@ -54,6 +50,7 @@ class Jobs:
         concurrency: int,
         timeout: float,
     ) -> None:
+        self._features = features
         self._database = database
         self._gate = gate
         self._sealer = sealer
@@ -83,24 +80,23 @@ class Jobs:
         somebody else's job; what `first` raises; Stopping.
         """
         await self._check(actor, spec)
-        if spec.script is not None:
-            spec = replace(spec, script=spec.script.for_shell())
         spec.check()
         targets.check()
+        parameters = spec.parameters.prepared()
         job = Job(
             id=new_job_id(new),
-            type=spec.type,
+            type=parameters.kind,
             status=JobStatus.PENDING,
             targets=targets.as_json(),
-            parameters=spec.parameters(),
+            parameters=parameters.stored(),
             timeout=spec.timeout if spec.timeout is not None else self._timeout,
             idle_timeout=spec.idle_timeout,
             concurrency=spec.concurrency or self._concurrency,
             created_by=actor.username,
             created_at=utc_now(),
         )
-        if spec.environment:
-            job.sealed_environment = self._sealer.seal(job.id, "environment", json.dumps(spec.environment))
+        if secrets := parameters.secrets():
+            job.sealed_environment = self._sealer.seal(job.id, "environment", json.dumps(secrets))
             job.sealed_for = job.id
 
         async def select_platforms(session: AsyncSession) -> tuple[Job, Sequence[Target]]:
@@ -110,8 +106,7 @@ class Jobs:
             # Whoever names a host wants it done there: left out without a word it would look like success.
             if unknown := await missing_names(session, targets.names):
                 raise no_such(unknown)
-            if spec.key_ids is not None:
-                await self._check_keys(session, spec.key_ids)
+            await parameters.check_names(session)
             selected = await select_targets(session, targets)
             if not selected:
                 raise no_match(targets)
@@ -139,12 +134,13 @@ class Jobs:
         """The job that this key of the account's started within the last day, whatever has become of its platforms
         since; None where it started none. Raises InvalidInput (code `idempotency_key_reused`) where it asked for
         something else then."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job")
+        await self._gate.check(actor, JOBS_READ, "job.read", "job")
         async with self._database.read() as session:
             return await started_by(session, actor, once)
 
     async def _check(self, actor: Actor, spec: JobSpec) -> None:
-        await self._gate.check(actor, _permission(spec.type), f"job.{spec.type}", "job")
+        kind = spec.parameters
+        await self._gate.check(actor, kind.permission, f"job.{kind.kind}", "job")
 
     async def rerun(
         self,
@@ -203,14 +199,14 @@ class Jobs:
     async def unsure(self, actor: Actor, job: Job, which: RerunOf) -> list[Unsure]:
         """The tasks that `rerun` would ask about: of this job, or of one that does the same, on the platforms that it
         would run on."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job", job.id)
+        await self._gate.check(actor, JOBS_READ, "job.read", "job", job.id)
         async with self._database.read() as session:
             selected = await jobs.targets_left(session, job.id, _wanted(which))
             return await _unsure(session, job, selected)
 
     async def platforms_left(self, actor: Actor, job_id: UUID) -> list[str]:
         """The ids, as 32 hexadecimal digits and in their order, of a job's platforms that are still there."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job", job_id)
+        await self._gate.check(actor, JOBS_READ, "job.read", "job", job_id)
         async with self._database.read() as session:
             return await jobs.ids_left(session, job_id)
 
@@ -219,9 +215,10 @@ class Jobs:
         async with self._database.read() as session:
             job = await jobs.get(session, job_id)
         if job is None:
-            await self._gate.check(actor, Permission.JOBS_RUN, "job.rerun", "job", job_id)
+            await self._gate.check(actor, JOBS_RUN, "job.rerun", "job", job_id)
             raise NotFound("There is no such job.")
-        await self._gate.check(actor, _permission(job.type), "job.rerun", "job", job_id)
+        kind = self._features.job_kind(job.type)
+        await self._gate.check(actor, kind.permission, "job.rerun", "job", job_id)
         if job.status not in FINAL_JOB:
             raise Conflict("The job is still under way. Wait for its end, or cancel it.", code="job_running")
         return job
@@ -281,23 +278,17 @@ class Jobs:
             job.id,
             platforms=len(selected),
             names=[target.name for target in selected[:20]],
-            **_audit_parameters(job),
+            **self._features.job_kind(job.type).audited(job.parameters),
+            **({"rerun_of": str(job.rerun_of)} if job.rerun_of is not None else {}),
         )
         first: UUID = rows[0]["id"]
         return first
-
-    @staticmethod
-    async def _check_keys(session: AsyncSession, key_ids: Sequence[UUID]) -> None:
-        found = {key.id for key in await keys.by_ids(session, key_ids)}
-        missing = [key_id for key_id in key_ids if key_id not in found]
-        if missing:
-            raise InvalidInput.field("key_ids", f"no key has the id {missing[0]}.")
 
     async def cancel(self, actor: Actor, job_id: UUID) -> None:
         """Cancel a job: what has not begun never will, what runs is ended on its host, and so is what may still be at work
         there of tasks that are over, which each then says. Where there is nothing of all that, nothing is changed. Raises
         NotFound."""
-        await self._gate.check(actor, Permission.JOBS_CANCEL, "job.cancel", "job", job_id)
+        await self._gate.check(actor, JOBS_CANCEL, "job.cancel", "job", job_id)
         ids: list[UUID] = []
         last: int | None = None
         try:
@@ -364,14 +355,3 @@ def _nothing_left() -> InvalidInput:
     return InvalidInput(
         "No platform is left to run on: none ended so, or those that did are deleted.", code="no_targets"
     )
-
-
-def _audit_parameters(job: Job) -> dict[str, Any]:
-    shown = {key: value for key, value in job.parameters.items() if key != "script"}
-    if isinstance(shown.get("command"), str):
-        shown["command"] = shown["command"][:2000]
-    if "script" in job.parameters:
-        shown["interpreter"] = job.parameters["script"]["interpreter"]
-    if job.rerun_of is not None:
-        shown["rerun_of"] = str(job.rerun_of)
-    return shown

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
-from testum.core.permissions import Actor, Permission
+from testum.core.permissions import KEYS_READ, KEYS_WRITE, PLATFORMS_READ, Actor
 from testum.core.secrets import Sealer
 from testum.core.sshkeys import PublicKey, check_private_key, parse_public_key
 from testum.core.text import check_name
@@ -69,7 +69,7 @@ class Keys:
 
     async def add(self, actor: Actor, new: NewKey) -> SSHKey:
         """Keep a key. Raises InvalidInput, Conflict (the name, or the very key, is there already)."""
-        await self._gate.check(actor, Permission.KEYS_WRITE, "key.create", "key", new.name)
+        await self._gate.check(actor, KEYS_WRITE, "key.create", "key", new.name)
         name, public = await _check(new)
         key_id = new_id()
         key = SSHKey(
@@ -101,7 +101,7 @@ class Keys:
 
     async def get(self, actor: Actor, key_id: UUID) -> SSHKey:
         """One key. Raises NotFound."""
-        await self._gate.check(actor, Permission.KEYS_READ, "key.read", "key", key_id)
+        await self._gate.check(actor, KEYS_READ, "key.read", "key", key_id)
         async with self._database.read() as session:
             key = await keys.get(session, key_id)
         if key is None:
@@ -110,13 +110,13 @@ class Keys:
 
     async def users(self, actor: Actor, key_id: UUID, limit: int) -> list[Platform]:
         """The first platforms by name that log in with this key; of each its id, name and state."""
-        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
+        await self._gate.check(actor, PLATFORMS_READ, "platform.read", "platform")
         async with self._database.read() as session:
             return await platforms.users_of_key(session, key_id, limit)
 
     async def names(self, actor: Actor, key_ids: Sequence[UUID] | None = None) -> list[KeyName]:
         """Those of the keys that there are, or all, by name."""
-        await self._gate.check(actor, Permission.KEYS_READ, "key.read", "key")
+        await self._gate.check(actor, KEYS_READ, "key.read", "key")
         async with self._database.read() as session:
             return await keys.names(session, key_ids)
 
@@ -124,13 +124,13 @@ class Keys:
         self, actor: Actor, request: PageRequest, *, q: str | None = None, name: str | None = None
     ) -> Page[SSHKey]:
         """A page of the keys; `q` is looked for in names and fingerprints, `name` is exact."""
-        await self._gate.check(actor, Permission.KEYS_READ, "key.read", "key")
+        await self._gate.check(actor, KEYS_READ, "key.read", "key")
         async with self._database.read() as session:
             return await keys.find(session, request, q=q, name=name)
 
     async def delete(self, actor: Actor, key_id: UUID) -> SSHKey:
         """Forget a key. Raises NotFound, or Conflict while platforms log in with it."""
-        await self._gate.check(actor, Permission.KEYS_WRITE, "key.delete", "key", key_id)
+        await self._gate.check(actor, KEYS_WRITE, "key.delete", "key", key_id)
         async with self._database.write() as session:
             await installation.ensure(session)
             key = await keys.get(session, key_id)

@@ -12,7 +12,7 @@ from uuid import UUID
 from testum.core.difference import Changed, differ
 from testum.core.folding import fold, natural_key
 from testum.core.frames import Frame, FrameDecoder, Stream, decode_all, decode_text
-from testum.core.permissions import Actor, Permission
+from testum.core.permissions import JOBS_READ, Actor
 from testum.core.states import FINAL, TaskStatus
 from testum.core.terminal import visible
 from testum.db import jobs, tasks
@@ -98,7 +98,7 @@ class Likenesses:
     ) -> Likeness:
         """The groups of a job's tasks that have ended, all or those that ended in `status`. That of `task_id` is named
         by it and not by its first task, and is there even where it is beyond `limit`. Raises NotFound."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.read", "job", job_id)
+        await self._gate.check(actor, JOBS_READ, "job.read", "job", job_id)
         async with self._database.read() as session:
             if await jobs.get(session, job_id) is None:
                 raise NotFound("There is no such job.")
@@ -188,7 +188,7 @@ class Likenesses:
 
     async def compare(self, actor: Actor, task_id: UUID, other_id: UUID) -> list[StreamDifference]:
         """How the second task's output differs from the first's, for each stream that does. Raises NotFound."""
-        await self._gate.check(actor, Permission.JOBS_READ, "task.read", "task", task_id)
+        await self._gate.check(actor, JOBS_READ, "task.read", "task", task_id)
         ours, theirs = await self._beginning(task_id), await self._beginning(other_id)
         return await asyncio.to_thread(_compare, ours, theirs)
 

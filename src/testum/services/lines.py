@@ -15,7 +15,7 @@ from uuid import UUID
 
 from testum.core.frames import Frame, FrameDecoder
 from testum.core.lines import Line, show
-from testum.core.permissions import Actor, Permission
+from testum.core.permissions import JOBS_READ, Actor
 from testum.core.rows import Place, Row, RowIndex, RowReader, resynchronize
 from testum.core.search import Hits, Matcher, Query, Search
 from testum.db import tasks
@@ -232,7 +232,7 @@ class Lines:
         )
 
     async def _begin(self, actor: Actor, task_id: UUID, query: Query | None) -> tuple[Task, Matcher | None]:
-        await self._gate.check(actor, Permission.JOBS_READ, "task.read", "task", task_id)
+        await self._gate.check(actor, JOBS_READ, "task.read", "task", task_id)
         async with self._database.read() as session:
             found = await tasks.by_ids(session, [task_id])
         if not found:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from testum.core.frames import HEADER_SIZE, Frame, FrameDecoder, Stream, damaged, missing
-from testum.core.permissions import Actor, Permission
+from testum.core.permissions import JOBS_READ, Actor
 from testum.core.rows import stamped
 from testum.core.states import FINAL, TaskStatus
 from testum.db import tasks
@@ -193,7 +193,7 @@ class Outputs:
         """The task, and the exact bytes of one stream, or of both as they came; with `timestamps`, each line behind
         the time at which it began. Raises NotFound, OutputExpired, and OutputDamaged: beyond the first few MiB while it is
         read."""
-        await self._gate.check(actor, Permission.JOBS_READ, "task.read", "task", task_id)
+        await self._gate.check(actor, JOBS_READ, "task.read", "task", task_id)
         async with self._database.read() as session:
             task = await tasks.get(session, task_id)
         if task is None:

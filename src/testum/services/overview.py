@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from testum.core.permissions import Actor, Permission
+from testum.core.permissions import JOBS_READ, PLATFORMS_READ, Actor
 from testum.core.states import TROUBLE, JobStatus, PlatformState
 from testum.db import jobs, keys, platforms, reports
 from testum.db.base import utc_now
@@ -69,7 +69,7 @@ class Overview:
         self, actor: Actor, *, most_jobs: int = 8, most_failures: int = 6, most_trouble: int = 8
     ) -> Standing:
         """How things stand now."""
-        for permission in (Permission.JOBS_READ, Permission.PLATFORMS_READ):
+        for permission in (JOBS_READ, PLATFORMS_READ):
             await self._gate.check(actor, permission, "overview.read", "overview")
         # One session is one view of the data.
         async with self._database.read() as session:

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from testum.core.permissions import Actor, Permission
+from testum.core.permissions import PLATFORMS_READ, PLATFORMS_WRITE, Actor
 from testum.core.secrets import Sealer
 from testum.core.states import PlatformState
 from testum.core.targets import MAX_VALUES
@@ -53,7 +53,7 @@ class Platforms:
         Raises InvalidInput, naming every bad field, or Conflict for a name that is taken.
         """
         name = str(values.get("name", ""))
-        await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.create", "platform", name[:200])
+        await self._gate.check(actor, PLATFORMS_WRITE, "platform.create", "platform", name[:200])
         platform = await self.make(actor, values)
         await self._keep(actor, platform)
         return platform
@@ -61,7 +61,7 @@ class Platforms:
     async def add_made(self, actor: Actor, many: Sequence[Platform]) -> dict[UUID, InvalidInput | Conflict]:
         """Keep new platforms that `make` has made, jump hosts before those behind them: all in one transaction, but
         each for itself. Those that cannot be kept are returned, by id, with what was raised for them."""
-        await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.create", "platform")
+        await self._gate.check(actor, PLATFORMS_WRITE, "platform.create", "platform")
         refused: dict[UUID, InvalidInput | Conflict] = {}
         try:
             async with self._database.write() as session:
@@ -131,7 +131,7 @@ class Platforms:
     ) -> Platform:
         """Change the given fields and no others. `seen` is `mark` of the platform that the change was begun on.
         Raises NotFound, InvalidInput, Conflict (`changed_meanwhile`: it is not as it was seen)."""
-        await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.update", "platform", platform_id)
+        await self._gate.check(actor, PLATFORMS_WRITE, "platform.update", "platform", platform_id)
         async with self._database.read() as session:
             before = await platforms.get(session, platform_id)
         if before is None:
@@ -210,7 +210,7 @@ class Platforms:
 
     async def get(self, actor: Actor, platform_id: UUID) -> Platform:
         """One platform. Raises NotFound."""
-        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform", platform_id)
+        await self._gate.check(actor, PLATFORMS_READ, "platform.read", "platform", platform_id)
         async with self._database.read() as session:
             platform = await platforms.get(session, platform_id)
         if platform is None:
@@ -230,7 +230,7 @@ class Platforms:
     ) -> Page[Platform]:
         """A page of the platforms. `q` is looked for in name, host and description, or with `*` and `?` is a pattern
         for name or host; `name` is exact. `brief` ones have their id, name and state, and nothing else."""
-        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
+        await self._gate.check(actor, PLATFORMS_READ, "platform.read", "platform")
         async with self._database.read() as session:
             return await targets.find(session, request, q=q, name=name, tag=tag, state=state, brief=brief)
 
@@ -239,7 +239,7 @@ class Platforms:
     ) -> list[str]:
         """The ids, as 32 hexadecimal digits, of all platforms that a filter lets through, by name. Raises InvalidInput
         for more than a job may have."""
-        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
+        await self._gate.check(actor, PLATFORMS_READ, "platform.read", "platform")
         async with self._database.read() as session:
             found = await targets.matching(session, q, tag, state, limit=MAX_VALUES + 1)
         if len(found) > MAX_VALUES:
@@ -250,31 +250,31 @@ class Platforms:
 
     async def named(self, actor: Actor, platform_ids: Sequence[UUID]) -> dict[UUID, Platform]:
         """Those of the platforms that there are; their tags are not loaded."""
-        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
+        await self._gate.check(actor, PLATFORMS_READ, "platform.read", "platform")
         async with self._database.read() as session:
             return await platforms.by_ids(session, platform_ids)
 
     async def missing(self, actor: Actor, platform_ids: Sequence[UUID]) -> set[UUID]:
         """Those of the ids that are no platform's."""
-        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
+        await self._gate.check(actor, PLATFORMS_READ, "platform.read", "platform")
         async with self._database.read() as session:
             return set(await targets.missing_ids(session, platform_ids))
 
     async def jumps(self, actor: Actor, *, limit: int = 100) -> list[str]:
         """The names of platforms that others are reached through."""
-        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
+        await self._gate.check(actor, PLATFORMS_READ, "platform.read", "platform")
         async with self._database.read() as session:
             return await platforms.jump_names(session, limit)
 
     async def overview(self, actor: Actor) -> dict[str, int]:
         """How many platforms are in each state that any is in."""
-        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
+        await self._gate.check(actor, PLATFORMS_READ, "platform.read", "platform")
         async with self._database.read() as session:
             return await platforms.count_by_state(session)
 
     async def tags(self, actor: Actor, *, limit: int = 500) -> list[tuple[str, int]]:
         """The tags in use, with how many platforms have each, by name."""
-        await self._gate.check(actor, Permission.PLATFORMS_READ, "platform.read", "platform")
+        await self._gate.check(actor, PLATFORMS_READ, "platform.read", "platform")
         async with self._database.read() as session:
             return await platforms.tags_in_use(session, limit)
 
@@ -282,7 +282,7 @@ class Platforms:
         self, actor: Actor, platform_ids: Sequence[UUID], *, add: Sequence[str], remove: Sequence[str]
     ) -> int:
         """Give tags to platforms, or take them away; of how many there were. Raises InvalidInput."""
-        await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.tag", "platform")
+        await self._gate.check(actor, PLATFORMS_WRITE, "platform.tag", "platform")
         added, removed = check_tags(list(add)), check_tags(list(remove))
         if not added and not removed:
             raise InvalidInput.field("tags", "must not be empty.")
@@ -302,7 +302,7 @@ class Platforms:
     async def delete_many(self, actor: Actor, platform_ids: Sequence[UUID]) -> tuple[int, list[str]]:
         """Forget platforms; how many were forgotten, and the names of those that stay because others are reached
         through them."""
-        await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.delete", "platform")
+        await self._gate.check(actor, PLATFORMS_WRITE, "platform.delete", "platform")
         async with self._database.write() as session:
             await installation.ensure(session)
             gone, kept = await platforms.delete_many(session, platform_ids)
@@ -312,7 +312,7 @@ class Platforms:
 
     async def delete(self, actor: Actor, platform_id: UUID) -> Platform:
         """Forget a platform; its history stays. Raises NotFound, or Conflict while others jump through it."""
-        await self._gate.check(actor, Permission.PLATFORMS_WRITE, "platform.delete", "platform", platform_id)
+        await self._gate.check(actor, PLATFORMS_WRITE, "platform.delete", "platform", platform_id)
         async with self._database.write() as session:
             await installation.ensure(session)
             platform = await platforms.get(session, platform_id)

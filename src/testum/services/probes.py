@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from testum.core.permissions import Actor, Permission
+from testum.core.permissions import PLATFORMS_WRITE, Actor
 from testum.core.probes import Draft, Probed
 from testum.core.text import login_address
 from testum.db import contacts, platforms
@@ -55,9 +55,7 @@ class Probes:
         Raises NotFound, InvalidInput, Conflict (`changed_meanwhile`), Throttled, Stopping; StorageUnavailable where no
         worker can be asked. What the host makes of it is no error but the answer. Cancelling it ends the connection.
         """
-        await self._gate.check(
-            actor, Permission.PLATFORMS_WRITE, "platform.test", "platform", platform_id or ""
-        )
+        await self._gate.check(actor, PLATFORMS_WRITE, "platform.test", "platform", platform_id or "")
         self._intake.check()
         with self._place(actor):
             stored = await self._stored(platform_id)

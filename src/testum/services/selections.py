@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from testum.core.permissions import Actor, Permission
+from testum.core.permissions import SELECTIONS_READ, SELECTIONS_WRITE, Actor
 from testum.core.states import StateFilter
 from testum.core.targets import MAX_VALUES, Targets
 from testum.core.text import check_name
@@ -64,13 +64,13 @@ class Selections:
         self, actor: Actor, request: PageRequest, *, q: str | None = None, name: str | None = None
     ) -> Page[Selection]:
         """A page of the selections; `q` is looked for in names, `name` is exact."""
-        await self._gate.check(actor, Permission.SELECTIONS_READ, "selection.read", "selection")
+        await self._gate.check(actor, SELECTIONS_READ, "selection.read", "selection")
         async with self._database.read() as session:
             return await selections.find(session, request, q=q, name=name)
 
     async def get(self, actor: Actor, selection_id: UUID) -> Resolved:
         """One selection and what it selects now. Raises NotFound."""
-        await self._gate.check(actor, Permission.SELECTIONS_READ, "selection.read", "selection", selection_id)
+        await self._gate.check(actor, SELECTIONS_READ, "selection.read", "selection", selection_id)
         async with self._database.read() as session:
             selection = _found(await selections.get(session, selection_id))
             if selection.picked:
@@ -81,7 +81,7 @@ class Selections:
 
     async def look(self, actor: Actor, selection_id: UUID) -> Glance:
         """`get` where only the number matters: ten thousand platforms are counted by the database."""
-        await self._gate.check(actor, Permission.SELECTIONS_READ, "selection.read", "selection", selection_id)
+        await self._gate.check(actor, SELECTIONS_READ, "selection.read", "selection", selection_id)
         async with self._database.read() as session:
             selection = _found(await selections.get(session, selection_id))
             gone = await _gone(session, selection)
@@ -110,9 +110,7 @@ class Selections:
 
         Raises InvalidInput, or Conflict for a name that is taken or one selection too many.
         """
-        await self._gate.check(
-            actor, Permission.SELECTIONS_WRITE, "selection.create", "selection", name[:200]
-        )
+        await self._gate.check(actor, SELECTIONS_WRITE, "selection.create", "selection", name[:200])
         selection = Selection(
             id=new_id(), name=check_name(name, "name"), created_by=actor.username, updated_by=actor.username
         )
@@ -145,9 +143,7 @@ class Selections:
     ) -> Selection:
         """Rename a selection, or let it select something else. With `revision` only if it is still the one that was
         looked at. Raises NotFound, InvalidInput, Conflict."""
-        await self._gate.check(
-            actor, Permission.SELECTIONS_WRITE, "selection.update", "selection", selection_id
-        )
+        await self._gate.check(actor, SELECTIONS_WRITE, "selection.update", "selection", selection_id)
         new_name = None if name is None else check_name(name, "name")
         wanted = None if targets is None else _checked(targets)
         try:
@@ -170,9 +166,7 @@ class Selections:
 
     async def delete(self, actor: Actor, selection_id: UUID, *, revision: int | None = None) -> Selection:
         """Forget a selection; with `revision` as in `change`. Raises NotFound, Conflict."""
-        await self._gate.check(
-            actor, Permission.SELECTIONS_WRITE, "selection.delete", "selection", selection_id
-        )
+        await self._gate.check(actor, SELECTIONS_WRITE, "selection.delete", "selection", selection_id)
         async with self._database.write() as session:
             await installation.ensure(session)
             selection = _found(await selections.get(session, selection_id, lock=True))

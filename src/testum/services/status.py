@@ -11,7 +11,7 @@ import structlog
 from pydantic import SecretStr
 
 from testum import __version__
-from testum.core.permissions import Actor, Permission
+from testum.core.permissions import JOBS_READ, SETTINGS_READ, Actor
 from testum.db import duties, workers
 from testum.db.session import Database
 from testum.db.workers import Worker
@@ -126,13 +126,13 @@ class Status:
 
     async def workers(self, actor: Actor) -> Sequence[Worker]:
         """The worker processes that were heard of within a lease."""
-        await self._gate.check(actor, Permission.JOBS_READ, "worker.read", "worker")
+        await self._gate.check(actor, JOBS_READ, "worker.read", "worker")
         async with self._database.read() as session:
             return await workers.living(session, self._settings.lease_seconds)
 
     async def settings(self, actor: Actor) -> dict[str, Any]:
         """Every setting by its variable's name; of a secret only whether it is set."""
-        await self._gate.check(actor, Permission.SETTINGS_READ, "settings.read", "settings")
+        await self._gate.check(actor, SETTINGS_READ, "settings.read", "settings")
         shown: dict[str, Any] = {"version": __version__}
         for name in type(self._settings).model_fields:
             value = getattr(self._settings, name)

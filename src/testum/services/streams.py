@@ -17,7 +17,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.frames import Frame
-from testum.core.permissions import Actor, Permission
+from testum.core.permissions import JOBS_READ, Actor
 from testum.core.states import FINAL, FINAL_JOB, TaskStatus
 from testum.db import jobs, tasks
 from testum.db.positions import Positions
@@ -64,13 +64,13 @@ class Streams:
 
     async def check_task(self, actor: Actor, task_id: UUID) -> None:
         """Raise Forbidden or NotFound unless the actor may follow the task."""
-        await self._gate.check(actor, Permission.JOBS_READ, "task.follow", "task", task_id)
+        await self._gate.check(actor, JOBS_READ, "task.follow", "task", task_id)
         if await self._task(task_id) is None:
             raise NotFound("There is no such task.")
 
     async def check_job(self, actor: Actor, job_id: UUID) -> None:
         """Raise Forbidden or NotFound unless the actor may follow the job."""
-        await self._gate.check(actor, Permission.JOBS_READ, "job.follow", "job", job_id)
+        await self._gate.check(actor, JOBS_READ, "job.follow", "job", job_id)
         async with self._database.read() as session:
             if await jobs.get(session, job_id) is None:
                 raise NotFound("There is no such job.")

@@ -15,10 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from testum import __version__, memory
 from testum.app import Testum
+from testum.core.feature import Registry
 from testum.errors import TestumError, TooLarge, Unauthenticated
 from testum.settings import Settings
 from testum.web import errors, pages, streams
-from testum.web.api import account, health, history, imports, jobs, keys, output, platforms, selections
+from testum.web.api import account, health, history, imports, jobs, output, platforms, selections
 from testum.web.api.query import known_parameters
 from testum.web.assets import MOUNT, Assets
 from testum.web.hosts import AllowedHosts
@@ -44,7 +45,7 @@ _CSP = (
 """For /docs alone, whose page starts Swagger UI with an inline script."""
 
 _API = (
-    *(module.router for module in (account, imports, platforms, selections, keys, jobs, history)),
+    *(module.router for module in (account, imports, platforms, selections, jobs, history)),
     output.lines,
     output.compared,
     health.api,
@@ -53,12 +54,12 @@ _API = (
 Started = Callable[[Testum], Awaitable[None]]
 
 
-def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
+def build(settings: Settings, features: Registry, *, started: Started | None = None) -> FastAPI:
     """The application. `started` is called when it is ready to serve (the demo adds its hosts there)."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        testum = await Testum.open(settings)
+        testum = await Testum.open(settings, features)
         app.state.testum = testum
         try:
             _announce(testum)
@@ -86,8 +87,9 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
     errors.install(app, pages.show_error, login_first)
     # The second is the form that existing clients use; the document describes the first, the canonical one. A router within a
     # router would be looked through once more for each request.
+    added = [router for feature in features.features.values() for router in feature.api()]
     for prefix in ("/api/v1", "/api"):
-        for router in _API:
+        for router in (*_API, jobs.starting(features), *added):
             app.include_router(
                 router,
                 prefix=prefix,
@@ -99,7 +101,7 @@ def build(settings: Settings, *, started: Started | None = None) -> FastAPI:
     _add_docs(app)
     assets = Assets()
     app.mount(MOUNT, assets, name="assets")
-    pages.install(app, assets)
+    pages.install(app, assets, features)
     app.add_middleware(BodyLimit, show=pages.show_error)
     app.add_middleware(AllowedHosts, names=settings.own_hosts)
     app.add_middleware(SecurityHeaders)

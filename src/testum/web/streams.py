@@ -10,7 +10,7 @@ import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from testum.app import Testum
-from testum.core.permissions import Actor, Permission, require
+from testum.core.permissions import JOBS_READ, Actor, require
 from testum.errors import Forbidden, InvalidInput, NotFound, TestumError, Throttled, Unauthenticated
 from testum.services.messages import Message
 from testum.web.errors import dump
@@ -124,7 +124,7 @@ async def _until_refused(testum: Testum, actor: Actor) -> TestumError:
     while True:
         await asyncio.sleep(_RECHECK_SECONDS)
         try:
-            require(await testum.auth.recheck(actor), Permission.JOBS_READ)
+            require(await testum.auth.recheck(actor), JOBS_READ)
         except TestumError as error:
             return error
 

@@ -1,6 +1,7 @@
 """Running commands and scripts."""
 
 from testum.core.frames import Stream
+from testum.core.programs import RunCommand, RunScript
 from testum.core.states import TaskStatus
 from testum.execution.outcome import Context, Outcome
 from testum.ssh import Command, Exit, Output, Script
@@ -11,24 +12,22 @@ _STREAMS = {"stdout": Stream.STDOUT, "stderr": Stream.STDERR}
 
 async def run_command(context: Context) -> Outcome:
     """Run the job's command in the login shell, as `ssh host command` does."""
-    spec = context.work.spec
-    assert spec.command is not None
+    told: RunCommand = context.work.parameters
     return await run_program(
-        context, Command(text=spec.command, environment=spec.environment, plain=context.plain)
+        context, Command(text=told.command, environment=told.environment, plain=context.plain)
     )
 
 
 async def run_script(context: Context) -> Outcome:
     """Run the job's script: its text goes to the interpreter over stdin."""
-    spec = context.work.spec
-    assert spec.script is not None
+    told: RunScript = context.work.parameters
     return await run_program(
         context,
         Script(
-            text=spec.script.text,
-            interpreter=spec.script.interpreter,
-            arguments=spec.script.arguments,
-            environment=spec.environment,
+            text=told.script.text,
+            interpreter=told.script.interpreter,
+            arguments=told.script.arguments,
+            environment=told.environment,
             plain=context.plain,
         ),
     )

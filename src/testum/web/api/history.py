@@ -9,12 +9,12 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from testum.core.actions import JobType
 from testum.core.frames import Stream
 from testum.core.states import TaskStatus
 from testum.db.tasks import Task
 from testum.web.api import show
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
+from testum.web.api.query import JobType
 from testum.web.api.responses import PROTECTED, problems
 from testum.web.api.schemas.history import AuditOut, TaskOut
 from testum.web.security import App, CurrentActor
@@ -31,8 +31,8 @@ async def list_tasks(
     request: Request,
     response: Response,
     page: PageQuery,
+    type: JobType,
     status: TaskStatus | None = None,
-    type: Annotated[JobType | None, Query()] = None,
     platform_id: UUID | None = None,
     job_id: UUID | None = None,
     error_code: Annotated[str | None, Query(max_length=50)] = None,

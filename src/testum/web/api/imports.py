@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 from starlette.exceptions import HTTPException
 
 from testum.core.inventory import Draft, Inventory, Problem, add_hops, hop_draft
-from testum.core.permissions import Permission
+from testum.core.permissions import PLATFORMS_WRITE
 from testum.errors import InvalidInput
 from testum.services.imports import Login, add_tags, read
 from testum.web.api import show
@@ -26,7 +26,7 @@ async def import_platforms(body: ImportBody, actor: CurrentActor, app: App) -> R
     """Add the hosts of a list: a CSV table, an OpenSSH client configuration, an Ansible inventory, or rows. Each host for
     itself: one that cannot be added costs only itself. Hosts that are there already stay as they are, unless `update`.
     Nothing that the list names on the server is opened."""
-    await app.gate.check(actor, Permission.PLATFORMS_WRITE, "platform.import", "platform")
+    await app.gate.check(actor, PLATFORMS_WRITE, "platform.import", "platform")
     inventory = await _read(body)
     login = Login(body.username, body.key_id, body.password)
     if body.dry_run:

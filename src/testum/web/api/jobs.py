@@ -3,9 +3,13 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi import APIRouter, Body, Request, Response
 
-from testum.core.actions import JobSpec, JobType, ScriptSpec
+from testum.app import Testum
+from testum.core.feature import Registry
+from testum.core.idempotency import Once
+from testum.core.job_kinds import JobSpec
+from testum.core.permissions import Actor
 from testum.core.states import JobStatus
 from testum.core.targets import Targets
 from testum.errors import InvalidInput
@@ -13,27 +17,38 @@ from testum.services.once import Started
 from testum.web.api import show
 from testum.web.api.once import MayRepeat, accept
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
+from testum.web.api.query import JobType
 from testum.web.api.responses import PROTECTED, problems
-from testum.web.api.schemas.jobs import AcceptedOut, JobBody, JobOut, RerunBody
+from testum.web.api.schemas.jobs import AcceptedOut, JobBody, JobOut, RerunBody, job_body
 from testum.web.security import App, CurrentActor
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
+_EXAMPLE = {"type": "run_command", "targets": {"tags": ["prod"]}, "command": "uptime", "timeout": 60}
 
-@router.post("/", status_code=202, responses=PROTECTED | problems(404, 503), operation_id="startJob")
-async def start_job(body: JobBody, actor: CurrentActor, app: App, once: MayRepeat) -> AcceptedOut:
-    """Do one thing on many platforms."""
-    script = body.script
-    spec = JobSpec(
-        body.type,
-        command=body.command,
-        script=ScriptSpec(script.text, script.interpreter, tuple(script.arguments)) if script else None,
-        environment=body.environment,
-        key_ids=tuple(body.key_ids) if body.key_ids is not None else None,
-        timeout=body.timeout,
-        idle_timeout=body.idle_timeout,
-        concurrency=body.concurrency,
-    )
+
+def starting(features: Registry) -> APIRouter:
+    """The call that starts a job: what it takes depends on the kinds that there are."""
+    router = APIRouter(prefix="/jobs", tags=["jobs"])
+    body_type = job_body(features)
+
+    @router.post("/", status_code=202, responses=PROTECTED | problems(404, 503), operation_id="startJob")
+    async def start_job(
+        body: Annotated[body_type, Body(examples=[_EXAMPLE])],  # type: ignore[valid-type] # made above
+        actor: CurrentActor,
+        app: App,
+        once: MayRepeat,
+    ) -> AcceptedOut:
+        """Do one thing on many platforms."""
+        return await _start(body, actor, app, once)
+
+    return router
+
+
+async def _start(body: JobBody, actor: Actor, app: Testum, once: Once | None) -> AcceptedOut:
+    kind = app.features.job_kind(body.type)
+    parameters = kind.model_construct(**{name: getattr(body, name) for name in kind.model_fields})
+    spec = JobSpec(parameters, body.timeout, body.idle_timeout, body.concurrency)
     asked = body.targets
 
     async def start() -> Started:
@@ -56,8 +71,8 @@ async def list_jobs(
     request: Request,
     response: Response,
     page: PageQuery,
+    type: JobType,
     status: JobStatus | None = None,
-    type: Annotated[JobType | None, Query()] = None,
     q: Search = None,
 ) -> list[JobOut]:
     """The jobs, newest first."""

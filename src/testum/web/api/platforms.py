@@ -5,15 +5,15 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from testum.core.actions import JobSpec, JobType
-from testum.core.idempotency import Once
+from testum.core.job_kinds import JobSpec
+from testum.core.programs import RunCommand
 from testum.core.states import StateFilter
 from testum.web.api import show
 from testum.web.api.once import MayRepeat, accept
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
 from testum.web.api.schemas.base import MessageOut
-from testum.web.api.schemas.jobs import AcceptedOut, DeployBody, RunCommandBody
+from testum.web.api.schemas.jobs import AcceptedOut, RunCommandBody
 from testum.web.api.schemas.platforms import (
     PlatformBody,
     PlatformOut,
@@ -118,27 +118,5 @@ async def run_command(
     platform_id: UUID, body: RunCommandBody, actor: CurrentActor, app: App, once: MayRepeat
 ) -> AcceptedOut:
     """Run a command on this platform."""
-    spec = JobSpec(
-        JobType.RUN_COMMAND, command=body.command, environment=body.environment, timeout=body.timeout
-    )
-    return await _start_on(app, actor, platform_id, spec, once)
-
-
-@router.post(
-    "/{platform_id}/deploy_keys",
-    status_code=202,
-    responses=PROTECTED | problems(404, 503),
-    operation_id="deployKeys",
-)
-async def deploy_keys(
-    platform_id: UUID, actor: CurrentActor, app: App, once: MayRepeat, body: DeployBody | None = None
-) -> AcceptedOut:
-    """Put keys into this platform's `authorized_keys`, all that there are where none are named; what is there stays."""
-    key_ids = tuple(body.key_ids) if body is not None and body.key_ids is not None else None
-    return await _start_on(app, actor, platform_id, JobSpec(JobType.DEPLOY, key_ids=key_ids), once)
-
-
-async def _start_on(
-    app: App, actor: CurrentActor, platform_id: UUID, spec: JobSpec, once: Once | None
-) -> AcceptedOut:
+    spec = JobSpec(RunCommand(command=body.command, environment=body.environment), timeout=body.timeout)
     return await accept(app, actor, once, lambda: app.jobs.start_on(actor, spec, platform_id, once=once))

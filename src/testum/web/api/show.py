@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from testum.core.actions import JobType
 from testum.core.inventory import Problem
 from testum.core.probes import Probed
 from testum.core.states import UNFINISHED, JobStatus, PlatformState, StateFilter, TaskStatus
 from testum.db.audit import AuditLog
 from testum.db.jobs import Job, seconds_taken
-from testum.db.keys import SSHKey
 from testum.db.platforms import Platform
 from testum.db.selections import Selection
 from testum.db.tasks import Task
@@ -23,7 +21,6 @@ from testum.web.api.schemas.account import UserOut
 from testum.web.api.schemas.history import AuditOut, TaskOut
 from testum.web.api.schemas.imports import ChangeOut, LineOut, PlanOut, StepOut
 from testum.web.api.schemas.jobs import AcceptedOut, Counts, JobOut
-from testum.web.api.schemas.keys import KeyOut
 from testum.web.api.schemas.platforms import PlatformOut, PlatformTestOut, ShownKeyOut
 from testum.web.api.schemas.selections import CriteriaOut, GoneOut, SelectionNowOut, SelectionOut
 
@@ -45,20 +42,6 @@ def probed(answer: Probed) -> PlatformTestOut:
         server_version=answer.server_version,
         error_code=answer.error_code,
         error_message=answer.error_message,
-    )
-
-
-def key(row: SSHKey) -> KeyOut:
-    """A kept key."""
-    return KeyOut(
-        id=row.id,
-        name=row.name,
-        public_key=row.public_key,
-        fingerprint=row.fingerprint,
-        algorithm=row.algorithm,
-        has_private_key=row.encrypted_private_key is not None,
-        created_by=row.created_by,
-        created_at=row.created_at,
     )
 
 
@@ -132,7 +115,7 @@ def job(view: JobView) -> JobOut:
     return JobOut(
         id=row.id,
         job_id=row.id,
-        type=JobType(row.type),
+        type=row.type,
         status=JobStatus(row.status),
         targets=row.targets,
         command=row.parameters.get("command"),
@@ -176,7 +159,7 @@ def task(row: Task, *, brokered: bool) -> TaskOut:
         id=row.id,
         celery_task_id=row.celery_task_id or (None if may_come else str(row.id)),
         job_id=row.job_id,
-        type=JobType(row.type),
+        type=row.type,
         platform_id=row.platform_id,
         platform_name=row.platform_name,
         status=TaskStatus(row.status),

@@ -4,6 +4,7 @@
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 
+from testum.core.feature import Registry
 from testum.errors import TestumError, Unauthenticated
 from testum.web.assets import Assets
 from testum.web.pages import (
@@ -27,9 +28,9 @@ from testum.web.pages.view import page_above, takes_only_forms
 _PROGRAMS = ("/api", "/ws", "/health", "/openapi.json", "/static")
 
 
-def install(app: FastAPI, assets: Assets) -> None:
+def install(app: FastAPI, assets: Assets, features: Registry) -> None:
     """Add all pages to the application."""
-    app.state.templates = Templates(assets)
+    app.state.templates = Templates(assets, features)
     for module in (
         session,
         home,

@@ -2,12 +2,11 @@
 
 from fastapi import Request, Response
 
-from testum.core.permissions import Permission
+from testum.core.permissions import JOBS_READ
 from testum.errors import Conflict, InvalidInput, Throttled
 from testum.web.pages.forms import read_form
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
-from testum.web.pages.words import Words
 
 router = page_router(prefix="/settings")
 
@@ -19,8 +18,8 @@ async def show_settings(view: PageView) -> Response:
 
 
 async def _page(view: PageView, problems: dict[str, str], username: str, *, status: int = 200) -> Response:
-    await view.app.gate.check(view.actor, Permission.JOBS_READ, "settings.page", "settings")
-    may_look = view.may(Permission.SETTINGS_READ)
+    await view.app.gate.check(view.actor, JOBS_READ, "settings.page", "settings")
+    may_look = view.may("settings:read")
     return view.render(
         "settings.html",
         status=status,
@@ -38,7 +37,7 @@ async def _page(view: PageView, problems: dict[str, str], username: str, *, stat
 async def change_username(request: Request, view: PageView) -> Response:
     """Give the own account another name."""
     form = await read_form(request)
-    words = Words(view.language)
+    words = view.words
     try:
         user = await view.app.auth.change_username(
             view.actor, form.raw("current_password"), form.text("new_username")

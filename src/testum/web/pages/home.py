@@ -7,11 +7,9 @@ from typing import Any
 
 from fastapi import Response
 
-from testum.core.permissions import Permission
 from testum.core.states import TROUBLE, StateFilter
 from testum.db.paging import PageRequest
 from testum.services.messages import count_json
-from testum.web.pages.jobs import describe
 from testum.web.pages.rendering import address
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
@@ -53,7 +51,7 @@ async def dashboard(view: PageView) -> Response:
                 ),
             ]
         ),
-        "describe": describe,
+        "describe": view.describe,
         "counted": count_json,
     }
     if view.is_partial:
@@ -68,14 +66,14 @@ async def search(view: PageView) -> Response:
     limit = _QUICK if view.is_partial else _ALL
     request = PageRequest(limit, counted=False)
     found: dict[str, Sequence[Any]] = {"platforms": (), "jobs": (), "keys": ()}
-    if q and view.may(Permission.PLATFORMS_READ):
+    if q and view.may("platforms:read"):
         platforms, jobs, keys = await asyncio.gather(
             view.app.platforms.find(view.actor, request, q=q),
             view.app.history.jobs(view.actor, request, q=q),
             view.app.keys.find(view.actor, request, q=q),
         )
         found = {"platforms": platforms.items, "jobs": jobs.items, "keys": keys.items}
-    context: dict[str, Any] = {"q": q, "found": found, "describe": describe, "any": any(found.values())}
+    context: dict[str, Any] = {"q": q, "found": found, "describe": view.describe, "any": any(found.values())}
     if view.is_partial:
         return view.render("search/list.html", **context) if q else Response("")
     return view.render(

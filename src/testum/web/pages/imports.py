@@ -4,7 +4,7 @@ from fastapi import Request, Response
 
 from testum.core.inventory import Problem
 from testum.core.lists import decode_list
-from testum.core.permissions import Permission
+from testum.core.permissions import PLATFORMS_WRITE
 from testum.db.paging import PageRequest
 from testum.errors import InvalidInput
 from testum.services.imports import Login, Plan, add_tags, read
@@ -12,7 +12,6 @@ from testum.services.platform_fields import check_tags
 from testum.web.pages.forms import Form, read_form, say_lost
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
-from testum.web.pages.words import Words
 from testum.web.security import MAX_BODY
 
 router = page_router(prefix="/platforms/import")
@@ -52,7 +51,7 @@ async def preview_or_import(request: Request, view: PageView) -> Response:
             return _done(view, done, updated=form.flag("update"))
         plan = await view.app.imports.plan(view.actor, inventory, login)
     except InvalidInput as error:
-        words = Words(view.language)
+        words = view.words
         problems = {item.field: words.message(item.message) for item in error.fields}
         problems = say_lost(view, form, problems or {"text": words.message(error.message)})
     return await _page(view, values, problems, plan=plan, password=form.raw("password"))
@@ -60,7 +59,7 @@ async def preview_or_import(request: Request, view: PageView) -> Response:
 
 async def _check(view: PageView) -> None:
     """Before anything is read. Raises Forbidden."""
-    await view.app.gate.check(view.actor, Permission.PLATFORMS_WRITE, "platform.import", "platform")
+    await view.app.gate.check(view.actor, PLATFORMS_WRITE, "platform.import", "platform")
 
 
 async def _text(form: Form) -> tuple[str, str]:

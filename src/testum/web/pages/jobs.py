@@ -6,11 +6,10 @@ from uuid import UUID
 
 from fastapi import Request, Response
 
-from testum.core.actions import JobType, RerunOf
-from testum.core.danger import looks_destructive
+from testum.core.job_kinds import RerunOf
 from testum.core.states import FINAL_JOB, JobStatus
 from testum.db.base import utc_now
-from testum.db.jobs import Job, seconds_taken
+from testum.db.jobs import seconds_taken
 from testum.db.reports import TaskRow
 from testum.errors import InvalidInput, MayStillRun
 from testum.services.history import JobView
@@ -42,12 +41,12 @@ async def list_jobs(view: PageView) -> Response:
         asked.request(counted=False),
         q=asked.values["q"] or None,
         status=status if status in set(JobStatus) else None,
-        type=job_type if job_type in set(JobType) else None,
+        type=job_type if job_type in view.app.features.job_kinds else None,
     )
     context: dict[str, Any] = {
         "asked": asked,
         "page": page,
-        "describe": describe,
+        "describe": view.describe,
         "counted": count_json,
         "seconds_taken": seconds_taken,
     }
@@ -58,19 +57,10 @@ async def list_jobs(view: PageView) -> Response:
         title=view.gettext("Jobs"),
         section="jobs",
         statuses=list(JobStatus),
-        types=list(JobType),
+        types=list(view.app.features.job_kinds),
         is_empty=not page.items and not asked.is_filtered and asked.is_first,
         **context,
     )
-
-
-def describe(job: Job) -> str:
-    """What a job does, in its own words; empty where its type says it all."""
-    parameters = job.parameters
-    if "command" in parameters:
-        return str(parameters["command"])
-    script = parameters.get("script")
-    return str(script["text"]) if script else ""
 
 
 @router.get("/{job_id}")
@@ -78,7 +68,7 @@ async def show_job(job_id: UUID, view: PageView) -> Response:
     """How a job stands, platform by platform, while it runs and afterwards."""
     found = await view.app.history.job(view.actor, job_id)
     job = found.job
-    what = describe(job)
+    what = view.describe(job)
     elapsed = await view.app.history.elapsed(view.actor, job)
     usual = await view.app.history.usual_seconds(view.actor, job)
     key_ids = [UUID(key) for key in job.parameters.get("key_ids", ())]
@@ -175,8 +165,8 @@ async def ask_rerun(job_id: UUID, view: PageView) -> Response:
             (view.gettext("Job on %(when)s", when=when), f"/jobs/{job_id}"),
         ],
         job=job,
-        what=describe(job),
-        danger=looks_destructive(describe(job)),
+        what=view.describe(job),
+        danger=view.app.features.danger(job.type, job.parameters),
         only=only,
         number=number,
         unsure=await view.app.jobs.unsure(view.actor, job, only),
@@ -190,7 +180,7 @@ async def rerun_job(job_id: UUID, request: Request, view: PageView) -> Response:
     form = await read_form(request)
     only = _only(form.text("only"))
     job = await view.app.jobs.to_rerun(view.actor, job_id)
-    if looks_destructive(describe(job)) and not form.flag("confirmed"):
+    if view.app.features.danger(job.type, job.parameters) and not form.flag("confirmed"):
         return view.redirect(address(f"/jobs/{job_id}/rerun", only=only))
     try:
         started = await view.app.jobs.rerun(

@@ -4,8 +4,8 @@ from uuid import UUID
 
 from fastapi import Request, Response
 
-from testum.core.actions import JobSpec, JobType
-from testum.core.permissions import Permission
+from testum.core.job_kinds import JobSpec
+from testum.core.permissions import KEYS_WRITE
 from testum.core.targets import Targets
 from testum.errors import Conflict, InvalidInput
 from testum.services.keys import NewKey, check_opens
@@ -15,7 +15,6 @@ from testum.web.pages.jobs import new_job
 from testum.web.pages.lists import listing
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
-from testum.web.pages.words import Words
 
 router = page_router(prefix="/keys")
 
@@ -43,7 +42,7 @@ async def list_keys(view: PageView) -> Response:
 @router.get("/new")
 async def new_key(view: PageView) -> Response:
     """The form for a new key."""
-    await view.app.gate.check(view.actor, Permission.KEYS_WRITE, "key.create", "key")
+    await view.app.gate.check(view.actor, KEYS_WRITE, "key.create", "key")
     return _form(view, {"name": "", "public_key": ""}, {})
 
 
@@ -61,7 +60,7 @@ async def add_key(request: Request, view: PageView) -> Response:
         await check_opens(new.private_key, new.passphrase)
         key = await view.app.keys.add(view.actor, new)
     except (InvalidInput, Conflict) as error:
-        words = Words(view.language)
+        words = view.words
         fields = error.fields if isinstance(error, InvalidInput) else ()
         problems = {item.field: words.message(item.message) for item in fields}
         if not problems:
@@ -107,7 +106,7 @@ async def deploy_key(key_id: UUID, request: Request, view: PageView) -> Response
     form = await read_form(request)
     tag = form.text("tag")
     targets = Targets(tags=(tag,)) if tag else Targets(all=True)
-    spec = JobSpec(JobType.DEPLOY, key_ids=(key_id,))
+    spec = JobSpec(view.app.features.job("deploy", key_ids=(key_id,)))
     started = await view.app.jobs.start(view.actor, spec, targets, new=new_job(form))
     return view.redirect(f"/jobs/{started.job.id}")
 
@@ -118,5 +117,5 @@ async def delete_key(key_id: UUID, view: PageView) -> Response:
     try:
         key = await view.app.keys.delete(view.actor, key_id)
     except Conflict as error:
-        return view.redirect(f"/keys/{key_id}", Words(view.language).message(error.message), "error")
+        return view.redirect(f"/keys/{key_id}", view.words.message(error.message), "error")
     return view.redirect("/keys", view.gettext("%(name)s was deleted.", name=key.name))

@@ -7,9 +7,10 @@ from uuid import UUID
 
 from fastapi import Request, Response
 
-from testum.core.actions import JobSpec, JobType
 from testum.core.algorithms import OLD_ALGORITHMS
-from testum.core.permissions import Permission
+from testum.core.inspections import GatherFacts, TestConnection
+from testum.core.job_kinds import JobSpec
+from testum.core.permissions import PLATFORMS_WRITE
 from testum.core.states import FINAL, TROUBLE, TaskStatus, platform_state
 from testum.db.audit import AuditLog
 from testum.db.paging import PageRequest
@@ -18,7 +19,6 @@ from testum.errors import Conflict, InvalidInput, NotFound
 from testum.services.platform_fields import mark
 from testum.web.leaving import while_waited_for
 from testum.web.pages.forms import Form, read_form, say_lost
-from testum.web.pages.jobs import describe
 from testum.web.pages.platform_form import (
     Begun,
     blank,
@@ -33,7 +33,6 @@ from testum.web.pages.platform_form import (
 )
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
-from testum.web.pages.words import Words
 
 router = page_router(prefix="/platforms")
 
@@ -72,7 +71,7 @@ async def show_platform(platform_id: UUID, view: PageView) -> Response:
         view.actor, PageRequest(_RECENT, sort="-id", counted=False), platform_id=platform_id
     )
     jobs = await services.history.jobs_by_ids(view.actor, {task.job_id for task in recent.items})
-    host_keys = await _host_key_history(view, platform_id) if view.may(Permission.AUDIT_READ) else []
+    host_keys = await _host_key_history(view, platform_id) if view.may("audit:read") else []
     jump = None
     if platform.jump_platform_id is not None:
         jump = await services.platforms.get(view.actor, platform.jump_platform_id)
@@ -84,7 +83,7 @@ async def show_platform(platform_id: UUID, view: PageView) -> Response:
         platform=platform,
         recent=recent.items,
         unended={task.id for task in recent.items if task.status not in FINAL},
-        whats={job.id: describe(job) for job in jobs},
+        whats={job.id: view.describe(job) for job in jobs},
         trouble=next(
             (
                 task
@@ -222,9 +221,7 @@ async def delete_platform(platform_id: UUID, view: PageView) -> Response:
     try:
         platform = await view.app.platforms.delete(view.actor, platform_id)
     except Conflict as error:
-        return view.redirect(
-            f"/platforms/{platform_id}", Words(view.language).message(error.message), "error"
-        )
+        return view.redirect(f"/platforms/{platform_id}", view.words.message(error.message), "error")
     return view.redirect("/platforms", view.gettext("%(name)s was deleted.", name=platform.name))
 
 
@@ -261,12 +258,12 @@ async def test_platform(platform_id: UUID, view: PageView) -> Response:
 @router.post("/{platform_id}/facts")
 async def gather_facts(platform_id: UUID, view: PageView) -> Response:
     """Ask the platform what it is."""
-    started = await view.app.jobs.start_on(view.actor, JobSpec(JobType.GATHER_FACTS), platform_id)
+    started = await view.app.jobs.start_on(view.actor, JobSpec(GatherFacts()), platform_id)
     return view.redirect(f"/platforms/{platform_id}?task={started.task_id}")
 
 
 async def _test(view: PageView, platform_id: UUID) -> Response:
-    started = await view.app.jobs.start_on(view.actor, JobSpec(JobType.TEST_CONNECTION), platform_id)
+    started = await view.app.jobs.start_on(view.actor, JobSpec(TestConnection()), platform_id)
     return view.redirect(f"/platforms/{platform_id}?task={started.task_id}")
 
 
@@ -275,7 +272,7 @@ async def show_test(platform_id: UUID, task_id: UUID, view: PageView) -> Respons
     """How a test, or the asking for facts, stands: fetched again and again until it is over. Then the whole page is,
     if it waited for that: its state, facts and tasks are others now."""
     task = await view.app.history.task(view.actor, task_id)
-    if task.platform_id != platform_id or task.type not in (JobType.TEST_CONNECTION, JobType.GATHER_FACTS):
+    if task.platform_id != platform_id or task.type not in (TestConnection.kind, GatherFacts.kind):
         raise NotFound("There is no such task.")
     over = task.status in FINAL
     if over and view.request.query_params.get("waited"):
@@ -285,9 +282,7 @@ async def show_test(platform_id: UUID, task_id: UUID, view: PageView) -> Respons
 
 async def _may_write(view: PageView, platform_id: object = "") -> None:
     """The service would refuse what is sent: better say so before it is typed. Raises Forbidden."""
-    await view.app.gate.check(
-        view.actor, Permission.PLATFORMS_WRITE, "platform.update", "platform", platform_id
-    )
+    await view.app.gate.check(view.actor, PLATFORMS_WRITE, "platform.update", "platform", platform_id)
 
 
 async def _form(

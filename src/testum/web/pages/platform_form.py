@@ -10,7 +10,6 @@ from testum.errors import Conflict, InvalidInput
 from testum.services.keys import check_opens
 from testum.web.pages.forms import SECRETS, Form, say_lost
 from testum.web.pages.view import PageView
-from testum.web.pages.words import Words
 
 _TEXTS = ("name", "host", "port", "username", "login", "key_id", "jump", "tags", "zone")
 _MORE = ("known_host_key", "host_key_policy", "shell", "old_algorithms", "description")
@@ -204,7 +203,7 @@ def differences(form: Form, now: Platform, jump: str) -> dict[str, tuple[str, st
 
 def problems(view: PageView, error: InvalidInput | Conflict) -> dict[str, str]:
     """What is wrong, by field; under an empty name what is wrong with the whole."""
-    words = Words(view.language)
+    words = view.words
     if isinstance(error, Conflict):
         return {"name" if error.code == "name_taken" else "": words.message(error.message)}
     found = {

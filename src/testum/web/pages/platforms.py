@@ -7,8 +7,8 @@ from uuid import UUID
 from fastapi import Request, Response
 from fastapi.responses import PlainTextResponse
 
-from testum.core.actions import JobSpec, JobType
-from testum.core.permissions import Permission
+from testum.core.inspections import GatherFacts, TestConnection
+from testum.core.job_kinds import JobSpec
 from testum.core.states import StateFilter
 from testum.core.targets import Targets
 from testum.errors import InvalidInput
@@ -18,7 +18,6 @@ from testum.web.pages.lists import listing
 from testum.web.pages.rendering import address
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
-from testum.web.pages.words import Words
 
 router = page_router(prefix="/platforms")
 
@@ -42,7 +41,7 @@ async def list_platforms(view: PageView) -> Response:
         "asked": asked,
         "page": page,
         "shape": view.cookie("platforms", "tiles", "table"),
-        "keys": await view.app.keys.names(view.actor) if view.may(Permission.KEYS_DEPLOY) else (),
+        "keys": await view.app.keys.names(view.actor) if view.may("keys:deploy") else (),
     }
     if view.is_partial:
         return view.render("platforms/results.html", **context)
@@ -145,14 +144,14 @@ async def _deploy(view: PageView, form: Form) -> Response:
         keys = tuple(form.ids("key"))
         if not keys:
             raise InvalidInput("Choose at least one key.")
-        return await _begin(view, form, JobSpec(JobType.DEPLOY, key_ids=keys))
+        return await _begin(view, form, JobSpec(view.app.features.job("deploy", key_ids=keys)))
     except InvalidInput as error:
         return _refused(view, error)
 
 
 async def _start(view: PageView, form: Form) -> Response:
-    job_type = {"test": JobType.TEST_CONNECTION, "facts": JobType.GATHER_FACTS}[form.text("action")]
-    return await _begin(view, form, JobSpec(job_type))
+    kind = {"test": TestConnection, "facts": GatherFacts}[form.text("action")]
+    return await _begin(view, form, JobSpec(kind()))
 
 
 async def _begin(view: PageView, form: Form, spec: JobSpec) -> Response:
@@ -165,4 +164,4 @@ def _refused(view: PageView, error: InvalidInput) -> Response:
     """What is wrong, in the dialog that was sent, where nothing is lost; a page where there is no script."""
     if not view.is_partial:
         raise error
-    return view.render("platforms/problem.html", problem=Words(view.language).message(error.message))
+    return view.render("platforms/problem.html", problem=view.words.message(error.message))

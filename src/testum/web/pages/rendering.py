@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from testum import __version__
+from testum.core.feature import Registry
 from testum.core.text import login_address, visible
 from testum.db.base import new_id
 from testum.web.assets import Assets
@@ -24,8 +25,9 @@ from testum.web.pages.words import Words
 class Templates:
     """All templates in all languages."""
 
-    def __init__(self, assets: Assets) -> None:
+    def __init__(self, assets: Assets, features: Registry) -> None:
         self._assets = assets
+        self._features = features
         self._environments: dict[str, Environment] = {}
 
     def render(self, template: str, language: Language, context: Mapping[str, Any]) -> str:
@@ -48,7 +50,7 @@ class Templates:
         )
         environment.newstyle_gettext = True  # type: ignore[attr-defined]
         environment.policies["ext.i18n.trimmed"] = True
-        words = Words(language)
+        words = Words(language, self._features)
         environment.globals.update(
             gettext=_filled(language.gettext),
             _=_filled(language.gettext),

@@ -14,7 +14,6 @@ from testum.core.permissions import Actor
 from testum.errors import Forbidden, InvalidInput, NotFound, TestumError, Unauthenticated
 from testum.web.errors import problem_of
 from testum.web.pages.view import CSP, logged_in_view, login_page, make_view, page_behind
-from testum.web.pages.words import Words
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +74,7 @@ async def error_page(request: Request, error: TestumError) -> Response:
     again = {name: value for name, value in problem.headers.items() if name == "retry-after"}
     if isinstance(error, Forbidden) and error.code == "password_change_required":
         return view.redirect("/account/password")
-    text = Words(view.language).message(error.message)
+    text = view.words.message(error.message)
     if request.headers.get("hx-request") == "true":
         return Response(text, status, headers={"X-Message": quote(text), **again}, media_type="text/plain")
     fields = error.fields if isinstance(error, InvalidInput) else ()

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from fastapi import Request, Response
 
-from testum.core.actions import JobSpec, JobType
 from testum.core.danger import looks_destructive
-from testum.core.permissions import Permission
+from testum.core.job_kinds import JobSpec
+from testum.core.permissions import JOBS_RUN
+from testum.core.programs import RunCommand
 from testum.core.states import StateFilter
 from testum.core.targets import MAX_VALUES, Targets
 from testum.db.jobs import Job
@@ -21,7 +22,6 @@ from testum.web.pages.platforms import FILTERS, filters, picked
 from testum.web.pages.route import page_router
 from testum.web.pages.selections import saved
 from testum.web.pages.view import PageView
-from testum.web.pages.words import Words
 
 router = page_router(prefix="/run")
 
@@ -99,7 +99,7 @@ async def run(request: Request, view: PageView) -> Response:
     except InvalidInput as error:
         return await _form(view, _hex(chosen), _typed(form), _problems(view, error), asked=asked, status=422)
     except Conflict as error:
-        said = {"": Words(view.language).message(error.message)}
+        said = {"": view.words.message(error.message)}
         return await _form(view, _hex(chosen), _typed(form), said, asked=asked, status=409)
     return view.redirect(f"/jobs/{started.job.id}")
 
@@ -115,9 +115,7 @@ def _asked(form: Form, chosen: Sequence[UUID]) -> JobSpec:
         timeout = form.number("timeout")
     with problems.noted():
         concurrency = form.whole("concurrency")
-    spec = JobSpec(
-        JobType.RUN_COMMAND, command=form.lines("command"), timeout=timeout, concurrency=concurrency
-    )
+    spec = JobSpec(RunCommand(command=form.lines("command")), timeout=timeout, concurrency=concurrency)
     with problems.noted():
         spec.check()
     problems.check()
@@ -126,7 +124,7 @@ def _asked(form: Form, chosen: Sequence[UUID]) -> JobSpec:
 
 def _problems(view: PageView, error: InvalidInput) -> dict[str, str]:
     """What is wrong with each field of the form, and under no name what is wrong with the whole."""
-    words = Words(view.language)
+    words = view.words
     shown = {"targets.platform_ids": "platform", "platforms": "platform"}
     problems = {
         name: words.message(item.message)
@@ -170,7 +168,7 @@ async def _form(
 ) -> Response:
     """The page; from the job `of`, if that is what fills it. `gone` chosen platforms are left out, because they are
     deleted: None where nobody has looked yet."""
-    await view.app.gate.check(view.actor, Permission.JOBS_RUN, "job.run_command", "job")
+    await view.app.gate.check(view.actor, JOBS_RUN, f"job.{RunCommand.kind}", "job")
     if gone is None:
         missing = set(_hex(await view.app.platforms.missing(view.actor, [UUID(key) for key in targets])))
         targets = [key for key in targets if key not in missing]

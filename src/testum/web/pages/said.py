@@ -3,11 +3,7 @@
 tests/pages/test_words.py reads the services' sources and fails for a sentence that is missing here.
 """
 
-
-def N_(message: str) -> str:
-    """Mark a message for translation where it stands."""
-    return message
-
+from testum.translation import N_
 
 NOT_ALLOWED = N_("The role %(role)s does not allow %(permission)s.")
 
@@ -40,7 +36,7 @@ SAID = (
     N_("The job is still under way. Wait for its end, or cancel it."),
     N_("No platform is left to run on: none ended so, or those that did are deleted."),
     N_("is needed."),
-    N_("a %(type)s job takes none."),
+    N_("This testum has no jobs of the type %(type)s."),
     N_("name at least one key, or leave it out for all."),
     N_("must be a program and its options, such as `python3 -u`."),
     N_("is over %(most)s bytes; run it as a script."),

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import Request, Response
 
-from testum.core.permissions import Permission
+from testum.core.permissions import SELECTIONS_WRITE
 from testum.core.targets import Targets
 from testum.db.paging import PageRequest
 from testum.db.selections import Selection
@@ -18,7 +18,6 @@ from testum.web.pages.forms import Form, read_form
 from testum.web.pages.platforms import FILTERS, filters, picked
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
-from testum.web.pages.words import Words
 
 router = page_router(prefix="/run/selections")
 
@@ -174,7 +173,7 @@ async def delete(selection_id: UUID, request: Request, view: PageView) -> Respon
 
 
 async def _check_may_write(view: PageView, action: str, selection_id: object = "") -> None:
-    await view.app.gate.check(view.actor, Permission.SELECTIONS_WRITE, action, "selection", selection_id)
+    await view.app.gate.check(view.actor, SELECTIONS_WRITE, action, "selection", selection_id)
 
 
 async def _dialog(
@@ -201,6 +200,6 @@ async def _done(
 
 
 def _said(view: PageView, error: TestumError) -> str:
-    said = Words(view.language).message(error.message)
+    said = view.words.message(error.message)
     # What is wrong with a field begins small; names, with which other sentences may begin, stay as they are.
     return said[:1].upper() + said[1:] if isinstance(error, InvalidInput) and error.fields else said

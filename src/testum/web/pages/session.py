@@ -14,7 +14,6 @@ from testum.web.pages.forms import read_form
 from testum.web.pages.languages import languages
 from testum.web.pages.route import page_router
 from testum.web.pages.view import THEMES, BareView, PageView, View, local, login_page, make_view
-from testum.web.pages.words import Words
 from testum.web.security import COOKIE, DEVICE_COOKIE, address_of, know_device
 
 router = page_router()
@@ -84,7 +83,7 @@ async def login(request: Request, view: BareView) -> Response:
             title=view.gettext("Log in"),
             next=next_page,
             username=username,
-            problem=Words(view.language).message(error.message),
+            problem=view.words.message(error.message),
             ended=False,
         )
         if isinstance(error, Throttled):
@@ -152,7 +151,7 @@ async def change_password(request: Request, view: PageView) -> Response:
     form = await read_form(request)
     problems: dict[str, str] = {}
     problem = ""
-    words = Words(view.language)
+    words = view.words
     if form.raw("new_password") != form.raw("repeated"):
         problems["repeated"] = view.gettext("The two do not agree.")
     else:

@@ -7,7 +7,6 @@ from fastapi import Response
 from testum.core.states import FINAL
 from testum.db.base import utc_now
 from testum.db.jobs import seconds_taken
-from testum.web.pages.jobs import describe
 from testum.web.pages.route import page_router
 from testum.web.pages.view import PageView
 
@@ -27,7 +26,7 @@ async def show_task(task_id: UUID, view: PageView) -> Response:
         crumbs=[(view.gettext("Jobs"), "/jobs")],
         task=task,
         job=job,
-        what=describe(job),
+        what=view.describe(job),
         over=task.status in FINAL,
         elapsed=taken
         if taken is not None

@@ -15,10 +15,12 @@ from markupsafe import Markup
 from starlette.routing import Match
 
 from testum.app import Testum
-from testum.core.permissions import Actor, Permission, allows
+from testum.core.permissions import Actor, allows
+from testum.db.jobs import Job
 from testum.errors import Forbidden, Unauthenticated
 from testum.web.pages.languages import Language, choose
 from testum.web.pages.rendering import Templates
+from testum.web.pages.words import Words
 from testum.web.security import COOKIE, actor_of, address_of, may_be_ours, testum_of
 
 CSP = (
@@ -56,7 +58,16 @@ class View:
 
     def may(self, permission: str) -> bool:
         """Whether to show what needs a permission; the services decide once more."""
-        return self.actor is not None and allows(self.actor, Permission(permission))
+        return self.actor is not None and allows(self.actor, self.app.features.permissions[permission])
+
+    @property
+    def words(self) -> Words:
+        """The words for what the rest of testum calls by codes."""
+        return Words(self.language, self.app.features)
+
+    def describe(self, job: Job) -> str:
+        """What a job does, in its own words; empty where its kind says it all."""
+        return self.app.features.describe(job.type, job.parameters)
 
     def cookie(self, name: str, *allowed: str) -> str:
         """A choice that this browser keeps: one of `allowed`, the first where it keeps none."""

@@ -4,15 +4,11 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 
+from testum.core.feature import Registry
 from testum.core.inventory import CSV_COLUMNS
+from testum.translation import N_
 from testum.web.pages.languages import Language
 from testum.web.pages.said import ENDED, NOT_ALLOWED, SAID
-
-
-def N_(message: str) -> str:
-    """Mark a message for translation where it stands."""
-    return message
-
 
 TASK: Mapping[str, tuple[str, str]] = {
     "pending": (N_("Not started"), "idle"),
@@ -35,14 +31,6 @@ PLATFORM: Mapping[str, tuple[str, str]] = {
     "attention": (N_("Needs attention"), "warn"),
 }
 
-JOB_TYPES: Mapping[str, str] = {
-    "run_command": N_("Command"),
-    "run_script": N_("Script"),
-    "deploy": N_("Key deployment"),
-    "gather_facts": N_("Facts"),
-    "test_connection": N_("Connection test"),
-}
-
 ACTIONS: Mapping[str, str] = {
     "auth.login": N_("Log in"),
     "auth.logout": N_("Log out"),
@@ -63,11 +51,6 @@ ACTIONS: Mapping[str, str] = {
     "key.create": N_("Add a key"),
     "key.delete": N_("Delete a key"),
     "key.read": N_("Read keys"),
-    "job.run_command": N_("Run a command"),
-    "job.run_script": N_("Run a script"),
-    "job.deploy": N_("Deploy keys"),
-    "job.test_connection": N_("Test connections"),
-    "job.gather_facts": N_("Ask hosts what they are"),
     "job.rerun": N_("Run a job again"),
     "job.cancel": N_("Cancel a job"),
     "task.settle": N_("A lost task's end came to light"),
@@ -255,6 +238,10 @@ ERRORS: Mapping[str, tuple[str, str]] = {
         N_("The platform was changed meanwhile"),
         N_("Look at the platform, and test it again."),
     ),
+    "unknown_type": (
+        N_("This kind of job is not there any more"),
+        N_("The feature that it belongs to was removed from testum."),
+    ),
     "no_answer": (
         N_("No worker answered"),
         N_("Start a worker that serves this network zone, or wait until it has less to do."),
@@ -303,8 +290,9 @@ _NOT_ALLOWED_IN_WORDS = N_("Your role (%(role)s) does not allow this. Ask an adm
 class Words:
     """The words in one language."""
 
-    def __init__(self, language: Language) -> None:
+    def __init__(self, language: Language, features: Registry) -> None:
         self._language = language
+        self._kinds = features.job_kinds
 
     def _word(self, table: Mapping[str, str], code: str) -> str:
         return self._language.gettext(table[code]) if code in table else code
@@ -323,7 +311,8 @@ class Words:
 
     def action(self, action: str) -> str:
         """What somebody did or wanted to do, of an audit entry."""
-        return self._word(ACTIONS, action)
+        kind = self._kinds.get(action.removeprefix("job.")) if action.startswith("job.") else None
+        return self._language.gettext(kind.action) if kind is not None else self._word(ACTIONS, action)
 
     def outcome(self, outcome: str) -> tuple[str, str]:
         """An audit entry's outcome: the word and the colour."""
@@ -331,7 +320,8 @@ class Words:
 
     def job_type(self, job_type: str) -> str:
         """What kind of job it is."""
-        return self._word(JOB_TYPES, job_type)
+        kind = self._kinds.get(job_type)
+        return self._language.gettext(kind.title) if kind is not None else job_type
 
     def role(self, role: str) -> str:
         """What an account is."""

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from testum.core.actions import JobType
 from testum.core.states import TaskStatus
 
 
@@ -17,7 +16,7 @@ class TaskOut(BaseModel):
     id: UUID
     celery_task_id: str | None
     job_id: UUID
-    type: JobType
+    type: str
     platform_id: UUID
     platform_name: str
     status: TaskStatus

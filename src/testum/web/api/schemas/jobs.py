@@ -1,31 +1,20 @@
 """Jobs, and what is asked for to start one."""
 
 import datetime as dt
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Union
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, create_model
 
-from testum.core.actions import MAX_CONCURRENCY, MAX_TIMEOUT, JobType, RerunOf
+from testum.core.feature import Registry
+from testum.core.job_kinds import MAX_CONCURRENCY, MAX_TIMEOUT, JobKind, RerunOf
+from testum.core.programs import Environment
 from testum.core.states import JobStatus
 from testum.web.api.schemas.base import Body
 from testum.web.api.schemas.selections import TargetsBody
 
 Timeout = Annotated[float, Field(gt=0, le=MAX_TIMEOUT, description="Seconds.")]
 Concurrency = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY, description="Tasks at once.")]
-Environment = Annotated[
-    dict[
-        Annotated[str, StringConstraints(max_length=200)],
-        Annotated[str, StringConstraints(max_length=32_768)],
-    ],
-    Field(max_length=100),
-]
-
-
-class DeployBody(Body):
-    """Which keys to deploy; without key_ids all there are."""
-
-    key_ids: Annotated[list[UUID], Field(max_length=500)] | None = None
 
 
 class RunCommandBody(Body):
@@ -35,16 +24,6 @@ class RunCommandBody(Body):
     command: str
     timeout: Timeout = 60
     environment: Environment = Field(default={})
-
-
-class ScriptBody(Body):
-    """A program; its text goes to the interpreter over stdin."""
-
-    text: str
-    interpreter: Annotated[str, StringConstraints(min_length=1, max_length=500)] = "/bin/sh"
-    arguments: Annotated[
-        list[Annotated[str, StringConstraints(max_length=32_768)]], Field(max_length=100)
-    ] = Field(default=[])
 
 
 class JobTargetsBody(TargetsBody):
@@ -57,24 +36,26 @@ class JobTargetsBody(TargetsBody):
 
 
 class JobBody(Body):
-    """A job."""
+    """What all kinds of jobs are told; `job_body` adds what one takes."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"type": "run_command", "targets": {"tags": ["prod"]}, "command": "uptime", "timeout": 60}
-            ]
-        },
-    )
-    type: JobType
+    type: str
     targets: JobTargetsBody
-    command: str | None = None
-    script: ScriptBody | None = None
-    environment: Environment = Field(default={}, description="Kept sealed, and never on a command line.")
-    key_ids: Annotated[list[UUID], Field(max_length=500)] | None = None
     timeout: Timeout | None = None
     idle_timeout: Timeout | None = Field(default=None, description="Seconds without output.")
     concurrency: Concurrency | None = None
+
+
+def job_body(features: Registry) -> Any:
+    """The type of the body that starts a job of any kind: one model for each, told apart by `type`."""
+    bodies = [_body_of(kind) for kind in features.job_kinds.values()]
+    return Annotated[Union[tuple(bodies)], Field(discriminator="type")]  # noqa: UP007 - not known before
+
+
+def _body_of(kind: type[JobKind]) -> type[JobBody]:
+    name = "".join(word.capitalize() for word in kind.kind.split("_"))
+    fields: dict[str, Any] = {field: (info.annotation, info) for field, info in kind.model_fields.items()}
+    fields["type"] = (Literal[kind.kind], ...)
+    return create_model(f"{name}JobBody", __base__=JobBody, __doc__=kind.__doc__, **fields)
 
 
 class RerunBody(Body):
@@ -101,7 +82,7 @@ class JobOut(BaseModel):
 
     id: UUID
     job_id: UUID
-    type: JobType
+    type: str
     status: JobStatus
     targets: dict[str, Any]
     command: str | None

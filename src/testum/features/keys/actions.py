@@ -9,11 +9,12 @@ from testum.ssh import deploy_keys
 
 async def deploy(context: Context) -> Outcome:
     """Add the job's keys, once each; what was there stays byte for byte."""
-    names = {parse_public_key(line).identity: name for name, line in context.work.keys}
+    keys: list[tuple[str, str]] = context.work.loaded
+    names = {parse_public_key(line).identity: name for name, line in keys}
     result = await deploy_keys(
         context.pool,
         context.endpoint,
-        [line for _, line in context.work.keys],
+        [line for _, line in keys],
         marker=context.marker,
         timeouts=context.work.timeouts,
         progress=context.progress,
