@@ -222,7 +222,7 @@ def test_twenty_kills_in_jobs_on_200_platforms(server: Server, host: RealSshd) -
     add_platforms(server.client(), host, 200)
     ends: Counter[str] = Counter()
     for seed in range(SEED * 1000, SEED * 1000 + 20):
-        ends += crash(server, host, seed, 200)
+        ends += crash(server, host, seed, 200, timed=False)
     print(dict(ends))
     assert ends["lost"] + ends["failed"] > 100 and ends["success"] > 1000, (
         "the kills came at moments that prove nothing"

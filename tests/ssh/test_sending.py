@@ -191,10 +191,11 @@ def unread(pipe: IO[bytes]) -> int:
 def test_in_every_shell(folder):
     """With the connection gone, word stays that nothing was run; while somebody listens, that is told, and nothing stays."""
     shells = [path_of(shell, folder) for shell in SHELLS if shell == "busybox" or shutil.which(shell)]
-    started: dict[tuple[str, str, bool], tuple[subprocess.Popen[bytes], str]] = {}
+    started: dict[tuple[str, str, str], tuple[subprocess.Popen[bytes], str]] = {}
     for shell in shells:
         for kind, program in PROGRAMS.items():
-            for gone in (False, True):
+            # "late": all of it arrives, and nobody is there any more to be told that it begins.
+            for gone in ("", "gone", "late"):
                 name = marker()
                 request = encode(program, name, ATTEMPT)
                 process = subprocess.Popen(
@@ -207,6 +208,11 @@ def test_in_every_shell(folder):
                 )
                 assert process.stdin
                 part = len(HEADER) if kind == "command" else len(request.stdin) // 2
+                if gone == "late":
+                    assert process.stdout and process.stderr
+                    process.stdout.close()
+                    process.stderr.close()
+                    part = len(request.stdin)
                 process.stdin.write(request.stdin[:part])
                 process.stdin.flush()
                 started[Path(shell).name, kind, gone] = process, name
@@ -214,7 +220,7 @@ def test_in_every_shell(folder):
         assert process.stdin and process.stdout and process.stderr
         # Our shell has begun by then. An account's own may complain while it starts, and ends where nobody listens.
         until(lambda pipe=process.stdin: not unread(pipe))
-        if gone:
+        if gone == "gone":
             # Before stdin ends: a second after that, the shell complains.
             process.stdout.close()
             process.stderr.close()
@@ -232,7 +238,7 @@ def test_in_every_shell(folder):
             lambda name=name, case=case: not case[2] or words(name),
             otherwise=lambda case=case, status=status: f"{case} ended with {status}",
         )
-        if (status, b"was run" in told, len(words(name))) != (255, not case[2], int(case[2])):
+        if (status, b"was run" in told, len(words(name))) != (255, not case[2], int(bool(case[2]))):
             wrong.append((case, status, told, words(name)))
         for pid in words(name):
             os.kill(pid, signal.SIGTERM)
