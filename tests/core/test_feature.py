@@ -49,7 +49,8 @@ def test_nothing_is_registered_twice(what: str, two: list[Feature]) -> None:
         Registry(two)
 
 
-def test_each_kind_of_job_has_one_action() -> None:
+def test_each_kind_of_job_has_one_action_and_words() -> None:
+    assert all(kind.title and kind.action for kind in INSTALLED.job_kinds.values())
     assert set(INSTALLED.actions()) == set(INSTALLED.job_kinds)
     assert set(Registry([_WithActions("a")]).actions()) == {"ping"}
     with pytest.raises(RuntimeError, match="ping"):

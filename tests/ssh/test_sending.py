@@ -188,6 +188,30 @@ def unread(pipe: IO[bytes]) -> int:
     return int.from_bytes(fcntl.ioctl(pipe.fileno(), termios.FIONREAD, b"\0" * 4), sys.byteorder)
 
 
+def test_programs_end_by_a_broken_pipe_as_ever(folder):
+    """That nobody is told is ignored only where the beginning says that it begins."""
+    ended = []
+    for shell in (path_of(shell, folder) for shell in SHELLS if shell == "busybox" or shutil.which(shell)):
+        for program in (Command("kill -PIPE $$"), Script("kill -PIPE $$"), Script("kill -PIPE $$", "sh -x")):
+            request = encode(program, marker(), ATTEMPT)
+            done = subprocess.run(
+                [shell, "-c", request.line],
+                input=request.stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=folder,
+                env={"SHELL": shell, "PATH": os.environ["PATH"], "HOME": str(folder)},
+            )
+            ended.append(
+                (
+                    Path(shell).name,
+                    program.text,
+                    abs(done.returncode) in (signal.SIGPIPE, 128 + signal.SIGPIPE),
+                )
+            )
+    assert all(fine for *_, fine in ended), ended
+
+
 def test_in_every_shell(folder):
     """With the connection gone, word stays that nothing was run; while somebody listens, that is told, and nothing stays."""
     shells = [path_of(shell, folder) for shell in SHELLS if shell == "busybox" or shutil.which(shell)]

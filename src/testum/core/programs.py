@@ -96,6 +96,10 @@ class _Program(JobKind):
     def secrets(self) -> dict[str, str]:
         return self.environment
 
+    @classmethod
+    def danger(cls, stored: Mapping[str, Any]) -> str | None:
+        return looks_destructive(cls.describe(stored))
+
 
 class RunCommand(_Program):
     """A command in the login shell of each platform's account, as `ssh host command` runs it."""
@@ -125,10 +129,6 @@ class RunCommand(_Program):
     @classmethod
     def describe(cls, stored: Mapping[str, Any]) -> str:
         return str(stored["command"])
-
-    @classmethod
-    def danger(cls, stored: Mapping[str, Any]) -> str | None:
-        return looks_destructive(cls.describe(stored))
 
     @classmethod
     def audited(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,10 +173,6 @@ class RunScript(_Program):
     @classmethod
     def describe(cls, stored: Mapping[str, Any]) -> str:
         return str(stored["script"]["text"])
-
-    @classmethod
-    def danger(cls, stored: Mapping[str, Any]) -> str | None:
-        return looks_destructive(cls.describe(stored))
 
     @classmethod
     def audited(cls, stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -226,11 +226,11 @@ present() {
     if (key(rest) in number) print number[key(rest)]
   }'
 }
-# Who takes a slow holder for dead removes his files: what fails then did not fail on the host.
+# A holder that was slow may have lost the lock, and its files with it: what fails then is no fault of the host.
 broken() {
   holds || return 1
-  [ -z "$read" ] || [ -f "$mine".base ] || return 1
-  [ -z "$written" ] || [ -f "$mine".new ] || return 1
+  [ -z "$copied" ] || [ -f "$mine".base ] || return 1
+  [ -z "$composed" ] || [ -f "$mine".new ] || return 1
   fail "$@"
 }
 place() {
@@ -244,7 +244,7 @@ place() {
 " ;;
   esac
 }
-# The whole new file, in one piece: a file that is removed meanwhile is not begun again.
+# The whole new file, written by one redirection: where it is removed meanwhile, it does not come back with a part of it.
 compose() {
   cat "$mine".base || return 1
   [ ! -s "$mine".base ] || [ "$(tail -c 1 "$mine".base | wc -l)" -gt 0 ] || echo
@@ -255,20 +255,20 @@ change() {
   for other in "$file".testum-*; do
     case $other in "$lock"|"$mine".*) ;; *) rm -f "$other" ;; esac
   done
-  told= ; lines= ; was= ; read= ; written=
+  told= ; lines= ; was= ; copied= ; composed=
   if [ -f "$file" ]; then
     was=1
     cat "$file" >"$mine".base || broken "cannot copy $file" || return 1
   else
     : >"$mine".base || broken "$dir cannot be written" || return 1
   fi
-  read=1
+  copied=1
   there=$({ wanted && cat "$mine".base; } | present) || broken "cannot read $file: awk is needed" || return 1
   there=$(echo $there)
   @PLACES@
   if [ -n "$lines" ]; then
     compose >"$mine".new || broken "no room in $dir" || return 1
-    written=1
+    composed=1
     chmod 600 "$mine".new || broken "cannot set the mode" || return 1
     sync "$mine".new 2>/dev/null || sync
     holds || return 1

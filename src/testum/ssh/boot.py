@@ -72,7 +72,8 @@ SETTINGS_DONE = 'TESTUM_SET="@NONCE@$#"'
 _SET = 'TESTUM_SET=; eval "$TESTUM_IN"; [ "$TESTUM_SET" = "@NONCE@$#" ]'
 
 # The SSH server gives a program a pipe or a socket; each look at it costs the host time. echo is a builtin of every shell;
-# zsh's does not tell of a closed stdout. The connection may be gone by now: the signal would end the shell without a word.
+# zsh's does not tell of a closed stdout. Where the connection is gone by now, SIGPIPE would end the shell before it can leave
+# word (_STAY). A trap for it that a start-up file has set is lost: to read it takes a process more for each program.
 _PROVE = (
     "if [ ! -p /dev/fd/1 ] && { [ -c /dev/fd/1 ] || [ -f /dev/fd/1 ]; }; then false; "
     'else trap "" PIPE; true >&1 && echo "testum-$((@SUM@)) $$" && trap - PIPE; fi'

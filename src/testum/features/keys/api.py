@@ -1,10 +1,9 @@
 """The API of keys."""
 
 import datetime as dt
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from testum.core.job_kinds import JobSpec
@@ -12,7 +11,7 @@ from testum.db.keys import SSHKey
 from testum.features.keys.jobs import Deploy, KeyIds
 from testum.services.keys import NewKey
 from testum.web.api.once import MayRepeat, accept
-from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
+from testum.web.api.paging import LIST_HEADERS, ExactName, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
 from testum.web.api.schemas.base import Body, MessageOut, Name, Secret
 from testum.web.api.schemas.jobs import AcceptedOut
@@ -77,7 +76,7 @@ async def list_keys(
     response: Response,
     page: PageQuery,
     q: Search = None,
-    name: Annotated[str | None, Query(max_length=200, description="The exact name.")] = None,
+    name: ExactName = None,
 ) -> list[KeyOut]:
     """The keys, by name."""
     return answer(request, response, await app.keys.find(actor, page, q=q, name=name), KeyOut.of)

@@ -34,6 +34,7 @@ def _request(
 
 PageQuery = Annotated[PageRequest, Depends(_request)]
 Search = Annotated[str | None, Query(max_length=200, description="Text to look for.")]
+ExactName = Annotated[str | None, Query(max_length=200, description="The exact name.")]
 
 
 def answer(

@@ -10,7 +10,7 @@ from testum.core.programs import RunCommand
 from testum.core.states import StateFilter
 from testum.web.api import show
 from testum.web.api.once import MayRepeat, accept
-from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
+from testum.web.api.paging import LIST_HEADERS, ExactName, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
 from testum.web.api.schemas.base import MessageOut
 from testum.web.api.schemas.jobs import AcceptedOut, RunCommandBody
@@ -35,7 +35,7 @@ async def list_platforms(
     response: Response,
     page: PageQuery,
     q: Search = None,
-    name: Annotated[str | None, Query(max_length=200, description="The exact name.")] = None,
+    name: ExactName = None,
     tag: Annotated[str | None, Query(max_length=100)] = None,
     state: Annotated[
         StateFilter | None, Query(description="`attention`: any that somebody should look at.")

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from testum.core.targets import Targets
 from testum.web.api import show
-from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
+from testum.web.api.paging import LIST_HEADERS, ExactName, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
 from testum.web.api.schemas.base import MessageOut
 from testum.web.api.schemas.selections import (
@@ -31,7 +31,7 @@ async def list_selections(
     response: Response,
     page: PageQuery,
     q: Search = None,
-    name: Annotated[str | None, Query(max_length=200, description="The exact name.")] = None,
+    name: ExactName = None,
 ) -> list[SelectionOut]:
     """The saved selections, by name."""
     return answer(request, response, await app.selections.find(actor, page, q=q, name=name), show.selection)
