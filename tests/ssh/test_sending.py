@@ -197,8 +197,8 @@ def test_programs_end_by_a_broken_pipe_as_ever(folder):
             done = subprocess.run(
                 [shell, "-c", request.line],
                 input=request.stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                capture_output=True,
+                check=False,
                 cwd=folder,
                 env={"SHELL": shell, "PATH": os.environ["PATH"], "HOME": str(folder)},
             )

@@ -290,6 +290,26 @@ def test_a_rerun_has_the_first_ones_environment(api: Api, platform: Any) -> None
 
 
 @pytest.mark.embedded
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"type": "nonsense", "command": "true"}, "type"),
+        ({"command": "true"}, "type"),
+        ({"type": "run_command"}, "command"),
+        ({"type": "run_command", "command": 1}, "command"),
+        ({"type": "run_command", "command": "true", "key_ids": []}, "key_ids"),
+        ({"type": "gather_facts", "command": "true"}, "command"),
+        ({"type": "run_script", "script": {"text": "true", "arguments": [1]}}, "script.arguments.0"),
+        ({"type": "run_script", "script": {"text": "true", "converted": True}}, "script.converted"),
+        ({"type": "deploy", "key_ids": ["x"]}, "key_ids.0"),
+    ],
+)
+def test_what_is_wrong_is_named_as_it_was_sent(api: Api, body: Any, field: str) -> None:
+    answer = api.http.post("/jobs/", json={"targets": {"all": True}, **body})
+    assert (answer.status_code, [each["field"] for each in answer.json()["errors"]]) == (422, [field])
+
+
+@pytest.mark.embedded
 def test_jobs_of_a_feature_that_was_removed_are_shown_and_not_run_again(
     server: Server, api: Api, platform: Any
 ) -> None:

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Annotated, Any, Literal, Union
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, create_model
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, WrapValidator, create_model
 
 from testum.core.feature import Registry
 from testum.core.job_kinds import MAX_CONCURRENCY, MAX_TIMEOUT, JobKind, RerunOf
@@ -47,8 +47,16 @@ class JobBody(Body):
 
 def job_body(features: Registry) -> Any:
     """The type of the body that starts a job of any kind: one model for each, told apart by `type`."""
-    bodies = [_body_of(kind) for kind in features.job_kinds.values()]
-    return Annotated[Union[tuple(bodies)], Field(discriminator="type")]  # noqa: UP007 - not known before
+    bodies = {name: _body_of(kind) for name, kind in features.job_kinds.items()}
+    types: Any = Literal[tuple(bodies)]
+    typed: Any = create_model("TypedBody", type=(types, ...))
+
+    def choose(data: Any, _validate: object) -> JobBody:
+        # Pydantic's own choice would put the type in front of each field's name in its errors.
+        return bodies[typed.model_validate(data).type].model_validate(data)
+
+    union: Any = Union[tuple(bodies.values())]  # noqa: UP007 - known only now
+    return Annotated[union, Discriminator("type"), WrapValidator(choose)]
 
 
 def _body_of(kind: type[JobKind]) -> type[JobBody]:
