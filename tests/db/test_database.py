@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -18,7 +19,7 @@ from tests.db.conftest import add_job
 from tests.support.postgres import PostgresServer
 from tests.support.tables import with_tables
 from tests.support.waiting import eventually, lag, turns
-from testum.db import installation, many, paging, patience, platforms, sqlite
+from testum.db import installation, many, paging, patience, platforms, postgresql, sqlite
 from testum.db.audit import AuditLog
 from testum.db.base import new_id
 from testum.db.jobs import Job
@@ -119,6 +120,45 @@ async def test_what_is_given_back_late_is_waited_for_at_the_end(
     await ending
     await turns()
     assert steps == ["given back", "closed"]
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+async def test_whoever_is_cancelled_gives_the_connection_back(
+    on_postgresql: Callable[[], str], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """At whatever step of the driver; each may let others go on (psycopg.waiting, MAX_BUSY_TIME)."""
+    url, wait = on_postgresql(), postgresql._Connection.wait
+    user: asyncio.Task[None] | None = None
+    steps = last = 0
+
+    async def counted(connection: postgresql._Connection, *args: Any, **options: Any) -> Any:
+        nonlocal steps
+        if user is not None and asyncio.current_task() is user:
+            steps += 1
+            if steps == last:
+                user.cancel()
+                await turns()
+        return await wait(connection, *args, **options)
+
+    monkeypatch.setattr(postgresql._Connection, "wait", counted)
+    monkeypatch.setattr(postgresql, "_FRESH_SECONDS", -1.0)
+
+    async def use(database: Database) -> None:
+        async with getattr(database, kind)() as session:
+            await session.execute(select(1))
+
+    cancelled = True
+    while cancelled:
+        database = Database(url)
+        await use(database)
+        steps, last = 0, last + 1
+        user = asyncio.create_task(use(database))
+        await asyncio.wait([user])
+        cancelled, user = user.cancelled(), None
+        await eventually(lambda database=database: not database._open)
+        assert database._writer.pool.checkedout() == 0, f"cancelled at step {last}"
+        await database.close()
+    assert last > 5
 
 
 async def test_a_session_for_reading_cannot_write(database: Database) -> None:

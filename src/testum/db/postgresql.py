@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.abc import Buffer, PQGen
 from psycopg.types.string import StrDumperUnknown
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -134,3 +134,20 @@ def make_engine(url: str) -> AsyncEngine:
             driver.patience = _ANSWER_SECONDS
 
     return engine
+
+
+def reading(engine: AsyncEngine) -> AsyncEngine:
+    """The same engine and pool, for transactions that cannot write and see one state of the data."""
+    reader = engine.execution_options()
+
+    @event.listens_for(reader.sync_engine, "engine_connect")
+    def _taken(connection: Connection) -> None:
+        # As options of the engine, these would be set where SQLAlchemy has no owner for the connection yet: whoever is
+        # cancelled there would never give it back.
+        try:
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        except BaseException:
+            connection.close()
+            raise
+
+    return reader

@@ -48,12 +48,11 @@ class Database:
             self._writers: AbstractAsyncContextManager[None] = WriterQueue()
         else:
             from testum.db.postgresql import make_engine as make_postgresql
+            from testum.db.postgresql import reading
 
             self._writer = make_postgresql(url)
             self._writers = nullcontext()
-            self._reader = self._writer.execution_options(
-                isolation_level="REPEATABLE READ", postgresql_readonly=True
-            )
+            self._reader = reading(self._writer)
         self._read_sessions = async_sessionmaker(self._reader, expire_on_commit=False, autoflush=False)
         self._write_sessions = async_sessionmaker(self._writer, expire_on_commit=False)
         self._open: dict[AsyncSession, asyncio.Task[None] | None] = {}
