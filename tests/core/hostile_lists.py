@@ -203,7 +203,7 @@ _SSH_CONFIG: dict[str, Callable[[int], str]] = {
     ),
     "key files for all": lambda size: (
         "Host *\n"
-        + numbered(99 * size // SIZE + 1, lambda n: f" IdentityFile {'%r' * 19}{n}\n")
+        + numbered(99, lambda n: f" IdentityFile {'%r' * 19}{n}\n")
         + _padded(numbered(size // 220, lambda n: f"Host h{n}\n"), size - 5_600)
     ),
     "hops for all": lambda size: (
