@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from testum.cli.addresses import split_address
 from testum.cli.failures import WrongUse
 from testum.cli.importing import read_inventory
-from testum.cli.platforms import split_address
 
 from .conftest import Cli
 from .fake_api import FakeApi

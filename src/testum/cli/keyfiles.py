@@ -46,3 +46,10 @@ def unlock(text: str, label: str, passphrase: str = "") -> str:
     except InvalidInput as error:
         raise WrongUse(f"{label}: {error.message}") from None
     return typed
+
+
+def key_fields(path: Path) -> dict[str, str]:
+    """A private key file as the API takes it, with its passphrase where it has one. Raises WrongUse."""
+    text = read_key(path)
+    passphrase = unlock(text, str(path))
+    return {"private_key": text, **({"passphrase": passphrase} if passphrase else {})}
