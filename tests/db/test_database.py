@@ -19,7 +19,7 @@ from tests.db.conftest import add_job
 from tests.support.postgres import PostgresServer
 from tests.support.tables import with_tables
 from tests.support.waiting import eventually, lag, turns
-from testum.db import installation, many, paging, patience, platforms, postgresql, sqlite
+from testum.db import host_keys, installation, jump_hosts, many, paging, patience, postgresql, sqlite
 from testum.db.audit import AuditLog
 from testum.db.base import new_id
 from testum.db.jobs import Job
@@ -675,16 +675,16 @@ async def test_a_first_host_key_waits_for_a_change(processes: list[Database], ch
 
     async def first_use() -> list[str | None]:
         async with processes[1].write() as session:
-            return await platforms.trust_first_use(session, seen)
+            return await host_keys.trust_first_use(session, seen)
 
     async with processes[0].write() as session:
-        platform = await platforms.get_locked(session, behind.id if changed == "platform" else jump.id)
+        platform = await jump_hosts.get_locked(session, behind.id if changed == "platform" else jump.id)
         assert platform is not None
         keeping = asyncio.create_task(first_use())
         done, _ = await asyncio.wait({keeping}, timeout=0.5)
         assert not done
         platform.revision += 1
-        await platforms.void_behind(session, platform.id)
+        await jump_hosts.void_behind(session, platform.id)
     assert await keeping == [None]
     seen[0] = (behind.id, behind.revision + 1, *seen[0][2:])
     assert await first_use() == ["ssh-ed25519 AAAA"]

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.secrets import Opener
 from testum.core.sshkeys import parse_public_key
-from testum.db import contacts, keys, platforms
+from testum.db import contacts, host_keys, keys, platforms
 from testum.db.audit import AuditLog
 from testum.db.base import utc_now
 from testum.db.batcher import Batcher
@@ -50,7 +50,7 @@ class TrustOnFirstUse:
 
     async def _write(self, requests: Sequence[_Seen]) -> Sequence[str | None]:
         async with self._database.write() as session:
-            trusted = await platforms.trust_first_use(
+            trusted = await host_keys.trust_first_use(
                 session,
                 [
                     (

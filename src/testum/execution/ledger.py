@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.states import JobStatus, TaskStatus, platform_state
-from testum.db import claims, jobs, platforms, remains
+from testum.db import claims, jobs, platform_states, remains
 from testum.db.base import utc_now
 from testum.db.batcher import Batcher
 from testum.db.claims import Claim, Result
@@ -257,7 +257,7 @@ class Ledger:
             and (state := platform_state(result.status, result.error_code)) is not None
         }
         if told:
-            await platforms.set_states(session, told, utc_now())
+            await platform_states.set_states(session, told, utc_now())
 
     def _perhaps_over(self, results: Sequence[Result], answers: Sequence[Claimed]) -> list[UUID]:
         """The jobs of the results that may have ended with them: none of which other tasks are under way here. Where

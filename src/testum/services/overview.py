@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.permissions import JOBS_READ, PLATFORMS_READ, Actor
 from testum.core.states import TROUBLE, JobStatus, PlatformState
-from testum.db import jobs, keys, platforms, reports
+from testum.db import jobs, keys, platform_states, reports
 from testum.db.base import utc_now
 from testum.db.platforms import Platform
 from testum.db.reports import Failure
@@ -73,7 +73,7 @@ class Overview:
             await self._gate.check(actor, permission, "overview.read", "overview")
         # One session is one view of the data.
         async with self._database.read() as session:
-            by_state = await platforms.count_by_state(session)
+            by_state = await platform_states.count_by_state(session)
             in_work = await reports.count_unfinished(session)
             failures = await views(session, await jobs.newest(session, JobStatus.FAILED, most_failures))
             trouble = await _troubled(session, most_trouble)
@@ -120,5 +120,5 @@ async def _troubled(session: AsyncSession, limit: int) -> list[Platform]:
     found: list[Platform] = []
     for state in TROUBLE:
         if len(found) < limit:
-            found += await platforms.in_states(session, [state], limit - len(found))
+            found += await platform_states.in_states(session, [state], limit - len(found))
     return found

@@ -12,7 +12,7 @@ from testum.core.secrets import Sealer
 from testum.core.states import PlatformState
 from testum.core.targets import MAX_VALUES
 from testum.core.text import login_address
-from testum.db import installation, keys, platforms, targets
+from testum.db import installation, jump_hosts, keys, platform_states, platform_tags, platforms, targets
 from testum.db.base import new_id
 from testum.db.paging import Page, PageRequest
 from testum.db.platforms import Platform
@@ -142,7 +142,7 @@ class Platforms:
         try:
             async with self._database.write() as session:
                 await installation.ensure(session)
-                platform = await platforms.get_locked(session, platform_id)
+                platform = await jump_hosts.get_locked(session, platform_id)
                 if platform is None:
                     raise NotFound("There is no such platform.")
                 # A secret that is typed, and a key that is trusted, are for the host that was there then.
@@ -158,7 +158,7 @@ class Platforms:
                 if DRAFTED & values.keys():
                     platform.revision += 1
                 if leads_elsewhere(before, platform):
-                    await platforms.void_behind(session, platform_id)
+                    await jump_hosts.void_behind(session, platform_id)
                 if REACH & values.keys():
                     platform.state, platform.state_at = PlatformState.UNKNOWN, None
                 self._gate.log(
@@ -200,7 +200,7 @@ class Platforms:
         # Its own key says nothing of those behind it: their secrets may have been typed since that was named.
         if leads_elsewhere(before, after):
             with session.no_autoflush:
-                behind = await platforms.exposed_behind(session, after.id)
+                behind = await jump_hosts.exposed_behind(session, after.id)
             if behind:
                 raise SecretWouldLeave.field(
                     "host",
@@ -264,19 +264,19 @@ class Platforms:
         """The names of platforms that others are reached through."""
         await self._gate.check(actor, PLATFORMS_READ, "platform.read", "platform")
         async with self._database.read() as session:
-            return await platforms.jump_names(session, limit)
+            return await jump_hosts.names(session, limit)
 
     async def overview(self, actor: Actor) -> dict[str, int]:
         """How many platforms are in each state that any is in."""
         await self._gate.check(actor, PLATFORMS_READ, "platform.read", "platform")
         async with self._database.read() as session:
-            return await platforms.count_by_state(session)
+            return await platform_states.count_by_state(session)
 
     async def tags(self, actor: Actor, *, limit: int = 500) -> list[tuple[str, int]]:
         """The tags in use, with how many platforms have each, by name."""
         await self._gate.check(actor, PLATFORMS_READ, "platform.read", "platform")
         async with self._database.read() as session:
-            return await platforms.tags_in_use(session, limit)
+            return await platform_tags.in_use(session, limit)
 
     async def tag(
         self, actor: Actor, platform_ids: Sequence[UUID], *, add: Sequence[str], remove: Sequence[str]
@@ -287,7 +287,7 @@ class Platforms:
         if not added and not removed:
             raise InvalidInput.field("tags", "must not be empty.")
         async with self._database.write() as session:
-            present = await platforms.change_tags(session, platform_ids, add=added, remove=removed)
+            present = await platform_tags.change(session, platform_ids, add=added, remove=removed)
             self._gate.log(
                 session,
                 actor,
@@ -318,7 +318,7 @@ class Platforms:
             platform = await platforms.get(session, platform_id)
             if platform is None:
                 raise NotFound("There is no such platform.")
-            behind = await platforms.users_of_jump(session, platform_id)
+            behind = await jump_hosts.users(session, platform_id)
             if behind:
                 raise Conflict(f"Platforms are reached through this one: {', '.join(behind)}.", code="in_use")
             await session.delete(platform)
