@@ -18,13 +18,15 @@ from tests.support.waiting import eventually, lag, turns
 from testum.core.frames import Stream
 from testum.core.positions import Sequencer
 from testum.core.states import JobStatus, TaskStatus
-from testum.db import claims, duties, jobs, tasks, workers
+from testum.db import duties, jobs, leases, tasks, workers
 from testum.db.audit import AuditLog
 from testum.db.base import utc_now
-from testum.db.claims import Claim, Lease, Remains, Result
+from testum.db.claims import Claim
 from testum.db.duties import DutyRecord
 from testum.db.jobs import Job
+from testum.db.leases import Lease
 from testum.db.positions import ProcessPositions, StoredPositions
+from testum.db.results import Remains, Result
 from testum.db.session import Database, lease_now
 from testum.db.tasks import Task
 from testum.events.memory import MemoryEvents
@@ -186,16 +188,16 @@ async def take_over(
     nothing was sent."""
     async with database.write() as session:
         lease = await lease_now(session) + LEASE
-        gone = await claims.leases(session) if seen is None else seen
+        gone = await leases.of_running(session) if seen is None else seen
         await turns()
-        fences = [await claims.take_over(session, one, worker=worker, lease=lease) for one in gone]
+        fences = [await leases.take_over(session, one, worker=worker, lease=lease) for one in gone]
     return [fence for fence in fences if fence is not None]
 
 
 async def test_of_many_that_take_over_one_does(processes: list[Database]) -> None:
     claim = await claim_one(processes[0])
     async with processes[0].read() as session:
-        seen = await claims.leases(session)
+        seen = await leases.of_running(session)
     fences = await asyncio.gather(
         *(take_over(database, f"heir-{n}", seen) for n, database in enumerate(processes * 2))
     )
@@ -207,9 +209,9 @@ async def test_what_was_seen_before_another_took_over_counts_no_more(database: D
     claim = await claim_one(database)
     async with database.write() as session:
         now = await lease_now(session)
-        (seen,) = await claims.leases(session)
+        (seen,) = await leases.of_running(session)
         fences = [
-            await claims.take_over(session, seen, worker=worker, lease=now + LEASE)
+            await leases.take_over(session, seen, worker=worker, lease=now + LEASE)
             for worker in ("second", "third")
         ]
     assert fences == [(2, True), None] and (await task_of(database, claim.id)).worker_id == "second"
@@ -333,7 +335,7 @@ async def test_a_lease_has_run_out_for_who_saw_that(database: Database) -> None:
     async def look(after: float) -> list[UUID]:
         clock.now += after
         async with database.read() as session:
-            return [lease.id for lease in observer.observe(await claims.leases(session))]
+            return [lease.id for lease in observer.observe(await leases.of_running(session))]
 
     assert [await look(10) for _ in range(3)] == [[]] * 3, "by its end it is over"
     await ledger.renew()
@@ -350,11 +352,11 @@ async def test_who_could_not_look_begins_anew(database: Database) -> None:
     observer = LeaseObserver(30, clock)
     claim = await claim_one(database)
     async with database.read() as session:
-        leases = await claims.leases(session)
+        current = await leases.of_running(session)
 
     def look(after: float) -> list[UUID]:
         clock.now += after
-        return [lease.id for lease in observer.observe(leases)]
+        return [lease.id for lease in observer.observe(current)]
 
     assert [look(10) for _ in range(3)] == [[]] * 3
     observer.reset()
@@ -369,12 +371,12 @@ async def test_a_lease_that_was_renewed_meanwhile_is_not_taken(database: Databas
     ledger = ledger_of(database, "first")
     await ledger.claim(Wanted(await add_job(database, 1), 1))
     async with database.read() as session:
-        (seen,) = await claims.leases(session)
+        (seen,) = await leases.of_running(session)
     await ledger.renew()
     async with database.write() as session:
         now = await lease_now(session)
-        assert await claims.take_over(session, seen, worker="second", lease=now + LEASE) is None
-        (kept,) = await claims.leases(session)
+        assert await leases.take_over(session, seen, worker="second", lease=now + LEASE) is None
+        (kept,) = await leases.of_running(session)
     assert (kept.worker, kept.fence) == ("first", 1)
 
 
@@ -406,7 +408,7 @@ async def test_renewing_and_taking_over_at_once(processes: list[Database]) -> No
         ledger = ledger_of(processes[0], "first")
         claim = (await ledger.claim(Wanted(await add_job(processes[0], 1), 1))).claims[0]
         async with processes[0].read() as session:
-            seen = [lease for lease in await claims.leases(session) if lease.id == claim.id]
+            seen = [lease for lease in await leases.of_running(session) if lease.id == claim.id]
         lost, fences = await asyncio.gather(ledger.renew(), take_over(processes[1], "second", seen))
         assert (lost, fences) in (([claim.id], [(2, True)]), ([], [])), (lost, fences)
         async with processes[0].write() as session:

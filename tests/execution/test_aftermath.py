@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from testum.db.base import new_id
-from testum.db.claims import FIRST_LOOK
 from testum.db.remains import Remaining
+from testum.db.results import FIRST_LOOK
 from testum.execution import aftermath
 from testum.ssh import Termination
 

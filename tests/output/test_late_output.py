@@ -17,8 +17,9 @@ from testum.core.positions import Sequencer
 from testum.core.states import TaskStatus
 from testum.db import tasks
 from testum.db.base import utc_now
-from testum.db.claims import Claim, Result
+from testum.db.claims import Claim
 from testum.db.positions import Positions, ProcessPositions, StoredPositions
+from testum.db.results import Result
 from testum.db.tasks import Task
 from testum.dispatch.local import LocalDispatcher
 from testum.events.memory import MemoryEvents

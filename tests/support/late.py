@@ -11,8 +11,8 @@ from tests.support.server import Installation
 from testum.core.frames import Stream
 from testum.core.states import TaskStatus
 from testum.db import remains, tasks
-from testum.db.claims import Result
 from testum.db.jobs import Job
+from testum.db.results import Result
 from testum.db.session import Database
 
 _COMMITTED_WITHIN = 2_000_000

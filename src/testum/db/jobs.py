@@ -11,13 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from testum.core.states import FINAL_JOB, UNFINISHED, JobStatus, TaskStatus, job_status
-from testum.db import claims, paging
+from testum.db import paging
 from testum.db.base import Base, new_id, utc_now
-from testum.db.claims import PendingTask, Result
+from testum.db.claims import PendingTask
 from testum.db.many import read_ids
 from testum.db.paging import Page, PageRequest
 from testum.db.platforms import Platform
 from testum.db.prepared import Prepared
+from testum.db.results import Result, finish, give_back, never_begun
 from testum.db.session import database_now, lease_now
 from testum.db.targets import Target
 from testum.db.tasks import Task
@@ -216,11 +217,11 @@ async def end_tasks(session: AsyncSession, results: Sequence[Result]) -> list[Re
         for result in back:
             if result.job_id in cancelled:
                 # Nobody would claim it again.
-                claims.never_begun(result)
+                never_begun(result)
         back = [result for result in back if result.status is TaskStatus.PENDING]
-        await claims.give_back(session, back)
+        await give_back(session, back)
     ended = [result for result in results if result.status is not TaskStatus.PENDING]
-    return await claims.finish(session, ended) if ended else []
+    return await finish(session, ended) if ended else []
 
 
 _others = aliased(Task)

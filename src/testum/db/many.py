@@ -2,6 +2,7 @@
 many."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -19,6 +20,9 @@ _IN_CHUNK = 5_000
 
 Given = Mapping[str, ColumnElement[Any]]
 """What is given for each row, by name."""
+
+BY_ID = attrgetter("int")
+"""What ids are sorted by: comparing integers is quicker than comparing UUIDs, and the order is the same."""
 
 
 def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -18,9 +18,9 @@ import structlog
 
 from testum.core.states import TaskStatus
 from testum.db import contacts, remains
-from testum.db.claims import FIRST_LOOK, Remains, Result, never_begun
 from testum.db.positions import Positions
 from testum.db.remains import LOOKED_SO_FAR, Look, Remaining
+from testum.db.results import FIRST_LOOK, Remains, Result, never_begun
 from testum.db.session import Database, database_now
 from testum.errors import TestumError
 from testum.events.base import Change, Events, Hint

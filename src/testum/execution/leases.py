@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from testum.db.claims import Lease
+from testum.db.leases import Lease
 
 
 class _Seen(NamedTuple):

@@ -13,11 +13,12 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.states import JobStatus, TaskStatus, platform_state
-from testum.db import claims, jobs, platform_states, remains
+from testum.db import claims, jobs, leases, platform_states, remains
 from testum.db.base import utc_now
 from testum.db.batcher import Batcher
-from testum.db.claims import Claim, Result
+from testum.db.claims import Claim
 from testum.db.positions import Positions
+from testum.db.results import Result
 from testum.db.session import Database, lease_now
 from testum.errors import StorageFull, StorageUnavailable
 from testum.events.base import Change, Events, Hint
@@ -140,7 +141,7 @@ class Ledger:
             return []
         async with self._database.write() as session:
             lease = await lease_now(session) + self._lease
-            gone = await claims.renew(session, self._worker, held, lease)
+            gone = await leases.renew(session, self._worker, held, lease)
         # Those that ended meanwhile are nobody's any more either.
         return [task_id for task_id in gone if task_id in self._held]
 

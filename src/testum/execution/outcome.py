@@ -8,7 +8,7 @@ import structlog
 
 from testum.core.feature import Action
 from testum.core.states import TaskStatus
-from testum.db.claims import Remains
+from testum.db.results import Remains
 from testum.db.session import Database
 from testum.errors import StorageFull, StorageUnavailable
 from testum.execution.recorder import OutputLimit, Recorder

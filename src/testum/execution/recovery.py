@@ -12,10 +12,11 @@ import structlog
 
 from testum.core.frames import Stream, decode_text
 from testum.core.states import TaskStatus
-from testum.db import claims, jobs
-from testum.db.claims import Lease, Remains, Result
+from testum.db import jobs, leases
+from testum.db.leases import Lease
 from testum.db.many import chunks
 from testum.db.positions import Positions, last_given
+from testum.db.results import Remains, Result
 from testum.db.session import Database, lease_now
 from testum.dispatch.base import Dispatcher, Work
 from testum.errors import StorageUnavailable
@@ -58,7 +59,7 @@ class Recovery:
         async with self._database.read() as session:
             # The clock may have been set back since.
             self._positions.go_on_after(await last_given(session))
-            gone = [lease for lease in await claims.leases(session) if lease.worker != self._worker]
+            gone = [lease for lease in await leases.of_running(session) if lease.worker != self._worker]
         if closed := await self._close(gone):
             log.warning("took up tasks that the last stop cut off", tasks=closed)
         await self.resume()
@@ -68,12 +69,12 @@ class Recovery:
         a lease's length."""
         try:
             async with self._database.read() as session:
-                leases = await claims.leases(session)
+                current = await leases.of_running(session)
         except StorageUnavailable:
             # Those that live get the time to say so.
             self._observer.reset()
             raise
-        if closed := await self._close(self._observer.observe(leases)):
+        if closed := await self._close(self._observer.observe(current)):
             log.warning("closed tasks whose worker is gone", tasks=closed)
 
     async def resume(self) -> None:
@@ -114,7 +115,7 @@ class Recovery:
                 for task in gone:
                     if task.job_id != job_id:
                         continue
-                    found = await claims.take_over(session, task, worker=self._worker, lease=lease)
+                    found = await leases.take_over(session, task, worker=self._worker, lease=lease)
                     if found is not None:
                         taken.append(_result(task, *found))
         return taken

@@ -12,8 +12,9 @@ import structlog
 
 from testum.core.states import TaskStatus
 from testum.db import contacts
-from testum.db.claims import Claim, Remains, Result
+from testum.db.claims import Claim
 from testum.db.contacts import Contact
+from testum.db.results import Remains, Result
 from testum.db.session import Database
 from testum.errors import TestumError
 from testum.events.base import Events
