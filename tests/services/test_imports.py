@@ -14,7 +14,8 @@ from testum.core.ssh_hosts import parse_ssh_config
 from testum.db.paging import PageRequest
 from testum.errors import Conflict
 from testum.services import imports as module
-from testum.services.imports import Login, Step
+from testum.services.import_plans import Login, Step
+from testum.services.import_ways import check_ways
 
 LOGIN = Login(username="root", password="for all")
 
@@ -125,7 +126,7 @@ def test_a_ring_is_looked_at_once() -> None:
     steps = [Step(f"r{each}", 1, "add", via=f"r{(each + 1) % number}") for each in range(number)]
     steps += [Step(f"t{each}", 1, "add", via=f"t{each - 1}" if each else "r0") for each in range(number)]
     begun = time.process_time()
-    module._check_ways(steps, {})
+    check_ways(steps, {})
     assert time.process_time() - begun < 2
     told = {step.message for step in steps[:number]}
     assert told == {"the jump hosts would form a loop."}

@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 from testum.core.inventory import Draft, Inventory, Problem, add_hops, hop_draft
 from testum.core.permissions import PLATFORMS_WRITE
 from testum.errors import InvalidInput
-from testum.services.imports import Login, add_tags, read
+from testum.services.import_lists import add_tags, read
+from testum.services.import_plans import Login
 from testum.web.api import show
 from testum.web.api.responses import PROTECTED
 from testum.web.api.schemas.imports import HostBody, ImportBody, KeyOfHosts, PlanOut

@@ -13,7 +13,7 @@ from testum.db.selections import Selection
 from testum.db.tasks import Task
 from testum.db.users import User
 from testum.services.history import JobView
-from testum.services.imports import Plan
+from testum.services.import_plans import Plan
 from testum.services.messages import count_json
 from testum.services.once import Started
 from testum.services.selections import Resolved

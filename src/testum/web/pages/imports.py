@@ -7,7 +7,8 @@ from testum.core.lists import decode_list
 from testum.core.permissions import PLATFORMS_WRITE
 from testum.db.paging import PageRequest
 from testum.errors import InvalidInput
-from testum.services.imports import Login, Plan, add_tags, read
+from testum.services.import_lists import add_tags, read
+from testum.services.import_plans import Login, Plan
 from testum.services.platform_fields import check_tags
 from testum.web.pages.forms import Form, read_form, say_lost
 from testum.web.pages.route import page_router

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from testum.services.imports import MAX_DRAFTS
+from testum.services.import_lists import MAX_DRAFTS
 from testum.web.api.schemas.base import Body, Secret, Tags
 
 _Text = Annotated[str, StringConstraints(max_length=4000)]
