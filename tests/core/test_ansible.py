@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.core.hostile_lists import chain, diamonds
 from testum.core.ansible import parse_ansible
 from testum.core.ansible_yaml import parse_yaml
-from testum.core.inventory import MAX_HOSTS, sniff
-from testum.core.lists import read_list
+from testum.core.inventory import MAX_HOSTS
+from testum.core.lists import read_list, sniff
 from testum.core.shell_words import shell_words
 
 INVENTORY = """\

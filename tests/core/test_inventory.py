@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testum.core.inventory import Inventory, parse_csv, sniff
-from testum.core.lists import decode_list
+from testum.core.csv_hosts import parse_csv
+from testum.core.inventory import Inventory
+from testum.core.lists import decode_list, sniff
 from testum.core.ssh_hosts import parse_ssh_config
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from testum.core.inventory import Inventory, split_hop
+from testum.core.hops import split_hop
+from testum.core.inventory import Inventory
 from testum.core.ssh_config import Asked, SshConfig
 from testum.core.ssh_hosts import parse_ssh_config
 from testum.core.ssh_patterns import Patterns

@@ -9,7 +9,8 @@ import pytest
 
 from tests.services.conftest import ACTOR
 from testum.app import Testum
-from testum.core.inventory import Draft, Inventory, parse_csv
+from testum.core.csv_hosts import parse_csv
+from testum.core.inventory import Draft, Inventory
 from testum.core.ssh_hosts import parse_ssh_config
 from testum.db.paging import PageRequest
 from testum.errors import Conflict

@@ -3,7 +3,7 @@
 from typing import Any
 
 from testum.cli.failures import WrongUse
-from testum.core.inventory import split_hop
+from testum.core.hops import split_hop
 
 
 def split_address(text: str) -> tuple[str, str, int | None]:

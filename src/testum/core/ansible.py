@@ -8,14 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from testum.core.ansible_hosts import hosts_of
+from testum.core.hops import add_hops, hop_draft
 from testum.core.inventory import (
     MAX_HOSTS,
     Draft,
     Inventory,
     Problem,
     TooMuch,
-    add_hops,
-    hop_draft,
     lines_of,
     parse_port,
     too_many_hosts,

@@ -12,7 +12,8 @@ from dataclasses import asdict
 
 from testum.core.ansible import parse_ansible
 from testum.core.ansible_yaml import is_yaml, parse_yaml
-from testum.core.inventory import Draft, Inventory, Problem, parse_csv, sniff
+from testum.core.csv_hosts import parse_csv
+from testum.core.inventory import Draft, Inventory, Problem, lines_of
 from testum.core.ssh_config import Include
 from testum.core.ssh_hosts import parse_ssh_config
 
@@ -78,6 +79,29 @@ def _text(data: bytes, encoding: str) -> str:
     if re.search("[\x00-\x08\x0e-\x1a\x1c-\x1f]", text):
         raise ValueError(encoding)
     return text
+
+
+_LONGEST_HEADER = 10_000
+_NAMES_OF_HOSTS = frozenset({"name", "host", "hostname", "host name", "ip", "address", "ip address"})
+"""Columns of which a table of hosts has one at least."""
+
+
+def sniff(text: str, filename: str = "") -> str:
+    """Which format a file is in: `csv`, `ssh-config` or `ansible`, judged by its name and first lines."""
+    if filename.lower().endswith((".csv", ".tsv")):
+        return "csv"
+    lines = [line.strip() for line in lines_of(text) if line.strip() and line.strip()[0] not in "#;"]
+    first = lines[0][:_LONGEST_HEADER].lower() if lines else ""
+    cells = {cell.strip(" \"'\ufeff") for cell in re.split(r"[,;\t|]", first)}
+    named = not cells.isdisjoint(_NAMES_OF_HOSTS)
+    if first.lstrip('"').startswith("sep=") or (named and len(cells) > 1):
+        return "csv"
+    if lines and re.match(r"\[[^\]]+\]\s*(#.*)?$", lines[0]):
+        # A variable of an inventory may be called host.
+        return "ansible"
+    if any(re.match(r"(?i)(host|match|include)[ \t=]+\S", line) for line in lines):
+        return "ssh-config"
+    return "csv" if named else "ansible"
 
 
 def read_list(

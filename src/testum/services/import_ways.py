@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from testum.core.inventory import Draft, Inventory, Places, split_hop
+from testum.core.hops import Places, split_hop
+from testum.core.inventory import Draft, Inventory
 from testum.db.platforms import Platform
 from testum.errors import InvalidInput
 from testum.services.import_plans import Step

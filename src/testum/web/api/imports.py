@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from fastapi import APIRouter, Response
 from starlette.exceptions import HTTPException
 
-from testum.core.inventory import Draft, Inventory, Problem, add_hops, hop_draft
+from testum.core.hops import add_hops, hop_draft
+from testum.core.inventory import Draft, Inventory, Problem
 from testum.core.permissions import PLATFORMS_WRITE
 from testum.errors import InvalidInput
 from testum.services.import_lists import add_tags, read
