@@ -13,7 +13,8 @@ import pytest
 
 from testum.core.hops import split_hop
 from testum.core.inventory import Inventory
-from testum.core.ssh_config import Asked, SshConfig
+from testum.core.ssh_conditions import Asked
+from testum.core.ssh_config import SshConfig
 from testum.core.ssh_hosts import parse_ssh_config
 from testum.core.ssh_patterns import Patterns
 

@@ -4,15 +4,14 @@ Blocks count in the order in which they stand, and the first value of a keyword 
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 
 from testum.core import ngrams
 from testum.core.inventory import MAX_HOSTS, Inventory, Problem, TooMuch, too_many_hosts
 from testum.core.shell_words import is_plain
-from testum.core.ssh_lines import SPACE, Unreadable, directive, first_word, words
-from testum.core.ssh_patterns import Patterns
+from testum.core.ssh_conditions import NEVER, Asked, Condition, HostLine, is_address, match_line
+from testum.core.ssh_lines import SPACE, Unreadable, directive, words
 
 Include = Callable[[str], Sequence[tuple[str, str]]]
 """Given an Include directive's argument, the files it names, each with its text."""
@@ -34,10 +33,8 @@ _MOST_CHARACTERS = 1_500_000
 """Of all names, those to which HostName leads with them."""
 _MOST_KEY_FILES = 20
 _LONGEST = 1_000
-_LONGEST_NAME = 1_025
-"""Characters of a value, and of a host's name (NI_MAXHOST)."""
+"""Characters of a value."""
 _MOST_TOKENS = 20
-_MOST_CRITERIA = 50
 _ONE = frozenset({"hostname", "port", "user"})
 """Keywords of one argument; of the others that are read, `identityfile` adds up, and the proxies take the whole line."""
 _PROXIES = frozenset({"proxyjump", "proxycommand"})
@@ -46,181 +43,15 @@ _CANONICAL = frozenset({"canonicalizehostname", "canonicalizemaxdots", "canonica
 _USED = _ONE | _PROXIES | _CANONICAL | {"identityfile"}
 
 
-# -- conditions --------------------------------------------------------------------------------------------
-
-
-def _uncounted(_comparisons: int) -> None:
-    """Stands where nobody counts comparisons."""
-
-
-@dataclass(slots=True)
-class Asked:
-    """What is known of one connection while its configuration is read: `original` is what was typed, `host` the same, or in
-    the final pass what HostName has made of it. `values` and `key_files` are what was found so far.
-    `look` is told how many comparisons are made."""
-
-    original: str
-    host: str
-    local_user: str = ""
-    final: bool = False
-    values: dict[str, str] = field(default_factory=dict)
-    key_files: list[str] = field(default_factory=list)
-    look: Callable[[int], None] = _uncounted
-    _led: tuple[str, str] = ("", "")
-
-    def hostname(self) -> str:
-        """Where HostName leads, as far as it is known; no longer than is needed to see that it is too long."""
-        said = self.values.get("hostname")
-        if self.final or said is None:
-            return self.host
-        if self._led[0] != said:
-            # Each of many conditions may ask for it.
-            self._led = said, expand(said, {"h": self.original})[: _LONGEST_NAME + 1]
-        return self._led[1]
-
-    @property
-    def canonicalizes(self) -> bool:
-        """Whether CanonicalizeHostname is on."""
-        return self.values.get("canonicalizehostname", "no").lower() not in ("no", "false")
-
-    @property
-    def may_be_completed(self) -> bool:
-        """Whether ssh would look for the name in CanonicalDomains first."""
-        dots = self.values.get("canonicalizemaxdots", "1")
-        return (
-            self.canonicalizes
-            and self.values.get("canonicaldomains", "none").lower() != "none"
-            and not _is_address(self.hostname())
-            and (not dots.isdecimal() or self.hostname().count(".") <= int(dots))
-        )
-
-
-class _Host:
-    """A Host line."""
-
-    def __init__(self, written: Sequence[str]) -> None:
-        self.written = written
-        self.patterns = Patterns(written)
-        self.weight = self.patterns.weight
-
-    def holds(self, asked: Asked) -> bool | None:
-        """Whether what follows is for the one who asks; None where nobody here can know."""
-        return self.patterns.fit(asked.host, asked.look)
-
-    @property
-    def wanted(self) -> Patterns | None:
-        """What the name that is typed, or where it leads, must fit; None where that is not all that counts."""
-        return self.patterns
-
-
-_Criterion = tuple[str, bool, Patterns]
-"""Its name, whether it is negated, and its argument."""
-
-
-class _Match:
-    """A Match line."""
-
-    def __init__(self, criteria: Sequence[_Criterion]) -> None:
-        self.criteria = criteria
-        self.weight = sum(patterns.weight for _, _, patterns in criteria)
-        self.wanted = next(
-            (patterns for name, negated, patterns in criteria if name == "originalhost" and not negated), None
-        )
-        """See _Host."""
-
-    def holds(self, asked: Asked) -> bool | None:
-        """See _Host."""
-        asked.look(len(self.criteria))
-        result: bool | None = True
-        for name, negated, patterns in self.criteria:
-            if name == "all":
-                return None if result is None else result and not negated
-            holds = self._holds(name, patterns, asked)
-            if holds is not None:
-                holds = holds is not negated
-            if holds is False:
-                return False
-            if holds is None:
-                result = None
-        return result
-
-    @staticmethod
-    def _holds(name: str, patterns: Patterns, asked: Asked) -> bool | None:
-        match name:
-            case "final" | "canonical":
-                return asked.final
-            case "host":
-                return patterns.fit(asked.hostname().lower(), asked.look)
-            case "originalhost":
-                return patterns.fit(asked.original.lower(), asked.look)
-            case "user":
-                user = asked.values.get("user", asked.local_user)
-                return patterns.fit(user, asked.look) if user else None
-            case "localuser":
-                return patterns.fit(asked.local_user, asked.look) if asked.local_user else None
-        return None
-
-
-_NEVER = _Host(())
-_ARGUMENTLESS = frozenset({"all", "final", "canonical"})
-_CRITERIA = _ARGUMENTLESS | {"host", "originalhost", "user", "localuser", "exec", "localnetwork", "tagged"}
-
-
-def _match(text: str) -> _Match:
-    """The criteria of a Match line. Raises Unreadable."""
-    criteria: list[_Criterion] = []
-    rest: str | None = text
-    while rest:
-        word, rest = first_word(rest)
-        if not word or word.startswith("#"):
-            break
-        negated, name = word.startswith("!"), word.removeprefix("!").lower()
-        if name not in _CRITERIA:
-            raise Unreadable(f"Match: {word[:60]} is not known")
-        argument = ""
-        if name not in _ARGUMENTLESS:
-            given, rest = first_word(rest) if rest else (None, None)
-            if not given or given.startswith("#"):
-                raise Unreadable(f"Match: {word[:60]} needs a value")
-            argument = given
-        elif name == "all" and (len(criteria) > 1 or (rest and not rest.startswith("#"))):
-            raise Unreadable("Match: all stands alone, or behind one other")
-        if len(criteria) >= _MOST_CRITERIA:
-            raise Unreadable(f"Match: more than {_MOST_CRITERIA} conditions")
-        argument = argument.lower() if name in ("host", "originalhost") else argument
-        criteria.append((name, negated, Patterns(argument.split(","))))
-    if not criteria:
-        raise Unreadable("Match: its value is missing")
-    return _Match(criteria)
-
-
-# -- blocks ------------------------------------------------------------------------------------------------
-
-_Condition = _Host | _Match
-
-
 @dataclass(slots=True)
 class Block:
     """What stands under the same conditions: the first value of each keyword."""
 
-    conditions: tuple[_Condition, ...]
+    conditions: tuple[Condition, ...]
     line: int
     file: str
     values: dict[str, str] = field(default_factory=dict)
     key_files: list[str] = field(default_factory=list)
-
-
-def expand(text: str, tokens: Mapping[str, str]) -> str:
-    """The text with its `%` tokens replaced; those that are not among the tokens stay."""
-    return re.sub(r"%(.)", lambda match: "%" if match[1] == "%" else tokens.get(match[1], match[0]), text)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _set(values: dict[str, str], keyword: str, value: str) -> None:
@@ -260,7 +91,7 @@ class SshConfig:
         self._looks_left = _MOST_LOOKS
         self._characters = 0
 
-    def read(self, text: str, file: str = "", outer: tuple[_Condition, ...] = ()) -> None:
+    def read(self, text: str, file: str = "", outer: tuple[Condition, ...] = ()) -> None:
         """Take one file's lines; `outer` are the conditions under which it was included."""
         block = self._begin(outer, 0, file)
         for line, written in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
@@ -276,7 +107,7 @@ class SshConfig:
                 if not is_plain(rest):
                     self._look(len(rest) // _QUOTED)
                 if keyword == "match":
-                    match = _match(rest)
+                    match = match_line(rest)
                     self._look(_CRITERION * len(match.criteria))
                     # Wherever it stands, ssh goes over all of it once more.
                     self._asks_final |= any(name == "final" for name, _, _ in match.criteria)
@@ -284,7 +115,7 @@ class SshConfig:
                 elif keyword == "host":
                     names = words(rest)
                     self._look(1 + len(names))
-                    block = self._begin((*outer, _Host(tuple(names))), line, file)
+                    block = self._begin((*outer, HostLine(tuple(names))), line, file)
                     self._name(block)
                 elif keyword == "include":
                     self._read_included(words(rest), block, line, file)
@@ -297,9 +128,9 @@ class SshConfig:
                 self._found.refuse(Problem(line, str(error), file=file))
                 if keyword in ("host", "match"):
                     # What follows is not the block's before.
-                    block = self._begin((*outer, _NEVER), line, file)
+                    block = self._begin((*outer, NEVER), line, file)
 
-    def _begin(self, conditions: tuple[_Condition, ...], line: int, file: str) -> Block:
+    def _begin(self, conditions: tuple[Condition, ...], line: int, file: str) -> Block:
         block = Block(conditions, line, file)
         if conditions:
             self._patterns += conditions[-1].weight
@@ -321,8 +152,8 @@ class SshConfig:
 
     def _name(self, block: Block) -> None:
         *outer, last = block.conditions
-        assert isinstance(last, _Host)
-        around = [it.patterns for it in outer if isinstance(it, _Host)]
+        assert isinstance(last, HostLine)
+        around = [it.patterns for it in outer if isinstance(it, HostLine)]
         for name in last.written:
             self._look(len(around))
             if not re.search(r"[*?!]", name) and all(it.fit(name, self._look) for it in around):
@@ -375,7 +206,7 @@ class SshConfig:
         # With CanonicalizeHostname ssh goes over all of it once more, too.
         if self._asks_final or asked.canonicalizes:
             host = asked.hostname()
-            asked.host = host if _is_address(host) else host.lower()
+            asked.host = host if is_address(host) else host.lower()
             asked.final = True
             known = set(map(id, undecided))
             undecided += [block for block in self._pass(asked) if id(block) not in known]

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from testum.core.hops import add_hops, hop_draft, split_hop
 from testum.core.inventory import Draft, Inventory, Problem, parse_port, too_much_is_a_problem
-from testum.core.ssh_config import Asked, Include, SshConfig, expand
+from testum.core.ssh_conditions import Asked, expand
+from testum.core.ssh_config import Include, SshConfig
 from testum.core.ssh_lines import Unreadable
 from testum.core.ssh_way import gate_of, hop_of, hops_of
 
