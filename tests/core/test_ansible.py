@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.hostile_lists import chain, diamonds
-from testum.core.ansible import parse_ansible
+from testum.core.ansible_ini import parse_ansible
 from testum.core.ansible_yaml import parse_yaml
 from testum.core.inventory import MAX_HOSTS
 from testum.core.lists import read_list, sniff

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from testum.core.ansible import ENCRYPTED, USED, Listed, check_value
+from testum.core.ansible import Listed
 from testum.core.ansible_hosts import hosts_of
+from testum.core.ansible_variables import ENCRYPTED, USED, check_value
 from testum.core.inventory import Inventory, Problem, TooMuch
 
 MAX_TEXT = 1_000_000

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
-from testum.core.ansible import parse_ansible
+from testum.core.ansible_ini import parse_ansible
 from testum.core.ansible_yaml import is_yaml, parse_yaml
 from testum.core.csv_hosts import parse_csv
 from testum.core.inventory import Draft, Inventory, Problem, lines_of
