@@ -17,18 +17,16 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 from testum.ssh import looking
 from testum.ssh.endpoint import Endpoint, Timeouts
 from testum.ssh.errors import SSHError
-from testum.ssh.execution import Exit, Shell
+from testum.ssh.execution import Execution, Exit, Shell
 from testum.ssh.patience import Patience
-from testum.ssh.program import Script
-
-if TYPE_CHECKING:
-    from testum.ssh.pool import Pool
+from testum.ssh.program import Program, Script
 
 _SLACK = 2.0
 _MAX_ANSWER = 64 * 1024
@@ -84,8 +82,17 @@ class Found:
     boot_id: str | None = None
 
 
+class Runner(Protocol):
+    """What runs a program on a host."""
+
+    def run(
+        self, endpoint: Endpoint, program: Program, *, marker: str, timeouts: Timeouts
+    ) -> AbstractAsyncContextManager[Execution]:
+        """See Pool.run."""
+
+
 async def terminate(
-    pool: "Pool",
+    runner: Runner,
     endpoint: Endpoint,
     marker: str,
     *,
@@ -110,14 +117,14 @@ async def terminate(
         shell=None if shell is None else (shell.pid, now - shell.by),
     )
     script = _script([sought], tag, grace, proc)
-    answer = await _ask(pool, endpoint, script, connect_timeout, limit)
+    answer = await _ask(runner, endpoint, script, connect_timeout, limit)
     if isinstance(answer, Termination):
         return answer
     return _verdict(answer, f"{tag}-0", tag, begun, math.inf if sent_at is None else sent_at)
 
 
 async def look(
-    pool: "Pool",
+    runner: Runner,
     endpoint: Endpoint,
     sought: Sequence[Sought],
     *,
@@ -129,7 +136,7 @@ async def look(
     tag = f"testum-{secrets.token_hex(8)}"
     limit = connect_timeout + grace + _SLACK + _EACH * len(sought)
     script = _script(sought, tag, grace, proc) + looking.BOOT.replace("@TAG@", tag)
-    answer = await _ask(pool, endpoint, script, connect_timeout, limit)
+    answer = await _ask(runner, endpoint, script, connect_timeout, limit)
     if isinstance(answer, Termination):
         return Found([replace(answer, strays=program.strays, left=program.left) for program in sought])
     verdicts = [
@@ -164,12 +171,12 @@ def _script(sought: Sequence[Sought], tag: str, grace: float, proc: str) -> str:
 
 
 async def _ask(
-    pool: "Pool", endpoint: Endpoint, script: str, connect_timeout: float, limit: float
+    runner: Runner, endpoint: Endpoint, script: str, connect_timeout: float, limit: float
 ) -> str | Termination:
     """What the host answers, or why it does not."""
     try:
         async with Patience(limit + _SLACK):
-            answer = await _run(pool, endpoint, script, Timeouts(connect=connect_timeout, total=limit))
+            answer = await _run(runner, endpoint, script, Timeouts(connect=connect_timeout, total=limit))
     except SSHError as error:
         return Termination("unconfirmed", f"Nobody could look at the host: {error.message}")
     except TimeoutError:
@@ -177,9 +184,9 @@ async def _ask(
     return answer.decode("utf-8", "replace")
 
 
-async def _run(pool: "Pool", endpoint: Endpoint, script: str, timeouts: Timeouts) -> bytes:
+async def _run(runner: Runner, endpoint: Endpoint, script: str, timeouts: Timeouts) -> bytes:
     answer = bytearray()
-    async with pool.run(endpoint, Script(script), marker="testum-look", timeouts=timeouts) as execution:
+    async with runner.run(endpoint, Script(script), marker="testum-look", timeouts=timeouts) as execution:
         async for event in execution:
             if isinstance(event, Exit):
                 break
