@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import forkserver
+
 from .fake_api import FakeApi, FakeServer
 
 TESTUM = Path(sys.executable).with_name("testum")
@@ -88,15 +90,7 @@ class Cli:
         } | self.extra  # fmt: skip
 
     def __call__(self, *args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [TESTUM, *args],
-            input=stdin,
-            capture_output=True,
-            env=self.env,
-            cwd=self.home,
-            timeout=30,
-            check=False,
-        )
+        return forkserver.run(*args, env=self.env, folder=self.home, stdin=stdin)
 
     def start(self, *args: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(

@@ -25,7 +25,7 @@ class Demo:
         self.folder, self.log = folder, folder / log
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         env = {**os.environ, "DATA_DIR": str(folder / "data"), "ADMIN_PASSWORD": ""}
-        self.process = Process(["demo", "--port", str(port)], env, folder, self.log)
+        self.process = Process(["demo", "--port", str(port)], env, folder, self.log, forked=False)
         until(self._answers, 60, otherwise=self.log.read_text)
 
     def _answers(self) -> bool:

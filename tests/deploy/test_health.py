@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import TESTUM
+from tests.support import forkserver
 from tests.support.server import LEASE_SECONDS, Server
 from tests.support.sshd import free_port
 from tests.support.waiting import until
 
 
 def health(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [TESTUM, "health", *arguments], env=env, capture_output=True, text=True, check=False, timeout=30
-    )
+    return forkserver.run_text("health", *arguments, env=env)
 
 
 def test_of_a_server(server: Server) -> None:

@@ -14,7 +14,7 @@ PAGES = ("/", "/platforms", "/run", "/jobs", "/keys", "/audit", "/settings")
 
 
 def test_the_memory_of_hashes_comes_back() -> None:
-    with Server() as own:
+    with Server(forked=False) as own:
         process, http = psutil.Process(own.process.pid), own.nobody()
         # What is loaded with the first request is no hash's.
         assert http.get("/login").status_code == 200
@@ -27,7 +27,7 @@ def test_the_memory_of_hashes_comes_back() -> None:
 
 def test_an_idle_server_is_small() -> None:
     """On its first start, and on the next."""
-    with Server() as own:
+    with Server(forked=False) as own:
         for again in (False, True):
             if again:
                 own.stop()

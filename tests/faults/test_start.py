@@ -10,7 +10,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -20,6 +19,7 @@ import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
+from tests.support import forkserver
 from tests.support.application import Application, refusal
 from tests.support.server import Server
 from tests.support.sshd import RealSshd, free_port
@@ -31,15 +31,8 @@ from testum.errors import StorageFull
 
 def serve(data_dir: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
     """`testum serve`, which does not get far."""
-    return subprocess.run(
-        [sys.executable, "-m", "testum", "serve", "--port", str(free_port()), *options],
-        env={**os.environ, "DATA_DIR": str(data_dir), "ADMIN_PASSWORD": "correct-horse-battery", **env},
-        cwd=data_dir.parent,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    env = {**os.environ, "DATA_DIR": str(data_dir), "ADMIN_PASSWORD": "correct-horse-battery", **env}
+    return forkserver.run_text("serve", "--port", str(free_port()), *options, env=env, folder=data_dir.parent)
 
 
 def refused(data_dir: Path, **env: str) -> str:

@@ -7,8 +7,6 @@ command tells it.
 import os
 import secrets
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +19,7 @@ import sqlalchemy as sa
 from cryptography.fernet import Fernet
 from obstore.store import LocalStore
 
+from tests.support import forkserver
 from tests.support.application import Application, refusal, refusal_of, settings_of
 from tests.support.server import ADMIN, Installation, Process, Server, walls
 from tests.support.sshd import free_port
@@ -75,15 +74,8 @@ ROLES = pytest.mark.parametrize("role", list(Role))
 def test_how_a_refusal_is_told(installed: Installation, tmp_path: Path, command: str) -> None:
     """By one line and the exit status."""
     options = ["--port", str(free_port())] if command == "serve" else []
-    done = subprocess.run(
-        [sys.executable, "-m", "testum", command, *options],
-        env=with_folder(tmp_path, installed.env | {"MINIO_SECRET_KEY": "wrong-secret"}),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
+    env = with_folder(tmp_path, installed.env | {"MINIO_SECRET_KEY": "wrong-secret"})
+    done = forkserver.run_text(command, *options, env=env, folder=tmp_path, seconds=90)
     said = done.stderr.strip().splitlines()
     assert done.returncode == (3 if command == "serve" else 2) and len(said) == 1, done.stderr + done.stdout
     assert "MINIO_SECRET_KEY" in said[0]

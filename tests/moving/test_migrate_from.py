@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.support import forkserver
 from tests.support.application import Application, refusal_of, settings_of
 from tests.support.server import Api, Installation, Server, walls
 from tests.support.sshd import RealSshd
@@ -49,15 +50,9 @@ def environment(old: Installation) -> dict[str, str]:
 def migrate(
     old: Installation, env: dict[str, str], folder: Path, address: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "testum", "db", "migrate-from", address or f"sqlite:///{old.data_dir}/testum.db"],
-        env={**env, "DATA_DIR": str(folder / "new")},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )  # fmt: skip
+    database = address or f"sqlite:///{old.data_dir}/testum.db"
+    env = {**env, "DATA_DIR": str(folder / "new")}
+    return forkserver.run_text("db", "migrate-from", database, env=env, folder=folder, seconds=100)
 
 
 async def moving(old: Installation, env: dict[str, str], folder: Path, address: str | None = None) -> Moved:

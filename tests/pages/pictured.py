@@ -78,7 +78,7 @@ class Pictured:
         self.url = f"http://127.0.0.1:{port}"
         self.ids: dict[str, str] = {}
         env = {**os.environ, "DATA_DIR": str(data), "ADMIN_USERNAME": ADMIN[0], "ADMIN_PASSWORD": ADMIN[1]}
-        self._server = Process(["demo", "--port", str(port)], env, data, data / "log")
+        self._server = Process(["demo", "--port", str(port)], env, data, data / "log", forked=False)
 
     def __enter__(self) -> "Pictured":
         try:

@@ -25,6 +25,7 @@ from argon2 import PasswordHasher
 from cryptography.fernet import Fernet
 
 from tests.support import postgres, redis, s3
+from tests.support.forkserver import ForkedProcess, can_fork
 from tests.support.postgres import PostgresServer
 from tests.support.redis import RedisServer
 from tests.support.s3 import S3Server
@@ -92,11 +93,19 @@ class Process:
         folder: Path,
         log: Path,
         files: int | None = None,
+        forked: bool = True,
     ) -> None:
-        """`files`: the most that it may have open."""
-        limit = ["prlimit", f"--nofile={files}:{files}"] if files else []
+        """`files`: the most that it may have open. `forked`: from a process that has imported testum; False where how it
+        starts, or what memory it takes, is shown."""
         self._log = log
+        self.popen: subprocess.Popen[bytes] | ForkedProcess
         with log.open("ab") as file:
+            if forked and not files and can_fork(env):
+                with Path(os.devnull).open() as nothing:
+                    streams = (nothing.fileno(), file.fileno(), file.fileno())
+                    self.popen = ForkedProcess(arguments, env, folder, streams)
+                return
+            limit = ["prlimit", f"--nofile={files}:{files}"] if files else []
             self.popen = subprocess.Popen(
                 [*limit, sys.executable, "-m", "testum", *arguments],
                 # SIGABRT makes Python say where each thread is (faulthandler).
@@ -290,10 +299,11 @@ class Server(Installation):
         env: Mapping[str, str] | None = None,
         mode: str | None = None,
         files: int | None = None,
+        forked: bool = True,
     ) -> None:
-        """`files`: the most that its web process may have open."""
+        """`files`: the most that its web process may have open; `forked`: as for a Process."""
         super().__init__(data_dir, env, mode)
-        self._files = files
+        self._files, self._forked = files, forked
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = self.data_dir / "server.log"
@@ -301,7 +311,7 @@ class Server(Installation):
         self.worker: Process | None = None
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> subprocess.Popen[bytes] | ForkedProcess:
         """The web process."""
         assert self.web is not None
         return self.web.popen
@@ -310,9 +320,9 @@ class Server(Installation):
         """Start and wait until it is healthy, and its worker takes work."""
         self.data_dir.mkdir(exist_ok=True)
         arguments = ["serve", "--port", str(self.port)]
-        self.web = Process(arguments, self.env, self.data_dir, self.log, self._files)
+        self.web = Process(arguments, self.env, self.data_dir, self.log, self._files, self._forked)
         if self.servers:
-            self.worker = Process(["worker"], self.env, self.data_dir, self.log)
+            self.worker = Process(["worker"], self.env, self.data_dir, self.log, forked=self._forked)
         until(
             self._healthy,
             wait,

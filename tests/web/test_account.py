@@ -1,10 +1,8 @@
 """Logging in and out over HTTP: tokens, cookie, rotation, throttling, the own account."""
 
 import json
-import os
 import secrets
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +12,7 @@ from unittest.mock import patch
 import httpx2
 import pytest
 
+from tests.support import forkserver
 from tests.support.application import Application
 from tests.support.server import ADMIN, Api, Installation, Server
 from testum.services import refusals
@@ -458,14 +457,8 @@ def test_the_first_password_is_made_up_and_shown_once() -> None:
 
 def command(site: Installation, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """`testum users reset-password` on the server's machine."""
-    testum = Path(sys.executable).with_name("testum")
-    return subprocess.run(
-        [testum, "users", "reset-password", *arguments],
-        env={**site.env, "PATH": os.environ["PATH"], **env},
-        cwd=site.data_dir,
-        capture_output=True,
-        text=True,
-        check=False,
+    return forkserver.run_text(
+        "users", "reset-password", *arguments, env={**site.env, **env}, folder=site.data_dir
     )
 
 

@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import forkserver
 from tests.support.application import Listening
 from tests.support.server import Api
 from tests.support.sshd import RealSshd
@@ -33,10 +33,7 @@ def command_of(api: Api, home: Path) -> Testum:
     }
 
     def run(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "testum", *words]
-        return subprocess.run(
-            command, env=env, input=stdin, capture_output=True, text=True, timeout=60, check=False
-        )
+        return forkserver.run_text(*words, env=env, stdin=stdin)
 
     return run
 

@@ -5,7 +5,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from tests.core.inventories import ini, yaml
 from tests.core.test_ssh_config import configuration
+from tests.support import forkserver
 from tests.support.application import Listening
 from tests.support.server import Api
 from tests.support.tools import make_key
@@ -51,17 +51,8 @@ def testum(api: Api, home: Path) -> Testum:
         "USER": "me",
     }
 
-    def run(*words: str, stdin: str | bytes = b"") -> subprocess.CompletedProcess[str]:
-        ran = subprocess.run(
-            [sys.executable, "-m", "testum", "platforms", "import", *words],
-            env=env,
-            cwd=home,
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        return subprocess.CompletedProcess(ran.args, ran.returncode, ran.stdout.decode(), ran.stderr.decode())
+    def run(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return forkserver.run_text("platforms", "import", *words, env=env, folder=home, stdin=stdin)
 
     return run
 

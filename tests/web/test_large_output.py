@@ -25,7 +25,7 @@ LINE = "%09.0f the quick brown fox jumps over the lazy dog; some more text, so t
 @pytest.fixture(scope="module")
 def large(real_sshd: RealSshd) -> Iterator[tuple[Server, Api, str]]:
     """A server of its own, whose memory is looked at, and a platform on it."""
-    with Server(env={"ACCESS_TOKEN_SECONDS": "7200"}) as server:
+    with Server(env={"ACCESS_TOKEN_SECONDS": "7200"}, forked=False) as server:
         api = server.client()
         platform = api.add_platform(f"large-{secrets.token_hex(4)}", real_sshd)
         yield server, api, platform["id"]

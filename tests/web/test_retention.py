@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import forkserver
 from tests.support.application import Listening
 from tests.support.server import Api
 from tests.support.sshd import RealSshd
@@ -39,10 +39,7 @@ def command_line(api: Api, folder: Path, *arguments: str) -> subprocess.Complete
         "TESTUM_TOKEN": api.tokens["access_token"],
         "TESTUM_CONFIG": str(folder / "config"),
     }
-    return subprocess.run(
-        [sys.executable, "-m", "testum", *arguments],
-        env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    return forkserver.run_text(*arguments, env=environment)
 
 
 def without(told: list[Any], *types: str) -> list[Any]:

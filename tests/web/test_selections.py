@@ -2,12 +2,12 @@
 
 import os
 import subprocess
-import sys
 from typing import Any
 
 import httpx2
 import pytest
 
+from tests.support import forkserver
 from tests.support.server import Api, Server
 from tests.support.sshd import RealSshd
 from tests.support.tools import unique
@@ -230,8 +230,7 @@ def test_the_command_line_runs_on_a_selection(
 
     def testum(*arguments: str) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "TESTUM_URL": server.url, "TESTUM_TOKEN": api.tokens["access_token"]}
-        command = [sys.executable, "-m", "testum", "exec", "echo ran", *arguments]
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+        return forkserver.run_text("exec", "echo ran", *arguments, env=env)
 
     done = testum("--selection", mark)
     assert (done.returncode, done.stdout) == (0, f"{mark}-2: ran\n"), done.stderr

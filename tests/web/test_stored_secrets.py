@@ -2,9 +2,8 @@
 it goes to no stranger, and the audit log says what became what."""
 
 import asyncio
+import itertools
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import forkserver
 from tests.support.application import Application
 from tests.support.device import Stranger
 from tests.support.proxy import Proxies
@@ -67,26 +67,19 @@ def by_command_line(api: Api, platform: Any, values: dict[str, Any]) -> int:
         "host": "--host", "port": "--port", "username": "--username", "zone": "--zone", "jump_platform_id": "--jump",
     }  # fmt: skip
     typed = values.get("password")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "testum", "platforms", "edit", platform["id"]),
-            *(
-                word
-                for name, value in values.items()
-                if name in options
-                for word in (options[name], str(value))
-            ),
-            *(["--password-stdin"] if typed else []),
-        ],
-        input=typed or "",
+    named = [(options[name], str(value)) for name, value in values.items() if name in options]
+    done = forkserver.run_text(
+        "platforms",
+        "edit",
+        platform["id"],
+        *itertools.chain.from_iterable(named),
+        *(["--password-stdin"] if typed else []),
         env={
             **os.environ,
             "TESTUM_URL": api.url,
             "TESTUM_TOKEN": api.http.headers["Authorization"].removeprefix("Bearer "),
         },
-        capture_output=True,
-        text=True,
-        check=False,
+        stdin=typed or "",
     )
     return 200 if done.returncode == 0 else 422
 
