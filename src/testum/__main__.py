@@ -11,10 +11,11 @@ def main() -> None:
     if listens:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from testum.cli.main import main as run
+    from testum.features import FEATURES
 
     if listens:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    run()
+    run(FEATURES)
 
 
 if __name__ == "__main__":

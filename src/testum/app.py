@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import IO
+from typing import IO, TypeVar
 
 import structlog
 from limits.aio.storage import Storage
@@ -57,7 +57,6 @@ from testum.services.overview import Overview
 from testum.services.platforms import Platforms
 from testum.services.probes import Probes
 from testum.services.refusals import SUMMARY_SECONDS, Refusals
-from testum.services.selections import Selections
 from testum.services.spool import Spools
 from testum.services.status import Check, Status
 from testum.services.streams import Streams
@@ -66,6 +65,8 @@ from testum.settings import Settings
 from testum.ssh import Pool, PoolLimits
 
 log = structlog.get_logger(__name__)
+
+_Service = TypeVar("_Service")
 
 _TIDY_SECONDS = 30.0
 _FORGOTTEN_SECONDS = 3600.0
@@ -207,7 +208,6 @@ class Testum:
             intake,
             connect_timeout=settings.connect_timeout_seconds,
         )
-        self.selections = Selections(self.database, self.gate)
         self.imports = Imports(self.database, self.gate, self.platforms)
         self.jobs = Jobs(
             self.features,
@@ -235,8 +235,19 @@ class Testum:
             else None
         )
         self.status = Status(self.database, self.gate, settings, self._checks(), intake)
+        self._services = features.services(self)
         self.first_admin: FirstAdmin | None = None
         self._lock: IO[str] | None = None
+
+    def service(self, kind: type[_Service]) -> _Service:
+        """The use cases of a feature that is there, by what they are registered under. Raises KeyError."""
+        found: _Service = self._services[kind]
+        return found
+
+    def find(self, kind: type[_Service]) -> _Service | None:
+        """The same of what need not be there: what features fulfil a protocol of the core with."""
+        found: _Service | None = self._services.get(kind)
+        return found
 
     def _make_events(self) -> Events:
         if not self.settings.effective_redis_url:

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from testum.features import INSTALLED
+from testum.installed import INSTALLED
 from testum.settings import load_settings
 from testum.web.factory import build
 

@@ -16,6 +16,7 @@ from testum.db.origin import NotMoved, Row, Source
 from testum.db.session import Database
 from testum.db.transfer import Tallies
 from testum.errors import ConfigurationError
+from testum.installed import INSTALLED
 from testum.output import files
 from testum.output.adoption import adopt
 from testum.output.journal import location
@@ -46,6 +47,7 @@ async def move(settings: Settings, address: str, say: Callable[[str], None]) -> 
         raise ConfigurationError(
             "DATABASE_URL: is not set. Name the PostgreSQL database that the installation shall move to."
         )
+    INSTALLED.load_tables()
     with origin.stopped(path.parent):
         await migrate.prepare(settings.effective_database_url)
         artifacts = make_artifacts(settings)

@@ -29,7 +29,7 @@ from testum.dispatch.celery import make_celery, queue_name, send_answer
 from testum.dispatch.loops import Loops
 from testum.dispatch.messages import ASK_TASK, SHARD_TASK
 from testum.errors import ConfigurationError, TestumError
-from testum.features import INSTALLED
+from testum.installed import INSTALLED
 from testum.settings import Settings
 
 # The pool imports it with its first connection: here before, so that the processes that are forked share it.

@@ -18,7 +18,7 @@ from testum.core.states import FINAL, TRANSITIONS, JobStatus, TaskStatus, job_st
 from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like
 from testum.core.text import check_name, visible
 from testum.errors import ConfigurationError, Forbidden, InvalidInput
-from testum.features import INSTALLED
+from testum.installed import INSTALLED
 
 
 def test_what_is_over_is_never_begun_again() -> None:

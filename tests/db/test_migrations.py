@@ -23,9 +23,11 @@ from alembic.script import ScriptDirectory
 from testum.db.migrate import SCHEMA, config, newest, prepare, schema_of_migrations, upgrade
 from testum.db.tables import metadata
 from testum.errors import ConfigurationError
+from testum.installed import INSTALLED
 
 Rows = list[dict[str, Any]]
 
+INSTALLED.load_tables()
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(config("sqlite://")).walk_revisions()][
     ::-1
 ]

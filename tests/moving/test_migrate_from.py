@@ -314,6 +314,7 @@ def test_settings_that_do_not_fit(
         ("{folder}/other.db", "not a database of testum"),
         ("{folder}/older.db", "testum db upgrade"),
         ("{folder}/newer.db", "newer testum"),
+        ("{folder}/more.db", "tables that this testum does not know: gadgets, widgets."),
     ],
 )
 def test_addresses_of_something_else(old: Server, tmp_path: Path, address: str, part: str) -> None:
@@ -324,6 +325,9 @@ def test_addresses_of_something_else(old: Server, tmp_path: Path, address: str, 
         shutil.copy(old.data_dir / "testum.db", tmp_path / f"{name}.db")
         with closing(sqlite3.connect(tmp_path / f"{name}.db")) as database, database:
             database.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    shutil.copy(old.data_dir / "testum.db", tmp_path / "more.db")
+    with closing(sqlite3.connect(tmp_path / "more.db")) as database, database:
+        database.executescript("CREATE TABLE widgets (x); CREATE TABLE gadgets (x)")
     told = kept_from(old, environment(old), tmp_path, part, address=address.format(folder=tmp_path))
     assert "secret" not in told
 

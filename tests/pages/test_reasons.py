@@ -16,7 +16,7 @@ from tests.support.sshd import RealSshd
 from tests.support.tools import unique
 from testum.core import states
 from testum.execution import runner
-from testum.features import INSTALLED
+from testum.installed import INSTALLED
 from testum.ssh import SSHError
 from testum.web.pages.languages import languages
 from testum.web.pages.words import ERRORS, Words

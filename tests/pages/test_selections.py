@@ -288,7 +288,7 @@ def test_by_keyboard_alone(page: Page, hosts: Hosts, api: Api, name: str) -> Non
     page.keyboard.press("Enter")
     expect(toasts(page)).to_contain_text(f"Saved as {name}.")
     expect(page.locator("#saved-selection")).to_be_focused()
-    go_to("#saved-now [hx-get^='/run/matching']")
+    go_to("#saved-now [hx-get$='/chips']")
     page.keyboard.press("Space")
     expect(run_button(page)).to_have_text("Run on 4 platforms")
     go_to("#saved-now [hx-get$='/delete']")

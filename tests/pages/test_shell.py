@@ -12,7 +12,7 @@ from tests.support.browser import PHONE, ready
 from tests.support.server import Api, Server
 from tests.support.tools import ask
 from testum import __version__
-from testum.features import INSTALLED
+from testum.installed import INSTALLED
 from testum.settings import Settings
 from testum.web.factory import build
 
@@ -44,6 +44,7 @@ LOOKED_AT = {
     "/", "/platforms", "/jobs", "/keys", "/settings", "/search", "/account/password",
     "/platforms/{platform_id}", "/platforms/{platform_id}/tests/{task_id}", "/jobs/{job_id}", "/jobs/{job_id}/tasks", "/jobs/{job_id}/left", "/tasks/{task_id}",
     "/keys/{key_id}", "/platforms/matching", "/run/platforms", "/run/matching", "/run/selections",
+    "/run/selections/{selection_id}/chips",
 }  # fmt: skip
 """What a viewer may see."""
 OPERATED = {

@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from tests.support.postgres import PostgresServer
 from testum.app import Testum
 from testum.core.permissions import Actor, Role
-from testum.features import INSTALLED
+from testum.installed import INSTALLED
 from testum.settings import load_settings
 
 ACTOR = Actor(id=UUID(int=1), username="alice", role=Role.ADMIN)

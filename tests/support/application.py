@@ -23,7 +23,7 @@ from tests.support.waiting import LIMIT_SECONDS
 from testum.app import Role, Testum
 from testum.cli import webserver
 from testum.errors import TestumError
-from testum.features import INSTALLED
+from testum.installed import INSTALLED
 from testum.settings import Settings, load_settings
 from testum.web.factory import build
 

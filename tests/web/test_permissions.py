@@ -23,7 +23,7 @@ from tests.support.application import Application
 from tests.support.server import Api, Installation, Server
 from tests.support.sshd import free_port
 from testum.core.permissions import Role
-from testum.features import INSTALLED
+from testum.installed import INSTALLED
 from testum.services import refusals
 from testum.settings import Settings
 from testum.web.factory import build

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.server import Server
 from tests.support.sshd import free_port
-from testum.features import INSTALLED
+from testum.installed import INSTALLED
 from testum.settings import Settings
 from testum.web.factory import build
 

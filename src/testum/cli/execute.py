@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 
 from testum.cli.failures import INTERRUPTED, OK, SOME_FAILED, Refused, WrongUse
 from testum.cli.options import Json, Url, print_json
-from testum.cli.selections import Chosen, Everything, On, Selection, WithTag
+from testum.cli.targets import Chosen, Everything, On, Selection, WithTag
 
 if TYPE_CHECKING:
     from testum.cli.api import Api

@@ -8,7 +8,7 @@ import typer
 from testum.cli.execute import run_and_watch
 from testum.cli.failures import WrongUse
 from testum.cli.options import Json, Url, print_json, print_table
-from testum.cli.selections import Chosen, Everything, On, Selection, WithTag
+from testum.cli.targets import Chosen, Everything, On, Selection, WithTag
 
 keys = typer.Typer(help="Add, list, deploy and remove SSH keys.", no_args_is_help=True, rich_markup_mode=None)
 

@@ -6,6 +6,7 @@ Only what `--help` needs is imported here; each command imports what it works wi
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -20,8 +21,8 @@ from testum.cli.health import health
 from testum.cli.jobs import jobs, tasks
 from testum.cli.keys import keys
 from testum.cli.platforms import platforms
-from testum.cli.selections import selections
 from testum.cli.service import service
+from testum.core.feature import Feature
 
 app = typer.Typer(
     help="Run commands on any number of SSH hosts, without an agent.",
@@ -34,7 +35,6 @@ app = typer.Typer(
 app.command("exec", cls=execute.ExecCommand)(execute.execute)
 app.add_typer(platforms, name="platforms")
 app.add_typer(keys, name="keys")
-app.add_typer(selections, name="selections")
 app.add_typer(jobs, name="jobs")
 app.add_typer(tasks, name="tasks")
 app.command()(account.login)
@@ -67,9 +67,12 @@ def _options(
     pass
 
 
-def main() -> None:
-    """Run the command line and exit with its status."""
+def main(features: Iterable[Feature] = ()) -> None:
+    """Run the command line, with the commands that these features add to it, and exit with its status."""
     _open_streams()
+    for feature in features:
+        for name, commands in feature.commands().items():
+            app.add_typer(commands, name=name)
     if os.getpid() == 1:
         # The first process of a container: to it the kernel brings only the signals that it handles.
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

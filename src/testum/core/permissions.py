@@ -44,8 +44,6 @@ KEYS_READ = Permission("keys:read", Role.VIEWER)
 KEYS_WRITE = Permission("keys:write", Role.ADMIN)
 KEYS_DEPLOY = Permission("keys:deploy", Role.ADMIN)
 """Deploying keys gives others access to hosts, so that it is not an operator's to do."""
-SELECTIONS_READ = Permission("selections:read", Role.VIEWER)
-SELECTIONS_WRITE = Permission("selections:write", Role.OPERATOR)
 JOBS_READ = Permission("jobs:read", Role.VIEWER)
 JOBS_RUN = Permission("jobs:run", Role.OPERATOR)
 JOBS_CANCEL = Permission("jobs:cancel", Role.OPERATOR)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _MIGRATION_LOCK = 0x7E57_0001
 """The number of the advisory lock; any will do that nothing else in the database uses."""
-_VERSION = table("alembic_version", column("version_num"), column("oldest_code"))
+VERSION_TABLE = "alembic_version"
+_VERSION = table(VERSION_TABLE, column("version_num"), column("oldest_code"))
 """Alembic's table, which says what the schema is, with a column of ours."""
 _SCRIPTS = Path(__file__).parent / "migrations"
 SCHEMA = _SCRIPTS / "schema.sql"

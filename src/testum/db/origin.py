@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     cast,
+    inspect,
     literal,
     or_,
     select,
@@ -33,6 +34,7 @@ from testum.core.states import TaskStatus
 from testum.db import keys, migrate, platforms
 from testum.db.installation import Installation
 from testum.db.segments import OutputSegment
+from testum.db.tables import metadata
 from testum.db.tasks import Task
 from testum.errors import TestumError
 
@@ -97,6 +99,13 @@ def _check_schema(connection: Connection, path: Path) -> None:
     if present is None:
         raise NotMoved(f"{path} is not a database of testum.")
     if present == migrate.newest():
+        # Of a feature that is gone, or that nobody has loaded: they would be left behind without a word.
+        tables = set(inspect(connection).get_table_names())
+        if unknown := tables - metadata.tables.keys() - {migrate.VERSION_TABLE}:
+            raise NotMoved(
+                f"{path} has tables that this testum does not know: {', '.join(sorted(unknown))}. Move it with the release "
+                "that made them, or delete them."
+            )
         return
     if present in migrate.revisions():
         raise NotMoved(

@@ -1,4 +1,5 @@
-"""Every table, imported in one place so that `Base.metadata` is whole (for migrations and tests)."""
+"""Every table but those of features, imported in one place so that `Base.metadata` has them. Who needs all of them lets the
+registry load the others first (core/feature.py)."""
 
 from testum.db import (
     audit,
@@ -9,7 +10,6 @@ from testum.db import (
     keys,
     platforms,
     segments,
-    selections,
     tasks,
     users,
     workers,
@@ -26,7 +26,6 @@ NOUNS = (
     keys,
     platforms,
     segments,
-    selections,
     tasks,
     users,
     workers,

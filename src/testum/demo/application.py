@@ -17,7 +17,7 @@ from testum.core.permissions import Actor, Role
 from testum.db.paging import PageRequest
 from testum.db.platforms import Platform
 from testum.demo.hosts import TAG, USERNAME, DemoHost, DemoHosts
-from testum.features import INSTALLED
+from testum.installed import INSTALLED
 from testum.services.passwords import make_up
 from testum.settings import Settings, load_settings
 from testum.web.factory import build, show_password

@@ -17,8 +17,6 @@ class Builtin(Feature):
         permissions.ACCOUNT,
         permissions.PLATFORMS_READ,
         permissions.PLATFORMS_WRITE,
-        permissions.SELECTIONS_READ,
-        permissions.SELECTIONS_WRITE,
         permissions.JOBS_READ,
         permissions.JOBS_RUN,
         permissions.JOBS_CANCEL,

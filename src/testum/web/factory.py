@@ -19,10 +19,11 @@ from testum.core.feature import Registry
 from testum.errors import TestumError, TooLarge, Unauthenticated
 from testum.settings import Settings
 from testum.web import errors, pages, streams
-from testum.web.api import account, health, history, imports, jobs, output, platforms, selections
+from testum.web.api import account, health, history, imports, jobs, output, platforms
 from testum.web.api.query import known_parameters
 from testum.web.assets import MOUNT, Assets
 from testum.web.hosts import AllowedHosts
+from testum.web.routes import with_features
 from testum.web.security import MAX_BODY, SMALL_BODY, login_first, most_of_body
 
 _TOO_LARGE = (
@@ -45,7 +46,7 @@ _CSP = (
 """For /docs alone, whose page starts Swagger UI with an inline script."""
 
 _API = (
-    *(module.router for module in (account, imports, platforms, selections, jobs, history)),
+    *(module.router for module in (account, imports, platforms, jobs, history)),
     output.lines,
     output.compared,
     health.api,
@@ -87,9 +88,9 @@ def build(settings: Settings, features: Registry, *, started: Started | None = N
     errors.install(app, pages.show_error, login_first)
     # The second is the form that existing clients use; the document describes the first, the canonical one. A router within a
     # router would be looked through once more for each request.
-    added = [router for feature in features.features.values() for router in feature.api()]
+    routers = with_features([*_API, jobs.starting(features)], features.api())
     for prefix in ("/api/v1", "/api"):
-        for router in (*_API, jobs.starting(features), *added):
+        for router in routers:
             app.include_router(
                 router,
                 prefix=prefix,

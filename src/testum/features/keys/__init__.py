@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from testum.core.feature import Action, Feature
+from testum.core.feature import Action, Feature, MenuEntry
 from testum.core.job_kinds import JobKind
 from testum.core.permissions import KEYS_DEPLOY, KEYS_READ, KEYS_WRITE, Permission
+from testum.translation import N_
 
 
 class Keys(Feature):
@@ -13,6 +14,7 @@ class Keys(Feature):
 
     name: ClassVar[str] = "keys"
     permissions: ClassVar[Sequence[Permission]] = (KEYS_READ, KEYS_WRITE, KEYS_DEPLOY)
+    menu: ClassVar[Sequence[MenuEntry]] = (MenuEntry("keys", N_("Keys"), "/keys", "key", KEYS_READ),)
 
     def job_kinds(self) -> Sequence[type[JobKind]]:
         from testum.features.keys.jobs import Deploy

@@ -10,6 +10,7 @@ from testum.core.feature import Registry
 from testum.core.idempotency import Once
 from testum.core.job_kinds import JobSpec
 from testum.core.permissions import Actor
+from testum.core.platform_sets import PlatformSets
 from testum.core.states import JobStatus
 from testum.core.targets import Targets
 from testum.errors import InvalidInput
@@ -58,7 +59,10 @@ async def _start(body: JobBody, actor: Actor, app: Testum, once: Once | None) ->
                 raise InvalidInput.field(
                     "targets.selection_id", "stands alone: platforms were named as well."
                 )
-            targets = await app.selections.targets(actor, asked.selection_id)
+            sets = app.find(PlatformSets)
+            if sets is None:
+                raise InvalidInput.field("targets.selection_id", "this testum keeps no selections.")
+            targets = await sets.targets(actor, asked.selection_id)
         return await app.jobs.start(actor, spec, targets, once=once)
 
     return await accept(app, actor, once, start)

@@ -5,24 +5,21 @@ from dataclasses import asdict
 
 from testum.core.inventory import Problem
 from testum.core.probes import Probed
-from testum.core.states import UNFINISHED, JobStatus, PlatformState, StateFilter, TaskStatus
+from testum.core.states import UNFINISHED, JobStatus, PlatformState, TaskStatus
 from testum.db.audit import AuditLog
 from testum.db.jobs import Job, seconds_taken
 from testum.db.platforms import Platform
-from testum.db.selections import Selection
 from testum.db.tasks import Task
 from testum.db.users import User
 from testum.services.history import JobView
 from testum.services.import_plans import Plan
 from testum.services.messages import count_json
 from testum.services.once import Started
-from testum.services.selections import Resolved
 from testum.web.api.schemas.account import UserOut
 from testum.web.api.schemas.history import AuditOut, TaskOut
 from testum.web.api.schemas.imports import ChangeOut, LineOut, PlanOut, StepOut
 from testum.web.api.schemas.jobs import AcceptedOut, Counts, JobOut
 from testum.web.api.schemas.platforms import PlatformOut, PlatformTestOut, ShownKeyOut
-from testum.web.api.schemas.selections import CriteriaOut, GoneOut, SelectionNowOut, SelectionOut
 
 
 def user(row: User) -> UserOut:
@@ -74,38 +71,6 @@ def platform(row: Platform) -> PlatformOut:
         created_by=row.created_by,
         created_at=row.created_at,
         updated_at=row.updated_at,
-    )
-
-
-def selection(row: Selection) -> SelectionOut:
-    """A saved selection."""
-    asked = row.targets
-    return SelectionOut(
-        id=row.id,
-        name=row.name,
-        criteria=CriteriaOut(
-            names=list(asked.names),
-            tags=list(asked.tags),
-            q=asked.q,
-            state=StateFilter(asked.state) if asked.state else None,
-            all=asked.all,
-        ),
-        picked=row.picked,
-        revision=row.revision,
-        created_by=row.created_by,
-        created_at=row.created_at,
-        updated_by=row.updated_by,
-        updated_at=row.updated_at,
-    )
-
-
-def selection_now(found: Resolved) -> SelectionNowOut:
-    """A saved selection and what it selects now."""
-    gone = found.gone
-    return SelectionNowOut(
-        **selection(found.selection).model_dump(),
-        platform_ids=[platform.id for platform in found.platforms],
-        gone=GoneOut(platforms=list(gone.platforms), names=list(gone.names), tags=list(gone.tags)),
     )
 
 

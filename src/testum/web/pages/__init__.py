@@ -17,35 +17,23 @@ from testum.web.pages import (
     platform,
     platforms,
     run,
-    selections,
     session,
     tasks,
 )
 from testum.web.pages.rendering import Templates
 from testum.web.pages.route import error_page, to_login
 from testum.web.pages.view import page_above, takes_only_forms
+from testum.web.routes import with_features
 
+_PAGES = (session, home, platforms, imports, platform, run, jobs, tasks, keys, audit, account)
 _PROGRAMS = ("/api", "/ws", "/health", "/openapi.json", "/static")
 
 
 def install(app: FastAPI, assets: Assets, features: Registry) -> None:
     """Add all pages to the application."""
     app.state.templates = Templates(assets, features)
-    for module in (
-        session,
-        home,
-        platforms,
-        imports,
-        platform,
-        run,
-        selections,
-        jobs,
-        tasks,
-        keys,
-        audit,
-        account,
-    ):
-        app.include_router(module.router)
+    for router in with_features([module.router for module in _PAGES], features.pages()):
+        app.include_router(router)
 
 
 async def show_error(request: Request, error: TestumError) -> Response | None:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import urlencode
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from testum import __version__
@@ -29,6 +29,18 @@ class Templates:
         self._assets = assets
         self._features = features
         self._environments: dict[str, Environment] = {}
+        self._loader = ChoiceLoader(
+            [
+                FileSystemLoader(str(files("testum.web").joinpath("templates"))),
+                PrefixLoader(
+                    {
+                        name: FileSystemLoader(feature.templates)
+                        for name, feature in features.features.items()
+                        if feature.templates is not None
+                    }
+                ),
+            ]
+        )
 
     def render(self, template: str, language: Language, context: Mapping[str, Any]) -> str:
         """The page as text."""
@@ -39,7 +51,7 @@ class Templates:
 
     def _make(self, language: Language) -> Environment:
         environment = Environment(
-            loader=FileSystemLoader(str(files("testum.web").joinpath("templates"))),
+            loader=self._loader,
             autoescape=True,
             undefined=StrictUndefined,
             finalize=_shown,

@@ -20,7 +20,6 @@ from testum.web.pages.jobs import new_job
 from testum.web.pages.lists import listing
 from testum.web.pages.platforms import FILTERS, filters, picked
 from testum.web.pages.route import page_router
-from testum.web.pages.selections import saved
 from testum.web.pages.view import PageView
 
 router = page_router(prefix="/run")
@@ -71,14 +70,14 @@ async def pick(view: PageView) -> Response:
 
 @router.get("/matching")
 async def matching(view: PageView) -> Response:
-    """Chips for all platforms that the picker's filter lets through, or that a saved selection selects now."""
-    params = view.request.query_params
-    if named := params.get("selection"):
-        now = await view.app.selections.get(view.actor, Form.uuids("selection", [named])[0])
-        found = _hex([platform.id for platform in now.platforms])
-    else:
-        found = await view.app.platforms.matching(view.actor, **filters(params))
+    """Chips for all platforms that the picker's filter lets through."""
+    found = await view.app.platforms.matching(view.actor, **filters(view.request.query_params))
     return view.render("run/chips.html", **await _chips(view, found))
+
+
+async def show_chips(view: PageView, platform_ids: Sequence[UUID]) -> Response:
+    """The part of the page that names these platforms as chosen."""
+    return view.render("run/chips.html", **await _chips(view, _hex(platform_ids)))
 
 
 @router.post("")
@@ -200,5 +199,5 @@ async def _form(
         of=of,
         defaults=(settings.task_timeout_seconds, settings.task_concurrency),
         **await _chips(view, targets),
-        **await saved(view),
+        parts=await view.parts("run"),
     )

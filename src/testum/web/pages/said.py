@@ -52,14 +52,8 @@ SAID = (
     N_("no platform matches."),
     N_("no platform has this name."),
     N_("no selector is given."),
-    # Saved selections
-    N_("There is no such selection: somebody may have deleted it."),
-    N_("A selection named %(name)s is there already."),
-    N_("%(user)s has changed %(name)s meanwhile. Look at it again."),
-    N_("There are %(most)s saved selections already: delete one first."),
-    N_("platforms of %(name)s are gone: %(names)s. Save it anew."),
-    N_("stand alone: what they fit was given as well."),
     N_("stands alone: platforms were named as well."),
+    N_("this testum keeps no selections."),
     # Keys
     N_("There is no such key."),
     N_("no key has the id %(id)s."),

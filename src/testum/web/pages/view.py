@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, unquote, urlencode, urlsplit
@@ -15,6 +15,7 @@ from markupsafe import Markup
 from starlette.routing import Match
 
 from testum.app import Testum
+from testum.core.feature import MenuEntry
 from testum.core.permissions import Actor, allows
 from testum.db.jobs import Job
 from testum.errors import Forbidden, Unauthenticated
@@ -61,6 +62,11 @@ class View:
         return self.actor is not None and allows(self.actor, self.app.features.permissions[permission])
 
     @property
+    def menu(self) -> Sequence[MenuEntry]:
+        """What features add to the main menu."""
+        return [entry for entry in self.app.features.menu if self.may(entry.permission.name)]
+
+    @property
     def words(self) -> Words:
         """The words for what the rest of testum calls by codes."""
         return Words(self.language, self.app.features)
@@ -84,9 +90,23 @@ class View:
 
     def render(self, template: str, *, status: int = 200, **context: Any) -> Response:
         """A page, or a part of one."""
-        templates: Templates = self.request.app.state.templates
         note = self._note()
-        text = templates.render(
+        text = self._text(template, {"note": note, **context})
+        response = HTMLResponse(text, status, headers={"Content-Security-Policy": CSP, "Vary": "HX-Request"})
+        if note is not None and not self.is_partial:
+            response.delete_cookie(NOTE_COOKIE)
+        return response
+
+    async def parts(self, place: str) -> list[Markup]:
+        """What features add to a place of this page."""
+        return [
+            Markup(self._text(part.template, await part.fill(self)))  # noqa: S704 - templates escape
+            for part in self.app.features.parts(place)
+        ]
+
+    def _text(self, template: str, context: Mapping[str, Any]) -> str:
+        templates: Templates = self.request.app.state.templates
+        return templates.render(
             template,
             self.language,
             {
@@ -96,7 +116,6 @@ class View:
                 "theme": self.theme,
                 "language": self.language,
                 "messages": Markup(self.language.messages),  # noqa: S704 - our own JSON, `<` escaped
-                "note": note,
                 "access_seconds": _seconds_left(self.request.cookies.get(COOKIE, "")) if self.actor else 0,
                 "narrow": self.request.cookies.get("menu") == "narrow",
                 "title": "",
@@ -104,13 +123,10 @@ class View:
                 "crumbs": (),
                 "sought": "",
                 "help_text": "",
+                "note": None,
                 **context,
             },
         )
-        response = HTMLResponse(text, status, headers={"Content-Security-Policy": CSP, "Vary": "HX-Request"})
-        if note is not None and not self.is_partial:
-            response.delete_cookie(NOTE_COOKIE)
-        return response
 
     def redirect(self, address: str, note: str = "", kind: Kind = "success") -> Response:
         """Go on at another of our pages, which shows the note."""

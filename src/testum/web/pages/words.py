@@ -58,10 +58,6 @@ ACTIONS: Mapping[str, str] = {
     "job.follow": N_("Watch a job"),
     "task.read": N_("Read what a task printed"),
     "task.follow": N_("Watch a task"),
-    "selection.create": N_("Save a selection"),
-    "selection.update": N_("Change a selection"),
-    "selection.delete": N_("Delete a selection"),
-    "selection.read": N_("Read selections"),
     "audit.read": N_("Read the audit log"),
     "overview.read": N_("Read the dashboard"),
     **dict.fromkeys(("settings.read", "settings.page"), N_("Read the configuration")),
@@ -270,7 +266,6 @@ OBJECTS: Mapping[str, str] = {
     "platform": N_("Platform"),
     "job": N_("Job"),
     "key": N_("Key"),
-    "selection": N_("Selection"),
     "user": N_("Account"),
     "task": N_("Task"),
     "audit": N_("Audit log"),
@@ -292,7 +287,7 @@ class Words:
 
     def __init__(self, language: Language, features: Registry) -> None:
         self._language = language
-        self._kinds = features.job_kinds
+        self._features = features
 
     def _word(self, table: Mapping[str, str], code: str) -> str:
         return self._language.gettext(table[code]) if code in table else code
@@ -311,8 +306,12 @@ class Words:
 
     def action(self, action: str) -> str:
         """What somebody did or wanted to do, of an audit entry."""
-        kind = self._kinds.get(action.removeprefix("job.")) if action.startswith("job.") else None
-        return self._language.gettext(kind.action) if kind is not None else self._word(ACTIONS, action)
+        kind = (
+            self._features.job_kinds.get(action.removeprefix("job.")) if action.startswith("job.") else None
+        )
+        if kind is not None:
+            return self._language.gettext(kind.action)
+        return self._word({**ACTIONS, **self._features.audit_actions}, action)
 
     def outcome(self, outcome: str) -> tuple[str, str]:
         """An audit entry's outcome: the word and the colour."""
@@ -320,7 +319,7 @@ class Words:
 
     def job_type(self, job_type: str) -> str:
         """What kind of job it is."""
-        kind = self._kinds.get(job_type)
+        kind = self._features.job_kinds.get(job_type)
         return self._language.gettext(kind.title) if kind is not None else job_type
 
     def role(self, role: str) -> str:
@@ -337,7 +336,7 @@ class Words:
 
     def object(self, object_type: str) -> str:
         """What an audit entry is about."""
-        return self._word(OBJECTS, object_type)
+        return self._word({**OBJECTS, **self._features.audit_objects}, object_type)
 
     def wall(self, name: str) -> str:
         """What testum leans on."""
@@ -382,7 +381,7 @@ class Words:
 
     @cached_property
     def _patterns(self) -> list[tuple[re.Pattern[str], str]]:
-        return [(_pattern(said), said) for said in SAID]
+        return [(_pattern(said), said) for said in (*SAID, *self._features.messages)]
 
 
 def _pattern(said: str) -> re.Pattern[str]:

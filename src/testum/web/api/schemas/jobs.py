@@ -11,7 +11,7 @@ from testum.core.job_kinds import MAX_CONCURRENCY, MAX_TIMEOUT, JobKind, RerunOf
 from testum.core.programs import Environment
 from testum.core.states import JobStatus
 from testum.web.api.schemas.base import Body
-from testum.web.api.schemas.selections import TargetsBody
+from testum.web.api.schemas.targets import TargetsBody
 
 Timeout = Annotated[float, Field(gt=0, le=MAX_TIMEOUT, description="Seconds.")]
 Concurrency = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY, description="Tasks at once.")]

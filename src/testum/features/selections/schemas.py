@@ -1,24 +1,16 @@
-"""Which platforms: the targets of a job, and saved selections."""
+"""Saved selections, as the API has them."""
 
 import datetime as dt
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from testum.core.states import StateFilter
-from testum.web.api.schemas.base import Body, Name, Tags
-
-
-class TargetsBody(Body):
-    """Which platforms. Selectors of different kinds narrow each other."""
-
-    platform_ids: Annotated[list[UUID], Field(max_length=10_000)] = Field(default=[])
-    names: Annotated[
-        list[Annotated[str, StringConstraints(min_length=1, max_length=200)]], Field(max_length=1000)
-    ] = Field(default=[], description="Names, or patterns such as `web*`; several add up.")
-    tags: Tags = Field(default=[], description="All must be there.")
-    all: StrictBool = False
+from testum.features.selections.service import Resolved
+from testum.features.selections.store import Selection
+from testum.web.api.schemas.base import Body, Name
+from testum.web.api.schemas.targets import TargetsBody
 
 
 class CriteriaBody(TargetsBody):
@@ -76,6 +68,28 @@ class SelectionOut(BaseModel):
     updated_by: str
     updated_at: dt.datetime
 
+    @classmethod
+    def of(cls, row: Selection) -> "SelectionOut":
+        """The answer for a row."""
+        asked = row.targets
+        return cls(
+            id=row.id,
+            name=row.name,
+            criteria=CriteriaOut(
+                names=list(asked.names),
+                tags=list(asked.tags),
+                q=asked.q,
+                state=StateFilter(asked.state) if asked.state else None,
+                all=asked.all,
+            ),
+            picked=row.picked,
+            revision=row.revision,
+            created_by=row.created_by,
+            created_at=row.created_at,
+            updated_by=row.updated_by,
+            updated_at=row.updated_at,
+        )
+
 
 class GoneOut(BaseModel):
     """What a selection names that is not there: names of picked platforms that were deleted, exact names that are no
@@ -91,3 +105,13 @@ class SelectionNowOut(SelectionOut):
 
     platform_ids: list[UUID]
     gone: GoneOut
+
+    @classmethod
+    def now(cls, found: Resolved) -> "SelectionNowOut":
+        """The answer for a selection that was looked at."""
+        gone = found.gone
+        return cls(
+            **SelectionOut.of(found.selection).model_dump(),
+            platform_ids=[platform.id for platform in found.platforms],
+            gone=GoneOut(platforms=list(gone.platforms), names=list(gone.names), tags=list(gone.tags)),
+        )

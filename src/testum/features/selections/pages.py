@@ -8,23 +8,29 @@ from uuid import UUID
 
 from fastapi import Request, Response
 
-from testum.core.permissions import SELECTIONS_WRITE
 from testum.core.targets import Targets
 from testum.db.paging import PageRequest
-from testum.db.selections import Selection
 from testum.errors import Conflict, InvalidInput, NotFound, TestumError
-from testum.services.selections import MAX_SELECTIONS, Glance
+from testum.features.selections import WRITE
+from testum.features.selections.service import MAX_SELECTIONS, Glance, Selections
+from testum.features.selections.store import Selection
 from testum.web.pages.forms import Form, read_form
 from testum.web.pages.platforms import FILTERS, filters, picked
 from testum.web.pages.route import page_router
+from testum.web.pages.run import show_chips
 from testum.web.pages.view import PageView
 
 router = page_router(prefix="/run/selections")
 
 
+async def card(view: PageView) -> dict[str, Any]:
+    """What the run page shows of the saved selections: none is chosen yet."""
+    return await saved(view)
+
+
 async def saved(view: PageView, now: Glance | None = None) -> dict[str, Any]:
     """What the card of the saved selections shows: all of them, and what one selects now."""
-    page = await view.app.selections.find(view.actor, PageRequest(MAX_SELECTIONS, counted=False))
+    page = await view.app.service(Selections).find(view.actor, PageRequest(MAX_SELECTIONS, counted=False))
     return {"selections": page.items, "now": now, "problem": ""}
 
 
@@ -46,10 +52,17 @@ async def look(view: PageView) -> Response:
     now, problem = None, ""
     if named:
         try:
-            now = await view.app.selections.look(view.actor, Form.uuids("selection", [named])[0])
+            now = await view.app.service(Selections).look(view.actor, Form.uuids("selection", [named])[0])
         except NotFound as error:
             problem = _said(view, error)
     return view.render("selections/now.html", now=now, problem=problem)
+
+
+@router.get("/{selection_id}/chips")
+async def choose(selection_id: UUID, view: PageView) -> Response:
+    """Chips for all platforms that the selection selects now."""
+    now = await view.app.service(Selections).get(view.actor, selection_id)
+    return await show_chips(view, [platform.id for platform in now.platforms])
 
 
 @router.post("/draft")
@@ -94,12 +107,12 @@ async def _keep(view: PageView, name: str, targets: Targets, over: str, revision
     """Save it, over the selection of that name if it is the one, in the revision, that the person was shown."""
     there = await _named(view, name) if over else None
     if there is None or over != str(there.id):
-        return await view.app.selections.add(view.actor, name, targets)
-    return await view.app.selections.change(view.actor, there.id, targets=targets, revision=revision)
+        return await view.app.service(Selections).add(view.actor, name, targets)
+    return await view.app.service(Selections).change(view.actor, there.id, targets=targets, revision=revision)
 
 
 async def _named(view: PageView, name: str) -> Selection | None:
-    page = await view.app.selections.find(view.actor, PageRequest(1, counted=False), name=name)
+    page = await view.app.service(Selections).find(view.actor, PageRequest(1, counted=False), name=name)
     return page.items[0] if page.items else None
 
 
@@ -138,7 +151,7 @@ async def rename(selection_id: UUID, request: Request, view: PageView) -> Respon
     """Give it another name."""
     form = await read_form(request)
     try:
-        selection = await view.app.selections.change(
+        selection = await view.app.service(Selections).change(
             view.actor, selection_id, name=form.text("name"), revision=form.whole("revision")
         )
     except (InvalidInput, Conflict) as error:
@@ -162,7 +175,7 @@ async def delete(selection_id: UUID, request: Request, view: PageView) -> Respon
     """Forget it."""
     form = await read_form(request)
     try:
-        selection = await view.app.selections.delete(
+        selection = await view.app.service(Selections).delete(
             view.actor, selection_id, revision=form.whole("revision")
         )
     except Conflict as error:
@@ -173,7 +186,7 @@ async def delete(selection_id: UUID, request: Request, view: PageView) -> Respon
 
 
 async def _check_may_write(view: PageView, action: str, selection_id: object = "") -> None:
-    await view.app.gate.check(view.actor, SELECTIONS_WRITE, action, "selection", selection_id)
+    await view.app.gate.check(view.actor, WRITE, action, "selection", selection_id)
 
 
 async def _dialog(
@@ -181,7 +194,7 @@ async def _dialog(
 ) -> Response:
     """A dialog about a selection as it is now."""
     try:
-        now = await view.app.selections.look(view.actor, selection_id)
+        now = await view.app.service(Selections).look(view.actor, selection_id)
     except NotFound as error:
         return await _done(view, _said(view, error), kind="error")
     shown = now.selection.name if name is None else name
@@ -192,7 +205,7 @@ async def _done(
     view: PageView, note: str, selection: Selection | None = None, kind: str = "success"
 ) -> Response:
     """The card anew, which takes the dialog away, and a note."""
-    now = await view.app.selections.look(view.actor, selection.id) if selection is not None else None
+    now = await view.app.service(Selections).look(view.actor, selection.id) if selection is not None else None
     response = view.render("selections/card.html", **await saved(view, now))
     response.headers["HX-Retarget"] = "#saved"
     response.headers["HX-Trigger"] = json.dumps({"toast": {"text": note, "kind": kind}})

@@ -6,17 +6,18 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from testum.core.permissions import SELECTIONS_READ, SELECTIONS_WRITE, Actor
+from testum.core.permissions import Actor
 from testum.core.states import StateFilter
 from testum.core.targets import MAX_VALUES, Targets
 from testum.core.text import check_name
-from testum.db import installation, selections
+from testum.db import installation
 from testum.db.base import new_id, utc_now
 from testum.db.paging import Page, PageRequest
-from testum.db.selections import Selection
 from testum.db.session import Database
 from testum.db.targets import Target, count_targets, missing_ids, missing_names, missing_tags, select_targets
 from testum.errors import Conflict, InvalidInput, NotFound
+from testum.features.selections import READ, WRITE, store
+from testum.features.selections.store import Selection
 from testum.services.access import Gate
 from testum.services.platform_fields import check_tags
 
@@ -64,26 +65,26 @@ class Selections:
         self, actor: Actor, request: PageRequest, *, q: str | None = None, name: str | None = None
     ) -> Page[Selection]:
         """A page of the selections; `q` is looked for in names, `name` is exact."""
-        await self._gate.check(actor, SELECTIONS_READ, "selection.read", "selection")
+        await self._gate.check(actor, READ, "selection.read", "selection")
         async with self._database.read() as session:
-            return await selections.find(session, request, q=q, name=name)
+            return await store.find(session, request, q=q, name=name)
 
     async def get(self, actor: Actor, selection_id: UUID) -> Resolved:
         """One selection and what it selects now. Raises NotFound."""
-        await self._gate.check(actor, SELECTIONS_READ, "selection.read", "selection", selection_id)
+        await self._gate.check(actor, READ, "selection.read", "selection", selection_id)
         async with self._database.read() as session:
-            selection = _found(await selections.get(session, selection_id))
+            selection = _found(await store.get(session, selection_id))
             if selection.picked:
-                present = await selections.picked(session, selection_id)
+                present = await store.picked(session, selection_id)
             else:
                 present = await select_targets(session, selection.targets)
             return Resolved(selection, tuple(present), await _gone(session, selection))
 
     async def look(self, actor: Actor, selection_id: UUID) -> Glance:
         """`get` where only the number matters: ten thousand platforms are counted by the database."""
-        await self._gate.check(actor, SELECTIONS_READ, "selection.read", "selection", selection_id)
+        await self._gate.check(actor, READ, "selection.read", "selection", selection_id)
         async with self._database.read() as session:
-            selection = _found(await selections.get(session, selection_id))
+            selection = _found(await store.get(session, selection_id))
             gone = await _gone(session, selection)
             if selection.picked:
                 number = selection.picked - len(gone.platforms)
@@ -110,7 +111,7 @@ class Selections:
 
         Raises InvalidInput, or Conflict for a name that is taken or one selection too many.
         """
-        await self._gate.check(actor, SELECTIONS_WRITE, "selection.create", "selection", name[:200])
+        await self._gate.check(actor, WRITE, "selection.create", "selection", name[:200])
         selection = Selection(
             id=new_id(), name=check_name(name, "name"), created_by=actor.username, updated_by=actor.username
         )
@@ -118,7 +119,7 @@ class Selections:
         try:
             async with self._database.write() as session:
                 await installation.ensure(session)
-                if await selections.count(session) >= MAX_SELECTIONS:
+                if await store.count(session) >= MAX_SELECTIONS:
                     raise Conflict(
                         f"There are {MAX_SELECTIONS} saved selections already: delete one first.",
                         code="too_many",
@@ -126,7 +127,7 @@ class Selections:
                 chosen = await _apply(session, selection, targets)
                 session.add(selection)
                 await session.flush()
-                await selections.put_picked(session, selection.id, chosen)
+                await store.put_picked(session, selection.id, chosen)
                 self._log(session, actor, "selection.create", selection)
         except IntegrityError:
             raise _taken(selection.name) from None
@@ -143,20 +144,20 @@ class Selections:
     ) -> Selection:
         """Rename a selection, or let it select something else. With `revision` only if it is still the one that was
         looked at. Raises NotFound, InvalidInput, Conflict."""
-        await self._gate.check(actor, SELECTIONS_WRITE, "selection.update", "selection", selection_id)
+        await self._gate.check(actor, WRITE, "selection.update", "selection", selection_id)
         new_name = None if name is None else check_name(name, "name")
         wanted = None if targets is None else _checked(targets)
         try:
             async with self._database.write() as session:
                 await installation.ensure(session)
-                selection = _found(await selections.get(session, selection_id, lock=True))
+                selection = _found(await store.get(session, selection_id, lock=True))
                 _check_revision(selection, revision)
                 before = selection.name
                 if new_name is not None:
                     selection.name = new_name
                 if wanted is not None:
                     chosen = await _apply(session, selection, wanted)
-                    await selections.put_picked(session, selection_id, chosen)
+                    await store.put_picked(session, selection_id, chosen)
                 selection.revision += 1
                 selection.updated_by, selection.updated_at = actor.username, utc_now()
                 self._log(session, actor, "selection.update", selection, before=before)
@@ -166,10 +167,10 @@ class Selections:
 
     async def delete(self, actor: Actor, selection_id: UUID, *, revision: int | None = None) -> Selection:
         """Forget a selection; with `revision` as in `change`. Raises NotFound, Conflict."""
-        await self._gate.check(actor, SELECTIONS_WRITE, "selection.delete", "selection", selection_id)
+        await self._gate.check(actor, WRITE, "selection.delete", "selection", selection_id)
         async with self._database.write() as session:
             await installation.ensure(session)
-            selection = _found(await selections.get(session, selection_id, lock=True))
+            selection = _found(await store.get(session, selection_id, lock=True))
             _check_revision(selection, revision)
             await session.delete(selection)
             self._log(session, actor, "selection.delete", selection)
@@ -199,7 +200,7 @@ def _found(selection: Selection | None) -> Selection:
 
 async def _gone(session: AsyncSession, selection: Selection) -> Gone:
     if selection.picked:
-        return Gone(platforms=tuple(await selections.gone(session, selection.id)))
+        return Gone(platforms=tuple(await store.gone(session, selection.id)))
     targets = selection.targets
     names = await missing_names(session, targets.names)
     return Gone(names=tuple(names), tags=tuple(await missing_tags(session, targets.tags)))

@@ -6,11 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from testum.core.targets import Targets
-from testum.web.api import show
-from testum.web.api.paging import LIST_HEADERS, ExactName, PageQuery, Search, answer
-from testum.web.api.responses import PROTECTED, problems
-from testum.web.api.schemas.base import MessageOut
-from testum.web.api.schemas.selections import (
+from testum.features.selections.schemas import (
     CriteriaBody,
     Revision,
     SelectionBody,
@@ -18,6 +14,10 @@ from testum.web.api.schemas.selections import (
     SelectionOut,
     SelectionPatch,
 )
+from testum.features.selections.service import Selections
+from testum.web.api.paging import LIST_HEADERS, ExactName, PageQuery, Search, answer
+from testum.web.api.responses import PROTECTED, problems
+from testum.web.api.schemas.base import MessageOut
 from testum.web.security import App, CurrentActor
 
 router = APIRouter(prefix="/selections", tags=["selections"])
@@ -34,19 +34,21 @@ async def list_selections(
     name: ExactName = None,
 ) -> list[SelectionOut]:
     """The saved selections, by name."""
-    return answer(request, response, await app.selections.find(actor, page, q=q, name=name), show.selection)
+    return answer(
+        request, response, await app.service(Selections).find(actor, page, q=q, name=name), SelectionOut.of
+    )
 
 
 @router.post("/", status_code=201, responses=PROTECTED | problems(409), operation_id="addSelection")
 async def add_selection(body: SelectionBody, actor: CurrentActor, app: App) -> SelectionOut:
     """Keep a selection, for all accounts."""
-    return show.selection(await app.selections.add(actor, body.name, _targets(body.targets)))
+    return SelectionOut.of(await app.service(Selections).add(actor, body.name, _targets(body.targets)))
 
 
 @router.get("/{selection_id}", responses=PROTECTED | problems(404), operation_id="getSelection")
 async def get_selection(selection_id: UUID, actor: CurrentActor, app: App) -> SelectionNowOut:
     """One selection, what it selects now, and what of it is gone."""
-    return show.selection_now(await app.selections.get(actor, selection_id))
+    return SelectionNowOut.now(await app.service(Selections).get(actor, selection_id))
 
 
 @router.patch("/{selection_id}", responses=PROTECTED | problems(404, 409), operation_id="changeSelection")
@@ -55,10 +57,10 @@ async def change_selection(
 ) -> SelectionOut:
     """Rename a selection, or let it select something else."""
     targets = _targets(body.targets) if body.targets is not None else None
-    changed = await app.selections.change(
+    changed = await app.service(Selections).change(
         actor, selection_id, name=body.name, targets=targets, revision=body.revision
     )
-    return show.selection(changed)
+    return SelectionOut.of(changed)
 
 
 @router.delete("/{selection_id}", responses=PROTECTED | problems(404, 409), operation_id="deleteSelection")
@@ -69,7 +71,7 @@ async def delete_selection(
     revision: Annotated[Revision | None, Query()] = None,
 ) -> MessageOut:
     """Forget a selection. Its platforms stay."""
-    selection = await app.selections.delete(actor, selection_id, revision=revision)
+    selection = await app.service(Selections).delete(actor, selection_id, revision=revision)
     return MessageOut(message=f"The selection {selection.name} was deleted; its platforms stay.")
 
 
