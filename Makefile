@@ -13,7 +13,7 @@ PORT ?= 8000
 # Tests wait for hosts a third of their time, a browser is busy all the time (docs/decisions/0023).
 BROWSERS ?= $(shell nproc)
 WORKERS ?= $(shell expr $$(nproc) + 2)
-TESTS ?= tests
+TESTS ?= tests src/testum/features
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 # As docker-compose.yml has them: from the environment, or .env, or the default.
 setting = $(or $($(1)),$(shell sed -n 's/^$(1)=//p' .env 2>/dev/null | tail -n 1),$(2))

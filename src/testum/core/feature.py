@@ -55,6 +55,8 @@ class Feature:
     """What the audit log calls what it does: `object.verb` to words, which are translated where they are shown."""
     audit_objects: ClassVar[Mapping[str, str]] = {}
     """What the audit log calls its objects."""
+    task_errors: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """Its codes of why a task failed: what that means in a few words, and what to do about it."""
     menu: ClassVar[Sequence[MenuEntry]] = ()
     messages: ClassVar[Sequence[str]] = ()
     """The sentences of its errors, with `%(name)s` where they differ."""
@@ -110,6 +112,9 @@ class Registry:
         )
         self.audit_objects: Mapping[str, str] = _by_name(
             "object of the audit log", (item for feature in found for item in feature.audit_objects.items())
+        )
+        self.task_errors: Mapping[str, tuple[str, str]] = _by_name(
+            "error of tasks", (item for feature in found for item in feature.task_errors.items())
         )
         self.menu: Sequence[MenuEntry] = list(
             _by_name(

@@ -288,6 +288,7 @@ class Words:
     def __init__(self, language: Language, features: Registry) -> None:
         self._language = language
         self._features = features
+        self._errors = {**ERRORS, **features.task_errors}
 
     def _word(self, table: Mapping[str, str], code: str) -> str:
         return self._language.gettext(table[code]) if code in table else code
@@ -328,11 +329,11 @@ class Words:
 
     def error(self, code: str) -> str:
         """Why a task failed, in a few words."""
-        return self._language.gettext(ERRORS[code][0]) if code in ERRORS else code
+        return self._language.gettext(self._errors[code][0]) if code in self._errors else code
 
     def step(self, code: str) -> str:
         """What to do about it, as a sentence; empty for a code that is not known here."""
-        return self._language.gettext(ERRORS[code][1]) if code in ERRORS else ""
+        return self._language.gettext(self._errors[code][1]) if code in self._errors else ""
 
     def object(self, object_type: str) -> str:
         """What an audit entry is about."""
@@ -344,7 +345,7 @@ class Words:
 
     def errors(self) -> dict[str, tuple[str, str]]:
         """Why tasks fail and what to do next, by code."""
-        return {code: (self.error(code), self.step(code)) for code in ERRORS}
+        return {code: (self.error(code), self.step(code)) for code in self._errors}
 
     def endings(self) -> dict[str, str]:
         """What testum itself says of how a task ended, by how it is stored."""
