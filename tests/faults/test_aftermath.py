@@ -41,6 +41,7 @@ def only_task(api: Api, job_id: str) -> Any:
     return api.get(f"/tasks/{task['id']}")
 
 
+@pytest.mark.walls(slow=True)
 def test_a_killed_servers_commands_are_found_again(host: RealSshd) -> None:
     with closing(RealSshd()) as other, closing(Proxies()) as proxies, Server() as server:
         api = server.client()
@@ -109,6 +110,7 @@ def test_a_killed_servers_commands_are_found_again(host: RealSshd) -> None:
         assert re.match("Sent TERM", task["metadata"]["termination"]["detail"])
 
 
+@pytest.mark.walls(slow=True)
 def test_what_was_about_to_be_sent_is_found_not_to_have_run(host: RealSshd) -> None:
     """The server is killed when it is written that a command is sent, and nothing of it has gone out."""
     with closing(Proxies()) as proxies, Server() as server:

@@ -59,7 +59,7 @@ def answered(api: Api, path: str, **params: str) -> Any:
     return until(answer)
 
 
-@pytest.mark.parametrize("seconds", [HOUR, -HOUR])
+@pytest.mark.parametrize("seconds", [pytest.param(HOUR, marks=pytest.mark.slow), -HOUR])
 def test_who_lives_keeps_its_tasks(own: Server, clock: Clock, real_sshd: RealSshd, seconds: float) -> None:
     api = own.client()
     platform = api.add_platform(f"lives{seconds}", real_sshd)

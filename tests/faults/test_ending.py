@@ -92,6 +92,7 @@ def test_cancel(api: Api, platform: Any, host: RealSshd, case: str, cut: bool) -
     check(api, host, task_id, case)
 
 
+@pytest.mark.walls(slow=True)
 def test_timeout(api: Api, platform: Any, host: RealSshd) -> None:
     """All of them side by side: they wait for the same seconds."""
     jobs = {case: begun(api, platform, CASES[case], timeout=3) for case in LASTING}
@@ -149,6 +150,7 @@ def test_what_cannot_be_looked_at_is_unconfirmed(api: Api, platform: Any, host: 
     assert not commands(host, "3971", task_id)
 
 
+@pytest.mark.walls(slow=True)
 def test_a_job_that_waits_for_a_slot_is_cancelled_at_once(host: RealSshd) -> None:
     with Server(env={"WORKER_CONCURRENCY": "1", "WORKER_PROCESSES": "1"}) as server:
         api = server.client()

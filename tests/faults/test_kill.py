@@ -298,6 +298,7 @@ def test_what_was_being_cancelled_and_what_was_shown_stay_so(host: RealSshd) -> 
         host.user.kill_all()
 
 
+@pytest.mark.walls(slow=True)
 def test_a_request_that_is_sent_again_after_a_kill_starts_no_second_job(server: Server) -> None:
     api = server.client()
     platform = {"name": "nobody", "host": "127.0.0.1", "port": 1, "username": "x"}

@@ -110,6 +110,7 @@ def test_processes_go_on_and_start_on_a_schema_that_suits_them(
     works(own.client(), platforms[0]["id"])
 
 
+@pytest.mark.slow
 def test_a_schema_that_has_left_this_release_behind(own: Server, tmp_path: Path) -> None:
     upgrade(own, tmp_path, suits=False)
     late = Process(["worker"], own.env, own.data_dir, own.log)

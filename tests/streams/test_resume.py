@@ -29,6 +29,7 @@ def finished(api: Api, tag: str) -> str:
     return job_id
 
 
+@pytest.mark.walls(slow=True)
 def test_a_finished_task_from_every_point(api: Api, platform: Any) -> None:
     task = api.run(TALK, targets={"platform_ids": [platform["id"]]})
     path = f"tasks/{task['id']}"
@@ -44,6 +45,7 @@ def test_a_finished_task_from_every_point(api: Api, platform: Any) -> None:
     assert follow(api, path, len(whole) + 1000) == []
 
 
+@pytest.mark.walls(slow=True)
 def test_a_finished_job_from_every_point(api: Api, tag: str) -> None:
     path = f"jobs/{finished(api, tag)}"
     told = follow(api, path)
@@ -161,6 +163,7 @@ def test_what_was_shown_is_kept_by_a_cancel_at_any_moment(api: Api, platform: An
         list(threads.map(round_of, map(random.Random, range(12))))
 
 
+@pytest.mark.walls(slow=True)
 def test_the_stream_goes_on_after_a_restart(real_sshd: Any) -> None:
     """What was told before the server died is told again the same, and the rest after it."""
     with Server() as server:

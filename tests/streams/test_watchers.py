@@ -85,6 +85,7 @@ def print_much(server: Server, api: Api, platform: Any, blocks: int) -> float:
     return size / MEGABYTE / took.total_seconds()
 
 
+@pytest.mark.walls(slow=True)
 def test_100_megabytes_are_stored_and_streamed_in_flat_memory(
     server: Server, api: Api, platform: Any
 ) -> None:

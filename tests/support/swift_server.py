@@ -42,7 +42,7 @@ use = egg:swift#s3api
 location = us-east-1
 max_upload_part_num = 10000
 # A thousand in S3: whoever reads one page only, or deletes as many as there are, is found out with fewer objects.
-max_bucket_listing = 250
+max_bucket_listing = 50
 max_multi_delete_objects = 250
 
 [filter:tempauth]

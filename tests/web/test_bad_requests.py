@@ -432,7 +432,7 @@ FILTERS = [
 
 
 @pytest.mark.parametrize(("path", "query"), FILTERS)
-@pytest.mark.walls
+@pytest.mark.walls(slow=True)
 def test_a_filter_that_cannot_be(client: Api, path: str, query: str) -> None:
     assert_problem(client.http.get(f"{path}?{query}"), 422)
 

@@ -205,6 +205,7 @@ TARGETS: list[tuple[dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("targets", "expected"), TARGETS, ids=str)
+@pytest.mark.walls(slow=True)
 def test_platforms_are_named_in_many_ways(fleet: Fleet, targets: dict[str, Any], expected: list[str]) -> None:
     assert fleet.names(targets) == expected
 
@@ -259,6 +260,7 @@ def test_one_failure_does_not_stop_the_others(fleet: Fleet, real_sshd: RealSshd)
         fleet.api.ok(fleet.api.http.delete(f"/platforms/{row['id']}"))
 
 
+@pytest.mark.walls(slow=True)
 def test_as_many_at_once_as_the_job_may(api: Api, real_sshd: RealSshd) -> None:
     """All of them also where several messages bring the job to one worker, and never more."""
     mark = unique("tag")

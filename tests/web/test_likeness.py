@@ -132,6 +132,7 @@ def test_large_outputs_are_compared_too(api: Api, tag: str) -> None:
     assert not stdout["whole"], "only its beginning was compared"
 
 
+@pytest.mark.walls(slow=True)
 def test_those_that_run_are_told_as_pending(api: Api, tag: str) -> None:
     job_id = api.start_job("sleep 60", targets={"tags": [tag]})
     answer = api.get(f"/jobs/{job_id}/outputs")
@@ -149,6 +150,7 @@ def test_nothing_there(api: Api, tag: str) -> None:
     assert api.http.get(f"/tasks/{unknown}/compare/{task_id}").status_code == 404
 
 
+@pytest.mark.walls(slow=True)
 def test_ten_thousand_tasks(api: Api, server: Server, tag: str) -> None:
     """Their rows are written past testum: to run them would take minutes."""
     job_id = run(api, tag, "true")

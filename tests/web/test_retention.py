@@ -46,6 +46,7 @@ def without(told: list[Any], *types: str) -> list[Any]:
     return [message for message in told if message["type"] not in types]
 
 
+@pytest.mark.walls(slow=True)
 def test_output_that_is_older_than_it_is_kept(keeps: Listening, real_sshd: RealSshd, tmp_path: Path) -> None:
     api = keeps.client()
     one, two = (api.add_platform(f"old-{number}", real_sshd) for number in range(2))
