@@ -64,7 +64,7 @@ def url(postgres_server: PostgresServer) -> str:
 
 @pytest.fixture
 def processes(url: str) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Five processes that begin at once and have the same duties."""
+    """Three processes that begin at once and have the same duties."""
     code = _PROCESS.replace("PERIOD", str(PERIOD))
     made = [
         subprocess.Popen(
@@ -74,7 +74,7 @@ def processes(url: str) -> Iterator[list[subprocess.Popen[bytes]]]:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        for _ in range(5)
+        for _ in range(3)
     ]
     for process in made:
         assert process.stdout is not None and process.stdout.readline() == b"started\n"
@@ -99,7 +99,7 @@ def done(url: str, what: str) -> list[tuple[str, float]]:
 def test_a_duty_is_done_once_in_each_period(url: str, processes: list[subprocess.Popen[bytes]]) -> None:
     until(lambda: len(done(url, "counted")) >= 5, 60)
     times = [moment for _, moment in done(url, "counted")]
-    assert len(done(url, "rare")) == 1, "though five began with it at once"
+    assert len(done(url, "rare")) == 1, "though three began with it at once"
     # One that fails is tried again when it is due again, and not at once by each of them.
     failed = [moment for _, moment in done(url, "fails")]
     begun = time.time()

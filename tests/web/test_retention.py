@@ -14,7 +14,7 @@ from tests.support.server import Api
 from tests.support.sshd import RealSshd
 from tests.support.stream import follow, output_of
 from tests.support.waiting import until
-from testum import app
+from testum.app import composition
 from testum.execution import watch
 
 pytestmark = pytest.mark.walls
@@ -25,8 +25,8 @@ LARGE = "seq 30000; echo end >&2; exit 4"
 @pytest.fixture
 def keeps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listening]:
     """One that keeps output for a week, and soon sees that it is older."""
-    assert app.EXPIRE_SECONDS < 60 / 2
-    monkeypatch.setattr(app, "EXPIRE_SECONDS", 0.5)
+    assert composition.EXPIRE_SECONDS < 60 / 2
+    monkeypatch.setattr(composition, "EXPIRE_SECONDS", 0.5)
     monkeypatch.setattr(watch, "_TICK_SECONDS", 0.2)
     with Listening(env={"OUTPUT_RETENTION_DAYS": "7", "ACCESS_TOKEN_SECONDS": "7200"}) as running:
         yield running
