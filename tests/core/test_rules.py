@@ -19,6 +19,7 @@ from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_li
 from testum.core.text import check_name, visible
 from testum.errors import ConfigurationError, Forbidden, InvalidInput
 from testum.installed import INSTALLED
+from tools.states import PAGE, drawn
 
 
 def test_what_is_over_is_never_begun_again() -> None:
@@ -26,6 +27,10 @@ def test_what_is_over_is_never_begun_again() -> None:
     assert set(TRANSITIONS) == set(TaskStatus)
     assert all(TRANSITIONS[status] <= FINAL for status in FINAL)
     assert all(not TRANSITIONS[status] for status in FINAL - {TaskStatus.LOST})
+
+
+def test_the_diagram_of_states_is_that_of_the_table() -> None:
+    assert PAGE.read_text() == drawn(PAGE.read_text()), "run python -m tools.states"
 
 
 @pytest.mark.parametrize(

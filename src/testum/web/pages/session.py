@@ -1,7 +1,7 @@
 """Logging in and out, and staying logged in.
 
 Access is good for minutes and is renewed by a token in a cookie of its own, which the browser sends to `/session`
-alone: see docs/decisions/0016.
+alone: see docs/decisions/0038.
 """
 
 from fastapi import Request, Response
