@@ -34,7 +34,7 @@ NEAREST = {
     "services": ["tests/services", "tests/web"],
     "ssh": ["tests/ssh"],
     "web": ["tests/web"],
-    "moving": ["tests/moving"],
+    "migrate_from": ["tests/migrate_from"],
     "worker": ["tests/faults"],
 }
 """The tests that are asked first about a room's fault."""

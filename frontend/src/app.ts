@@ -1,6 +1,7 @@
 // What every page has.
 import "bootstrap/js/dist/dropdown";
 import htmx from "htmx.org";
+import { startConnectionTest } from "./shell/connection_test";
 import { startDialogs } from "./shell/dialogs";
 import { startDrafts } from "./shell/drafts";
 import { startForms } from "./shell/forms";
@@ -14,7 +15,6 @@ import { startSession } from "./shell/session";
 import { startShortcuts } from "./shell/shortcuts";
 import { startTimes } from "./shell/times";
 import { startToasts } from "./shell/toasts";
-import { startTrial } from "./shell/trial";
 
 htmx.config.allowEval = false;
 htmx.config.allowScriptTags = false;
@@ -33,7 +33,7 @@ startToasts();
 // Before all that looks at the fields.
 startDrafts();
 startForms();
-startTrial();
+startConnectionTest();
 startSearch();
 startSelection();
 startLists();

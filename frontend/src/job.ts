@@ -1,6 +1,6 @@
 // The page of a job: every platform a line in a list that takes ten thousand of them, the counts above it, and the
 // output of the one that is chosen. The server tells changes over a WebSocket; they are drawn together.
-import { renewParts } from "./jobs/fresh";
+import { renewParts } from "./jobs/renew_parts";
 import { Summary } from "./jobs/summary";
 import { FINAL, type Task, tasksOf, type Vocabulary } from "./jobs/tasks";
 import { asked, Views } from "./jobs/views";

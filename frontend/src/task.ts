@@ -1,5 +1,5 @@
 // The page of a task: how it stands, and what it printed.
-import { renewParts } from "./jobs/fresh";
+import { renewParts } from "./jobs/renew_parts";
 import { FINAL, stateOf, type Vocabulary } from "./jobs/tasks";
 import { OutputViewer } from "./output/viewer";
 import { fitToWindow } from "./shell/fit";

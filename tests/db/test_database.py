@@ -19,7 +19,7 @@ from tests.db.conftest import add_job
 from tests.support.postgres import PostgresServer
 from tests.support.tables import with_tables
 from tests.support.waiting import eventually, lag, turns
-from testum.db import host_keys, installation, jump_hosts, many, paging, patience, postgresql, sqlite
+from testum.db import bulk, host_keys, installation, jump_hosts, lock_wait, paging, postgresql, sqlite
 from testum.db.audit import AuditLog
 from testum.db.base import new_id
 from testum.db.jobs import Job
@@ -361,9 +361,9 @@ async def test_many_ids_are_read_as_text_in_order(database: Database) -> None:
         await values_back(database, id=row_id, object_id=f"{number:03}")
     selected = select(AuditLog.id).order_by(AuditLog.object_id.desc())
     async with database.read() as session:
-        assert await many.read_ids(session, selected) == [row_id.hex for row_id in reversed(ids)]
-        assert await many.read_ids(session, selected.limit(2)) == [ids[-1].hex, ids[-2].hex]
-        assert await many.read_ids(session, selected.where(AuditLog.action == "nobody did")) == []
+        assert await bulk.read_ids(session, selected) == [row_id.hex for row_id in reversed(ids)]
+        assert await bulk.read_ids(session, selected.limit(2)) == [ids[-1].hex, ids[-2].hex]
+        assert await bulk.read_ids(session, selected.where(AuditLog.action == "nobody did")) == []
 
 
 # -- paging --------------------------------------------------------------------------------------------------
@@ -608,7 +608,7 @@ async def test_a_transaction_that_was_idle_for_too_long(on_postgresql: Callable[
 async def test_who_asked_first_writes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another program holds the file, and more writers come all the time: nobody waits longer because somebody came as
     the connection was free."""
-    monkeypatch.setattr(patience, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(lock_wait, "BUSY_SECONDS", 0.1)
     database, answered = Database(f"sqlite+aiosqlite:///{tmp_path / 'order.db'}"), list[int]()
     async with database.write() as session:
         await session.execute(text("CREATE TABLE t (n INTEGER)"))

@@ -21,7 +21,7 @@ from tests.db.conftest import add_job
 from tests.support.tables import with_tables
 from tests.support.waiting import eventually, pause, turns
 from testum.db.base import SafeText, UtcDateTime
-from testum.db.many import UpdateEach
+from testum.db.bulk import UpdateEach
 from testum.db.platforms import Platform
 from testum.db.prepared import Prepared
 from testum.db.session import Database

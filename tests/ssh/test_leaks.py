@@ -11,7 +11,7 @@ from tests.ssh.test_run import marker, run
 from tests.support.mishaps import Mishap, Mishaps
 from tests.support.sshd import RealSshd
 from tests.support.waiting import eventually, turns
-from testum.ssh import Command, Pool, PoolLimits, SSHError, Timeouts, connection, dialer, link, places
+from testum.ssh import Command, Pool, PoolLimits, SSHError, Timeouts, connection, dialer, fifo_slots, link
 from testum.ssh import pool as pool_module
 
 _GIVES_BACK = frozenset(
@@ -122,7 +122,9 @@ async def test_a_seat_on_a_connection_that_stands_is_as_good_as_another_connecti
 
 async def _round(seed, to, endpoint, closing_port):
     """One pool, whose programs meet mishaps; it must work afterwards as if there had been none."""
-    mishaps = Mishaps(seed, pool_module, dialer, link, connection, places, closing=_GIVES_BACK, chance_in=60)
+    mishaps = Mishaps(
+        seed, pool_module, dialer, link, connection, fifo_slots, closing=_GIVES_BACK, chance_in=60
+    )
     pool = Pool(PoolLimits(max_connections=2, channels_per_connection=2))
     same, jump = to(), to()
     hosts = [same, same, same, to(), to(jump=jump), to(jump=jump), endpoint(port=closing_port), to()]

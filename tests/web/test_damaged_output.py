@@ -14,7 +14,7 @@ from tests.support.stream import follow, output_of
 from tests.support.tools import unique
 from tests.support.waiting import until
 from testum.core.frames import HEADER_SIZE, decode_all
-from testum.services import growth, likeness
+from testum.services import output_groups, output_reading
 
 LINE = b"%06d and so on and so forth\n"
 COUNT = 30_000
@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_read_until_it_is_restored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As on a broken disk. It is told as damage, and not any more once a backup is back."""
-    for module in (growth, likeness):
+    for module in (output_reading, output_groups):
         monkeypatch.setattr(module, "FAULT_SECONDS", 0.0)
     file = file_of(installation, task)
     data = file.read_bytes()
@@ -205,7 +205,7 @@ def test_likeness_after_a_restore(
     installation: Listening, api: Api, real_sshd: RealSshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two that printed the same, one was damaged for a while."""
-    monkeypatch.setattr(likeness, "FAULT_SECONDS", 0.0)
+    monkeypatch.setattr(output_groups, "FAULT_SECONDS", 0.0)
     names = [api.add_platform(unique(), real_sshd)["name"] for _ in range(2)]
     job_id = api.start_job(f"seq {COUNT}", targets={"names": names})
     api.wait_job(job_id)

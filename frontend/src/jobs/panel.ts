@@ -2,17 +2,17 @@
 import type { State } from "../live/socket";
 import { gettext } from "../messages";
 import { DifferenceView } from "../output/difference";
+import { rangeOf } from "../output/line_range";
 import { icon, press } from "../output/parts";
-import { rangeOf } from "../output/picked";
 import { OutputViewer } from "../output/viewer";
 import { visible } from "../visible";
+import { Failure } from "./failure";
 import { type Group, reasonOf as reasonOfGroup } from "./groups";
 import { reasonOf, stateOf, type Task, type Vocabulary } from "./tasks";
-import { Why } from "./why";
 
 export class Panel {
   private readonly head = document.createElement("div");
-  private readonly why: Why;
+  private readonly failure: Failure;
   private readonly viewer = document.createElement("div");
   private readonly difference = new DifferenceView();
   private readonly output: OutputViewer;
@@ -32,13 +32,13 @@ export class Panel {
     const root = document.getElementById("output");
     if (!root) throw new Error("the page has no place for output");
     this.root = root;
-    this.why = new Why(words);
+    this.failure = new Failure(words);
     this.head.className = "card-header x-output-head";
     const hint = document.createElement("p");
     hint.className = "x-muted m-0";
     hint.textContent = gettext("Choose a platform to see what it printed.");
     this.head.append(hint);
-    root.append(this.head, this.why.element);
+    root.append(this.head, this.failure.element);
     root.append(this.viewer, this.difference.element);
     this.difference.element.hidden = true;
     this.output = new OutputViewer(this.viewer, {
@@ -79,7 +79,7 @@ export class Panel {
     reason.className = "x-muted";
     reason.textContent = reasonOfGroup(group, this.words);
     // The end of one task says nothing of the others'.
-    this.why.show(group.error_code, group.count === 1 ? group.task_id : null);
+    this.failure.show(group.error_code, group.count === 1 ? group.task_id : null);
     this.head.replaceChildren(heading, stateOf(group.status, this.words), reason, ownPage(group.task_id));
     // More names than have room are scrolled through, by the keyboard too.
     if (heading.scrollHeight > heading.clientHeight) heading.tabIndex = 0;
@@ -140,7 +140,7 @@ export class Panel {
     const reason = document.createElement("span");
     reason.className = "x-muted";
     reason.textContent = [reasonOf(task, this.words), this.line].filter(Boolean).join(" · ");
-    this.why.show(task.errorCode, task.id);
+    this.failure.show(task.errorCode, task.id);
     this.head.replaceChildren(heading, stateOf(task.status, this.words), reason, ownPage(task.id));
   }
 

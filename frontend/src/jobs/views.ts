@@ -1,7 +1,7 @@
 // The two ways to list a job's platforms, a line for each or one for each kind of output, and what is shown beside them.
 // The address says which it is, what is left out of it and, once a person chose or picked lines, of which task.
 import { gettext } from "../messages";
-import { keepInAddress } from "../output/picked";
+import { keepInAddress } from "../output/line_range";
 import { toast } from "../shell/toasts";
 import { GroupList } from "./groups";
 import { TaskList } from "./list";

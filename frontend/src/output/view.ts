@@ -9,7 +9,7 @@ import { visible } from "../visible";
 import { faultOf, type OutputApi, type Page } from "./api";
 import { LineCache } from "./cache";
 import { draw } from "./line";
-import { keepInAddress, type Range } from "./picked";
+import { keepInAddress, type Range } from "./line_range";
 import { Scroller } from "./scroller";
 import type { Settings } from "./settings";
 

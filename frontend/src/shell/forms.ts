@@ -1,7 +1,7 @@
 // Small helpers of forms, bound by attributes: parts that show for one choice only, buttons that say that they work,
 // text that can be copied, fields that are filled by a click.
 import { gettext } from "../messages";
-import { Growth } from "./growth";
+import { ImportProgress } from "./import_progress";
 import { toast } from "./toasts";
 
 /** Show `[data-for="name=value|other"]` only while the field of that name has one of these values. */
@@ -33,7 +33,7 @@ const WAIT_MS = 30_000;
 /** A form whose answer has not come yet; by Enter without a button, its first button stands for it. */
 class Sending {
   private readonly timer: number;
-  private readonly growth: Growth | null = null;
+  private readonly growth: ImportProgress | null = null;
 
   constructor(
     form: HTMLFormElement,
@@ -42,7 +42,7 @@ class Sending {
     this.timer = window.setTimeout(() => release(form), WAIT_MS);
     const adds = this.button?.dataset.adds;
     if (this.button && adds) {
-      this.growth = new Growth(this.button, this.button.dataset.addsTo ?? "", Number(adds));
+      this.growth = new ImportProgress(this.button, this.button.dataset.addsTo ?? "", Number(adds));
     }
     // After the form was read: a disabled button would not go along.
     window.setTimeout(() => {

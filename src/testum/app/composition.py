@@ -34,9 +34,9 @@ from testum.services.imports import Imports
 from testum.services.intake import Intake
 from testum.services.jobs import Jobs
 from testum.services.keys import Keys
-from testum.services.likeness import Likenesses
 from testum.services.lines import Lines
 from testum.services.output import Outputs
+from testum.services.output_groups import Likenesses
 from testum.services.overview import Overview
 from testum.services.platforms import Platforms
 from testum.services.probes import Probes

@@ -149,7 +149,9 @@ def migrate_from(
     screen = Screen()
     try:
         # By name, as the server's application: it stands above the command line.
-        moved = asyncio.run(import_module("testum.moving").move(load_settings(), address, screen.progress))
+        moved = asyncio.run(
+            import_module("testum.migrate_from").move(load_settings(), address, screen.progress)
+        )
     except TestumError as error:
         raise WrongUse(error.message) from None
     finally:

@@ -23,7 +23,7 @@ from sqlalchemy.types import TypeEngine
 
 from testum.core.states import TaskStatus
 from testum.db.base import UtcDateTime
-from testum.db.many import BY_ID, Given, UpdateEach, chunks
+from testum.db.bulk import BY_ID, Given, UpdateEach, chunks
 from testum.db.session import database_now, lease_now, on_sqlite
 from testum.db.tasks import Task
 

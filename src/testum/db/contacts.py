@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from testum.db.many import chunks
+from testum.db.bulk import chunks
 from testum.db.platforms import HostKeyRecord, Platform
 from testum.db.prepared import Prepared
 

@@ -8,7 +8,7 @@ from sqlalchemy import String, Uuid, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.db.base import utc_now
-from testum.db.many import UpdateEach
+from testum.db.bulk import UpdateEach
 from testum.db.platforms import HostKeyRecord, Platform
 
 _FINGERPRINTS_LOCKED = (

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Mapped, aliased, mapped_column
 from testum.core.states import FINAL_JOB, UNFINISHED, JobStatus, TaskStatus, job_status
 from testum.db import paging
 from testum.db.base import Base, new_id, utc_now
+from testum.db.bulk import read_ids
 from testum.db.claims import PendingTask
-from testum.db.many import read_ids
 from testum.db.paging import Page, PageRequest
 from testum.db.platforms import Platform
 from testum.db.prepared import Prepared

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.states import TaskStatus
-from testum.db.many import BY_ID, chunks
+from testum.db.bulk import BY_ID, chunks
 from testum.db.tasks import Task
 
 

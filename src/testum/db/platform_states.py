@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.core.states import PlatformState
 from testum.db.base import UtcDateTime
-from testum.db.many import UpdateEach, chunks
+from testum.db.bulk import UpdateEach, chunks
 from testum.db.platforms import Platform
 from testum.db.prepared import Prepared
 

@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from testum.db.base import insert_into
-from testum.db.many import chunks
+from testum.db.bulk import chunks
 from testum.db.platforms import Platform, PlatformTag
 
 

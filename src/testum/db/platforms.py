@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, joinedload, load_only, mapped_column, raiselo
 from testum.core.shards import DEFAULT_ZONE
 from testum.core.states import PlatformState
 from testum.db.base import Base, new_id, utc_now
-from testum.db.many import chunks
+from testum.db.bulk import chunks
 
 
 class PlatformTag(Base):

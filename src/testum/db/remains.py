@@ -16,9 +16,9 @@ from testum.core.states import TaskStatus
 from testum.db import jobs, segments
 from testum.db.audit import AuditLog
 from testum.db.base import insert_into
+from testum.db.bulk import chunks
 from testum.db.claims import ENDING_WIDTH
 from testum.db.jobs import Job
-from testum.db.many import chunks
 from testum.db.results import Result
 from testum.db.session import database_now
 from testum.db.tasks import LOOKED_FOR, REMAINING, Task, TaskOutput

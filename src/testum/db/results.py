@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from testum.core.frames import Piece, encode_row
 from testum.core.states import TaskStatus
 from testum.db.base import SafeText, UtcDateTime, insert_into
+from testum.db.bulk import UpdateEach
 from testum.db.claims import ENDING_WIDTH, NEVER_BEGUN, of_owner
-from testum.db.many import UpdateEach
 from testum.db.session import database_now
 from testum.db.tasks import Task, TaskOutput
 

@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from testum.db.base import utc_now
-from testum.db.patience import waiting_since
+from testum.db.lock_wait import waiting_since
 from testum.errors import StorageFull, StorageUnavailable, WritesRefused
 
 _NO_ROOM_FOR_SHM = frozenset({sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP})

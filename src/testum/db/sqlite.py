@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from testum.db.base import dump_json
-from testum.db.patience import BUSY_SECONDS, left
+from testum.db.lock_wait import BUSY_SECONDS, left
 
 _READERS = 4
 _TURN_SECONDS = 60

@@ -11,7 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from testum.core.states import TROUBLE, StateFilter
 from testum.core.targets import Targets, is_pattern, name_matcher, pattern_to_like, text_to_like
 from testum.db import paging
-from testum.db.many import chunks, read_ids
+from testum.db.bulk import chunks, read_ids
 from testum.db.paging import Page, PageRequest
 from testum.db.platforms import BRIEF, Platform, PlatformTag
 

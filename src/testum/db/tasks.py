@@ -26,7 +26,7 @@ from testum.core.shards import DEFAULT_ZONE
 from testum.core.states import TaskStatus
 from testum.db import paging
 from testum.db.base import Base, SafeText, new_id, utc_now
-from testum.db.many import chunks
+from testum.db.bulk import chunks
 from testum.db.paging import Page, PageRequest
 
 OUTPUT_KEPT = text("output_expired_at IS NULL AND output_bytes > 0")

@@ -34,9 +34,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from testum.db.installation import Installation
 from testum.db.jobs import Job
-from testum.db.origin import NotMoved, Row, Source, pages
 from testum.db.postgresql import wait_without_end
 from testum.db.segments import OutputSegment
+from testum.db.sqlite_source import NotMoved, Row, Source, pages
 from testum.db.tables import metadata
 from testum.db.tasks import Task
 

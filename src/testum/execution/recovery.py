@@ -13,8 +13,8 @@ import structlog
 from testum.core.frames import Stream, decode_text
 from testum.core.states import TaskStatus
 from testum.db import jobs, leases
+from testum.db.bulk import chunks
 from testum.db.leases import Lease
-from testum.db.many import chunks
 from testum.db.positions import Positions, last_given
 from testum.db.results import Remains, Result
 from testum.db.session import Database, lease_now

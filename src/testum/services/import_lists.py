@@ -8,7 +8,7 @@ from dataclasses import replace
 from testum.core import lists
 from testum.core.inventory import Inventory
 from testum.errors import InvalidInput
-from testum.services import apart
+from testum.services import separate_process
 
 MAX_DRAFTS = 10_000
 _SECONDS = 30.0
@@ -21,9 +21,9 @@ async def read(text: str, kind: str) -> Inventory:
     # One more than may be shows that there are too many.
     asked = json.dumps({"text": text, "kind": kind, "most": MAX_DRAFTS + 1}).encode()
     try:
-        answer = await apart.ask(lists.__name__, asked, seconds=_SECONDS)
+        answer = await separate_process.ask(lists.__name__, asked, seconds=_SECONDS)
         return await asyncio.to_thread(lists.from_json, answer)
-    except (apart.Failed, ValueError):
+    except (separate_process.Failed, ValueError):
         raise InvalidInput.field("text", "takes too much to read: split the list.") from None
 
 

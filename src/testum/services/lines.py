@@ -23,8 +23,8 @@ from testum.db.session import Database
 from testum.db.tasks import Task
 from testum.errors import NotFound, OutputDamaged
 from testum.services.access import Gate
-from testum.services.growth import Consumer, Growth
 from testum.services.output import Outputs, Source
+from testum.services.output_reading import Consumer, Growth
 
 K = TypeVar("K", bound=Hashable)
 C = TypeVar("C", bound=Consumer)

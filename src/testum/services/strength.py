@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from testum.errors import Throttled
-from testum.services import apart
+from testum.services import separate_process
 
 _MAX_ASKED = 32
 """Characters that are looked at: who has to guess so many has enough to do, and each more takes longer."""
@@ -26,8 +26,8 @@ async def decades_of_guesses(password: str, names: Sequence[str]) -> float:
     found out now."""
     asked = json.dumps([password[:_MAX_ASKED], list(names)])
     try:
-        return float(await apart.ask(__name__, asked.encode(), seconds=_SECONDS))
-    except (apart.Failed, ValueError):
+        return float(await separate_process.ask(__name__, asked.encode(), seconds=_SECONDS))
+    except (separate_process.Failed, ValueError):
         raise Throttled(
             f"The password cannot be judged now. Try again in {_RETRY_SECONDS} seconds.",
             retry_after=_RETRY_SECONDS,

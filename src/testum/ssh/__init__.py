@@ -5,7 +5,7 @@ from testum.ssh.authorized_keys import DeployResult, deploy_keys
 from testum.ssh.endpoint import Endpoint, HostKey, HostTrust, KeyAuth, PasswordAuth, Timeouts
 from testum.ssh.errors import ConnectionLost, HostKeyChanged, HostKeyUnknown, NotBegun, SSHError
 from testum.ssh.execution import Execution, Exit, Output, Progress
-from testum.ssh.places import Places
+from testum.ssh.fifo_slots import Places
 from testum.ssh.pool import Pool, PoolLimits, Probe
 from testum.ssh.program import Command, Program, Script
 from testum.ssh.termination import Found, Sought, Termination

@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncssh
 
-from testum.ssh import quick
+from testum.ssh import fast_connection
 from testum.ssh.client import OLD, Client, options_for
 from testum.ssh.endpoint import Endpoint, KeyAuth, PasswordAuth
 from testum.ssh.errors import (
@@ -28,7 +28,7 @@ from testum.ssh.errors import (
     Unreachable,
 )
 from testum.ssh.keys import KeyRing
-from testum.ssh.patience import Patience
+from testum.ssh.time_limits import Patience
 
 _CLOSE_SECONDS = 2.0
 _FIRST_PAUSE = 0.2
@@ -80,7 +80,7 @@ async def _log_in(
         async with Patience(timeout):
             for pause in _pauses():
                 try:
-                    await quick.connect(
+                    await fast_connection.connect(
                         endpoint.host, endpoint.port, endpoint.username, client, options, tunnel
                     )
                     return

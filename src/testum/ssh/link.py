@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from testum.ssh.endpoint import Endpoint, Timeouts
 from testum.ssh.errors import ChannelRefused, ConnectionLost
 from testum.ssh.execution import Execution, Progress
-from testum.ssh.patience import Patience
 from testum.ssh.program import Request
+from testum.ssh.time_limits import Patience
 
 if TYPE_CHECKING:
     import asyncssh

@@ -16,8 +16,8 @@ from testum.ssh.dialer import Dialer
 from testum.ssh.endpoint import Endpoint, HostKey, Timeouts
 from testum.ssh.errors import ConnectionLost, JumpLoop, SSHError
 from testum.ssh.execution import Execution, Progress, Shell
+from testum.ssh.fifo_slots import Places, Turns
 from testum.ssh.link import Link, NotSent, start_program
-from testum.ssh.places import Places, Turns
 from testum.ssh.program import Program, encode
 from testum.ssh.termination import Found, Sought, Termination, look, terminate
 

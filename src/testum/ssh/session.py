@@ -10,8 +10,8 @@ from asyncssh.constants import EXTENDED_DATA_STDERR
 
 from testum.ssh.errors import SSHError
 from testum.ssh.execution import MAX_OUTPUT, Exit, Output, Progress, StreamName
+from testum.ssh.fast_connection import around_request, keep_window, open_window, whole_status
 from testum.ssh.program import Request
-from testum.ssh.quick import around_request, keep_window, open_window, whole_status
 
 WINDOW = 2 * 1024 * 1024
 """The most bytes that wait for the reader. The server sends no more until some are taken."""

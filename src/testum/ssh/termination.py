@@ -21,12 +21,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from testum.ssh import looking
+from testum.ssh import process_script
 from testum.ssh.endpoint import Endpoint, Timeouts
 from testum.ssh.errors import SSHError
 from testum.ssh.execution import Execution, Exit, Shell
-from testum.ssh.patience import Patience
 from testum.ssh.program import Program, Script
+from testum.ssh.time_limits import Patience
 
 _SLACK = 2.0
 _MAX_ANSWER = 64 * 1024
@@ -135,7 +135,7 @@ async def look(
     """Look once for many programs, and end those that are to be ended, side by side. See Pool.look."""
     tag = f"testum-{secrets.token_hex(8)}"
     limit = connect_timeout + grace + _SLACK + _EACH * len(sought)
-    script = _script(sought, tag, grace, proc) + looking.BOOT.replace("@TAG@", tag)
+    script = _script(sought, tag, grace, proc) + process_script.BOOT.replace("@TAG@", tag)
     answer = await _ask(runner, endpoint, script, connect_timeout, limit)
     if isinstance(answer, Termination):
         return Found([replace(answer, strays=program.strays, left=program.left) for program in sought])
@@ -163,7 +163,7 @@ def _script(sought: Sequence[Sought], tag: str, grace: float, proc: str) -> str:
         )
         calls.append(f"( {call} ) &" if program.end else call)
     script = (
-        looking.SCRIPT.replace("@PROC@", proc)
+        process_script.SCRIPT.replace("@PROC@", proc)
         .replace("@GRACE@", str(max(0, round(grace * 100))))
         .replace("@TAG@", tag)
     )

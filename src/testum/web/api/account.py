@@ -8,7 +8,7 @@ from starlette.requests import HTTPConnection
 
 from testum.errors import TestumError
 from testum.services.auth import Tokens
-from testum.web.api import show
+from testum.web.api import serializers
 from testum.web.api.responses import PROTECTED, problems
 from testum.web.api.schemas.account import (
     ChangedUserOut,
@@ -43,7 +43,7 @@ def _answer(request: HTTPConnection, response: Response, app: App, tokens: Token
         expires_in=tokens.expires_in,
         refresh_token=tokens.refresh_token,
         refresh_expires_in=tokens.refresh_expires_in,
-        user=show.user(tokens.user),
+        user=serializers.user(tokens.user),
     )
 
 
@@ -90,18 +90,18 @@ async def leave(request: Request, app: App) -> RedirectResponse:
 @router.get("/me", responses=PROTECTED, operation_id="me")
 async def me(actor: CurrentActor, app: App) -> UserOut:
     """The account that is logged in."""
-    return show.user(await app.auth.me(actor))
+    return serializers.user(await app.auth.me(actor))
 
 
 @router.post("/change-username", responses=PROTECTED | problems(409, 429), operation_id="changeUsername")
 async def change_username(body: ChangeUsernameBody, actor: CurrentActor, app: App) -> ChangedUserOut:
     """Give the own account another name."""
     user = await app.auth.change_username(actor, body.current_password, body.new_username)
-    return ChangedUserOut(**show.user(user).model_dump(), message="The user name was changed.")
+    return ChangedUserOut(**serializers.user(user).model_dump(), message="The user name was changed.")
 
 
 @router.post("/change-password", responses=PROTECTED | problems(429), operation_id="changePassword")
 async def change_password(body: ChangePasswordBody, actor: CurrentActor, app: App) -> ChangedUserOut:
     """Give the own account another password; its other logins end."""
     user = await app.auth.change_password(actor, body.current_password, body.new_password)
-    return ChangedUserOut(**show.user(user).model_dump(), message="The password was changed.")
+    return ChangedUserOut(**serializers.user(user).model_dump(), message="The password was changed.")

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from testum.core.frames import Stream
 from testum.core.states import TaskStatus
 from testum.db.tasks import Task
-from testum.web.api import show
+from testum.web.api import serializers
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
 from testum.web.api.query import JobType
 from testum.web.api.responses import PROTECTED, problems
@@ -49,13 +49,13 @@ async def list_tasks(
         error_code=error_code,
         q=q,
     )
-    return answer(request, response, found, partial(show.task, brokered=_is_brokered(app)))
+    return answer(request, response, found, partial(serializers.task, brokered=_is_brokered(app)))
 
 
 @router.get("/tasks/{task_id}", responses=PROTECTED | problems(404), operation_id="getTask")
 async def get_task(task_id: UUID, actor: CurrentActor, app: App) -> TaskOut:
     """One task."""
-    return show.task(await app.history.task(actor, task_id), brokered=_is_brokered(app))
+    return serializers.task(await app.history.task(actor, task_id), brokered=_is_brokered(app))
 
 
 def _is_brokered(app: App) -> bool:
@@ -118,7 +118,7 @@ async def list_audit(
         outcome=outcome,
         q=q,
     )
-    return answer(request, response, found, show.audit)
+    return answer(request, response, found, serializers.audit)
 
 
 @router.get("/settings", responses=PROTECTED, operation_id="getSettings")

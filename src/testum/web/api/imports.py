@@ -15,7 +15,7 @@ from testum.core.permissions import PLATFORMS_WRITE
 from testum.errors import InvalidInput
 from testum.services.import_lists import add_tags, read
 from testum.services.import_plans import Login
-from testum.web.api import show
+from testum.web.api import serializers
 from testum.web.api.responses import PROTECTED
 from testum.web.api.schemas.imports import HostBody, ImportBody, KeyOfHosts, PlanOut
 from testum.web.security import App, CurrentActor
@@ -36,7 +36,7 @@ async def import_platforms(body: ImportBody, actor: CurrentActor, app: App) -> R
     else:
         plan = await app.imports.apply(actor, inventory, login, update=body.update)
     # Thousands of steps: others have their turn while they are written.
-    shown = await asyncio.to_thread(lambda: show.plan(plan, dry_run=body.dry_run).model_dump_json())
+    shown = await asyncio.to_thread(lambda: serializers.plan(plan, dry_run=body.dry_run).model_dump_json())
     return Response(shown, media_type="application/json")
 
 

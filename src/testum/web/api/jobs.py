@@ -15,7 +15,7 @@ from testum.core.states import JobStatus
 from testum.core.targets import Targets
 from testum.errors import InvalidInput
 from testum.services.once import Started
-from testum.web.api import show
+from testum.web.api import serializers
 from testum.web.api.once import MayRepeat, accept
 from testum.web.api.paging import LIST_HEADERS, PageQuery, Search, answer
 from testum.web.api.query import JobType
@@ -81,14 +81,14 @@ async def list_jobs(
 ) -> list[JobOut]:
     """The jobs, newest first."""
     return answer(
-        request, response, await app.history.jobs(actor, page, status=status, type=type, q=q), show.job
+        request, response, await app.history.jobs(actor, page, status=status, type=type, q=q), serializers.job
     )
 
 
 @router.get("/{job_id}", responses=PROTECTED | problems(404), operation_id="getJob")
 async def get_job(job_id: UUID, actor: CurrentActor, app: App) -> JobOut:
     """One job."""
-    return show.job(await app.history.job(actor, job_id))
+    return serializers.job(await app.history.job(actor, job_id))
 
 
 @router.post(
@@ -100,7 +100,7 @@ async def cancel_job(job_id: UUID, actor: CurrentActor, app: App) -> JobOut:
     or is in its session, and none of the account may have left these. What may
     still be at work of tasks that are over is looked for, and ended."""
     await app.jobs.cancel(actor, job_id)
-    return show.job(await app.history.job(actor, job_id))
+    return serializers.job(await app.history.job(actor, job_id))
 
 
 @router.post(

@@ -10,7 +10,7 @@ from fastapi import Depends, Header, Request
 
 from testum.core.idempotency import HEADER, MAX_KEY, Once, parse_key
 from testum.services.once import Started
-from testum.web.api import show
+from testum.web.api import serializers
 from testum.web.api.schemas.jobs import AcceptedOut
 from testum.web.security import App, CurrentActor
 
@@ -57,4 +57,4 @@ async def accept(
 ) -> AcceptedOut:
     """Answer with the job that `start` starts, or with the one that the key has started."""
     first = await app.jobs.first(actor, once) if once is not None else None
-    return show.accepted(first or await start())
+    return serializers.accepted(first or await start())

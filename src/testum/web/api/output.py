@@ -12,8 +12,8 @@ from testum.core.search import MAX_PATTERN
 from testum.core.search import Query as LineQuery
 from testum.core.states import TaskStatus
 from testum.db.tasks import moment
-from testum.services.likeness import MAX_GROUPS
 from testum.services.lines import MAX_HITS, MAX_LINES, MAX_PIECE
+from testum.services.output_groups import MAX_GROUPS
 from testum.web.api.responses import PROTECTED, problems
 from testum.web.api.schemas.output import (
     ChangedOut,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from testum.core.job_kinds import JobSpec
 from testum.core.programs import RunCommand
 from testum.core.states import StateFilter
-from testum.web.api import show
+from testum.web.api import serializers
 from testum.web.api.once import MayRepeat, accept
 from testum.web.api.paging import LIST_HEADERS, ExactName, PageQuery, Search, answer
 from testum.web.api.responses import PROTECTED, problems
@@ -21,7 +21,7 @@ from testum.web.api.schemas.platforms import (
     PlatformTestBody,
     PlatformTestOut,
 )
-from testum.web.leaving import while_waited_for
+from testum.web.disconnects import while_waited_for
 from testum.web.security import App, CurrentActor
 
 router = APIRouter(prefix="/platforms", tags=["platforms"])
@@ -43,19 +43,19 @@ async def list_platforms(
 ) -> list[PlatformOut]:
     """The platforms, by name."""
     found = await app.platforms.find(actor, page, q=q, name=name, tag=tag, state=state)
-    return answer(request, response, found, show.platform)
+    return answer(request, response, found, serializers.platform)
 
 
 @router.post("/", status_code=201, responses=PROTECTED | problems(409), operation_id="addPlatform")
 async def add_platform(body: PlatformBody, actor: CurrentActor, app: App) -> PlatformOut:
     """Add a host."""
-    return show.platform(await app.platforms.add(actor, body.model_dump()))
+    return serializers.platform(await app.platforms.add(actor, body.model_dump()))
 
 
 @router.get("/{platform_id}", responses=PROTECTED | problems(404), operation_id="getPlatform")
 async def get_platform(platform_id: UUID, actor: CurrentActor, app: App) -> PlatformOut:
     """One platform."""
-    return show.platform(await app.platforms.get(actor, platform_id))
+    return serializers.platform(await app.platforms.get(actor, platform_id))
 
 
 @router.patch("/{platform_id}", responses=PROTECTED | problems(404, 409), operation_id="changePlatform")
@@ -63,7 +63,7 @@ async def change_platform(
     platform_id: UUID, body: PlatformPatch, actor: CurrentActor, app: App
 ) -> PlatformOut:
     """Change the fields that are sent."""
-    return show.platform(await app.platforms.change(actor, platform_id, body.changes()))
+    return serializers.platform(await app.platforms.change(actor, platform_id, body.changes()))
 
 
 @router.delete("/{platform_id}", responses=PROTECTED | problems(404, 409), operation_id="deletePlatform")
@@ -105,7 +105,7 @@ async def _test(
     request: Request, app: App, actor: CurrentActor, body: PlatformTestBody, platform_id: UUID | None = None
 ) -> PlatformTestOut | Response:
     probed = await while_waited_for(request, app.probes.probe(actor, body.changes(), platform_id))
-    return Response(status_code=204) if probed is None else show.probed(probed)
+    return Response(status_code=204) if probed is None else serializers.probed(probed)
 
 
 @router.post(

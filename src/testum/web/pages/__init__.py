@@ -10,7 +10,7 @@ from testum.web.assets import Assets
 from testum.web.pages import (
     account,
     audit,
-    home,
+    dashboard,
     imports,
     jobs,
     keys,
@@ -25,7 +25,7 @@ from testum.web.pages.route import error_page, to_login
 from testum.web.pages.view import page_above, takes_only_forms
 from testum.web.routes import with_features
 
-_PAGES = (session, home, platforms, imports, platform, run, jobs, tasks, keys, audit, account)
+_PAGES = (session, dashboard, platforms, imports, platform, run, jobs, tasks, keys, audit, account)
 _PROGRAMS = ("/api", "/ws", "/health", "/openapi.json", "/static")
 
 

@@ -17,7 +17,7 @@ from testum.db.paging import PageRequest
 from testum.db.platforms import Platform
 from testum.errors import Conflict, InvalidInput, NotFound
 from testum.services.platform_fields import mark
-from testum.web.leaving import while_waited_for
+from testum.web.disconnects import while_waited_for
 from testum.web.pages.forms import Form, read_form, say_lost
 from testum.web.pages.platform_form import (
     Begun,

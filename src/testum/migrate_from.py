@@ -11,9 +11,9 @@ from pathlib import Path
 from testum.app import make_artifacts
 from testum.artifacts.base import Artifacts
 from testum.core.secrets import Opener
-from testum.db import migrate, origin, transfer
-from testum.db.origin import NotMoved, Row, Source
+from testum.db import migrate, sqlite_source, transfer
 from testum.db.session import Database
+from testum.db.sqlite_source import NotMoved, Row, Source
 from testum.db.transfer import Tallies
 from testum.errors import ConfigurationError
 from testum.installed import INSTALLED
@@ -42,13 +42,13 @@ async def move(settings: Settings, address: str, say: Callable[[str], None]) -> 
 
     Raises NotMoved, ConfigurationError, StorageUnavailable, StorageFull: then the new database is as it was.
     """
-    path = origin.path_of(address)
+    path = sqlite_source.path_of(address)
     if settings.embedded_database:
         raise ConfigurationError(
             "DATABASE_URL: is not set. Name the PostgreSQL database that the installation shall move to."
         )
     INSTALLED.load_tables()
-    with origin.stopped(path.parent):
+    with sqlite_source.stopped(path.parent):
         await migrate.prepare(settings.effective_database_url)
         artifacts = make_artifacts(settings)
         assert artifacts is not None, "only an embedded database keeps output without them"
@@ -64,9 +64,9 @@ async def _move(
     database: Database, artifacts: Artifacts, settings: Settings, path: Path, say: Callable[[str], None]
 ) -> Moved:
     opener = Opener(settings.fernet_key.get_secret_value())
-    async with origin.opened(path) as source, database.write() as session:
+    async with sqlite_source.opened(path) as source, database.write() as session:
         try:
-            await origin.check_secrets(source, opener.open)
+            await sqlite_source.check_secrets(source, opener.open)
         except ConfigurationError as error:
             raise ConfigurationError(
                 f"{error.message} An embedded server keeps it in {path.parent / 'fernet_key'}."
@@ -76,7 +76,7 @@ async def _move(
         tallies = await transfer.copy(source, target, change=_change, write=fresh, say=say)
         await _check_objects(artifacts, source)
         size = missing = 0
-        async for some in origin.kept_in_files(source):
+        async for some in sqlite_source.kept_in_files(source):
             for kept in some:
                 reader = await files.read(path.parent / "artifacts", kept.task_id)
                 if reader is None:
@@ -104,7 +104,7 @@ def _change(table: str, row: Row) -> None:
 
 async def _check_objects(artifacts: Artifacts, source: Source) -> None:
     """An installation on SQLite may have kept its output in a bucket: the new one must have the same."""
-    async for keys in origin.object_keys(source):
+    async for keys in sqlite_source.object_keys(source):
         for key in keys:
             if await artifacts.get(key, 0, 1) is None:
                 raise NotMoved(

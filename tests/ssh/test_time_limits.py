@@ -9,7 +9,7 @@ from tests.ssh.conftest import begin
 from tests.ssh.test_run import marker, run
 from tests.support.waiting import lag, pause, remains, turns
 from testum.ssh import Command, Exit, Output, Progress, Timeouts
-from testum.ssh.patience import Patience
+from testum.ssh.time_limits import Patience
 
 
 def freeze(seconds: float, *, after: float = 0.0) -> None:

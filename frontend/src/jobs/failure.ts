@@ -10,7 +10,7 @@ interface Details {
   metadata: { termination?: { state: string; detail: string; looking?: boolean } };
 }
 
-export class Why {
+export class Failure {
   readonly element = document.createElement("div");
   private readonly step = document.createElement("p");
   private readonly ended = document.createElement("p");

@@ -20,8 +20,8 @@ from testum.db.session import Database
 from testum.db.tasks import Ending
 from testum.errors import NotFound, OutputDamaged
 from testum.services.access import Gate
-from testum.services.growth import FAULT_SECONDS
 from testum.services.output import Outputs
+from testum.services.output_reading import FAULT_SECONDS
 
 MAX_GROUPS = 500
 _WAIT_SECONDS = 0.8

@@ -27,8 +27,8 @@ from tests.support.tools import make_key, unique
 from tests.support.waiting import until
 from testum.app import make_artifacts
 from testum.db import migrate as schema
-from testum.db import origin, postgresql
-from testum.moving import Moved, move
+from testum.db import postgresql, sqlite_source
+from testum.migrate_from import Moved, move
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 
@@ -242,7 +242,7 @@ def test_what_was_cut_off_is_moved_and_closed(real_sshd: RealSshd, tmp_path: Pat
 
 KILLED = """
 import asyncio, os, signal, sys
-from testum.moving import move
+from testum.migrate_from import move
 from testum.settings import load_settings
 
 def say(text):
@@ -354,7 +354,7 @@ def test_output_that_is_in_a_bucket_already(
 ) -> None:
     """An installation on SQLite with a bucket moves to servers that have that bucket, and to no others. No row is lost
     between the pages that tables are read in."""
-    monkeypatch.setattr(origin, "_ROWS", 2)
+    monkeypatch.setattr(sqlite_source, "_ROWS", 2)
     folder = tmp_path / "old"
     shutil.copytree(old.data_dir, folder, ignore=shutil.ignore_patterns("*.frames"))
     key = unique("tasks/kept")

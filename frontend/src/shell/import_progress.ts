@@ -6,7 +6,7 @@ const AGAIN_MS = 500;
 const FIRST_MS = 1_000;
 
 /** The bar that stands beside the button `[data-adds]`, from when its form is sent. */
-export class Growth {
+export class ImportProgress {
   private readonly bar = document.createElement("progress");
   private readonly said = document.createElement("span");
   private readonly box = document.createElement("div");

@@ -140,7 +140,7 @@ class Trial {
   }
 }
 
-export function startTrial(): void {
+export function startConnectionTest(): void {
   const root = document.querySelector<HTMLElement>("[data-try]");
   const form = root?.closest("form");
   if (root && form) new Trial(root, form);
