@@ -72,10 +72,11 @@ def own() -> Iterator[Server]:
 def children(server: Server) -> list[psutil.Process]:
     """The processes that the server's worker has for the work."""
     assert server.worker is not None
+    worker = psutil.Process(server.worker.popen.pid)
     return [
         process
-        for process in psutil.Process(server.worker.popen.pid).children()
-        if process.status() != psutil.STATUS_ZOMBIE and "testum worker" in " ".join(process.cmdline())
+        for process in worker.children()
+        if process.status() != psutil.STATUS_ZOMBIE and process.cmdline() == worker.cmdline()
     ]
 
 

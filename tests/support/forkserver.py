@@ -173,7 +173,8 @@ def _end(requests: socket.socket, forks: subprocess.Popen[bytes]) -> None:
 
 
 def _serve(requests: socket.socket) -> list[str] | None:
-    """Fork processes until nobody asks for any more: None. In each that is forked: its arguments."""
+    """Fork processes until nobody asks for any more, then end those that are left: None. In each that is forked: its
+    arguments."""
     selector = selectors.DefaultSelector()
     selector.register(requests, selectors.EVENT_READ)
     running: dict[int, tuple[int, int]] = {}
@@ -189,6 +190,10 @@ def _serve(requests: socket.socket) -> list[str] | None:
                 continue
             text, descriptors, _, _ = socket.recv_fds(requests, _MOST_OF_REQUEST, 4)
             if not text:
+                # Nobody stops them any more.
+                for pid, _ in running.values():
+                    with suppress(ProcessLookupError):
+                        os.killpg(pid, signal.SIGKILL)
                 return None
             *streams, tell = descriptors
             if (pid := os.fork()) == 0:
