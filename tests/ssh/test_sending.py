@@ -240,10 +240,14 @@ def test_in_every_shell(folder):
                 process.stdin.write(request.stdin[:part])
                 process.stdin.flush()
                 started[Path(shell).name, kind, gone] = process, name
-    for (*_, gone), (process, _) in started.items():
+    for case, (process, _) in started.items():
+        gone = case[2]
         assert process.stdin and process.stdout and process.stderr
         # Our shell has begun by then. An account's own may complain while it starts, and ends where nobody listens.
-        until(lambda pipe=process.stdin: not unread(pipe))
+        until(
+            lambda process=process: process.poll() is not None or not unread(process.stdin),
+            otherwise=lambda case=case, process=process: f"{case} has not read {unread(process.stdin)} bytes",
+        )
         if gone == "gone":
             # Before stdin ends: a second after that, the shell complains.
             process.stdout.close()
