@@ -216,6 +216,7 @@ def test_in_every_shell(folder):
     """With the connection gone, word stays that nothing was run; while somebody listens, that is told, and nothing stays."""
     shells = [path_of(shell, folder) for shell in SHELLS if shell == "busybox" or shutil.which(shell)]
     started: dict[tuple[str, str, str], tuple[subprocess.Popen[bytes], str]] = {}
+    later: dict[subprocess.Popen[bytes], bytes] = {}
     for shell in shells:
         for kind, program in PROGRAMS.items():
             # "late": all of it arrives, and nobody is there any more to be told that it begins.
@@ -232,14 +233,11 @@ def test_in_every_shell(folder):
                 )
                 assert process.stdin
                 part = len(HEADER) if kind == "command" else len(request.stdin) // 2
-                if gone == "late":
-                    assert process.stdout and process.stderr
-                    process.stdout.close()
-                    process.stderr.close()
-                    part = len(request.stdin)
                 process.stdin.write(request.stdin[:part])
                 process.stdin.flush()
+                rest = request.stdin[part:] if gone == "late" else b""
                 started[Path(shell).name, kind, gone] = process, name
+                later[process] = rest
     for case, (process, _) in started.items():
         gone = case[2]
         assert process.stdin and process.stdout and process.stderr
@@ -248,10 +246,11 @@ def test_in_every_shell(folder):
             lambda process=process: process.poll() is not None or not unread(process.stdin),
             otherwise=lambda case=case, process=process: f"{case} has not read {unread(process.stdin)} bytes",
         )
-        if gone == "gone":
+        if gone:
             # Before stdin ends: a second after that, the shell complains.
             process.stdout.close()
             process.stderr.close()
+        process.stdin.write(later[process])
         process.stdin.close()
     wrong = []
     for case, (process, name) in started.items():
