@@ -6,7 +6,7 @@ import random
 import re
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import asyncssh
@@ -36,6 +36,8 @@ _LONGEST_PAUSE = 2.0
 _CLOSED = (asyncssh.ConnectionLost, ConnectionResetError, BrokenPipeError)
 """What is raised when a server closes the connection before or in the handshake."""
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+_SPARE_DESCRIPTORS = 8
+"""Fewer than these left, and a name that did not resolve is not the host's fault: looking it up takes some."""
 
 
 @asynccontextmanager
@@ -123,10 +125,13 @@ def _out_of_descriptors(error: Exception) -> bool:
         return True
     if not isinstance(error, socket.gaierror) and "Too many open files" not in str(error):
         return False
-    try:
-        socket.socket().close()
-    except OSError:
-        return True
+    # Several, because another connection may have given its own back since.
+    with ExitStack() as opened:
+        try:
+            for _ in range(_SPARE_DESCRIPTORS):
+                opened.enter_context(socket.socket())
+        except OSError:
+            return True
     return False
 
 
