@@ -18,7 +18,7 @@ from testum.installed import INSTALLED
 from testum.web import catalogues
 from testum.web.pages.languages import choose, languages
 from testum.web.pages.said import ENDED
-from testum.web.pages.words import ACTIONS, SAID, Words, _pattern
+from testum.web.pages.words import ACTIONS, ERRORS, OBJECTS, SAID, Words, _pattern
 
 ROOT = Path(__file__).parents[2]
 FILES = [path for _, path in catalogues.sources()]
@@ -54,6 +54,13 @@ def test_every_action_of_the_audit_log_has_words() -> None:
                 texts = [str(each.value) for each in call.args if isinstance(each, ast.Constant)]
                 found.update(text for text in texts if re.fullmatch(r"[a-z_]+\.[a-z_]+", text))
     assert len(found) > 25 and found - set(ACTIONS) - set(INSTALLED.audit_actions) == set()
+
+
+def test_no_feature_says_another_word_for_what_the_core_has() -> None:
+    for feature in INSTALLED.features.values():
+        assert not {*feature.audit_actions, *feature.audit_objects, *feature.task_errors} & {
+            *ACTIONS, *OBJECTS, *ERRORS
+        }  # fmt: skip
 
 
 def test_there_are_translations() -> None:

@@ -5,7 +5,8 @@ import errno
 import os
 import resource
 import signal
-from contextlib import contextmanager
+import socket
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -15,7 +16,18 @@ from tests.ssh.conftest import begin
 from tests.ssh.test_run import marker, run
 from tests.support.sshd import RealSshd
 from tests.support.waiting import eventually, lag, remains
-from testum.ssh import Command, ConnectionLost, Output, Pool, PoolLimits, Progress, SSHError, Timeouts, dialer
+from testum.ssh import (
+    Command,
+    ConnectionLost,
+    Output,
+    Pool,
+    PoolLimits,
+    Progress,
+    SSHError,
+    Timeouts,
+    connection,
+    dialer,
+)
 
 
 @pytest.fixture
@@ -253,6 +265,15 @@ def few_files():
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+def test_a_name_does_not_resolve_while_few_files_are_free():
+    """Though there is one again: of those that failed together, each gives back what it had."""
+    with ExitStack() as stack, few_files():
+        for _ in range(16):
+            stack.enter_context(socket.socket())
+        assert connection._out_of_descriptors(socket.gaierror())
+    assert not connection._out_of_descriptors(socket.gaierror())
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_files_that_are_short_are_no_hosts_fault(own, to, host):
     pool = Pool()
@@ -261,9 +282,12 @@ async def test_files_that_are_short_are_no_hosts_fault(own, to, host):
         # One after the other they are served: what is idle gives way.
         for one in hosts[:30]:
             assert (await run(pool, one, Command("echo in")))[0] == b"in\n"
-        ended = await asyncio.gather(
-            *(run(pool, one, Command("sleep 5")) for one in hosts[30:]), return_exceptions=True
-        )
+        gate = own.user.home / marker()
+        held = Command(f"while [ ! -e {gate} ]; do sleep 0.1; done")
+        running = [asyncio.create_task(run(pool, one, held)) for one in hosts[30:]]
+        await asyncio.wait(running, timeout=60, return_when=asyncio.FIRST_EXCEPTION)
+    gate.touch()
+    ended = await asyncio.gather(*running, return_exceptions=True)
     codes = {getattr(error, "code", error) for error in ended if isinstance(error, Exception)}
     assert codes == {"out_of_descriptors"}
     await pool.close()

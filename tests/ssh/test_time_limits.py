@@ -9,7 +9,7 @@ from tests.ssh.conftest import begin
 from tests.ssh.test_run import marker, run
 from tests.support.waiting import lag, pause, remains, turns
 from testum.ssh import Command, Exit, Output, Progress, Timeouts
-from testum.ssh.time_limits import Patience
+from testum.ssh.time_limits import TimeLimit
 
 
 def freeze(seconds: float, *, after: float = 0.0) -> None:
@@ -51,7 +51,7 @@ async def test_as_the_command_is_sent(pool, endpoint):
 async def test_a_limit_is_a_limit(seconds):
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
-        async with Patience(seconds) as clock:
+        async with TimeLimit(seconds) as clock:
             await asyncio.Event().wait()
     assert clock.expired() and seconds <= time.monotonic() - begun < seconds + 5
 
@@ -60,12 +60,12 @@ async def test_after_a_freeze_the_limit_still_comes():
     freeze(3.0)
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
-        async with Patience(1.5):
+        async with TimeLimit(1.5):
             await asyncio.Event().wait()
     assert time.monotonic() - begun < 3.0 + 1.5 + 5
 
 
 async def test_what_ends_in_time_is_left_alone():
-    async with Patience(0.2) as clock:
+    async with TimeLimit(0.2) as clock:
         await turns()
     await remains(lambda: not clock.expired(), 0.3)

@@ -201,7 +201,7 @@ def test_a_file_that_cannot_be_read_until_it_is_restored(
 
 
 @pytest.mark.embedded
-def test_likeness_after_a_restore(
+def test_output_groups_after_a_restore(
     installation: Listening, api: Api, real_sshd: RealSshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two that printed the same, one was damaged for a while."""

@@ -33,7 +33,7 @@ const WAIT_MS = 30_000;
 /** A form whose answer has not come yet; by Enter without a button, its first button stands for it. */
 class Sending {
   private readonly timer: number;
-  private readonly growth: ImportProgress | null = null;
+  private readonly progress: ImportProgress | null = null;
 
   constructor(
     form: HTMLFormElement,
@@ -42,7 +42,7 @@ class Sending {
     this.timer = window.setTimeout(() => release(form), WAIT_MS);
     const adds = this.button?.dataset.adds;
     if (this.button && adds) {
-      this.growth = new ImportProgress(this.button, this.button.dataset.addsTo ?? "", Number(adds));
+      this.progress = new ImportProgress(this.button, this.button.dataset.addsTo ?? "", Number(adds));
     }
     // After the form was read: a disabled button would not go along.
     window.setTimeout(() => {
@@ -54,7 +54,7 @@ class Sending {
 
   end(): void {
     window.clearTimeout(this.timer);
-    this.growth?.end();
+    this.progress?.end();
     this.button?.classList.remove("btn-loading");
     this.button?.removeAttribute("aria-busy");
   }

@@ -22,7 +22,7 @@ export class ImportProgress {
   ) {
     this.bar.max = adds;
     this.bar.setAttribute("aria-label", gettext("Added so far"));
-    this.box.className = "x-growth";
+    this.box.className = "x-import-progress";
     this.box.append(this.bar, this.said);
     this.timer = window.setTimeout(() => {
       button.before(this.box);

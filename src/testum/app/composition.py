@@ -36,7 +36,7 @@ from testum.services.jobs import Jobs
 from testum.services.keys import Keys
 from testum.services.lines import Lines
 from testum.services.output import Outputs
-from testum.services.output_groups import Likenesses
+from testum.services.output_groups import OutputGroups
 from testum.services.overview import Overview
 from testum.services.platforms import Platforms
 from testum.services.probes import Probes
@@ -72,7 +72,7 @@ class Testum:
         """`closing` ends what is made here, the last first."""
         keys = settings.fernet_key.get_secret_value()
         self._sealer, self._opener = Sealer(keys), Opener(keys)
-        self._closing = closing
+        self._closing: AsyncExitStack
         self.settings = settings
         self.features = features
         self._role = role
@@ -173,8 +173,8 @@ class Testum:
         self.outputs = Outputs(self.database, self.gate, self.output_store, spools)
         self.lines = Lines(self.database, self.gate, self.outputs)
         closing.push_async_callback(self.lines.close)
-        self.likenesses = Likenesses(self.database, self.gate, self.outputs)
-        closing.push_async_callback(self.likenesses.close)
+        self.output_groups = OutputGroups(self.database, self.gate, self.outputs)
+        closing.push_async_callback(self.output_groups.close)
         self.streams = Streams(self.database, self.gate, self.outputs, self.events, self.positions)
         self.work = (
             Work(self.engine.runner, intake, self.streams, settings.worker_drain_seconds)
@@ -223,7 +223,7 @@ class Testum:
             await installation.prepare(settings, artifacts, closing)
             self = cls(settings, features, role, artifacts, closing)
             await self._begin()
-            # It goes on: what was made is closed by `close`.
+            # From here on `close` ends what was made.
             self._closing = closing.pop_all()
         return self
 

@@ -24,7 +24,7 @@ from testum.db.tasks import Task
 from testum.errors import NotFound, OutputDamaged
 from testum.services.access import Gate
 from testum.services.output import Outputs, Source
-from testum.services.output_reading import Consumer, Growth
+from testum.services.output_reading import Consumer, OutputReading
 
 K = TypeVar("K", bound=Hashable)
 C = TypeVar("C", bound=Consumer)
@@ -113,14 +113,14 @@ class _Searching(Search):
 
 
 class _Kept(Generic[K, C]):
-    """The consumers that were used last, each with its growth."""
+    """The consumers that were used last, each with its reading."""
 
-    def __init__(self, most: int, make: Callable[[K], tuple[C, Growth]]) -> None:
+    def __init__(self, most: int, make: Callable[[K], tuple[C, OutputReading]]) -> None:
         self._most = most
         self._make = make
-        self._held: OrderedDict[K, tuple[C, Growth]] = OrderedDict()
+        self._held: OrderedDict[K, tuple[C, OutputReading]] = OrderedDict()
 
-    def get(self, key: K, task: Task) -> tuple[C, Growth]:
+    def get(self, key: K, task: Task) -> tuple[C, OutputReading]:
         held = self._held.get(key)
         if held is None or held[1].outdated(task):
             held = self._make(key)
@@ -132,8 +132,8 @@ class _Kept(Generic[K, C]):
         return held
 
     async def close(self) -> None:
-        for _, growth in self._held.values():
-            await growth.close()
+        for _, reading in self._held.values():
+            await reading.close()
 
 
 class Lines:
@@ -148,14 +148,14 @@ class Lines:
         self._indexes: _Kept[UUID, _Index] = _Kept(_INDEXES, self._make_index)
         self._searches: _Kept[tuple[UUID, Query], _Searching] = _Kept(_SEARCHES, self._make_search)
 
-    def _make_index(self, task_id: UUID) -> tuple[_Index, Growth]:
+    def _make_index(self, task_id: UUID) -> tuple[_Index, OutputReading]:
         index = _Index()
-        return index, Growth(self._outputs, task_id, index, self._threads)
+        return index, OutputReading(self._outputs, task_id, index, self._threads)
 
-    def _make_search(self, key: tuple[UUID, Query]) -> tuple[_Searching, Growth]:
+    def _make_search(self, key: tuple[UUID, Query]) -> tuple[_Searching, OutputReading]:
         task_id, query = key
         search = _Searching(Matcher(query))
-        return search, Growth(self._outputs, task_id, search, self._threads)
+        return search, OutputReading(self._outputs, task_id, search, self._threads)
 
     async def page(
         self, actor: Actor, task_id: UUID, first: int, limit: int, query: Query | None = None
@@ -163,30 +163,30 @@ class Lines:
         """Up to `limit` lines from line `first` on, with what matches `query` marked. There may be fewer before the
         end, where they are long. Raises NotFound and InvalidInput."""
         task, matcher = await self._begin(actor, task_id, query)
-        index, growth = self._indexes.get(task_id, task)
-        complete = await growth.advance(_WAIT_SECONDS, lambda: index.rows >= first + limit)
-        return await self._page(task_id, index, growth, first, limit, matcher, complete=complete)
+        index, reading = self._indexes.get(task_id, task)
+        complete = await reading.advance(_WAIT_SECONDS, lambda: index.rows >= first + limit)
+        return await self._page(task_id, index, reading, first, limit, matcher, complete=complete)
 
     async def tail(self, actor: Actor, task_id: UUID, limit: int, query: Query | None = None) -> LinePage:
         """The last `limit` lines. Where counting all before them takes long, they have no numbers yet. Raises
         NotFound and InvalidInput."""
         task, matcher = await self._begin(actor, task_id, query)
-        index, growth = self._indexes.get(task_id, task)
-        if await growth.advance(_WAIT_SECONDS):
+        index, reading = self._indexes.get(task_id, task)
+        if await reading.advance(_WAIT_SECONDS):
             first = max(index.rows - limit + 1, 1)
-            return await self._page(task_id, index, growth, first, limit, matcher, complete=True)
+            return await self._page(task_id, index, reading, first, limit, matcher, complete=True)
         async with self._outputs.source(task_id) as source:
             lines: list[Line] = []
             with suppress(OutputDamaged):
                 # The count, which goes on, will come to it.
                 lines = await self._last(source, limit, matcher)
-            return LinePage(lines, index.rows, False, source.ended, growth.progress)
+            return LinePage(lines, index.rows, False, source.ended, reading.progress)
 
     async def piece(self, actor: Actor, task_id: UUID, number: int, offset: int, size: int) -> Piece:
         """Up to `size` bytes of a line, from its byte `offset` on; empty at its end. Raises NotFound."""
         task, _ = await self._begin(actor, task_id, None)
-        index, growth = self._indexes.get(task_id, task)
-        await growth.advance(_WAIT_SECONDS, lambda: index.rows > number)
+        index, reading = self._indexes.get(task_id, task)
+        await reading.advance(_WAIT_SECONDS, lambda: index.rows > number)
         place = index.place(number)
         if place is None or number > index.rows:
             raise NotFound("There is no such line.")
@@ -205,10 +205,10 @@ class Lines:
         last ones before it. Raises NotFound and InvalidInput."""
         task, _ = await self._begin(actor, task_id, query)
         index, counting = self._indexes.get(task_id, task)
-        searching, growth = self._searches.get((task_id, query), task)
-        complete = await growth.advance(_HIT_WAIT_SECONDS)
+        searching, reading = self._searches.get((task_id, query), task)
+        complete = await reading.advance(_HIT_WAIT_SECONDS)
         if not complete:
-            complete = await growth.advance(
+            complete = await reading.advance(
                 _WAIT_SECONDS - _HIT_WAIT_SECONDS,
                 lambda: (
                     (forward or searching.rows >= start)
@@ -226,9 +226,9 @@ class Lines:
             ordinal=ordinal,
             searched=searching.rows,
             complete=complete,
-            ended=growth.whole,
-            progress=growth.progress if not complete else 1.0,
-            fault=growth.fault,
+            ended=reading.whole,
+            progress=reading.progress if not complete else 1.0,
+            fault=reading.fault,
         )
 
     async def _begin(self, actor: Actor, task_id: UUID, query: Query | None) -> tuple[Task, Matcher | None]:
@@ -243,7 +243,7 @@ class Lines:
         self,
         task_id: UUID,
         index: _Index,
-        growth: Growth,
+        reading: OutputReading,
         first: int,
         limit: int,
         matcher: Matcher | None,
@@ -257,11 +257,13 @@ class Lines:
                 lines = await self._read(source, place, first, limit, matcher)
             total = max(index.rows, lines[-1].number or 0 if lines else 0)
             # The rows and the count are of two moments: only where the count is final is it the end.
-            ended = source.ended and growth.whole
-            complete = complete or growth.whole
-            if growth.fault is not None and not total:
-                raise growth.fault
-            return LinePage(lines, total, complete, ended, 1.0 if complete else growth.progress, growth.fault)
+            ended = source.ended and reading.whole
+            complete = complete or reading.whole
+            if reading.fault is not None and not total:
+                raise reading.fault
+            return LinePage(
+                lines, total, complete, ended, 1.0 if complete else reading.progress, reading.fault
+            )
 
     async def _read(
         self, source: Source, place: Place, first: int, limit: int, matcher: Matcher | None

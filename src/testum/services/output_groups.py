@@ -52,7 +52,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
+class Grouping:
     """A job's groups, the largest first and last those in which nothing ran, and how many there are; `largest` is the
     task of the first of all, whatever was asked for. `pending` tasks have not ended. Where it is not `complete`, only `compared` tasks are in groups so
     far."""
@@ -74,7 +74,7 @@ class StreamDifference:
     whole: bool
 
 
-class Likenesses:
+class OutputGroups:
     """Use cases of outputs side by side. What an output is, is kept as a digest, in this process; `close` it."""
 
     def __init__(self, database: Database, gate: Gate, outputs: Outputs) -> None:
@@ -95,7 +95,7 @@ class Likenesses:
         *,
         status: TaskStatus | None = None,
         task_id: UUID | None = None,
-    ) -> Likeness:
+    ) -> Grouping:
         """The groups of a job's tasks that have ended, all or those that ended in `status`. That of `task_id` is named
         by it and not by its first task, and is there even where it is beyond `limit`. Raises NotFound."""
         await self._gate.check(actor, JOBS_READ, "job.read", "job", job_id)
@@ -112,7 +112,7 @@ class Likenesses:
         ]
         groups = await asyncio.to_thread(_groups, known, task_id)
         wanted = [group for group in groups if status in (None, group.status)]
-        return Likeness(
+        return Grouping(
             groups=[group for place, group in enumerate(wanted) if place < limit or group.task_id == task_id],
             total=len(wanted),
             largest=groups[0].task_id if groups else None,

@@ -36,7 +36,7 @@ class Consumer(Protocol):
         """All that is stored was fed; `ended`: and nothing more will be."""
 
 
-class Growth:
+class OutputReading:
     """Feeds one task's output to a consumer."""
 
     def __init__(self, outputs: Outputs, task_id: UUID, consumer: Consumer, threads: Executor) -> None:

@@ -28,7 +28,7 @@ from testum.ssh.errors import (
     Unreachable,
 )
 from testum.ssh.keys import KeyRing
-from testum.ssh.time_limits import Patience
+from testum.ssh.time_limits import TimeLimit
 
 _CLOSE_SECONDS = 2.0
 _FIRST_PAUSE = 0.2
@@ -79,7 +79,7 @@ async def _log_in(
     closed: Exception | None = None
     through = tunnel is not None
     try:
-        async with Patience(timeout):
+        async with TimeLimit(timeout):
             for pause in _pauses():
                 try:
                     await fast_connection.connect(

@@ -7,7 +7,7 @@ from testum.ssh.endpoint import Endpoint, Timeouts
 from testum.ssh.errors import ChannelRefused, ConnectionLost
 from testum.ssh.execution import Execution, Progress
 from testum.ssh.program import Request
-from testum.ssh.time_limits import Patience
+from testum.ssh.time_limits import TimeLimit
 
 if TYPE_CHECKING:
     import asyncssh
@@ -157,7 +157,7 @@ async def _open(
     limit = max(timeouts.connect, 1.0)
     if link.has_run:
         limit = min(limit, _SILENT_AFTER)
-    clock = Patience(limit)
+    clock = TimeLimit(limit)
     try:
         async with clock:
             await link.connection.create_session(lambda: session, line, encoding=None, window=WINDOW)

@@ -26,7 +26,7 @@ from testum.ssh.endpoint import Endpoint, Timeouts
 from testum.ssh.errors import SSHError
 from testum.ssh.execution import Execution, Exit, Shell
 from testum.ssh.program import Program, Script
-from testum.ssh.time_limits import Patience
+from testum.ssh.time_limits import TimeLimit
 
 _SLACK = 2.0
 _MAX_ANSWER = 64 * 1024
@@ -175,7 +175,7 @@ async def _ask(
 ) -> str | Termination:
     """What the host answers, or why it does not."""
     try:
-        async with Patience(limit + _SLACK):
+        async with TimeLimit(limit + _SLACK):
             answer = await _run(runner, endpoint, script, Timeouts(connect=connect_timeout, total=limit))
     except SSHError as error:
         return Termination("unconfirmed", f"Nobody could look at the host: {error.message}")

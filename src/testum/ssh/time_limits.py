@@ -14,15 +14,15 @@ _STALLED_SECONDS = 1.0
 _STEP_SECONDS = 1.0
 
 
-class Patience:
-    """Like asyncio.timeout: `async with Patience(seconds) as clock`, which raises TimeoutError."""
+class TimeLimit:
+    """Like asyncio.timeout: `async with TimeLimit(seconds) as clock`, which raises TimeoutError."""
 
     def __init__(self, seconds: float) -> None:
         self._left = seconds
         self._limit = asyncio.timeout(None)
         self._timer: asyncio.TimerHandle | None = None
 
-    async def __aenter__(self) -> "Patience":
+    async def __aenter__(self) -> "TimeLimit":
         await self._limit.__aenter__()
         self._wait()
         return self

@@ -148,7 +148,7 @@ async def get_outputs(
 
     Large outputs are not all read at once (`complete` is false then): ask again, the work goes on meanwhile.
     """
-    found = await app.likenesses.of_job(actor, job_id, limit, status=status, task_id=task)
+    found = await app.output_groups.of_job(actor, job_id, limit, status=status, task_id=task)
     return OutputsOut(
         groups=[
             OutputGroupOut(
@@ -188,7 +188,7 @@ async def compare(task_id: UUID, other_id: UUID, actor: CurrentActor, app: App) 
                 ],
                 whole=one.whole,
             )
-            for one in await app.likenesses.compare(actor, task_id, other_id)
+            for one in await app.output_groups.compare(actor, task_id, other_id)
         ]
     )
 

@@ -29,6 +29,7 @@ class Templates:
         self._assets = assets
         self._features = features
         self._environments: dict[str, Environment] = {}
+        self._words: dict[str, Words] = {}
         self._loader = ChoiceLoader(
             [
                 FileSystemLoader(str(files("testum.web").joinpath("templates"))),
@@ -49,6 +50,12 @@ class Templates:
             environment = self._environments[language.code] = self._make(language)
         return environment.get_template(template).render(context)
 
+    def words(self, language: Language) -> Words:
+        """The words in the language, which are made once."""
+        if language.code not in self._words:
+            self._words[language.code] = Words(language, self._features)
+        return self._words[language.code]
+
     def _make(self, language: Language) -> Environment:
         environment = Environment(
             loader=self._loader,
@@ -62,7 +69,6 @@ class Templates:
         )
         environment.newstyle_gettext = True  # type: ignore[attr-defined]
         environment.policies["ext.i18n.trimmed"] = True
-        words = Words(language, self._features)
         environment.globals.update(
             gettext=_filled(language.gettext),
             _=_filled(language.gettext),
@@ -74,7 +80,7 @@ class Templates:
             login_address=login_address,
             new_id=new_id,
             version=__version__,
-            words=words,
+            words=self.words(language),
         )
         environment.filters.update(
             ago=lambda value: _time(language, value, exact=False),

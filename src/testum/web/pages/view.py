@@ -69,7 +69,7 @@ class View:
     @property
     def words(self) -> Words:
         """The words for what the rest of testum calls by codes."""
-        return Words(self.language, self.app.features)
+        return self._templates.words(self.language)
 
     def describe(self, job: Job) -> str:
         """What a job does, in its own words; empty where its kind says it all."""
@@ -104,9 +104,13 @@ class View:
             for part in self.app.features.parts(place)
         ]
 
-    def _text(self, template: str, context: Mapping[str, Any]) -> str:
+    @property
+    def _templates(self) -> Templates:
         templates: Templates = self.request.app.state.templates
-        return templates.render(
+        return templates
+
+    def _text(self, template: str, context: Mapping[str, Any]) -> str:
+        return self._templates.render(
             template,
             self.language,
             {

@@ -288,6 +288,8 @@ class Words:
     def __init__(self, language: Language, features: Registry) -> None:
         self._language = language
         self._features = features
+        self._actions = {**ACTIONS, **features.audit_actions}
+        self._objects = {**OBJECTS, **features.audit_objects}
         self._errors = {**ERRORS, **features.task_errors}
 
     def _word(self, table: Mapping[str, str], code: str) -> str:
@@ -312,7 +314,7 @@ class Words:
         )
         if kind is not None:
             return self._language.gettext(kind.action)
-        return self._word({**ACTIONS, **self._features.audit_actions}, action)
+        return self._word(self._actions, action)
 
     def outcome(self, outcome: str) -> tuple[str, str]:
         """An audit entry's outcome: the word and the colour."""
@@ -337,7 +339,7 @@ class Words:
 
     def object(self, object_type: str) -> str:
         """What an audit entry is about."""
-        return self._word({**OBJECTS, **self._features.audit_objects}, object_type)
+        return self._word(self._objects, object_type)
 
     def wall(self, name: str) -> str:
         """What testum leans on."""
